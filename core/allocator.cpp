@@ -1,0 +1,176 @@
+#include "core/allocator.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+#include <cstring>
+#include <mutex>
+#include <vector>
+
+#include "core/error.h"
+
+namespace mixgrad {
+
+struct Storage::Block {
+  void* data = nullptr;
+  std::size_t bytes = 0;     // asked for
+  std::size_t capacity = 0;  // rounded up, what the system gave
+  std::atomic<int> references{0};
+  Device device;
+  Block* next = nullptr;  // in the free list
+};
+
+namespace {
+
+constexpr std::size_t kAlignment = 64;
+
+// Sizes are rounded so that blocks are found again: to 512 bytes, above 64 KiB to an eighth of the power of two below.
+std::size_t round_up(std::size_t bytes) {
+  std::size_t step = 512;
+  if (bytes > 65536) {
+    while (step * 16 <= bytes) step *= 2;
+  }
+  return (std::max<std::size_t>(bytes, 1) + step - 1) / step * step;
+}
+
+}  // namespace
+
+class Pool {
+ public:
+  using Block = Storage::Block;
+
+  static Pool& of(Device device) {
+    if (!device.is_cpu()) {
+      raise<DeviceError>("allocate: this build has the device cpu only, got ", device.str(),
+                         "; build with --preset cuda");
+    }
+    static Pool* cpu = new Pool;  // never destroyed: tensors with static lifetime may return blocks at exit
+    return *cpu;
+  }
+
+  Block* allocate(std::size_t bytes, Device device) {
+    const std::scoped_lock lock(mutex_);
+    const std::size_t capacity = round_up(bytes);
+    Block* block = take_cached(capacity);
+    if (block == nullptr) block = grow(bytes, capacity, device);
+    block->bytes = bytes;
+    block->references.store(1, std::memory_order_relaxed);
+    stats_.in_use += block->capacity;
+    stats_.peak = std::max(stats_.peak, stats_.in_use);
+    if constexpr (build::checked) std::memset(block->data, 0xff, block->capacity);
+    return block;
+  }
+
+  void give_back(Block* block) {
+    const std::scoped_lock lock(mutex_);
+    stats_.in_use -= block->capacity;
+    stats_.cached += block->capacity;
+    Bin& bin = bin_of(block->capacity);
+    block->next = bin.free;
+    bin.free = block;
+  }
+
+  void trim() {
+    const std::scoped_lock lock(mutex_);
+    for (Bin& bin : bins_) {
+      while (bin.free != nullptr) {
+        Block* block = bin.free;
+        bin.free = block->next;
+        stats_.cached -= block->capacity;
+        std::free(block->data);
+        delete block;
+      }
+    }
+  }
+
+  PoolStats stats() {
+    const std::scoped_lock lock(mutex_);
+    return stats_;
+  }
+  void reset_peak() {
+    const std::scoped_lock lock(mutex_);
+    stats_.peak = stats_.in_use;
+  }
+  void fail_at(std::int64_t n) {
+    const std::scoped_lock lock(mutex_);
+    fail_in_ = n;
+  }
+
+ private:
+  struct Bin {
+    std::size_t capacity;
+    Block* free;
+  };
+
+  // A bin exists from the moment a block of its size was made, so returning a block never allocates.
+  Bin& bin_of(std::size_t capacity) {
+    const auto place = std::lower_bound(bins_.begin(), bins_.end(), capacity,
+                                        [](const Bin& bin, std::size_t size) { return bin.capacity < size; });
+    if (place != bins_.end() && place->capacity == capacity) return *place;
+    return *bins_.insert(place, Bin{capacity, nullptr});
+  }
+
+  // Best fit, at most a quarter larger than asked for.
+  Block* take_cached(std::size_t capacity) {
+    auto place = std::lower_bound(bins_.begin(), bins_.end(), capacity,
+                                  [](const Bin& bin, std::size_t size) { return bin.capacity < size; });
+    for (; place != bins_.end() && place->capacity <= capacity + capacity / 4; ++place) {
+      if (place->free == nullptr) continue;
+      Block* block = place->free;
+      place->free = block->next;
+      stats_.cached -= block->capacity;
+      return block;
+    }
+    return nullptr;
+  }
+
+  Block* grow(std::size_t bytes, std::size_t capacity, Device device) {
+    const bool fault = fail_in_ > 0 && --fail_in_ == 0;
+    void* data = fault ? nullptr : std::aligned_alloc(kAlignment, capacity);
+    if (data == nullptr) {
+      raise<OutOfMemory>("out of memory on ", device.str(), ": ", bytes, " bytes asked for, ", stats_.in_use,
+                         " in use, ", stats_.cached,
+                         " cached; try a smaller --batch, a shorter --context, or more --accumulate");
+    }
+    auto* block = new Block;
+    block->data = data;
+    block->capacity = capacity;
+    block->device = device;
+    bin_of(capacity);
+    ++stats_.system_allocations;
+    return block;
+  }
+
+  std::mutex mutex_;
+  std::vector<Bin> bins_;  // ascending capacity
+  PoolStats stats_;
+  std::int64_t fail_in_ = 0;
+};
+
+PoolStats pool_stats(Device device) { return Pool::of(device).stats(); }
+void pool_reset_peak(Device device) { Pool::of(device).reset_peak(); }
+void pool_trim(Device device) { Pool::of(device).trim(); }
+void pool_fail_at(Device device, std::int64_t n) { Pool::of(device).fail_at(n); }
+
+Storage Storage::allocate(std::size_t bytes, Device device) {
+  Storage storage;
+  storage.block_ = Pool::of(device).allocate(bytes, device);
+  return storage;
+}
+
+void* Storage::data() const { return block_ == nullptr ? nullptr : block_->data; }
+std::size_t Storage::bytes() const { return block_ == nullptr ? 0 : block_->bytes; }
+Device Storage::device() const { return block_ == nullptr ? kCpu : block_->device; }
+int Storage::use_count() const { return block_ == nullptr ? 0 : block_->references.load(std::memory_order_relaxed); }
+
+void Storage::retain() const {
+  if (block_ != nullptr) block_->references.fetch_add(1, std::memory_order_relaxed);
+}
+
+void Storage::release() {
+  if (block_ == nullptr) return;
+  if (block_->references.fetch_sub(1, std::memory_order_acq_rel) == 1) Pool::of(block_->device).give_back(block_);
+  block_ = nullptr;
+}
+
+}  // namespace mixgrad

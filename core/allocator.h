@@ -1,0 +1,60 @@
+// Memory of tensors: a caching pool per device, and the reference-counted handle to one block of it.
+//
+// A block that nobody holds any more returns to the pool, not to the system. From the second step on, a training
+// step of fixed shapes therefore asks the system for nothing: not for tensors, nor for their bookkeeping.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+#include "core/device.h"
+
+namespace mixgrad {
+
+struct PoolStats {
+  std::size_t in_use = 0;            // bytes in blocks that somebody holds
+  std::size_t cached = 0;            // bytes in blocks that wait for reuse
+  std::size_t peak = 0;              // largest in_use since the last reset_peak
+  std::int64_t system_allocations = 0;  // how often the pool grew
+};
+
+PoolStats pool_stats(Device device);
+void pool_reset_peak(Device device);
+void pool_trim(Device device);  // gives cached blocks back to the system
+
+// For tests: the n-th pool growth from now on throws OutOfMemory (n = 1 is the next); 0 switches it off.
+void pool_fail_at(Device device, std::int64_t n);
+
+// One block of the pool. Copies share it; the last one to go returns it.
+class Storage {
+ public:
+  Storage() = default;
+  // 64-byte aligned. OutOfMemory names what was asked, what is in use and what is cached. In checked builds every
+  // byte is 0xff: NaN in f64, f32 and bf16, and -1 in i32.
+  static Storage allocate(std::size_t bytes, Device device);
+
+  Storage(const Storage& other) noexcept : block_(other.block_) { retain(); }
+  Storage(Storage&& other) noexcept : block_(std::exchange(other.block_, nullptr)) {}
+  Storage& operator=(Storage other) noexcept {
+    std::swap(block_, other.block_);
+    return *this;
+  }
+  ~Storage() { release(); }
+
+  void* data() const;
+  std::size_t bytes() const;  // as asked for, without rounding
+  Device device() const;
+  int use_count() const;
+  explicit operator bool() const { return block_ != nullptr; }
+  friend bool operator==(const Storage& a, const Storage& b) { return a.block_ == b.block_; }
+
+ private:
+  friend class Pool;
+  struct Block;
+  void retain() const;
+  void release();
+  Block* block_ = nullptr;
+};
+
+}  // namespace mixgrad

@@ -1,0 +1,35 @@
+// Where a tensor lives.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace mixgrad {
+
+namespace build {
+#if defined(MIXGRAD_CUDA)
+inline constexpr bool has_cuda = true;
+#else
+inline constexpr bool has_cuda = false;
+#endif
+#if defined(MIXGRAD_CHECKED)
+inline constexpr bool checked = true;  // fresh memory is filled with NaN, so that a read before a write shows
+#else
+inline constexpr bool checked = false;
+#endif
+}  // namespace build
+
+struct Device {
+  enum class Kind : std::uint8_t { cpu, cuda };
+  Kind kind = Kind::cpu;
+  std::int8_t index = 0;
+
+  bool is_cpu() const { return kind == Kind::cpu; }
+  bool is_cuda() const { return kind == Kind::cuda; }
+  friend bool operator==(const Device&, const Device&) = default;
+  std::string str() const { return is_cpu() ? "cpu" : "cuda:" + std::to_string(index); }
+};
+
+inline constexpr Device kCpu{};
+
+}  // namespace mixgrad
