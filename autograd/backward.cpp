@@ -1,0 +1,226 @@
+// The second half of Tape: gradient slots and the backward pass.
+#include <algorithm>
+
+#include "autograd/tape.h"
+#include "core/error.h"
+#include "core/parallel.h"
+
+namespace mixgrad {
+namespace {
+
+void zero_columns(const Tensor& tensor, std::int64_t begin, std::int64_t end) {
+  if (begin >= end) return;
+  const Tensor part = tensor.column_view(begin, end);
+  const std::size_t bytes = static_cast<std::size_t>(end - begin) * dtype_bytes(part.dtype());
+  const std::size_t stride = static_cast<std::size_t>(part.row_stride()) * dtype_bytes(part.dtype());
+  auto* row = static_cast<std::byte*>(part.raw());
+  for (std::int64_t r = 0; r < part.rows(); ++r, row += stride) std::memset(row, 0, bytes);
+}
+
+void add_into(const Tensor& to, const Tensor& from) {
+  dispatch_float(to.dtype(), "add gradient", [&]<class T>() {
+    constexpr std::int64_t kRows = 64;
+    const std::int64_t width = to.cols();
+    parallel_for((to.rows() + kRows - 1) / kRows, [&](std::int64_t task) {
+      for (std::int64_t r = task * kRows; r < std::min(to.rows(), (task + 1) * kRows); ++r) {
+        T* y = to.data<T>() + r * to.row_stride();
+        const T* x = from.data<T>() + r * from.row_stride();
+        for (std::int64_t c = 0; c < width; ++c) y[c] = static_cast<T>(acc_t<T>(y[c]) + acc_t<T>(x[c]));
+      }
+    });
+  });
+}
+
+}  // namespace
+
+void Tape::prepare_memory(Slot& slot) {
+  if (slot.gradient.defined()) return;
+  if (slot.leaf >= 0) {
+    const auto leaf = static_cast<std::size_t>(slot.leaf);
+    slot.gradient = into_->views_[leaf];
+    if (into_->arrived_[leaf] != 0) {
+      slot.written[0] = {0, slot.shape.cols()};
+      slot.intervals = 1;
+    }
+    into_->arrived_[leaf] = 1;
+  } else {
+    slot.gradient = Tensor::empty(slot.shape, slot.dtype);
+  }
+}
+
+void Tape::zero_uncovered(Slot& slot, std::int64_t begin, std::int64_t end) {
+  std::int64_t at = begin;
+  for (int i = 0; i < slot.intervals; ++i) {
+    const auto& [from, to] = slot.written[static_cast<std::size_t>(i)];
+    if (to <= at) continue;
+    if (from >= end) break;
+    zero_columns(slot.gradient, at, std::min(from, end));
+    at = std::max(at, to);
+  }
+  zero_columns(slot.gradient, at, end);
+}
+
+// Marks columns [begin,end) as written. add: some of them were before; those that were not are zeroed then.
+void Tape::cover(Slot& slot, std::int64_t begin, std::int64_t end, bool& add) {
+  add = false;
+  for (int i = 0; i < slot.intervals; ++i) {
+    const auto& [from, to] = slot.written[static_cast<std::size_t>(i)];
+    if (from < end && begin < to) add = true;
+  }
+  if (add) zero_uncovered(slot, begin, end);
+  // Insert the interval and merge its neighbours.
+  int kept = 0;
+  std::array<std::int64_t, 2> merged{begin, end};
+  std::array<std::array<std::int64_t, 2>, 6> next{};
+  for (int i = 0; i < slot.intervals; ++i) {
+    const auto interval = slot.written[static_cast<std::size_t>(i)];
+    if (interval[1] < merged[0] || interval[0] > merged[1]) {
+      next[static_cast<std::size_t>(kept++)] = interval;
+    } else {
+      merged = {std::min(merged[0], interval[0]), std::max(merged[1], interval[1])};
+    }
+  }
+  if (kept == static_cast<int>(next.size())) {  // too many scattered views: fill all gaps, then everything adds
+    zero_uncovered(slot, 0, begin);
+    zero_uncovered(slot, end, slot.shape.cols());
+    kept = 0;
+    merged = {0, slot.shape.cols()};
+  }
+  int place = kept;
+  for (; place > 0 && next[static_cast<std::size_t>(place - 1)][0] > merged[0]; --place) {
+    next[static_cast<std::size_t>(place)] = next[static_cast<std::size_t>(place - 1)];
+  }
+  next[static_cast<std::size_t>(place)] = merged;
+  slot.written = next;
+  slot.intervals = kept + 1;
+}
+
+GradTarget Tape::target(std::int32_t index, const Shape& shape) {
+  const Slot& asked = memory_.slots[static_cast<std::size_t>(index)];
+  const std::int64_t begin = asked.parent >= 0 ? asked.column : 0;
+  const std::int64_t width = asked.shape.cols();
+  Slot& owner = memory_.slots[static_cast<std::size_t>(asked.parent >= 0 ? asked.parent : index)];
+  if (owner.shared) {
+    owner.gradient = owner.gradient.clone();
+    owner.shared = false;
+  }
+  prepare_memory(owner);
+  GradTarget target;
+  cover(owner, begin, begin + width, target.add);
+  target.tensor = asked.parent >= 0 ? owner.gradient.column_view(begin, begin + width) : owner.gradient;
+  target.tensor = target.tensor.reshape(shape);
+  return target;
+}
+
+void Tape::share(std::int32_t index, const Tensor& gradient) {
+  Slot& slot = memory_.slots[static_cast<std::size_t>(index)];
+  const bool can_share = slot.parent < 0 && slot.leaf < 0 && !slot.gradient.defined() &&
+                         gradient.is_contiguous() && gradient.dtype() == slot.dtype;
+  if (can_share) {
+    slot.gradient = gradient.detach().reshape(slot.shape);
+    slot.shared = true;
+    slot.written[0] = {0, slot.shape.cols()};
+    slot.intervals = 1;
+    return;
+  }
+  const GradTarget to = target(index, gradient.shape());
+  if (to.add) {
+    add_into(to.tensor, gradient);
+  } else {
+    to.tensor.copy_from(gradient);
+  }
+}
+
+// The gradient of a slot that nothing will write to any more; undefined when none arrived.
+const Tensor& Tape::finished(std::int32_t index) {
+  Slot& slot = memory_.slots[static_cast<std::size_t>(index)];
+  if (slot.gradient.defined()) zero_uncovered(slot, 0, slot.shape.cols());
+  return slot.gradient;
+}
+
+const Tensor& BackwardContext::saved(int i) const {
+  MIXGRAD_ASSERT(i < entry_.saved_count, entry_.spec->name);
+  return tape_.memory_.saved[static_cast<std::size_t>(entry_.saved_begin + i)];
+}
+
+GradTarget BackwardContext::gradient(int input, const Shape& shape) {
+  MIXGRAD_ASSERT(wants(input), entry_.spec->name);
+  return tape_.target(entry_.inputs[static_cast<std::size_t>(input)], shape);
+}
+
+void BackwardContext::pass(int input, const Tensor& gradient) {
+  if (wants(input)) tape_.share(entry_.inputs[static_cast<std::size_t>(input)], gradient);
+}
+
+void Tape::run(Gradients& into) {
+  for (std::size_t e = memory_.entries.size(); e-- > 0;) {
+    Entry& entry = memory_.entries[e];
+    BackwardContext context(*this, entry);
+    bool any = false;
+    for (int k = 0; k < entry.spec->outputs; ++k) {
+      const auto index = static_cast<std::size_t>(k);
+      context.output_gradients_[index] = finished(entry.outputs[index]);
+      any = any || context.output_gradients_[index].defined();
+    }
+    if (any) entry.spec->backward(context);
+    for (int k = 0; k < entry.spec->outputs; ++k) {
+      memory_.slots[static_cast<std::size_t>(entry.outputs[static_cast<std::size_t>(k)])].gradient = Tensor();
+    }
+    for (std::int32_t i = 0; i < entry.saved_count; ++i) {
+      memory_.saved[static_cast<std::size_t>(entry.saved_begin + i)] = Tensor();
+    }
+  }
+  for (const std::int32_t leaf : memory_.leaves) {
+    const Slot& slot = memory_.slots[static_cast<std::size_t>(leaf)];
+    if (into.arrived_[static_cast<std::size_t>(slot.leaf)] != 0) finished(leaf);
+  }
+}
+
+void Tape::backward(std::span<const Seed> seeds, Gradients& into) && {
+  if (consumed_) raise<GradError>("backward: this tape has been run already; record a new one");
+  for (const std::int32_t leaf : memory_.leaves) {
+    const Slot& slot = memory_.slots[static_cast<std::size_t>(leaf)];
+    const auto index = static_cast<std::size_t>(slot.leaf);
+    if (index >= into.size()) {
+      raise<GradError>("backward: the tape watches leaf ", index, ", the gradients hold ", into.size());
+    }
+    if (!(into.views_[index].shape() == slot.shape) || into.flat_.dtype() != slot.dtype) {
+      raise<GradError>("backward: leaf ", index, " is ", dtype_name(slot.dtype), " ", slot.shape,
+                       ", the gradients hold ", dtype_name(into.flat_.dtype()), " ", into.views_[index].shape());
+    }
+  }
+  into_ = &into;
+  for (const Seed& seed : seeds) {
+    if (!tracked(seed.output)) {
+      raise<GradError>("backward: ", seed.output.shape(), " does not depend on any watched tensor of this tape");
+    }
+    if (!(seed.cotangent.shape() == seed.output.shape()) || seed.cotangent.dtype() != seed.output.dtype()) {
+      raise<ShapeError>("backward: the cotangent must be ", dtype_name(seed.output.dtype()), " ", seed.output.shape(),
+                        ", got ", dtype_name(seed.cotangent.dtype()), " ", seed.cotangent.shape());
+    }
+    const GradTarget to = target(seed.output.track().slot, seed.output.shape());
+    if (to.add) {
+      add_into(to.tensor, seed.cotangent);
+    } else {
+      to.tensor.copy_from(seed.cotangent);
+    }
+  }
+  consumed_ = true;
+  run(into);
+  into_ = nullptr;
+}
+
+void Tape::backward(const Tensor& loss, Gradients& into, double scale) && {
+  if (loss.numel() != 1) raise<GradError>("backward: the loss must have one element, got ", loss.shape());
+  const Seed seed{loss, Tensor::full(loss.shape(), loss.dtype(), scale)};
+  std::move(*this).backward(std::span(&seed, 1), into);
+}
+
+Gradients Tape::backward(const Tensor& loss) && {
+  const std::vector<Shape> shapes = leaf_shapes();
+  Gradients gradients(shapes, loss.dtype() == DType::f64 ? DType::f64 : DType::f32);
+  std::move(*this).backward(loss, gradients);
+  return gradients;
+}
+
+}  // namespace mixgrad

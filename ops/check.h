@@ -1,0 +1,54 @@
+// The wording of shape, dtype and device errors, shared by all operators.
+#pragma once
+
+#include <string_view>
+
+#include "core/error.h"
+#include "core/tensor.h"
+
+namespace mixgrad {
+
+inline void require_shape(std::string_view op, std::string_view name, const Tensor& tensor, const Shape& shape) {
+  if (!(tensor.shape() == shape)) raise<ShapeError>(op, ": ", name, " must be ", shape, ", got ", tensor.shape());
+}
+
+inline void require_rank(std::string_view op, std::string_view name, const Tensor& tensor, int rank,
+                         std::string_view axes) {
+  if (tensor.shape().rank() != rank) {
+    raise<ShapeError>(op, ": ", name, " must be ", axes, " (", rank, " axes), got ", tensor.shape());
+  }
+}
+
+inline void require_float(std::string_view op, std::string_view name, const Tensor& tensor) {
+  if (!tensor.defined()) raise<ShapeError>(op, ": ", name, " is required, got an undefined tensor");
+  if (!is_float(tensor.dtype())) {
+    raise<DTypeError>(op, ": ", name, " must be f64, f32 or bf16, got ", dtype_name(tensor.dtype()));
+  }
+}
+
+// `other` (named `name`) has the dtype and device of `first`.
+inline void require_like(std::string_view op, std::string_view name, const Tensor& other, const Tensor& first) {
+  if (other.dtype() != first.dtype()) {
+    raise<DTypeError>(op, ": ", name, " must be ", dtype_name(first.dtype()), " like the first input, got ",
+                      dtype_name(other.dtype()));
+  }
+  if (!(other.device() == first.device())) {
+    raise<DeviceError>(op, ": ", name, " must be on ", first.device().str(), " like the first input, got ",
+                       other.device().str(), "; copy it there first");
+  }
+}
+
+inline void require_contiguous(std::string_view op, std::string_view name, const Tensor& tensor) {
+  if (!tensor.is_contiguous()) {
+    raise<ShapeError>(op, ": ", name, " must be contiguous, got a row view ", tensor.shape(), "; clone() it first");
+  }
+}
+
+inline void require_i32(std::string_view op, std::string_view name, const Tensor& tensor) {
+  if (!tensor.defined()) raise<ShapeError>(op, ": ", name, " is required, got an undefined tensor");
+  if (tensor.dtype() != DType::i32) {
+    raise<DTypeError>(op, ": ", name, " must be i32, got ", dtype_name(tensor.dtype()));
+  }
+}
+
+}  // namespace mixgrad
