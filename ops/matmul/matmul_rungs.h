@@ -1,0 +1,43 @@
+// Private to ops/matmul: what the dispatcher and the rungs share.
+#pragma once
+
+#include <cstdint>
+
+#include "core/parallel.h"
+#include "ops/matmul/matmul.h"
+
+namespace mixgrad::cpu {
+
+// Each rung computes the whole batch. m, n, k and batch are at least 1 here; the dispatcher does the empty cases.
+// `parallel` says whether parallel_for may be used.
+template <class In, class Out>
+void matmul_packed(const Product<In, Out>& product, bool parallel);
+template <class In, class Out>
+void matmul_eigen(const Product<In, Out>& product, bool parallel);
+template <class In, class Out>
+void matmul_naive(const Product<In, Out>& product, bool parallel);
+
+// task(i) for i in [0, count): over the threads, or in order in the calling one.
+template <class Task>
+void run_tasks(bool parallel, std::int64_t count, const Task& task) {
+  if (parallel) {
+    parallel_for(count, task);
+  } else {
+    for (std::int64_t i = 0; i < count; ++i) task(i);
+  }
+}
+
+// The b-th product of a batch, as a product of its own.
+template <class In, class Out>
+Product<In, Out> batch_item(Product<In, Out> product, std::int64_t b) {
+  product.a += b * product.stride_a;
+  product.b += b * product.stride_b;
+  product.c += b * product.stride_c;
+  product.batch = 1;
+  return product;
+}
+
+}  // namespace mixgrad::cpu
+
+#define MIXGRAD_INSTANTIATE_MATMUL(Signature) \
+  Signature(double, double) Signature(float, float) Signature(bf16, bf16) Signature(bf16, float)
