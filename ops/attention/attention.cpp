@@ -1,0 +1,118 @@
+#include "ops/attention/attention.h"
+
+#include "autograd/tape.h"
+#include "ops/attention/attention_kernels.h"
+#include "ops/check.h"
+
+namespace mixgrad {
+namespace {
+
+constexpr const char* kOp = "attention";
+
+void attention_gradient(BackwardContext& context) {
+  const Tensor& q = context.saved(0);
+  const Tensor& k = context.saved(1);
+  const Tensor& v = context.saved(2);
+  const auto& options = context.attributes<AttentionOptions>();
+  GradTarget dq;
+  GradTarget dk;
+  GradTarget dv;
+  if (context.wants(0)) dq = context.gradient(0, q.shape());
+  if (context.wants(1)) dk = context.gradient(1, k.shape());
+  if (context.wants(2)) dv = context.gradient(2, v.shape());
+  MIXGRAD_DISPATCH(q.device(), attention_backward(q, k, v, context.saved(3), context.saved(4),
+                                                  context.output_gradient(), options, dq, dk, dv));
+}
+
+void check(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t length, const AttentionOptions& options) {
+  require_float(kOp, "q", q);
+  require_float(kOp, "k", k);
+  require_float(kOp, "v", v);
+  require_like(kOp, "k", k, q);
+  require_like(kOp, "v", v, q);
+  require_rank(kOp, "q", q, 3, "[B,T,H dh]");
+  require_rank(kOp, "k", k, 3, "[B,S,G dh]");
+  require_shape(kOp, "v", v, k.shape());
+  if (options.heads < 1 || options.kv_heads < 1 || options.heads % options.kv_heads != 0) {
+    raise<ShapeError>(kOp, ": heads must be a multiple of kv_heads, got ", options.heads, " and ", options.kv_heads);
+  }
+  if (q.cols() % options.heads != 0 || q.cols() == 0) {
+    raise<ShapeError>(kOp, ": the last axis of q must be a multiple of ", options.heads, " heads, got q ", q.shape());
+  }
+  const std::int64_t width = q.cols() / options.heads * options.kv_heads;
+  if (k.dim(0) != q.dim(0) || k.cols() != width) {
+    raise<ShapeError>(kOp, ": k and v must be [", q.dim(0), ",S,", width, "] to match q ", q.shape(), " with ",
+                      options.heads, " heads and ", options.kv_heads, " kv_heads, got ", k.shape());
+  }
+  if (length < q.dim(1) || length > k.dim(1)) {
+    raise<ShapeError>(kOp, ": the keys must include those of the ", q.dim(1), " queries, got ", length,
+                      " keys for q ", q.shape());
+  }
+  if (options.window < 0) raise<ValueError>(kOp, ": window must be at least 0 (0 = no limit), got ", options.window);
+}
+
+AttentionWithLse forward(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t length, bool with_lse,
+                         const AttentionOptions& options) {
+  check(q, k, v, length, options);
+  AttentionWithLse result;
+  result.out = Tensor::empty(q.shape(), q.dtype(), q.device());
+  if (with_lse) {
+    const DType sums = q.dtype() == DType::f64 ? DType::f64 : DType::f32;
+    result.lse = Tensor::empty({q.dim(0), options.heads, q.dim(1)}, sums, q.device());
+  }
+  MIXGRAD_DISPATCH(q.device(), attention_forward(q, k, v, length, options, result.out, result.lse));
+  return result;
+}
+
+void require_untracked(const Tensor& q, const char* what) {
+  if (tracked(q)) raise<GradError>(what, ": is not differentiable, but q ", q.shape(), " is tracked; detach() it");
+}
+
+}  // namespace
+
+const OpSpec attention_spec{OpId::attention,
+                            kOp,
+                            "out_i = sum_j p_ij v_j, p_ij = softmax over j <= i of q_i . k_j / sqrt(dh)",
+                            "ds_ij = p_ij (dout_i . v_j - dout_i . out_i)/sqrt(dh); dq_i = sum_j ds_ij k_j, "
+                            "dk_j = sum_i ds_ij q_i, dv_j = sum_i p_ij dout_i",
+                            "q, k, v, out, lse",
+                            3,
+                            1,
+                            0b111,
+                            attention_gradient};
+
+Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options) {
+  const bool recording = any_tracked({&q, &k, &v});
+  const std::int64_t length = k.defined() && k.shape().rank() == 3 ? k.dim(1) : 0;
+  AttentionWithLse result = forward(q, k, v, length, recording, options);
+  if (recording) record(attention_spec, {&q, &k, &v}, {&result.out}, {&q, &k, &v, &result.out, &result.lse}, options);
+  return result.out;
+}
+
+Tensor attention_cached(const Tensor& q, const Tensor& k_cache, const Tensor& v_cache, std::int64_t length,
+                        const AttentionOptions& options) {
+  require_untracked(q, "attention_cached");
+  return forward(q, k_cache, v_cache, length, false, options).out;
+}
+
+AttentionWithLse attention_with_lse(const Tensor& q, const Tensor& k, const Tensor& v,
+                                    const AttentionOptions& options) {
+  require_untracked(q, "attention_with_lse");
+  const std::int64_t length = k.defined() && k.shape().rank() == 3 ? k.dim(1) : 0;
+  return forward(q, k, v, length, true, options);
+}
+
+Tensor attention_recency(const Tensor& q, const Tensor& k, const Tensor& lse, std::int64_t recency_window,
+                         const AttentionOptions& options) {
+  require_untracked(q, "attention_recency");
+  check(q, k, k, k.dim(1), options);
+  require_shape("attention_recency", "lse", lse, {q.dim(0), options.heads, q.dim(1)});
+  if (recency_window < 0) {
+    raise<ValueError>("attention_recency: the window must be at least 0, got ", recency_window);
+  }
+  Tensor ratio = Tensor::empty({options.heads}, lse.dtype(), q.device());
+  MIXGRAD_DISPATCH(q.device(), attention_recency(q, k, lse, recency_window, options, ratio));
+  return ratio;
+}
+
+}  // namespace mixgrad

@@ -1,0 +1,45 @@
+// attention: causal softmax attention with grouped key/value heads.
+//   p[i,j] = exp(q_i . k_j / sqrt(dh) - lse_i) for the keys j that query i sees,   out_i = sum_j p[i,j] v_j
+//   q: [B,T,H dh]   k, v: [B,S,G dh] with S >= T: the first S - T keys are the past     out: [B,T,H dh]
+//   all three may be row views (a packed qkv). Query head h reads key/value head floor(h / (H/G)).
+//   query i sees j <= i + (S - T), and with window w > 0 only the last w of them: j > i + (S - T) - w.
+//   gradient, with delta_i = sum_c dout_i[c] out_i[c] and ds[i,j] = p[i,j] (dout_i . v_j - delta_i) / sqrt(dh):
+//     dq_i = sum_j ds[i,j] k_j,   dk_j = sum_i ds[i,j] q_i,   dv_j = sum_i p[i,j] dout_i
+//     (dk, dv also sum over the query heads of the group)
+//   saves q, k, v, out and lse [B,H,T]; the probabilities are computed again
+//   cost: 4 dh operations per visible pair forward, 10 dh backward; one block of queries at a time, only visible keys;
+//         extra memory: a block of scores per thread
+//   errors: ShapeError when H is no multiple of G, widths do not match, or S < T
+//   source: Vaswani et al. (2017); the recomputing backward as in Dao et al., FlashAttention (2022)
+#pragma once
+
+#include "core/tensor.h"
+
+namespace mixgrad {
+
+struct AttentionOptions {
+  std::int64_t heads = 1;     // H
+  std::int64_t kv_heads = 1;  // G
+  std::int64_t window = 0;    // 0: no limit
+};
+
+Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options);
+
+// Inference from a cache: k_cache, v_cache [B,capacity,G dh], of which the first `length` rows are valid, the last T of
+// them those of this call. Not recorded; GradError when q is tracked.
+Tensor attention_cached(const Tensor& q, const Tensor& k_cache, const Tensor& v_cache, std::int64_t length,
+                        const AttentionOptions& options);
+
+// Attention and, beside it, each row's log-sum-exp [B,H,T] (f32, f64 for f64); for probes. Not recorded.
+struct AttentionWithLse {
+  Tensor out;
+  Tensor lse;
+};
+AttentionWithLse attention_with_lse(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options);
+
+// Recency ratio per query head [H]: the mean over batch and queries i of sum of p[i,j] over j in [max(0,i-k), i].
+// Visits the window only.
+Tensor attention_recency(const Tensor& q, const Tensor& k, const Tensor& lse, std::int64_t recency_window,
+                         const AttentionOptions& options);
+
+}  // namespace mixgrad

@@ -1,0 +1,145 @@
+#include "ops/elementwise/elementwise_kernels.h"
+#include "ops/elementwise/functions.h"
+#include "ops/rows.h"
+
+namespace mixgrad::cpu {
+namespace {
+
+// y[r,c] = f(x[r,c]) over fixed blocks of rows; a single long row (width above 16 Ki) is one task.
+template <class T, class F>
+void map_rows(const Tensor& x, const Tensor& y, const F& f) {
+  const Rows<T> in(x);
+  const Rows<T> out(y);
+  parallel_rows(in.count, rows_per_task(in.width), [&](std::int64_t begin, std::int64_t end, std::int64_t) {
+    for (std::int64_t r = begin; r < end; ++r) {
+      const T* a = in[r];
+      T* b = out[r];
+#pragma omp simd
+      for (std::int64_t c = 0; c < in.width; ++c) b[c] = static_cast<T>(f(acc_t<T>(a[c])));
+    }
+  });
+}
+
+template <class Function, class T>
+void backward_rows(const Tensor& x, const Tensor& dy, const GradTarget& dx) {
+  using A = acc_t<T>;
+  const Rows<T> in(x);
+  const Rows<T> up(dy);
+  const Rows<T> out(dx.tensor);
+  const A keep = dx.add ? A(1) : A(0);
+  parallel_rows(in.count, rows_per_task(in.width), [&](std::int64_t begin, std::int64_t end, std::int64_t) {
+    for (std::int64_t r = begin; r < end; ++r) {
+      const T* a = in[r];
+      const T* d = up[r];
+      T* g = out[r];
+      if (keep == A(0)) {
+#pragma omp simd
+        for (std::int64_t c = 0; c < in.width; ++c) g[c] = static_cast<T>(A(d[c]) * Function::df(A(a[c])));
+      } else {
+#pragma omp simd
+        for (std::int64_t c = 0; c < in.width; ++c) {
+          g[c] = static_cast<T>(A(g[c]) + A(d[c]) * Function::df(A(a[c])));
+        }
+      }
+    }
+  });
+}
+
+template <class F>
+void dispatch_activation(Activation kind, const F& f) {
+  switch (kind) {
+    case Activation::gelu: return f.template operator()<functions::Gelu>();
+    case Activation::gelu_erf: return f.template operator()<functions::GeluErf>();
+    case Activation::relu: return f.template operator()<functions::Relu>();
+    case Activation::silu: return f.template operator()<functions::Silu>();
+  }
+}
+
+}  // namespace
+
+void activation_forward(Activation kind, const Tensor& x, const Tensor& y) {
+  dispatch_activation(kind, [&]<class Function>() {
+    dispatch_float(x.dtype(), "activation", [&]<class T>() {
+      map_rows<T>(x, y, [](auto value) { return Function::f(value); });
+    });
+  });
+}
+
+void activation_backward(Activation kind, const Tensor& x, const Tensor& dy, const GradTarget& dx) {
+  dispatch_activation(kind, [&]<class Function>() {
+    dispatch_float(x.dtype(), "activation", [&]<class T>() { backward_rows<Function, T>(x, dy, dx); });
+  });
+}
+
+void swiglu_forward(const Tensor& gate, const Tensor& up, const Tensor& y) {
+  dispatch_float(gate.dtype(), "swiglu", [&]<class T>() {
+    using A = acc_t<T>;
+    const Rows<T> g(gate);
+    const Rows<T> u(up);
+    const Rows<T> out(y);
+    parallel_rows(g.count, rows_per_task(g.width), [&](std::int64_t begin, std::int64_t end, std::int64_t) {
+      for (std::int64_t r = begin; r < end; ++r) {
+        const T* a = g[r];
+        const T* b = u[r];
+        T* o = out[r];
+#pragma omp simd
+        for (std::int64_t c = 0; c < g.width; ++c) {
+          o[c] = static_cast<T>(functions::Silu::f(A(a[c])) * A(b[c]));
+        }
+      }
+    });
+  });
+}
+
+void swiglu_backward(const Tensor& gate, const Tensor& up, const Tensor& dy, const GradTarget& dgate,
+                     const GradTarget& dup) {
+  dispatch_float(gate.dtype(), "swiglu", [&]<class T>() {
+    using A = acc_t<T>;
+    const Rows<T> g(gate);
+    const Rows<T> u(up);
+    const Rows<T> d(dy);
+    const Rows<T> dg(dgate.tensor);
+    const Rows<T> du(dup.tensor);
+    parallel_rows(g.count, rows_per_task(g.width), [&](std::int64_t begin, std::int64_t end, std::int64_t) {
+      for (std::int64_t r = begin; r < end; ++r) {
+        const T* a = g[r];
+        const T* b = u[r];
+        const T* dr = d[r];
+        if (dg) {
+          T* to = dg[r];
+          const bool add = dgate.add;
+#pragma omp simd
+          for (std::int64_t c = 0; c < g.width; ++c) {
+            const A value = A(dr[c]) * A(b[c]) * functions::Silu::df(A(a[c]));
+            to[c] = static_cast<T>(add ? A(to[c]) + value : value);
+          }
+        }
+        if (du) {
+          T* to = du[r];
+          const bool add = dup.add;
+#pragma omp simd
+          for (std::int64_t c = 0; c < g.width; ++c) {
+            const A value = A(dr[c]) * functions::Silu::f(A(a[c]));
+            to[c] = static_cast<T>(add ? A(to[c]) + value : value);
+          }
+        }
+      }
+    });
+  });
+}
+
+void add_forward(const Tensor& a, const Tensor& b, const Tensor& y) {
+  dispatch_float(a.dtype(), "add", [&]<class T>() {
+    using A = acc_t<T>;
+    const Rows<T> left(a);
+    const Rows<T> right(b);
+    const Rows<T> out(y);
+    parallel_rows(left.count, rows_per_task(left.width), [&](std::int64_t begin, std::int64_t end, std::int64_t) {
+      for (std::int64_t r = begin; r < end; ++r) {
+        for (std::int64_t c = 0; c < left.width; ++c) out[r][c] = static_cast<T>(A(left[r][c]) + A(right[r][c]));
+      }
+    });
+  });
+}
+
+}  // namespace mixgrad::cpu

@@ -1,0 +1,61 @@
+// f and f' of the elementwise functions, each once, for both devices. A is float or double.
+#pragma once
+
+#include "core/vec_math.h"
+
+namespace mixgrad::functions {
+
+// tanh form: with u = sqrt(2/pi) (x + 0.044715 x^3), 1 + tanh(u) = 2 sigmoid(2u), so y = x sigmoid(2u): no cancellation.
+struct Gelu {
+  static constexpr double kScale = 2 * 0.797884560802865355879892119869;  // 2 sqrt(2/pi)
+  static constexpr double kCubic = 0.044715;
+
+  template <class A>
+  MIXGRAD_HD static A f(A x) {
+    return x * sigmoid_value(A(kScale) * (x + A(kCubic) * x * x * x));
+  }
+  template <class A>
+  MIXGRAD_HD static A df(A x) {
+    const A s = sigmoid_value(A(kScale) * (x + A(kCubic) * x * x * x));
+    return s + x * s * (A(1) - s) * A(kScale) * (A(1) + A(3 * kCubic) * x * x);
+  }
+};
+
+struct GeluErf {
+  static constexpr double kSqrtHalf = 0.707106781186547524400844362105;
+  static constexpr double kInvSqrt2Pi = 0.398942280401432677939946059934;
+
+  template <class A>
+  MIXGRAD_HD static A f(A x) {
+    return A(0.5) * x * (A(1) + A(erf(x * A(kSqrtHalf))));
+  }
+  template <class A>
+  MIXGRAD_HD static A df(A x) {
+    return A(0.5) * (A(1) + A(erf(x * A(kSqrtHalf)))) + x * A(kInvSqrt2Pi) * exp_value(A(-0.5) * x * x);
+  }
+};
+
+struct Relu {
+  template <class A>
+  MIXGRAD_HD static A f(A x) {
+    return x < A(0) ? A(0) : x;  // NaN stays NaN
+  }
+  template <class A>
+  MIXGRAD_HD static A df(A x) {
+    return x > A(0) ? A(1) : A(0);
+  }
+};
+
+struct Silu {
+  template <class A>
+  MIXGRAD_HD static A f(A x) {
+    return x * sigmoid_value(x);
+  }
+  template <class A>
+  MIXGRAD_HD static A df(A x) {
+    const A s = sigmoid_value(x);
+    return s * (A(1) + x * (A(1) - s));
+  }
+};
+
+}  // namespace mixgrad::functions

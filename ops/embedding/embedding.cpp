@@ -1,0 +1,78 @@
+#include "ops/embedding/embedding.h"
+
+#include "autograd/tape.h"
+#include "ops/check.h"
+#include "ops/embedding/embedding_kernels.h"
+
+namespace mixgrad {
+namespace {
+
+struct EmbeddingAttributes {
+  std::int64_t vocabulary;
+  std::int64_t position_rows;
+  std::int64_t first_position;
+};
+
+void embedding_gradient(BackwardContext& context) {
+  const auto& attributes = context.attributes<EmbeddingAttributes>();
+  const Tensor& tokens = context.saved(0);
+  const Tensor& dy = context.output_gradient();
+  GradTarget dweight;
+  GradTarget dpositions;
+  if (context.wants(1)) dweight = context.gradient(1, {attributes.vocabulary, dy.cols()});
+  if (context.wants(2)) dpositions = context.gradient(2, {attributes.position_rows, dy.cols()});
+  MIXGRAD_DISPATCH(dy.device(), embedding_backward(tokens, attributes.first_position, dy, dweight, dpositions));
+}
+
+void check_tokens(const Tensor& tokens, std::int64_t vocabulary) {
+  if (!tokens.device().is_cpu()) return;  // the kernel reports it
+  const std::int32_t* ids = tokens.data<std::int32_t>();
+  for (std::int64_t i = 0; i < tokens.numel(); ++i) {
+    if (ids[i] < 0 || ids[i] >= vocabulary) {
+      raise<ValueError>("embedding: tokens must be in [0,", vocabulary, "), got ", ids[i], " at index ", i);
+    }
+  }
+}
+
+}  // namespace
+
+const OpSpec embedding_spec{OpId::embedding,
+                            "embedding",
+                            "y[b,t,:] = weight[tokens[b,t],:] + positions[first_position + t,:]",
+                            "dweight[v,:] = sum of dy[b,t,:] over tokens = v; dpositions[p,:] = sum_b dy[b,p-first,:]",
+                            "tokens",
+                            3,
+                            1,
+                            0b110,
+                            embedding_gradient};
+
+Tensor embedding(const Tensor& tokens, const Tensor& weight, const Tensor& positions, std::int64_t first_position) {
+  require_i32("embedding", "tokens", tokens);
+  require_rank("embedding", "tokens", tokens, 2, "[B,T]");
+  require_contiguous("embedding", "tokens", tokens);
+  require_float("embedding", "weight", weight);
+  require_rank("embedding", "weight", weight, 2, "[V,D]");
+  const std::int64_t steps = tokens.dim(1);
+  if (positions.defined()) {
+    require_like("embedding", "positions", positions, weight);
+    require_rank("embedding", "positions", positions, 2, "[C,D]");
+    if (positions.dim(1) != weight.dim(1)) {
+      raise<ShapeError>("embedding: positions must be [C,", weight.dim(1), "] to match weight ", weight.shape(),
+                        ", got ", positions.shape());
+    }
+    if (first_position < 0 || first_position + steps > positions.dim(0)) {
+      raise<ValueError>("embedding: positions ", first_position, " to ", first_position + steps - 1,
+                        " are asked for, there are ", positions.dim(0), "; use a shorter sequence or a larger context");
+    }
+  }
+  check_tokens(tokens, weight.dim(0));
+  Tensor y = Tensor::empty({tokens.dim(0), steps, weight.dim(1)}, weight.dtype(), weight.device());
+  MIXGRAD_DISPATCH(weight.device(), embedding_forward(tokens, weight, positions, first_position, y));
+  if (any_tracked({&weight, &positions})) {
+    const EmbeddingAttributes attributes{weight.dim(0), positions.defined() ? positions.dim(0) : 0, first_position};
+    record(embedding_spec, {&tokens, &weight, &positions}, {&y}, {&tokens}, attributes);
+  }
+  return y;
+}
+
+}  // namespace mixgrad

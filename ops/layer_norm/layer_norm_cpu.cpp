@@ -1,0 +1,126 @@
+#include <cmath>
+
+#include "ops/layer_norm/layer_norm_kernels.h"
+#include "ops/rows.h"
+
+namespace mixgrad::cpu {
+
+void layer_norm_forward(const Tensor& x, const Tensor& y, const Tensor& weight, const Tensor& bias, double eps,
+                        const Tensor& sum, const Tensor& normed, const Tensor& mean, const Tensor& inv_std) {
+  dispatch_float(x.dtype(), "layer_norm", [&]<class T>() {
+    using A = acc_t<T>;
+    const Rows<T> in(x);
+    const Rows<T> addend(y);
+    const Rows<T> total(sum);
+    const Rows<T> out(normed);
+    const T* w = weight.data<T>();
+    const T* shift = bias.defined() ? bias.data<T>() : nullptr;
+    A* means = mean.data<A>();
+    A* inv_stds = inv_std.data<A>();
+    const std::int64_t width = in.width;
+    parallel_rows(in.count, rows_per_task(width), [&](std::int64_t begin, std::int64_t end, std::int64_t) {
+      for (std::int64_t r = begin; r < end; ++r) {
+        const T* row = in[r];
+        if (addend) {
+          const T* other = addend[r];
+          T* to = total[r];
+          for (std::int64_t c = 0; c < width; ++c) to[c] = static_cast<T>(A(row[c]) + A(other[c]));
+          row = to;
+        }
+        A s = 0;
+#pragma omp simd reduction(+ : s)
+        for (std::int64_t c = 0; c < width; ++c) s += A(row[c]);
+        const A mu = s / A(width);
+        A squares = 0;
+#pragma omp simd reduction(+ : squares)
+        for (std::int64_t c = 0; c < width; ++c) squares += (A(row[c]) - mu) * (A(row[c]) - mu);
+        const A inverse = A(1) / std::sqrt(squares / A(width) + A(eps));
+        means[r] = mu;
+        inv_stds[r] = inverse;
+        T* to = out[r];
+        if (shift != nullptr) {
+          for (std::int64_t c = 0; c < width; ++c) {
+            to[c] = static_cast<T>((A(row[c]) - mu) * inverse * A(w[c]) + A(shift[c]));
+          }
+        } else {
+          for (std::int64_t c = 0; c < width; ++c) to[c] = static_cast<T>((A(row[c]) - mu) * inverse * A(w[c]));
+        }
+      }
+    });
+  });
+}
+
+namespace {
+
+// One row of d (+)= dsum + inv_std (g - mean(g) - xhat mean(g xhat)).
+template <class T, class A>
+void gradient_row(const T* row, const T* w, const T* up, const T* residual, A mu, A inverse, std::int64_t width,
+                  bool add, T* to) {
+  A sum_g = 0;
+  A sum_gx = 0;
+#pragma omp simd reduction(+ : sum_g, sum_gx)
+  for (std::int64_t c = 0; c < width; ++c) {
+    const A g = A(up[c]) * A(w[c]);
+    sum_g += g;
+    sum_gx += g * (A(row[c]) - mu);
+  }
+  const A mean_g = sum_g / A(width);
+  const A slope = sum_gx * inverse * inverse / A(width);
+  for (std::int64_t c = 0; c < width; ++c) {
+    A value = inverse * (A(up[c]) * A(w[c]) - mean_g - (A(row[c]) - mu) * slope);
+    if (residual != nullptr) value += A(residual[c]);
+    if (add) value += A(to[c]);
+    to[c] = static_cast<T>(value);
+  }
+}
+
+}  // namespace
+
+void layer_norm_backward(const Tensor& x, const Tensor& weight, const Tensor& mean, const Tensor& inv_std,
+                         const Tensor& dnormed, const Tensor& dsum, const GradTarget& d, const GradTarget& dweight,
+                         const GradTarget& dbias) {
+  dispatch_float(x.dtype(), "layer_norm", [&]<class T>() {
+    using A = acc_t<T>;
+    const Rows<T> in(x);
+    const Rows<T> up(dnormed);
+    const Rows<T> residual(dsum);
+    const Rows<T> out(d.tensor);
+    const T* w = weight.data<T>();
+    const A* means = mean.data<A>();
+    const A* inv_stds = inv_std.data<A>();
+    A* dw = dweight.tensor.defined() ? dweight.tensor.data<A>() : nullptr;
+    A* db = dbias.tensor.defined() ? dbias.tensor.data<A>() : nullptr;
+    const std::int64_t width = in.width;
+    // One pass over the rows: the input gradient, and the two column sums side by side in sums[0,D) and sums[D,2D).
+    ordered_column_sums<A>(
+        in.count, 2 * width, rows_per_task(width),
+        [&](std::int64_t begin, std::int64_t end, A* sums) {
+          for (std::int64_t r = begin; r < end; ++r) {
+            const T* row = in[r];
+            const T* g = up[r];
+            if (out) {
+              gradient_row<T, A>(row, w, g, residual ? residual[r] : nullptr, means[r], inv_stds[r], width, d.add,
+                                 out[r]);
+            }
+            const A mu = means[r];
+            const A inverse = inv_stds[r];
+            A* sum_weight = sums;
+            A* sum_bias = sums + width;
+#pragma omp simd
+            for (std::int64_t c = 0; c < width; ++c) {
+              sum_weight[c] += A(g[c]) * ((A(row[c]) - mu) * inverse);
+              sum_bias[c] += A(g[c]);
+            }
+          }
+        },
+        [&](std::int64_t c, A total) {
+          const bool is_weight = c < width;
+          A* to = is_weight ? dw : db;
+          if (to == nullptr) return;
+          A& place = to[is_weight ? c : c - width];
+          place = (is_weight ? dweight.add : dbias.add) ? place + total : total;
+        });
+  });
+}
+
+}  // namespace mixgrad::cpu

@@ -1,0 +1,14 @@
+#pragma once
+
+#include "autograd/tape.h"
+#include "ops/dispatch.h"
+
+MIXGRAD_KERNELS(
+    // y and sum are both defined (sum = x + y, normed = norm(sum)) or both undefined (normed = norm(x)).
+    // mean, inv_std: [rows] in the accumulation type.
+    void layer_norm_forward(const Tensor& x, const Tensor& y, const Tensor& weight, const Tensor& bias, double eps,
+                            const Tensor& sum, const Tensor& normed, const Tensor& mean, const Tensor& inv_std);
+    // d (+)= dsum + gradient of the norm at x, given dnormed; dsum may be undefined; d, dweight, dbias may be unwanted.
+    void layer_norm_backward(const Tensor& x, const Tensor& weight, const Tensor& mean, const Tensor& inv_std,
+                             const Tensor& dnormed, const Tensor& dsum, const GradTarget& d, const GradTarget& dweight,
+                             const GradTarget& dbias);)

@@ -1,0 +1,15 @@
+// linear: an affine map of the last axis.
+//   y[r,n] = sum_k x[r,k] weight[n,k] + bias[n]
+//   x: [..., K] float, a row view is read in place   weight: [N, K]   bias: [N] or undefined   y: [..., N]
+//   gradient: dx = dy weight,  dweight = dy^T x,  dbias[n] = sum_r dy[r,n]            saves x and weight
+//   cost: 2 R N K operations forward, twice that backward (R = rows of x)
+//   errors: ShapeError when the sizes do not match, DTypeError when the dtypes differ
+#pragma once
+
+#include "core/tensor.h"
+
+namespace mixgrad {
+
+Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias = Tensor());
+
+}  // namespace mixgrad

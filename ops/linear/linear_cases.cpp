@@ -1,0 +1,109 @@
+#include "autograd/tape.h"
+#include "ops/cases.h"
+#include "ops/linear/linear.h"
+
+namespace mixgrad::test {
+namespace {
+
+// y[r,n] = sum_k x[r,k] weight[n,k] + bias[n]
+Tensor affine(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  const std::int64_t n_out = weight.dim(0);
+  const std::int64_t n_in = weight.dim(1);
+  Tensor y = Tensor::empty(x.shape().with_last(n_out), DType::f64);
+  for (std::int64_t r = 0; r < x.rows(); ++r) {
+    for (std::int64_t n = 0; n < n_out; ++n) {
+      double sum = bias.defined() ? bias.at(n) : 0;
+      for (std::int64_t k = 0; k < n_in; ++k) sum += x.at(r * n_in + k) * weight.at(n * n_in + k);
+      y.set(r * n_out + n, sum);
+    }
+  }
+  return y;
+}
+
+OpCase plain(const std::string& note, const Shape& x, std::int64_t n_out, bool with_bias) {
+  const Tensor bias = with_bias ? random_tensor({n_out}, 3) : Tensor();
+  return {note,
+          {random_tensor(x, 1), random_tensor({n_out, x.cols()}, 2), bias},
+          [](std::span<const Tensor> in) { return std::vector{linear(in[0], in[1], in[2])}; },
+          [](std::span<const Tensor> in) { return std::vector{affine(in[0], in[1], in[2])}; }};
+}
+
+// x is the columns [begin,end) of the first input.
+OpCase of_columns(const std::string& note, const Shape& packed, std::int64_t begin, std::int64_t end,
+                  std::int64_t n_out) {
+  return {note,
+          {random_tensor(packed, 4), random_tensor({n_out, end - begin}, 5), random_tensor({n_out}, 6)},
+          [=](std::span<const Tensor> in) { return std::vector{linear(columns(in[0], begin, end), in[1], in[2])}; },
+          [=](std::span<const Tensor> in) { return std::vector{affine(in[0].column_view(begin, end), in[1], in[2])}; }};
+}
+
+}  // namespace
+
+OpCases linear_cases() {
+  OpCases all;
+  all.cases = {
+      plain("one element", {1, 1}, 1, true),
+      plain("a single row without further axes", {7}, 3, true),
+      plain("T=1, with bias", {2, 1, 7}, 5, true),
+      plain("odd sizes, no bias", {2, 3, 17}, 33, false),
+      plain("size-1 axes", {1, 5, 1}, 9, true),
+      plain("N=1", {3, 5, 17}, 1, true),
+      plain("five axes", {2, 1, 3, 2, 5}, 7, false),
+      plain("65 rows, 33 to 17", {5, 13, 33}, 17, true),
+      plain("130 rows, beyond a block of rows", {130, 20}, 7, true),
+      plain("130 columns of 96, beyond a block of columns", {3, 96}, 130, false),
+      plain("K=600, beyond a block of the inner axis", {2, 600}, 3, true),
+      plain("300 rows to 300 columns", {300, 3}, 300, true),
+      of_columns("packed: x is a column view in the middle", {2, 5, 24}, 7, 16, 5),
+      of_columns("packed: x is the first columns, 70 rows", {7, 10, 40}, 0, 17, 9),
+      of_columns("packed: x is one column", {3, 4, 6}, 5, 6, 3),
+      {"packed: two views of one tensor that overlap, and the whole of it",
+       {random_tensor({3, 4, 12}, 7), random_tensor({5, 8}, 8), random_tensor({2, 12}, 9)},
+       [](std::span<const Tensor> in) {
+         return std::vector{linear(columns(in[0], 0, 8), in[1]), linear(columns(in[0], 3, 11), in[1]),
+                            linear(in[0], in[2])};
+       },
+       [](std::span<const Tensor> in) {
+         return std::vector{affine(in[0].column_view(0, 8), in[1], {}), affine(in[0].column_view(3, 11), in[1], {}),
+                            affine(in[0], in[2], {})};
+       }},
+      {"shared: x and weight are the same tensor",
+       {random_tensor({5, 5}, 10)},
+       [](std::span<const Tensor> in) { return std::vector{linear(in[0], in[0])}; },
+       [](std::span<const Tensor> in) { return std::vector{affine(in[0], in[0], {})}; }},
+  };
+
+  const Tensor x = random_tensor({2, 3, 4}, 1);
+  const Tensor weight = random_tensor({5, 4}, 2);
+  all.errors = {
+      {"widths differ",
+       [=] {
+         linear(x, random_tensor({5, 3}, 1));
+       },
+       "linear: the last axis of x must be 3 to match weight [5,3], got x [2,3,4]"},
+      {"weight is no matrix", [=] { linear(x, random_tensor({4}, 1)); },
+       "linear: weight must be [N,K] (2 axes), got [4]"},
+      {"weight is a row view",
+       [=] {
+         linear(x, random_tensor({5, 6}, 1).column_view(0, 4));
+       },
+       "linear: weight must be contiguous, got a row view [5,4]; clone() it first"},
+      {"bias has the wrong size", [=] { linear(x, weight, random_tensor({4}, 1)); },
+       "linear: bias must be [5], got [4]"},
+      {"weight is f32", [=] { linear(x, weight.to(DType::f32)); },
+       "linear: weight must be f64 like the first input, got f32"},
+      {"bias is f32", [=] { linear(x, weight, random_tensor({5}, 1).to(DType::f32)); },
+       "linear: bias must be f64 like the first input, got f32"},
+      {"x is i32",
+       [=] {
+         linear(random_tokens({2, 4}, 5, 1), weight);
+       },
+       "linear: x must be f64, f32 or bf16, got i32"},
+      {"weight is missing", [=] { linear(x, Tensor()); }, "linear: weight is required, got an undefined tensor"},
+      {"x is a scalar", [=] { linear(Tensor::full({}, DType::f64, 1), weight); },
+       "linear: the last axis of x must be 4 to match weight [5,4], got x []"},
+  };
+  return all;
+}
+
+}  // namespace mixgrad::test

@@ -1,0 +1,83 @@
+#include "ops/linear_cross_entropy/linear_cross_entropy.h"
+
+#include "autograd/tape.h"
+#include "ops/check.h"
+#include "ops/linear_cross_entropy/linear_cross_entropy_kernels.h"
+
+namespace mixgrad {
+namespace {
+
+struct CrossEntropyAttributes {
+  std::int64_t count;
+};
+
+void cross_entropy_gradient(BackwardContext& context) {
+  const Tensor& x = context.saved(0);
+  const Tensor& weight = context.saved(1);
+  GradTarget dx;
+  GradTarget dweight;
+  if (context.wants(0)) dx = context.gradient(0, x.shape());
+  if (context.wants(1)) dweight = context.gradient(1, weight.shape());
+  MIXGRAD_DISPATCH(x.device(),
+                   linear_cross_entropy_backward(x, weight, context.saved(2),
+                                                 context.attributes<CrossEntropyAttributes>().count, context.saved(3),
+                                                 context.output_gradient(), dx, dweight));
+}
+
+// Rows that have a target.
+std::int64_t count_targets(const Tensor& targets, std::int64_t vocabulary) {
+  const std::int32_t* ids = targets.data<std::int32_t>();
+  std::int64_t count = 0;
+  for (std::int64_t r = 0; r < targets.numel(); ++r) {
+    if (ids[r] < -1 || ids[r] >= vocabulary) {
+      raise<ValueError>("linear_cross_entropy: targets must be -1 (ignored) or in [0,", vocabulary, "), got ", ids[r],
+                        " at index ", r);
+    }
+    if (ids[r] >= 0) ++count;
+  }
+  return count;
+}
+
+}  // namespace
+
+const OpSpec linear_cross_entropy_spec{OpId::linear_cross_entropy,
+                                       "linear_cross_entropy",
+                                       "loss = mean over targets != -1 of lse_r - logits[r,target_r], logits = x weight^T",
+                                       "dlogits = dloss (softmax(logits) - onehot)/count; dx = dlogits weight, "
+                                       "dweight = dlogits^T x",
+                                       "x, weight, targets, lse",
+                                       3,
+                                       1,
+                                       0b011,
+                                       cross_entropy_gradient};
+
+Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const Tensor& targets) {
+  const char* op = "linear_cross_entropy";
+  require_float(op, "x", x);
+  require_float(op, "weight", weight);
+  require_like(op, "weight", weight, x);
+  require_rank(op, "weight", weight, 2, "[V,D]");
+  require_contiguous(op, "weight", weight);
+  require_i32(op, "targets", targets);
+  require_contiguous(op, "targets", targets);
+  if (x.shape().rank() == 0 || x.cols() != weight.dim(1)) {
+    raise<ShapeError>(op, ": the last axis of x must be ", weight.dim(1), " to match weight ", weight.shape(),
+                      ", got x ", x.shape());
+  }
+  if (targets.numel() != x.rows()) {
+    raise<ShapeError>(op, ": targets must have one entry for each of the ", x.rows(), " rows of x ", x.shape(),
+                      ", got ", targets.shape());
+  }
+  const std::int64_t count = count_targets(targets, weight.dim(0));
+  const DType sums = x.dtype() == DType::f64 ? DType::f64 : DType::f32;
+  const Tensor lse = Tensor::empty({x.rows()}, sums, x.device());
+  Tensor loss = Tensor::empty({1}, sums, x.device());
+  MIXGRAD_DISPATCH(x.device(), linear_cross_entropy_forward(x, weight, targets, count, lse, loss));
+  if (any_tracked({&x, &weight})) {
+    record(linear_cross_entropy_spec, {&x, &weight, &targets}, {&loss}, {&x, &weight, &targets, &lse},
+           CrossEntropyAttributes{count});
+  }
+  return loss;
+}
+
+}  // namespace mixgrad

@@ -1,0 +1,145 @@
+#include <cmath>
+#include <limits>
+
+#include "core/vec_math.h"
+#include "ops/linear_cross_entropy/linear_cross_entropy_kernels.h"
+#include "ops/matmul/matmul.h"
+#include "ops/rows.h"
+
+namespace mixgrad::cpu {
+namespace {
+
+// Rows whose logits exist at the same time: about 4 MiB of them, by shape only.
+std::int64_t chunk_rows(std::int64_t rows, std::int64_t vocabulary) {
+  return std::min(rows, std::max<std::int64_t>(64, (std::int64_t{1} << 20U) / std::max<std::int64_t>(vocabulary, 1)));
+}
+
+// logits[0,rows) = x[first,first+rows) weight^T, in the accumulation type.
+template <class T>
+void chunk_logits(const Tensor& x, const Tensor& weight, std::int64_t first, std::int64_t rows, acc_t<T>* logits) {
+  Product<T, acc_t<T>> product{};
+  product.m = rows;
+  product.n = weight.dim(0);
+  product.k = weight.dim(1);
+  product.a = x.data<T>() + first * x.row_stride();
+  product.lda = x.row_stride();
+  product.b = weight.data<T>();
+  product.ldb = weight.row_stride();
+  product.transpose_b = true;
+  product.c = logits;
+  product.ldc = weight.dim(0);
+  matmul(product);
+}
+
+template <class A>
+A log_sum_exp(const A* row, std::int64_t width) {
+  A top = -std::numeric_limits<A>::infinity();
+#pragma omp simd reduction(max : top)
+  for (std::int64_t v = 0; v < width; ++v) top = row[v] > top ? row[v] : top;
+  A sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (std::int64_t v = 0; v < width; ++v) sum += exp_value(row[v] - top);
+  return top + std::log(sum);
+}
+
+}  // namespace
+
+void linear_cross_entropy_forward(const Tensor& x, const Tensor& weight, const Tensor& targets, std::int64_t count,
+                                  const Tensor& lse, const Tensor& loss) {
+  dispatch_float(x.dtype(), "linear_cross_entropy", [&]<class T>() {
+    using A = acc_t<T>;
+    const std::int64_t rows = x.rows();
+    const std::int64_t vocabulary = weight.dim(0);
+    const std::int64_t chunk = chunk_rows(rows, vocabulary);
+    const Tensor scratch = Tensor::empty({chunk, vocabulary}, dtype_of<A>());
+    const Tensor row_loss = Tensor::empty({rows}, dtype_of<A>());
+    A* logits = scratch.data<A>();
+    A* losses = row_loss.data<A>();
+    A* lses = lse.data<A>();
+    const std::int32_t* ids = targets.data<std::int32_t>();
+    for (std::int64_t first = 0; first < rows; first += chunk) {
+      const std::int64_t here = std::min(chunk, rows - first);
+      chunk_logits<T>(x, weight, first, here, logits);
+      parallel_rows(here, rows_per_task(vocabulary), [&](std::int64_t begin, std::int64_t end, std::int64_t) {
+        for (std::int64_t r = begin; r < end; ++r) {
+          const A* row = logits + r * vocabulary;
+          const std::int64_t at = first + r;
+          lses[at] = log_sum_exp(row, vocabulary);
+          losses[at] = ids[at] < 0 ? A(0) : lses[at] - row[ids[at]];
+        }
+      });
+    }
+    double sum = 0;
+    for (std::int64_t r = 0; r < rows; ++r) sum += static_cast<double>(losses[r]);
+    *loss.data<A>() = static_cast<A>(count == 0 ? 0.0 : sum / static_cast<double>(count));
+  });
+}
+
+void linear_cross_entropy_backward(const Tensor& x, const Tensor& weight, const Tensor& targets, std::int64_t count,
+                                   const Tensor& lse, const Tensor& dloss, const GradTarget& dx,
+                                   const GradTarget& dweight) {
+  dispatch_float(x.dtype(), "linear_cross_entropy", [&]<class T>() {
+    using A = acc_t<T>;
+    const std::int64_t rows = x.rows();
+    const std::int64_t vocabulary = weight.dim(0);
+    const std::int64_t chunk = chunk_rows(rows, vocabulary);
+    const Tensor scratch = Tensor::empty({chunk, vocabulary}, dtype_of<A>());
+    const Tensor rounded = std::is_same_v<T, A> ? scratch : Tensor::empty({chunk, vocabulary}, x.dtype());
+    A* logits = scratch.data<A>();
+    T* dlogits = rounded.data<T>();
+    const A* lses = lse.data<A>();
+    const std::int32_t* ids = targets.data<std::int32_t>();
+    const A scale = count == 0 ? A(0) : *dloss.data<A>() / static_cast<A>(count);
+    for (std::int64_t first = 0; first < rows; first += chunk) {
+      const std::int64_t here = std::min(chunk, rows - first);
+      chunk_logits<T>(x, weight, first, here, logits);
+      parallel_rows(here, rows_per_task(vocabulary), [&](std::int64_t begin, std::int64_t end, std::int64_t) {
+        for (std::int64_t r = begin; r < end; ++r) {
+          const A* from = logits + r * vocabulary;
+          T* to = dlogits + r * vocabulary;
+          const std::int32_t target = ids[first + r];
+          if (target < 0) {
+            std::fill_n(to, vocabulary, T(A(0)));
+            continue;
+          }
+          const A shift = lses[first + r];
+          const A hit = scale * (exp_value(from[target] - shift) - A(1));
+#pragma omp simd
+          for (std::int64_t v = 0; v < vocabulary; ++v) to[v] = static_cast<T>(scale * exp_value(from[v] - shift));
+          to[target] = static_cast<T>(hit);
+        }
+      });
+      if (dx.tensor.defined()) {
+        Product<T, T> product{};
+        product.m = here;
+        product.n = weight.dim(1);
+        product.k = vocabulary;
+        product.a = dlogits;
+        product.lda = vocabulary;
+        product.b = weight.data<T>();
+        product.ldb = weight.row_stride();
+        product.c = dx.tensor.data<T>() + first * dx.tensor.row_stride();
+        product.ldc = dx.tensor.row_stride();
+        product.accumulate = dx.add;
+        matmul(product);
+      }
+      if (dweight.tensor.defined()) {
+        Product<T, A> product{};
+        product.m = vocabulary;
+        product.n = weight.dim(1);
+        product.k = here;
+        product.a = dlogits;
+        product.lda = vocabulary;
+        product.transpose_a = true;
+        product.b = x.data<T>() + first * x.row_stride();
+        product.ldb = x.row_stride();
+        product.c = dweight.tensor.data<A>();
+        product.ldc = dweight.tensor.row_stride();
+        product.accumulate = dweight.add || first > 0;
+        matmul(product);
+      }
+    }
+  });
+}
+
+}  // namespace mixgrad::cpu

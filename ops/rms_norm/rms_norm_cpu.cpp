@@ -1,0 +1,83 @@
+#include <cmath>
+
+#include "ops/rms_norm/rms_norm_kernels.h"
+#include "ops/rows.h"
+
+namespace mixgrad::cpu {
+
+void rms_norm_forward(const Tensor& x, const Tensor& y, const Tensor& weight, double eps, const Tensor& sum,
+                      const Tensor& normed, const Tensor& inv_rms) {
+  dispatch_float(x.dtype(), "rms_norm", [&]<class T>() {
+    using A = acc_t<T>;
+    const Rows<T> in(x);
+    const Rows<T> addend(y);
+    const Rows<T> total(sum);
+    const Rows<T> out(normed);
+    const T* w = weight.data<T>();
+    A* inverses = inv_rms.data<A>();
+    const std::int64_t width = in.width;
+    parallel_rows(in.count, rows_per_task(width), [&](std::int64_t begin, std::int64_t end, std::int64_t) {
+      for (std::int64_t r = begin; r < end; ++r) {
+        const T* row = in[r];
+        if (addend) {
+          const T* other = addend[r];
+          T* to = total[r];
+          for (std::int64_t c = 0; c < width; ++c) to[c] = static_cast<T>(A(row[c]) + A(other[c]));
+          row = to;
+        }
+        A squares = 0;
+#pragma omp simd reduction(+ : squares)
+        for (std::int64_t c = 0; c < width; ++c) squares += A(row[c]) * A(row[c]);
+        const A inverse = A(1) / std::sqrt(squares / A(width) + A(eps));
+        inverses[r] = inverse;
+        T* to = out[r];
+        for (std::int64_t c = 0; c < width; ++c) to[c] = static_cast<T>(A(row[c]) * inverse * A(w[c]));
+      }
+    });
+  });
+}
+
+void rms_norm_backward(const Tensor& x, const Tensor& weight, const Tensor& inv_rms, const Tensor& dnormed,
+                       const Tensor& dsum, const GradTarget& d, const GradTarget& dweight) {
+  dispatch_float(x.dtype(), "rms_norm", [&]<class T>() {
+    using A = acc_t<T>;
+    const Rows<T> in(x);
+    const Rows<T> up(dnormed);
+    const Rows<T> residual(dsum);
+    const Rows<T> out(d.tensor);
+    const T* w = weight.data<T>();
+    const A* inverses = inv_rms.data<A>();
+    A* dw = dweight.tensor.defined() ? dweight.tensor.data<A>() : nullptr;
+    const std::int64_t width = in.width;
+    ordered_column_sums<A>(
+        in.count, width, rows_per_task(width),
+        [&](std::int64_t begin, std::int64_t end, A* sums) {
+          for (std::int64_t r = begin; r < end; ++r) {
+            const T* row = in[r];
+            const T* g = up[r];
+            const A inverse = inverses[r];
+            if (out) {
+              A sum_gx = 0;
+#pragma omp simd reduction(+ : sum_gx)
+              for (std::int64_t c = 0; c < width; ++c) sum_gx += A(g[c]) * A(w[c]) * A(row[c]);
+              const A slope = sum_gx * inverse * inverse / A(width);
+              const T* extra = residual ? residual[r] : nullptr;
+              T* to = out[r];
+              for (std::int64_t c = 0; c < width; ++c) {
+                A value = inverse * (A(g[c]) * A(w[c]) - A(row[c]) * slope);
+                if (extra != nullptr) value += A(extra[c]);
+                if (d.add) value += A(to[c]);
+                to[c] = static_cast<T>(value);
+              }
+            }
+#pragma omp simd
+            for (std::int64_t c = 0; c < width; ++c) sums[c] += A(g[c]) * (A(row[c]) * inverse);
+          }
+        },
+        [&](std::int64_t c, A total) {
+          if (dw != nullptr) dw[c] = dweight.add ? dw[c] + total : total;
+        });
+  });
+}
+
+}  // namespace mixgrad::cpu

@@ -1,0 +1,12 @@
+#pragma once
+
+#include "autograd/tape.h"
+#include "ops/dispatch.h"
+
+MIXGRAD_KERNELS(
+    // y and sum are both defined (sum = x + y, normed = norm(sum)) or both undefined. inv_rms: [rows].
+    void rms_norm_forward(const Tensor& x, const Tensor& y, const Tensor& weight, double eps, const Tensor& sum,
+                          const Tensor& normed, const Tensor& inv_rms);
+    // d (+)= dsum + gradient of the norm at x, given dnormed; dsum may be undefined; d, dweight may be unwanted.
+    void rms_norm_backward(const Tensor& x, const Tensor& weight, const Tensor& inv_rms, const Tensor& dnormed,
+                           const Tensor& dsum, const GradTarget& d, const GradTarget& dweight);)

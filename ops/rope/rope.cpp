@@ -1,0 +1,48 @@
+#include "ops/rope/rope.h"
+
+#include "autograd/tape.h"
+#include "ops/check.h"
+#include "ops/rope/rope_kernels.h"
+
+namespace mixgrad {
+namespace {
+
+void rope_gradient(BackwardContext& context) {
+  const Tensor& dy = context.output_gradient();
+  const GradTarget dx = context.gradient(0, dy.shape());
+  MIXGRAD_DISPATCH(dy.device(), rope_rotate(dy, context.attributes<RopeOptions>(), true, dx));
+}
+
+}  // namespace
+
+const OpSpec rope_spec{OpId::rope,
+                       "rope",
+                       "pair (i, i+dh/2) turns by (first_position + t) theta^(-2i/dh)",
+                       "dx = dy turned back",
+                       "nothing",
+                       1,
+                       1,
+                       0b1,
+                       rope_gradient};
+
+Tensor rope(const Tensor& x, const RopeOptions& options) {
+  require_float("rope", "x", x);
+  require_rank("rope", "x", x, 3, "[B,T,W]");
+  if (options.head_dim < 2 || options.head_dim % 2 != 0) {
+    raise<ShapeError>("rope: head_dim must be even and at least 2, got ", options.head_dim);
+  }
+  if (options.heads < 1 || options.heads * options.head_dim > x.cols()) {
+    raise<ShapeError>("rope: ", options.heads, " heads of width ", options.head_dim,
+                      " must fit into the last axis of x, got x ", x.shape());
+  }
+  if (!(options.theta > 0)) raise<ValueError>("rope: theta must be above 0, got ", options.theta);
+  if (options.first_position < 0) {
+    raise<ValueError>("rope: first_position must be at least 0, got ", options.first_position);
+  }
+  Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
+  MIXGRAD_DISPATCH(x.device(), rope_rotate(x, options, false, GradTarget{y, false}));
+  if (any_tracked({&x})) record(rope_spec, {&x}, {&y}, {}, options);
+  return y;
+}
+
+}  // namespace mixgrad

@@ -1,0 +1,25 @@
+// rope: rotary positions, rotate-half form. The first `heads` heads of width `head_dim` turn, later channels pass.
+//   angle(t,i) = (first_position + t) theta^(-2i/head_dim),   i in [0, head_dim/2)
+//   y[i]       = x[i] cos(angle) - x[i+head_dim/2] sin(angle)
+//   y[i+dh/2]  = x[i+head_dim/2] cos(angle) + x[i] sin(angle)
+//   x: [B,T,W] float with W >= heads head_dim, a row view is read in place   y: [B,T,W]
+//   gradient: the same rotation by -angle                                     saves nothing
+//   cost: one pass; cos and sin come from a table that is built once per (theta, head_dim) and grows with T
+//   errors: ShapeError when head_dim is odd or W is too small
+//   source: Su et al., RoFormer (2021); rotate-half as in GPT-NeoX
+#pragma once
+
+#include "core/tensor.h"
+
+namespace mixgrad {
+
+struct RopeOptions {
+  std::int64_t heads = 1;
+  std::int64_t head_dim = 2;
+  double theta = 10000.0;
+  std::int64_t first_position = 0;
+};
+
+Tensor rope(const Tensor& x, const RopeOptions& options);
+
+}  // namespace mixgrad

@@ -1,0 +1,98 @@
+#include "ops/shift_mix/shift_mix.h"
+
+#include <limits>
+
+#include "autograd/tape.h"
+#include "ops/check.h"
+#include "ops/shift_mix/shift_mix_kernels.h"
+
+namespace mixgrad {
+namespace {
+
+constexpr const char* kOp = "shift_mix";
+
+struct ShiftAttributes {
+  Boundary boundary;
+};
+
+void shift_mix_gradient(BackwardContext& context) {
+  const Tensor& x = context.saved(0);
+  const Tensor& a = context.saved(1);
+  const Tensor& b = context.saved(2);
+  GradTarget dx;
+  GradTarget da;
+  GradTarget db;
+  if (context.wants(0)) dx = context.gradient(0, x.shape());
+  if (context.wants(1)) da = context.gradient(1, a.shape());
+  if (context.wants(2)) db = context.gradient(2, b.shape());
+  MIXGRAD_DISPATCH(x.device(),
+                   shift_mix_backward(x, a, b, context.saved(3), context.attributes<ShiftAttributes>().boundary,
+                                      context.output_gradient(), dx, da, db));
+}
+
+// Checks the call and returns the shifts as a tensor, [H] i32. A shift beyond 2^31 is beyond every sequence as well.
+Tensor check(const Tensor& x, const Tensor& a, const Tensor& b, const ShiftMixOptions& options) {
+  require_float(kOp, "x", x);
+  require_rank(kOp, "x", x, 3, "[B,T,D]");
+  require_float(kOp, "a", a);
+  require_float(kOp, "b", b);
+  require_like(kOp, "a", a, x);
+  require_like(kOp, "b", b, x);
+  const auto heads = static_cast<std::int64_t>(options.shifts.size());
+  if (heads < 1 || x.cols() % heads != 0 || x.cols() == 0) {
+    raise<ShapeError>(kOp, ": the last axis of x must be a multiple of the ", heads, " heads (one shift each), got x ",
+                      x.shape());
+  }
+  const bool fits = a.shape() == Shape{heads} || a.shape() == Shape{x.cols()};
+  if (!fits || !(b.shape() == a.shape())) {
+    raise<ShapeError>(kOp, ": a and b must both be [", heads, "] (one per head) or [", x.cols(),
+                      "] (one per channel) to match x ", x.shape(), ", got a ", a.shape(), ", b ", b.shape());
+  }
+  Tensor shifts = Tensor::empty({heads}, DType::i32);
+  for (std::int64_t h = 0; h < heads; ++h) {
+    const std::int64_t shift = options.shifts[static_cast<std::size_t>(h)];
+    if (shift < 1) raise<ValueError>(kOp, ": shifts must be at least 1, got ", shift, " for head ", h);
+    shifts.data<std::int32_t>()[h] =
+        static_cast<std::int32_t>(std::min<std::int64_t>(shift, std::numeric_limits<std::int32_t>::max()));
+  }
+  return shifts;
+}
+
+}  // namespace
+
+const OpSpec shift_mix_spec{OpId::shift_mix,
+                            kOp,
+                            "y_t = a x_t + b z_t, z_t = x_{t-s}, s per head",
+                            "dx_t = a dy_t + b dy_{t+s}, da = sum dy x, db = sum dy z",
+                            "x, a, b, shifts",
+                            3,
+                            1,
+                            0b111,
+                            shift_mix_gradient};
+
+Tensor shift_mix(const Tensor& x, const Tensor& a, const Tensor& b, const ShiftMixOptions& options) {
+  const Tensor shifts = check(x, a, b, options);
+  Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
+  MIXGRAD_DISPATCH(x.device(), shift_mix_forward(x, a, b, shifts, options.boundary, y));
+  if (any_tracked({&x, &a, &b})) {
+    record(shift_mix_spec, {&x, &a, &b}, {&y}, {&x, &a, &b, &shifts}, ShiftAttributes{options.boundary});
+  }
+  return y;
+}
+
+Tensor shift_mix_cached(const Tensor& x, const Tensor& a, const Tensor& b, const Tensor& ring, std::int64_t position,
+                        const ShiftMixOptions& options) {
+  if (tracked(x)) raise<GradError>("shift_mix_cached: is not differentiable, but x ", x.shape(), " is tracked");
+  const Tensor shifts = check(x, a, b, options);
+  std::int64_t total = 0;
+  for (const std::int64_t shift : options.shifts) total += shift;
+  require_shape("shift_mix_cached", "ring", ring,
+                {x.dim(0), total * (x.cols() / static_cast<std::int64_t>(options.shifts.size()))});
+  require_like("shift_mix_cached", "ring", ring, x);
+  if (position < 0) raise<ValueError>("shift_mix_cached: position must be at least 0, got ", position);
+  Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
+  MIXGRAD_DISPATCH(x.device(), shift_mix_ring(x, a, b, shifts, options.boundary, ring, position, y));
+  return y;
+}
+
+}  // namespace mixgrad

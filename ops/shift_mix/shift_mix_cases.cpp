@@ -1,0 +1,163 @@
+#include "ops/shift_mix/shift_mix.h"
+
+#include "autograd/tape.h"
+#include "ops/cases.h"
+
+namespace mixgrad::test {
+namespace {
+
+using Shifts = std::vector<std::int64_t>;
+
+// y[b,t,c] = a x[b,t,c] + b z[b,t,c], z[b,t,c] = x[b,t-s,c]; before the start 0 or x[b,t,c]
+Tensor mixed(const Tensor& x, const Tensor& a, const Tensor& b, const Shifts& shifts, Boundary boundary) {
+  const std::int64_t time = x.dim(1);
+  const std::int64_t width = x.dim(2);
+  const std::int64_t head_width = width / static_cast<std::int64_t>(shifts.size());
+  Tensor y = Tensor::empty(x.shape(), DType::f64);
+  for (std::int64_t row = 0; row < x.dim(0) * time; ++row) {
+    const std::int64_t t = row % time;
+    for (std::int64_t c = 0; c < width; ++c) {
+      const std::int64_t head = c / head_width;
+      const std::int64_t s = shifts[static_cast<std::size_t>(head)];
+      const double now = x.at(row * width + c);
+      double before = boundary == Boundary::self ? now : 0;
+      if (t >= s) before = x.at((row - s) * width + c);
+      const double a_here = a.at(a.numel() == width ? c : head);
+      const double b_here = b.at(b.numel() == width ? c : head);
+      y.set(row * width + c, a_here * now + b_here * before);
+    }
+  }
+  return y;
+}
+
+enum class Form { scalar, vector };
+
+OpCase plain(const std::string& note, const Shape& shape, const Shifts& shifts, Form form, Boundary boundary) {
+  const std::int64_t size = form == Form::vector ? shape[2] : static_cast<std::int64_t>(shifts.size());
+  return {note,
+          {random_tensor(shape, 1), random_tensor({size}, 2), random_tensor({size}, 3)},
+          [=](std::span<const Tensor> in) {
+            return std::vector{shift_mix(in[0], in[1], in[2], {.shifts = shifts, .boundary = boundary})};
+          },
+          [=](std::span<const Tensor> in) { return std::vector{mixed(in[0], in[1], in[2], shifts, boundary)}; }};
+}
+
+// x is the columns [begin,end) of a packed tensor.
+OpCase view(const std::string& note, const Shape& packed, std::int64_t begin, std::int64_t end, const Shifts& shifts,
+            Boundary boundary) {
+  const auto size = static_cast<std::int64_t>(shifts.size());
+  return {note,
+          {random_tensor(packed, 4), random_tensor({size}, 5), random_tensor({size}, 6)},
+          [=](std::span<const Tensor> in) {
+            const Tensor x = columns(in[0], begin, end);
+            return std::vector{shift_mix(x, in[1], in[2], {.shifts = shifts, .boundary = boundary})};
+          },
+          [=](std::span<const Tensor> in) {
+            return std::vector{mixed(in[0].column_view(begin, end), in[1], in[2], shifts, boundary)};
+          }};
+}
+
+}  // namespace
+
+OpCases shift_mix_cases() {
+  using enum Form;
+  using enum Boundary;
+  OpCases all;
+  all.cases = {
+      plain("one element: T=1, shift 1, zero", {1, 1, 1}, {1}, scalar, zero),
+      plain("one element: T=1, shift 1, self", {1, 1, 1}, {1}, scalar, self),
+      plain("T=1, several heads", {3, 1, 6}, {1, 2, 5}, vector, self),
+      plain("shift 1, zero, scalar", {2, 7, 5}, {1}, scalar, zero),
+      plain("shift 1, self, vector", {2, 7, 5}, {1}, vector, self),
+      plain("shift T-1", {2, 7, 3}, {6}, scalar, zero),
+      plain("shift T-1, self", {2, 7, 3}, {6}, vector, self),
+      plain("shift T, zero", {2, 7, 3}, {7}, scalar, zero),
+      plain("shift T, self", {2, 7, 3}, {7}, scalar, self),
+      plain("shift T+1", {2, 7, 3}, {8}, vector, self),
+      plain("shift 1000, zero", {2, 5, 4}, {1000, 1000}, scalar, zero),
+      plain("shift 1000, self", {2, 5, 4}, {1000, 1000}, vector, self),
+      plain("another shift in each head, zero, scalar", {2, 9, 12}, {1, 3, 8, 9}, scalar, zero),
+      plain("another shift in each head, self, scalar", {2, 9, 12}, {1, 3, 8, 9}, scalar, self),
+      plain("another shift in each head, zero, vector", {2, 9, 12}, {2, 1, 10, 4}, vector, zero),
+      plain("another shift in each head, self, vector", {2, 9, 12}, {2, 1, 10, 4}, vector, self),
+      plain("H = D: both forms are the same", {2, 6, 5}, {1, 2, 3, 4, 5}, scalar, self),
+      plain("130 steps, beyond a block of rows", {1, 130, 6}, {1, 64}, scalar, zero),
+      plain("130 steps, self, shift across blocks", {1, 130, 6}, {33, 129}, vector, self),
+      plain("3 x 70 rows, the batch must not leak", {3, 70, 4}, {65}, scalar, self),
+      plain("D=96", {2, 5, 96}, {1, 2, 3}, vector, zero),
+      plain("D=65, heads of 13", {2, 5, 65}, {1, 2, 3, 4, 5}, scalar, self),
+      plain("2100 steps", {1, 2100, 2}, {700}, scalar, self),
+      view("packed: x is a column view", {2, 9, 17}, 4, 10, {2, 1}, zero),
+      view("packed: x is a column view, self", {2, 70, 8}, 2, 5, {33}, self),
+      {"shared: a and b are the same tensor",
+       {random_tensor({2, 5, 6}, 1), random_tensor({6}, 2)},
+       [](std::span<const Tensor> in) {
+         const Shifts shifts{1, 2};
+         return std::vector{shift_mix(in[0], in[1], in[1], {.shifts = shifts, .boundary = zero})};
+       },
+       [](std::span<const Tensor> in) {
+         return std::vector{mixed(in[0], in[1], in[1], {1, 2}, zero)};
+       }},
+  };
+
+  const Tensor x = random_tensor({2, 3, 6}, 1);
+  const auto of = [](std::int64_t size) { return random_tensor({size}, 2); };
+  const auto call = [](const Tensor& input, const Tensor& a, const Tensor& b, const Shifts& shifts) {
+    shift_mix(input, a, b, {.shifts = shifts});
+  };
+  all.errors = {
+      {"D is no multiple of H",
+       [=] {
+         call(x, of(4), of(4), {1, 1, 1, 1});
+       },
+       "shift_mix: the last axis of x must be a multiple of the 4 heads (one shift each), got x [2,3,6]"},
+      {"a is neither [H] nor [D]",
+       [=] {
+         call(x, of(3), of(3), {1, 1});
+       },
+       "shift_mix: a and b must both be [2] (one per head) or [6] (one per channel) to match x [2,3,6], got a [3], b "
+       "[3]"},
+      {"b is not like a",
+       [=] {
+         call(x, of(2), of(6), {1, 1});
+       },
+       "shift_mix: a and b must both be [2] (one per head) or [6] (one per channel) to match x [2,3,6], got a [2], b "
+       "[6]"},
+      {"a has two axes",
+       [=] {
+         call(x, random_tensor({2, 3}, 1), random_tensor({2, 3}, 1), {1, 1});
+       },
+       "shift_mix: a and b must both be [2] (one per head) or [6] (one per channel) to match x [2,3,6], got a [2,3], b "
+       "[2,3]"},
+      {"shift 0",
+       [=] {
+         call(x, of(2), of(2), {1, 0});
+       },
+       "shift_mix: shifts must be at least 1, got 0 for head 1"},
+      {"shift below 0",
+       [=] {
+         call(x, of(2), of(2), {-3, 1});
+       },
+       "shift_mix: shifts must be at least 1, got -3 for head 0"},
+      {"no shifts", [=] { call(x, of(6), of(6), {}); },
+       "shift_mix: the last axis of x must be a multiple of the 0 heads (one shift each), got x [2,3,6]"},
+      {"no batch axis",
+       [=] {
+         call(random_tensor({3, 6}, 1), of(2), of(2), {1, 1});
+       },
+       "shift_mix: x must be [B,T,D] (3 axes), got [3,6]"},
+      {"b of another dtype",
+       [=] {
+         call(x, of(2), of(2).to(DType::f32), {1, 1});
+       },
+       "shift_mix: b must be f64 like the first input, got f32"},
+      {"i32",
+       [=] {
+         call(random_tokens({2, 3, 6}, 5, 1), of(2), of(2), {1, 1});
+       },
+       "shift_mix: x must be f64, f32 or bf16, got i32"},
+  };
+  return all;
+}
+
+}  // namespace mixgrad::test

@@ -1,0 +1,157 @@
+#include <cstring>
+
+#include "ops/rows.h"
+#include "ops/shift_mix/shift_mix_kernels.h"
+
+namespace mixgrad::cpu {
+namespace {
+
+// The coefficients one per channel, in the accumulation type, whichever form they come in.
+template <class T>
+Tensor per_channel(const Tensor& coefficient, std::int64_t width) {
+  using A = acc_t<T>;
+  Tensor expanded = Tensor::empty({width}, dtype_of<A>());
+  const std::int64_t channels = width / coefficient.numel();
+  for (std::int64_t c = 0; c < width; ++c) expanded.data<A>()[c] = A(coefficient.data<T>()[c / channels]);
+  return expanded;
+}
+
+// to[c] (+)= a[c] p[c] + b[c] q[c]; q may be null (zero).
+template <class T, class A>
+void mix(const A* a, const T* p, const A* b, const T* q, std::int64_t width, bool add, T* to) {
+  if (q == nullptr) {
+    for (std::int64_t c = 0; c < width; ++c) {
+      const A value = a[c] * A(p[c]);
+      to[c] = static_cast<T>(add ? A(to[c]) + value : value);
+    }
+    return;
+  }
+  for (std::int64_t c = 0; c < width; ++c) {
+    const A value = a[c] * A(p[c]) + b[c] * A(q[c]);
+    to[c] = static_cast<T>(add ? A(to[c]) + value : value);
+  }
+}
+
+}  // namespace
+
+void shift_mix_forward(const Tensor& x, const Tensor& a, const Tensor& b, const Tensor& shifts, Boundary boundary,
+                       const Tensor& y) {
+  dispatch_float(x.dtype(), "shift_mix", [&]<class T>() {
+    using A = acc_t<T>;
+    const Rows<T> in(x);
+    const Rows<T> out(y);
+    const std::int64_t steps = x.dim(1);
+    const std::int64_t heads = shifts.numel();
+    const std::int64_t channels = in.width / heads;
+    const std::int32_t* shift = shifts.data<std::int32_t>();
+    const Tensor a_channel = per_channel<T>(a, in.width);
+    const Tensor b_channel = per_channel<T>(b, in.width);
+    const A* av = a_channel.data<A>();
+    const A* bv = b_channel.data<A>();
+    parallel_rows(in.count, rows_per_task(in.width), [&](std::int64_t begin, std::int64_t end, std::int64_t) {
+      for (std::int64_t r = begin; r < end; ++r) {
+        for (std::int64_t h = 0; h < heads; ++h) {
+          const std::int64_t c = h * channels;
+          const T* here = in[r] + c;
+          const T* before = r % steps >= shift[h] ? in[r - shift[h]] + c : nullptr;
+          if (before == nullptr && boundary == Boundary::self) before = here;
+          mix<T, A>(av + c, here, bv + c, before, channels, false, out[r] + c);
+        }
+      }
+    });
+  });
+}
+
+void shift_mix_backward(const Tensor& x, const Tensor& a, const Tensor& b, const Tensor& shifts, Boundary boundary,
+                        const Tensor& dy, const GradTarget& dx, const GradTarget& da, const GradTarget& db) {
+  dispatch_float(x.dtype(), "shift_mix", [&]<class T>() {
+    using A = acc_t<T>;
+    const Rows<T> in(x);
+    const Rows<T> up(dy);
+    const Rows<T> out(dx.tensor);
+    const std::int64_t width = in.width;
+    const std::int64_t steps = x.dim(1);
+    const std::int64_t heads = shifts.numel();
+    const std::int64_t channels = width / heads;
+    const std::int32_t* shift = shifts.data<std::int32_t>();
+    const Tensor a_channel = per_channel<T>(a, width);
+    const Tensor b_channel = per_channel<T>(b, width);
+    const A* av = a_channel.data<A>();
+    const A* bv = b_channel.data<A>();
+    const Tensor totals = Tensor::empty({2 * width}, dtype_of<A>());  // da then db, per channel
+    A* total = totals.data<A>();
+    ordered_column_sums<A>(
+        in.count, 2 * width, rows_per_task(width),
+        [&](std::int64_t begin, std::int64_t end, A* sums) {
+          for (std::int64_t r = begin; r < end; ++r) {
+            const std::int64_t t = r % steps;
+            for (std::int64_t h = 0; h < heads; ++h) {
+              const std::int64_t c0 = h * channels;
+              const T* g = up[r] + c0;
+              const T* here = in[r] + c0;
+              const bool started = t >= shift[h];
+              const T* before = started ? in[r - shift[h]] + c0 : (boundary == Boundary::self ? here : nullptr);
+              if (out) {
+                const T* later = t + shift[h] < steps ? up[r + shift[h]] + c0 : nullptr;
+                mix<T, A>(av + c0, g, bv + c0, later, channels, dx.add, out[r] + c0);
+                if (!started && boundary == Boundary::self) {
+                  for (std::int64_t c = 0; c < channels; ++c) {
+                    T& place = out[r][c0 + c];
+                    place = static_cast<T>(A(place) + bv[c0 + c] * A(g[c]));
+                  }
+                }
+              }
+              for (std::int64_t c = 0; c < channels; ++c) sums[c0 + c] += A(g[c]) * A(here[c]);
+              if (before == nullptr) continue;
+              for (std::int64_t c = 0; c < channels; ++c) sums[width + c0 + c] += A(g[c]) * A(before[c]);
+            }
+          }
+        },
+        [&](std::int64_t c, A sum) { total[c] = sum; });
+    const auto reduce = [&](const GradTarget& target, const A* sums) {
+      if (!target.tensor.defined()) return;
+      A* to = target.tensor.data<A>();
+      const std::int64_t count = target.tensor.numel();
+      for (std::int64_t i = 0; i < count; ++i) {
+        A sum = 0;
+        for (std::int64_t c = i * (width / count); c < (i + 1) * (width / count); ++c) sum += sums[c];
+        to[i] = target.add ? to[i] + sum : sum;
+      }
+    };
+    reduce(da, total);
+    reduce(db, total + width);
+  });
+}
+
+void shift_mix_ring(const Tensor& x, const Tensor& a, const Tensor& b, const Tensor& shifts, Boundary boundary,
+                    const Tensor& ring, std::int64_t position, const Tensor& y) {
+  dispatch_float(x.dtype(), "shift_mix", [&]<class T>() {
+    using A = acc_t<T>;
+    const Rows<T> in(x);
+    const Rows<T> out(y);
+    const Rows<T> rings(ring);
+    const std::int64_t steps = x.dim(1);
+    const std::int64_t heads = shifts.numel();
+    const std::int64_t channels = in.width / heads;
+    const std::int32_t* shift = shifts.data<std::int32_t>();
+    const Tensor a_channel = per_channel<T>(a, in.width);
+    const Tensor b_channel = per_channel<T>(b, in.width);
+    for (std::int64_t n = 0; n < x.dim(0); ++n) {
+      T* slots = rings[n];
+      for (std::int64_t h = 0; h < heads; ++h) {
+        const std::int64_t c = h * channels;
+        for (std::int64_t t = 0; t < steps; ++t) {
+          const std::int64_t r = n * steps + t;
+          T* slot = slots + (position + t) % shift[h] * channels;
+          const T* here = in[r] + c;
+          const T* before = position + t >= shift[h] ? slot : (boundary == Boundary::self ? here : nullptr);
+          mix<T, A>(a_channel.data<A>() + c, here, b_channel.data<A>() + c, before, channels, false, out[r] + c);
+          std::memcpy(slot, here, static_cast<std::size_t>(channels) * sizeof(T));
+        }
+        slots += shift[h] * channels;
+      }
+    }
+  });
+}
+
+}  // namespace mixgrad::cpu

@@ -1,0 +1,15 @@
+#pragma once
+
+#include "autograd/tape.h"
+#include "ops/dispatch.h"
+#include "ops/shift_mix/shift_mix.h"
+
+MIXGRAD_KERNELS(
+    // shifts: [H] i32.
+    void shift_mix_forward(const Tensor& x, const Tensor& a, const Tensor& b, const Tensor& shifts, Boundary boundary,
+                           const Tensor& y);
+    // Targets may be unwanted; those of a and b have the accumulation type.
+    void shift_mix_backward(const Tensor& x, const Tensor& a, const Tensor& b, const Tensor& shifts, Boundary boundary,
+                            const Tensor& dy, const GradTarget& dx, const GradTarget& da, const GradTarget& db);
+    void shift_mix_ring(const Tensor& x, const Tensor& a, const Tensor& b, const Tensor& shifts, Boundary boundary,
+                        const Tensor& ring, std::int64_t position, const Tensor& y);)
