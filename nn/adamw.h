@@ -1,0 +1,51 @@
+// AdamW (Loshchilov and Hutter, 2019) over the flat buffers of a ParameterSet.
+//   g  = gradient min(1, clip / (|gradient| + 1e-6)),  |.| over all parameters
+//   m  = beta1 m + (1 - beta1) g,    v = beta2 v + (1 - beta2) g^2
+//   p <- p (1 - lr weight_decay) - lr mhat / (sqrt(vhat) + eps),   mhat = m/(1 - beta1^t),  vhat = v/(1 - beta2^t)
+// Weight decay where Parameter::decay says so. Sums run over fixed blocks in index order: deterministic.
+#pragma once
+
+#include <cstdint>
+
+#include "nn/parameter.h"
+
+namespace mixgrad {
+
+struct AdamWOptions {
+  double beta1 = 0.9;
+  double beta2 = 0.95;
+  double eps = 1e-8;
+  double weight_decay = 0.1;
+  double clip = 1.0;  // largest gradient norm; must be above 0
+};
+
+class AdamW {
+ public:
+  AdamW(ParameterSet& parameters, const AdamWOptions& options);
+
+  // One step; returns the norm of the gradients before clipping. GradError, naming it, when a trainable parameter has no
+  // gradient. When the norm is not finite nothing is written.
+  double step(const Gradients& gradients, double learning_rate);
+
+  std::int64_t steps() const { return steps_; }
+  const Tensor& first_moment() const { return m_; }   // flat, like the parameters
+  const Tensor& second_moment() const { return v_; }
+  void restore(const Tensor& m, const Tensor& v, std::int64_t steps);
+
+ private:
+  struct Block {  // of one parameter, at most kBlock elements
+    std::int64_t begin, end;
+    bool decay;
+  };
+  double norm(const Tensor& flat);
+
+  ParameterSet& parameters_;
+  AdamWOptions options_;
+  Tensor m_;
+  Tensor v_;
+  std::int64_t steps_ = 0;
+  std::vector<Block> blocks_;  // of the trainable parameters, in order
+  std::vector<double> sums_;   // one per block
+};
+
+}  // namespace mixgrad

@@ -1,0 +1,179 @@
+#include "nn/decoder.h"
+
+#include <cmath>
+
+#include "core/error.h"
+#include "nn/attention_mixer.h"
+#include "nn/hsm_mixer.h"
+#include "ops/embedding/embedding.h"
+#include "ops/linear/linear.h"
+#include "ops/linear_cross_entropy/linear_cross_entropy.h"
+
+namespace mixgrad {
+namespace {
+
+std::unique_ptr<Mixer> make_mixer(ParameterSet& parameters, const std::string& prefix, const ModelConfig& config,
+                                  const LayerConfig& layer, double out_deviation, double hsm_scale) {
+  if (const auto* attention = std::get_if<AttentionConfig>(&layer)) {
+    return std::make_unique<AttentionMixer>(parameters, prefix, config, *attention, out_deviation);
+  }
+  return std::make_unique<HsmMixer>(parameters, prefix, config, std::get<HsmConfig>(layer), out_deviation, hsm_scale);
+}
+
+}  // namespace
+
+std::size_t DecoderState::bytes() const {
+  std::size_t total = 0;
+  for (const auto& mixer : mixers) total += mixer->bytes();
+  return total;
+}
+
+void DecoderState::reset() {
+  for (const auto& mixer : mixers) mixer->reset();
+  consumed = 0;
+}
+
+DecoderState DecoderState::clone() const {
+  DecoderState copy;
+  copy.batch = batch;
+  copy.consumed = consumed;
+  for (const auto& mixer : mixers) copy.mixers.push_back(mixer->clone());
+  return copy;
+}
+
+std::map<std::string, Shape> parameter_shapes(const ModelConfig& config) {
+  const Decoder model(config, 0.0);
+  std::map<std::string, Shape> shapes;
+  for (std::size_t i = 0; i < model.parameters_.size(); ++i) {
+    shapes.emplace(model.parameters_[i].name, model.parameters_[i].shape);
+  }
+  return shapes;
+}
+
+Decoder::Decoder(const ModelConfig& config, DType dtype, double hsm_scale) : Decoder(config, hsm_scale) {
+  parameters_.allocate(dtype);
+}
+
+Decoder::Decoder(const ModelConfig& config, double hsm_scale) : config_(config) {
+  validate(config_);
+  // What is added to the residual stream starts smaller the deeper the model, as in GPT-2.
+  const double out_deviation = kInitDeviation / std::sqrt(2.0 * static_cast<double>(config_.layers.size()));
+  const Shape table{config_.vocab_size, config_.d_model};
+  embed_ = parameters_.add("embed.weight", table, Init::normal(kInitDeviation), true);
+  if (config_.positions == Positions::learned) {
+    positions_ = parameters_.add("pos.weight", {config_.context, config_.d_model}, Init::normal(kInitDeviation), true);
+  }
+  for (std::size_t l = 0; l < config_.layers.size(); ++l) {
+    const std::string prefix = "layers." + std::to_string(l);
+    NormLayer norm1(parameters_, prefix + ".norm1", config_);
+    auto mixer =
+        make_mixer(parameters_, prefix + ".mixer", config_, config_.layers[l], out_deviation, hsm_scale);
+    NormLayer norm2(parameters_, prefix + ".norm2", config_);
+    layers_.push_back({norm1, std::move(mixer), norm2, MlpLayer(parameters_, prefix + ".mlp", config_, out_deviation)});
+  }
+  norm_.emplace(parameters_, "norm", config_);
+  if (!config_.tie_embeddings) head_ = parameters_.add("head.weight", table, Init::normal(kInitDeviation), true);
+}
+
+// `mix(layer index, mixer, u)` runs one mixer on the normed input u.
+template <class Mix>
+Tensor Decoder::run(const Tensor& tokens, std::int64_t first_position, const Mix& mix) const {
+  Tensor x = embedding(tokens, embed_->value, positions_ == nullptr ? Tensor() : positions_->value, first_position);
+  Tensor u = layers_.front().norm1.forward(x);
+  for (std::size_t l = 0; l < layers_.size(); ++l) {
+    SumAndNorm middle = layers_[l].norm2.forward_sum(x, mix(l, *layers_[l].mixer, u));
+    const NormLayer& next = l + 1 < layers_.size() ? layers_[l + 1].norm1 : *norm_;
+    SumAndNorm end = next.forward_sum(middle.sum, layers_[l].mlp.forward(middle.normed));
+    x = end.sum;
+    u = end.normed;
+  }
+  return u;
+}
+
+void Decoder::check_length(std::int64_t tokens, bool windowed) const {
+  const bool unlimited = windowed && config_.positions != Positions::learned;
+  if (tokens < 1 || (tokens > config_.context && !unlimited)) {
+    raise<ShapeError>("decoder: a sequence must have 1 to ", config_.context, " tokens (the model's context), got ",
+                      tokens);
+  }
+}
+
+Tensor Decoder::hidden(const Tensor& tokens, std::int64_t window) const {
+  check_length(tokens.shape().rank() == 2 ? tokens.dim(1) : 0, window > 0);
+  return run(tokens, 0, [&](std::size_t, const Mixer& mixer, const Tensor& u) {
+    const auto* attention = dynamic_cast<const AttentionMixer*>(&mixer);
+    return attention != nullptr ? attention->forward(u, window) : mixer.forward(u);
+  });
+}
+
+Tensor Decoder::head_logits(const Tensor& hidden) const {
+  return linear(hidden, head_ == nullptr ? embed_->value : head_->value);
+}
+
+Tensor Decoder::logits(const Tensor& tokens, std::int64_t window) const {
+  return head_logits(hidden(tokens, window));
+}
+
+Tensor Decoder::loss(const Tensor& tokens, const Tensor& targets) const {
+  return linear_cross_entropy(hidden(tokens), head_ == nullptr ? embed_->value : head_->value, targets);
+}
+
+DecoderState Decoder::new_state(std::int64_t batch, std::int64_t max_tokens) const {
+  DecoderState state;
+  state.batch = batch;
+  for (const Layer& layer : layers_) state.mixers.push_back(layer.mixer->new_state(batch, max_tokens, dtype()));
+  return state;
+}
+
+Tensor Decoder::prefill(const Tensor& tokens, DecoderState& state) const {
+  if (state.mixers.size() != layers_.size() || tokens.shape().rank() != 2 || tokens.dim(0) != state.batch) {
+    raise<ValueError>("decoder: the state must come from this decoder's new_state, with the batch of tokens ",
+                      tokens.shape());
+  }
+  if (positions_ != nullptr && state.consumed + tokens.dim(1) > config_.context) {
+    raise<ValueError>("decoder: with learned positions at most ", config_.context, " tokens can be decoded, got ",
+                      state.consumed, " + ", tokens.dim(1), "; restart the state from the last tokens");
+  }
+  const Tensor u = run(tokens, state.consumed, [&](std::size_t l, const Mixer& mixer, const Tensor& x) {
+    return mixer.prefill(x, *state.mixers[l]);
+  });
+  state.consumed += tokens.dim(1);
+  return head_logits(u);
+}
+
+std::vector<Tensor> Decoder::recency(const Tensor& tokens, std::int64_t k) const {
+  check_length(tokens.shape().rank() == 2 ? tokens.dim(1) : 0, false);
+  std::vector<Tensor> ratios(layers_.size());
+  run(tokens, 0, [&](std::size_t l, const Mixer& mixer, const Tensor& u) {
+    if (const auto* attention = dynamic_cast<const AttentionMixer*>(&mixer)) ratios[l] = attention->recency(u, k);
+    return mixer.forward(u);
+  });
+  return ratios;
+}
+
+std::vector<LayerReport> Decoder::report() const {
+  const auto count = [&](const std::string& prefix) {
+    std::int64_t total = 0;
+    for (std::size_t i = 0; i < parameters_.size(); ++i) {
+      if (parameters_[i].name.starts_with(prefix)) total += parameters_[i].shape.numel();
+    }
+    return total;
+  };
+  std::vector<LayerReport> rows;
+  rows.push_back({positions_ == nullptr ? "embedding" : "embedding and positions", count("embed.") + count("pos."), 0, 0});
+  for (std::size_t l = 0; l < layers_.size(); ++l) {
+    const std::string prefix = "layers." + std::to_string(l) + ".";
+    const Mixer& mixer = *layers_[l].mixer;
+    const std::string name = "layer " + std::to_string(l) + " ";
+    rows.push_back({name + mixer.describe(), count(prefix + "mixer.") + count(prefix + "norm1."),
+                    mixer.operations(config_.context), mixer.state_bytes(config_.context, dtype())});
+    rows.push_back({name + "mlp " + to_string(config_.mlp), count(prefix + "mlp.") + count(prefix + "norm2."),
+                    static_cast<double>(layers_[l].mlp.operations()), 0});
+  }
+  const double head_operations = 2.0 * static_cast<double>(config_.vocab_size * config_.d_model);
+  rows.push_back({head_ == nullptr ? "norm and head (tied)" : "norm and head", count("norm.") + count("head."),
+                  head_operations, 0});
+  return rows;
+}
+
+}  // namespace mixgrad

@@ -1,0 +1,90 @@
+// The decoder of the model specification: embedding, layers of a mixer and an MLP, final norm, head.
+//   x = embed[token] (+ pos[t]);  per layer: x += mixer(norm1(x)), x += mlp(norm2(x));  logits = norm(x) head^T
+// Residual sums are fused with the norm that follows them.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "nn/layers.h"
+#include "nn/mixer.h"
+
+namespace mixgrad {
+
+// What a decoder keeps between tokens: one state per mixer.
+struct DecoderState {
+  std::vector<std::unique_ptr<MixerState>> mixers;
+  std::int64_t batch = 0;
+  std::int64_t consumed = 0;
+
+  std::int64_t position() const { return consumed; }
+  std::size_t bytes() const;
+  void reset();
+  DecoderState clone() const;
+};
+
+struct LayerReport {  // for `mixgrad inspect model`
+  std::string what;
+  std::int64_t parameters = 0;
+  double operations = 0;        // per token at full context
+  std::size_t state_bytes = 0;  // of one sequence at full context
+};
+
+// The parameters that a configuration needs, without making them: name -> shape.
+std::map<std::string, Shape> parameter_shapes(const ModelConfig& config);
+
+class Decoder {
+ public:
+  // a, b of HSM layers start at hsm_scale.
+  Decoder(const ModelConfig& config, DType dtype, double hsm_scale = 0.05);
+
+  const ModelConfig& config() const { return config_; }
+  ParameterSet& parameters() { return parameters_; }
+  const ParameterSet& parameters() const { return parameters_; }
+  DType dtype() const { return parameters_.dtype(); }
+
+  // tokens [B,T] i32, T <= context. window > 0: every softmax layer sees the last `window` tokens only; then, without
+  // learned positions, T may exceed the context.
+  Tensor hidden(const Tensor& tokens, std::int64_t window = 0) const;  // [B,T,D], after the final norm
+  Tensor logits(const Tensor& tokens, std::int64_t window = 0) const;  // [B,T,V]
+  Tensor loss(const Tensor& tokens, const Tensor& targets) const;      // [1], nats a target
+
+  // Decoding. A state may be continued as long as position() + T <= context, and without learned positions for ever.
+  DecoderState new_state(std::int64_t batch, std::int64_t max_tokens) const;
+  Tensor prefill(const Tensor& tokens, DecoderState& state) const;  // [B,T] -> logits [B,T,V]
+  Tensor step(const Tensor& tokens, DecoderState& state) const { return prefill(tokens, state); }  // [B,1]
+
+  // Recency ratios with window k on tokens [B,T]: one [H] per softmax layer, undefined for others.
+  std::vector<Tensor> recency(const Tensor& tokens, std::int64_t k) const;
+
+  std::vector<LayerReport> report() const;
+
+ private:
+  struct Layer {
+    NormLayer norm1;
+    std::unique_ptr<Mixer> mixer;
+    NormLayer norm2;
+    MlpLayer mlp;
+  };
+
+  friend std::map<std::string, Shape> parameter_shapes(const ModelConfig& config);
+  Decoder(const ModelConfig& config, double hsm_scale);  // parameters named, not allocated
+
+  template <class Mix>
+  Tensor run(const Tensor& tokens, std::int64_t first_position, const Mix& mix) const;
+  Tensor head_logits(const Tensor& hidden) const;
+  void check_length(std::int64_t tokens, bool windowed) const;
+
+  ModelConfig config_;
+  ParameterSet parameters_;
+  const Parameter* embed_ = nullptr;
+  const Parameter* positions_ = nullptr;
+  const Parameter* head_ = nullptr;
+  std::vector<Layer> layers_;
+  std::optional<NormLayer> norm_;
+};
+
+}  // namespace mixgrad

@@ -1,0 +1,72 @@
+// Files as this library needs them: mapped for reading, and written so that a reader sees the old or the new content,
+// never a part. Errors: IoError, which names the path and gives the system's reason.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace mixgrad {
+
+// A whole regular file as read-only memory, paged in on use. An empty file is allowed (size 0).
+// Whoever truncates the file while it is mapped ends this process (SIGBUS), as with any mapping; replacing it by
+// rename, as write_file_atomic does, is harmless.
+class MappedFile {
+ public:
+  MappedFile() = default;
+  static MappedFile open(const std::filesystem::path& path);  // IoError: missing, a directory, not a regular file
+
+  MappedFile(MappedFile&& other) noexcept { *this = std::move(other); }
+  MappedFile& operator=(MappedFile&& other) noexcept;
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+  ~MappedFile();
+
+  std::size_t size() const { return size_; }  // bytes
+  std::span<const std::byte> bytes() const { return {static_cast<const std::byte*>(data_), size_}; }
+  std::string_view text() const { return {static_cast<const char*>(data_), size_}; }
+  const std::string& path() const { return path_; }
+
+ private:
+  void* data_ = nullptr;
+  std::size_t size_ = 0;
+  std::string path_;
+};
+
+// The content of a small file. IoError as above; FormatError when there are more than max_bytes.
+std::string read_text(const std::filesystem::path& path, std::size_t max_bytes = std::size_t{64} << 20U);
+
+// Appends to the scratch file of write_file_atomic, through a buffer.
+class FileWriter {
+ public:
+  void write(const void* data, std::size_t bytes);  // IoError
+  void write(std::string_view text) { write(text.data(), text.size()); }
+
+ private:
+  friend void write_file_atomic(const std::filesystem::path& path, const std::function<void(FileWriter&)>& fill);
+  FileWriter(int descriptor, std::string path);
+  void flush();
+  void write_through(const char* data, std::size_t bytes) const;
+
+  int descriptor_;
+  std::string path_;  // of the file that is to be, for errors
+  std::vector<char> buffer_;
+};
+
+// Writes beside `path` under the scratch name `.NAME.tmp-PID`, fsyncs, renames over `path` and fsyncs the folder.
+// After an error, also one thrown by `fill`, the scratch file is gone and what stood at `path` is untouched.
+// ValueError when `path` names no file; IoError otherwise.
+void write_file_atomic(const std::filesystem::path& path, const std::function<void(FileWriter&)>& fill);
+void write_file_atomic(const std::filesystem::path& path, std::string_view content);
+
+// Creates the folder and those above it; one that exists already is fine. IoError when that cannot be.
+void make_folder(const std::filesystem::path& path);
+
+// Makes the names in a folder durable, e.g. after a rename within it. IoError.
+void sync_folder(const std::filesystem::path& path);
+
+}  // namespace mixgrad

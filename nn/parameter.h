@@ -1,0 +1,66 @@
+// Parameters of a model: one flat buffer, in the order in which the modules asked for them.
+//
+// A module asks for its parameters in its constructor and keeps the handles; when the model is complete, allocate()
+// lays them out. The gradients (autograd/gradients.h) and the optimizer's moments have the same layout.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <string>
+#include <vector>
+
+#include "autograd/gradients.h"
+#include "autograd/tape.h"
+#include "core/tensor.h"
+
+namespace mixgrad {
+
+// How a parameter starts.
+struct Init {
+  enum class Kind : std::uint8_t { normal, constant };
+  Kind kind = Kind::constant;
+  double value = 0;  // standard deviation, or the constant
+
+  static Init normal(double deviation) { return {Kind::normal, deviation}; }
+  static Init constant(double value) { return {Kind::constant, value}; }
+};
+
+struct Parameter {
+  std::string name;  // as in a checkpoint, spec of the model: "layers.0.mixer.qkv.weight"
+  Shape shape;
+  Init init;
+  bool decay = true;      // weight decay applies
+  bool trainable = true;  // a frozen parameter is not watched and not stepped
+  Tensor value;           // a view of the flat buffer, after allocate()
+};
+
+class ParameterSet {
+ public:
+  ParameterSet() = default;
+  ParameterSet(const ParameterSet&) = delete;  // modules hold pointers to the parameters
+  ParameterSet& operator=(const ParameterSet&) = delete;
+
+  // The handle stays valid. ValueError when the name is taken or allocate() was called.
+  Parameter* add(const std::string& name, const Shape& shape, Init init, bool decay);
+
+  void allocate(DType dtype);              // f64 or f32; contents zero
+  void initialize(std::uint64_t seed);     // draws by (seed, parameter index): one's values do not depend on another's
+
+  std::size_t size() const { return parameters_.size(); }
+  Parameter& operator[](std::size_t i) { return parameters_[i]; }
+  const Parameter& operator[](std::size_t i) const { return parameters_[i]; }
+  Parameter* find(const std::string& name);  // null when there is none
+  std::int64_t count() const;                // numbers in all parameters
+  DType dtype() const { return flat_.dtype(); }
+  const Tensor& flat() const { return flat_; }
+
+  std::vector<Shape> shapes() const;
+  Gradients new_gradients() const { return Gradients(shapes(), flat_.dtype()); }
+  void watch(Tape& tape);  // all trainable ones, leaf i = parameter i
+
+ private:
+  std::deque<Parameter> parameters_;
+  Tensor flat_;
+};
+
+}  // namespace mixgrad

@@ -1,0 +1,27 @@
+#include "nn/training.h"
+
+namespace mixgrad {
+
+double TrainStep::accumulate(const Tensor& tokens, const Tensor& targets, std::int64_t parts) {
+  Tape tape;
+  model_.parameters().watch(tape);
+  const Tensor loss = model_.loss(tokens, targets);
+  const double value = loss.item();
+  std::move(tape).backward(loss, gradients_, 1.0 / static_cast<double>(parts));
+  return value;
+}
+
+double TrainStep::apply(double learning_rate) {
+  const double norm = optimizer_.step(gradients_, learning_rate);
+  gradients_.clear();
+  return norm;
+}
+
+StepResult TrainStep::run(const Tensor& tokens, const Tensor& targets, double learning_rate) {
+  StepResult result;
+  result.loss = accumulate(tokens, targets);
+  result.gradient_norm = apply(learning_rate);
+  return result;
+}
+
+}  // namespace mixgrad
