@@ -1,0 +1,88 @@
+// mixgrad conform: this engine against cases of an independent float64 reference.
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "apps/verb.h"
+#include "core/error.h"
+#include "core/parallel.h"
+#include "nn/conformance.h"
+
+namespace mixgrad::app {
+namespace {
+
+class Conform : public Verb {
+ public:
+  std::string name() const override { return "conform"; }
+  std::string summary() const override { return "Compare with files of an independent float64 reference"; }
+  std::string example() const override { return "mixgrad conform tests/conformance/gpt.safetensors --precision f32"; }
+
+  void declare(OptionSet& options) override {
+    options.add_positional("files", files_, true, "Conformance files");
+    options.add("precision", precision_, {"f64", "f32"}, "Type of the arithmetic; f64 must agree to 1e-9");
+    options.add("threads", threads_, "Threads; 0 = all cores");
+    options.add_flag("json", json_, "One JSON object per file on stdout");
+  }
+
+  int run(const Given&) override {
+    if (threads_ < 0) raise<ValueError>("--threads must be at least 0 (0 = all cores), got ", threads_);
+    if (threads_ > 0) set_threads(static_cast<int>(threads_));
+    if (!json_) {
+      std::printf("%-28s %-4s %9s %9s %9s %9s %9s %9s %9s\n", "case", "", "logits", "loss", "grad", "steps", "after",
+                  "decode", "probes");
+    }
+    int failed = 0;
+    for (const std::string& file : files_) {
+      const ConformanceResult result = run_conformance(file, precision_ == "f64" ? DType::f64 : DType::f32);
+      if (!result.pass) ++failed;
+      json_ ? print_json(result) : print_row(result);
+    }
+    if (!json_) {
+      std::printf("%zu of %zu cases pass in %s (largest error relative to the largest value of each tensor)\n",
+                  files_.size() - static_cast<std::size_t>(failed), files_.size(), precision_.c_str());
+    }
+    return failed == 0 ? kOk : kCheckFailed;
+  }
+
+ private:
+  static void print_row(const ConformanceResult& r) {
+    std::printf("%-28s %-4s", r.name.c_str(), r.pass ? "ok" : "FAIL");
+    for (const auto& figure : {r.logits, r.loss, r.grad, r.step_losses, r.after, r.decode, r.probes}) {
+      figure ? std::printf(" %9.1e", *figure) : std::printf(" %9s", "-");
+    }
+    std::printf("%s%s\n", r.pass ? "" : "  worst: ", r.worst.c_str());
+  }
+
+  static void print_json(const ConformanceResult& r) {
+    nlohmann::ordered_json object;
+    object["case"] = r.name;
+    object["device"] = "cpu";
+    object["precision"] = dtype_name(r.precision);
+    const auto put = [&](const char* key, const std::optional<double>& figure) {
+      if (figure) {
+        object[key] = *figure;
+      } else {
+        object[key] = nullptr;
+      }
+    };
+    put("logits", r.logits);
+    put("loss", r.loss);
+    put("grad", r.grad);
+    put("step_losses", r.step_losses);
+    put("after", r.after);
+    put("decode", r.decode);
+    put("probes", r.probes);
+    object["pass"] = r.pass;
+    std::printf("%s\n", object.dump().c_str());
+  }
+
+  std::vector<std::string> files_;
+  std::string precision_ = "f64";
+  std::int64_t threads_ = 0;
+  bool json_ = false;
+};
+
+}  // namespace
+
+std::unique_ptr<Verb> make_conform() { return std::make_unique<Conform>(); }
+
+}  // namespace mixgrad::app

@@ -1,0 +1,66 @@
+// mixgrad eval: the loss of a trained model on a text.
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "apps/model_options.h"
+#include "apps/verb.h"
+#include "core/error.h"
+#include "core/parallel.h"
+#include "nn/checkpoint.h"
+#include "nn/evaluation.h"
+
+namespace mixgrad::app {
+namespace {
+
+class Eval : public Verb {
+ public:
+  std::string name() const override { return "eval"; }
+  std::string summary() const override { return "Loss of a trained model on a text: nats, perplexity, bits per byte"; }
+  std::string example() const override { return "mixgrad eval --checkpoint runs/char --data data/tinyshakespeare.txt"; }
+
+  void declare(OptionSet& options) override {
+    options.add("checkpoint", checkpoint_, "Folder of a run, or one generation of it");
+    options.add("data", text_.data, "Text file; without it the shipped tiny Shakespeare");
+    options.add("split", split_, {"valid", "train", "all"}, "valid: the last 10 % of the tokens; train: the rest");
+    options.add("batch", batch_, "Sequences at a time");
+    options.add("threads", threads_, "Threads; 0 = all cores");
+    options.add("precision", precision_, {"f32", "f64"}, "Type of the arithmetic");
+    options.add_flag("json", json_, "One JSON object on stdout");
+  }
+
+  int run(const Given&) override {
+    if (checkpoint_.empty()) raise<ValueError>("eval: --checkpoint DIR is required: the folder of a training run");
+    if (batch_ < 1) raise<ValueError>("--batch must be at least 1, got ", batch_);
+    if (threads_ < 0) raise<ValueError>("--threads must be at least 0 (0 = all cores), got ", threads_);
+    if (threads_ > 0) set_threads(static_cast<int>(threads_));
+    const Checkpoint checkpoint = load_checkpoint(checkpoint_, precision_ == "f64" ? DType::f64 : DType::f32);
+    const TokenData data = TokenData::open(text_.data_path(), checkpoint.tokenizer);
+    const Evaluation result = evaluate(*checkpoint.model, data, data.split(split_), batch_);
+    if (json_) {
+      nlohmann::ordered_json object;
+      object["loss"] = result.loss;
+      object["perplexity"] = result.perplexity;
+      object["bits_per_byte"] = result.bits_per_byte;
+      object["targets"] = result.targets;
+      object["split"] = split_;
+      std::printf("%s\n", object.dump().c_str());
+    } else {
+      std::printf("loss           %.4f nats a token\nperplexity     %.3f\nbits per byte  %.4f\ntokens         %lld (%s of %s)\n",
+                  result.loss, result.perplexity, result.bits_per_byte, static_cast<long long>(result.targets),
+                  split_.c_str(), data.source().c_str());
+    }
+    return kOk;
+  }
+
+ private:
+  ModelOptions text_;
+  std::string checkpoint_, split_ = "valid", precision_ = "f32";
+  std::int64_t batch_ = kEvalBatch, threads_ = 0;
+  bool json_ = false;
+};
+
+}  // namespace
+
+std::unique_ptr<Verb> make_eval() { return std::make_unique<Eval>(); }
+
+}  // namespace mixgrad::app

@@ -1,0 +1,53 @@
+// mixgrad generate: text from a trained model, streamed.
+#include "apps/sample.h"
+#include "apps/verb.h"
+#include "core/error.h"
+#include "core/parallel.h"
+#include "nn/checkpoint.h"
+
+namespace mixgrad::app {
+namespace {
+
+class Generate : public Verb {
+ public:
+  std::string name() const override { return "generate"; }
+  std::string summary() const override { return "Continue a text with a trained model"; }
+  std::string example() const override {
+    return "mixgrad generate --checkpoint runs/char --prompt \"ROMEO:\" --tokens 200 --temperature 0.8";
+  }
+
+  void declare(OptionSet& options) override {
+    options.add("checkpoint", checkpoint_, "Folder of a run, or one generation of it");
+    options.add("prompt", prompt_, "Text to continue");
+    options.add("tokens", tokens_, "Tokens to generate");
+    options.add("temperature", sampling_.temperature, "Below 1 safer, above 1 wilder; 0 = the likeliest token always");
+    options.add("top-k", sampling_.top_k, "Only the k likeliest tokens; 0 = all");
+    options.add("top-p", sampling_.top_p, "Only the likeliest tokens that make up this probability");
+    options.add("seed", seed_, "Seed of the draws");
+    options.add("threads", threads_, "Threads; 0 = all cores");
+  }
+
+  int run(const Given&) override {
+    if (checkpoint_.empty()) raise<ValueError>("generate: --checkpoint DIR is required: the folder of a training run");
+    if (prompt_.empty()) raise<ValueError>("generate: --prompt needs at least one character");
+    if (threads_ < 0) raise<ValueError>("--threads must be at least 0 (0 = all cores), got ", threads_);
+    if (threads_ > 0) set_threads(static_cast<int>(threads_));
+    validate(sampling_);
+    const Checkpoint checkpoint = load_checkpoint(checkpoint_, DType::f32);
+    stream_sample(*checkpoint.model, checkpoint.tokenizer, prompt_, tokens_, sampling_, seed_);
+    return kOk;
+  }
+
+ private:
+  std::string checkpoint_;
+  std::string prompt_ = "\n";
+  std::int64_t tokens_ = 200, threads_ = 0;
+  SamplingOptions sampling_;
+  std::uint64_t seed_ = 1;
+};
+
+}  // namespace
+
+std::unique_ptr<Verb> make_generate() { return std::make_unique<Generate>(); }
+
+}  // namespace mixgrad::app

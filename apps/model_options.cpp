@@ -1,0 +1,99 @@
+#include "apps/model_options.h"
+
+#include "core/error.h"
+#include "nn/mixer_pattern.h"
+
+namespace mixgrad::app {
+
+void ModelOptions::declare(OptionSet& options) {
+  options.add("data", data, "Text file; without it the shipped tiny Shakespeare");
+  options.add("tokenizer", tokenizer, {"char", "byte"}, "char: one token per character of the file; byte: 256 tokens");
+  options.add("vocab", vocab, "Size of the token table, at least the tokenizer's; 0 = the tokenizer's");
+  options.add("mixer", mixer,
+              "Mixers, comma-separated, repeated over the layers: attention, hsm:scalar, hsm:vector(heads=4), ...");
+  options.add("layers", layers, "Number of layers");
+  options.add("d-model", d_model, "Width of the residual stream");
+  options.add("heads", heads, "Attention heads");
+  options.add("kv-heads", kv_heads, "Key/value heads; 0 = as many as heads");
+  options.add("context", context, "Tokens of a training sequence");
+  options.add("d-ff", d_ff, "Hidden width of the MLP; 0 = 4 d-model");
+  options.add("mlp", mlp, enum_names<Mlp>(), "Activation of the MLP");
+  options.add("norm", norm, enum_names<Norm>(), "Normalisation");
+  options.add("norm-eps", norm_eps, "Added inside the root of the norm");
+  options.add("positions", positions, enum_names<Positions>(), "How softmax layers know positions");
+  options.add("rope-theta", rope_theta, "Base of the rotary angles");
+  options.add_switch("bias", bias, "Linear layers and LayerNorm have biases");
+  options.add_switch("tie", tie, "The output head is the embedding table");
+  options.add("hsm-scale", hsm_scale, "Value of a and b of HSM layers at the start");
+}
+
+const std::vector<std::string>& ModelOptions::names() {
+  static const std::vector<std::string> names = {"tokenizer", "vocab",     "mixer", "layers", "d-model", "heads",
+                                                 "kv-heads",  "context",   "d-ff",  "mlp",    "norm",    "norm-eps",
+                                                 "positions", "rope-theta", "bias", "tie",    "hsm-scale"};
+  return names;
+}
+
+std::filesystem::path ModelOptions::data_path() const {
+  namespace fs = std::filesystem;
+  if (!data.empty()) return data;
+  std::error_code error;
+  const fs::path self = fs::read_symlink("/proc/self/exe", error);
+  for (const fs::path& place : {fs::path(MIXGRAD_SOURCE_TEXT), self.parent_path() / MIXGRAD_INSTALL_TEXT}) {
+    if (fs::exists(place, error)) return place;
+  }
+  raise<IoError>("the shipped text is not where it was built (", MIXGRAD_SOURCE_TEXT, "); give a text with --data FILE");
+}
+
+TokenData ModelOptions::open_data() const {
+  const std::filesystem::path path = data_path();
+  MappedFile file = MappedFile::open(path);
+  const Tokenizer made = tokenizer == "byte" ? Tokenizer::bytes() : Tokenizer::chars_of(file.text(), path.string());
+  return TokenData::from_file(std::move(file), made);
+}
+
+ModelConfig ModelOptions::config(std::int64_t tokenizer_vocabulary) const {
+  if (vocab != 0 && vocab < tokenizer_vocabulary) {
+    raise<ValueError>("--vocab must be at least the tokenizer's ", tokenizer_vocabulary, " tokens (or 0), got ", vocab);
+  }
+  ModelConfig config;
+  config.vocab_size = vocab == 0 ? tokenizer_vocabulary : vocab;
+  config.context = context;
+  config.d_model = d_model;
+  config.d_ff = d_ff == 0 ? 4 * d_model : d_ff;
+  config.norm = parse_enum<Norm>(norm, "--norm");
+  config.norm_eps = norm_eps;
+  config.positions = parse_enum<Positions>(positions, "--positions");
+  config.rope_theta = rope_theta;
+  config.mlp = parse_enum<Mlp>(mlp, "--mlp");
+  config.bias = bias;
+  config.tie_embeddings = tie;
+  config.layers = expand_mixer_pattern(mixer, {layers, heads, kv_heads, context});
+  validate(config, "model options");
+  return config;
+}
+
+const std::vector<OptionSet::Preset>& model_presets() {
+  static const std::vector<OptionSet::Preset> presets = {
+      {"char",
+       "4 softmax layers, 128 wide, context 64; about two minutes on two cores",
+       {{"layers", "4"}, {"d-model", "128"}, {"heads", "4"}, {"context", "64"}, {"positions", "rope"}, {"batch", "12"},
+        {"steps", "3000"}, {"lr", "0.004"}, {"min-lr", "0.0001"}, {"warmup", "100"}, {"weight-decay", "0.1"}}},
+      {"char-hsm",
+       "the same with scalar shift mixing in place of softmax",
+       {{"layers", "6"}, {"d-model", "128"}, {"heads", "4"}, {"context", "64"}, {"mixer", "hsm:scalar(heads=4)"},
+        {"positions", "none"}, {"batch", "12"}, {"steps", "3000"}, {"lr", "0.004"}, {"min-lr", "0.0001"},
+        {"warmup", "100"}, {"weight-decay", "0.1"}}},
+      {"char-hybrid",
+       "two shift-mixing layers to one softmax layer",
+       {{"layers", "6"}, {"d-model", "128"}, {"heads", "4"}, {"context", "64"},
+        {"mixer", "hsm:scalar(heads=4),hsm:scalar(heads=4),attention"}, {"positions", "rope"}, {"batch", "12"},
+        {"steps", "3000"}, {"lr", "0.004"}, {"min-lr", "0.0001"}, {"warmup", "100"}, {"weight-decay", "0.1"}}},
+      {"baby",
+       "6 softmax layers, 384 wide, context 256: for an hour on two cores, or a larger machine",
+       {{"layers", "6"}, {"d-model", "384"}, {"heads", "6"}, {"context", "256"}, {"positions", "rope"}, {"batch", "8"},
+        {"steps", "3000"}, {"lr", "0.001"}, {"min-lr", "0.0001"}, {"warmup", "100"}, {"weight-decay", "0.1"}}}};
+  return presets;
+}
+
+}  // namespace mixgrad::app

@@ -1,0 +1,105 @@
+#include "apps/progress.h"
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cmath>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "core/error.h"
+
+namespace mixgrad::app {
+namespace {
+
+constexpr double kPlainSeconds = 5;  // between two lines when stderr is not a terminal
+
+double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+std::string duration(double seconds) {
+  const auto total = static_cast<std::int64_t>(std::ceil(seconds));
+  char text[64];
+  if (total >= 3600) {
+    std::snprintf(text, sizeof text, "%lldh%02lldm", static_cast<long long>(total / 3600),
+                  static_cast<long long>(total / 60 % 60));
+  } else {
+    std::snprintf(text, sizeof text, "%lld:%02lld", static_cast<long long>(total / 60),
+                  static_cast<long long>(total % 60));
+  }
+  return text;
+}
+
+// The keys in their documented order.
+std::string json_line(const StepLog& entry) {
+  nlohmann::ordered_json line;
+  line["step"] = entry.step;
+  line["loss"] = entry.loss;
+  if (entry.val_loss) {
+    line["val_loss"] = *entry.val_loss;
+  } else {
+    line["val_loss"] = nullptr;
+  }
+  line["lr"] = entry.lr;
+  line["grad_norm"] = entry.grad_norm;
+  line["tokens_per_s"] = std::round(entry.tokens_per_s * 10) / 10;
+  return line.dump() + "\n";
+}
+
+}  // namespace
+
+Progress::Progress(std::int64_t steps, const std::filesystem::path& metrics, bool json_to_stdout)
+    : steps_(steps),
+      metrics_path_(metrics),
+      metrics_(std::fopen(metrics.c_str(), "a")),
+      json_(json_to_stdout),
+      terminal_(isatty(STDERR_FILENO) == 1),
+      start_(now()) {
+  if (metrics_ == nullptr) raise<IoError>(metrics.string(), ": cannot be opened for writing: ", std::strerror(errno));
+}
+
+Progress::~Progress() {
+  finish();
+  std::fclose(metrics_);
+}
+
+void Progress::log(const StepLog& entry) {
+  const std::string line = json_line(entry);
+  if (std::fputs(line.c_str(), metrics_) == EOF || std::fflush(metrics_) != 0) {
+    raise<IoError>(metrics_path_.string(), ": cannot be written: ", std::strerror(errno));
+  }
+  if (json_) {
+    std::fputs(line.c_str(), stdout);
+    std::fflush(stdout);
+  }
+  if (entry.val_loss) val_loss_ = entry.val_loss;
+  const double elapsed = now() - start_;
+  const bool last = entry.step == steps_;
+  if (!terminal_ && !entry.val_loss && !last && elapsed - last_plain_ < kPlainSeconds) return;
+  last_plain_ = elapsed;
+  char val[32] = "-";
+  if (val_loss_) std::snprintf(val, sizeof val, "%.4f", *val_loss_);
+  char text[256];
+  const double left = elapsed / static_cast<double>(entry.step) * static_cast<double>(steps_ - entry.step);
+  std::snprintf(text, sizeof text, "step %lld/%lld  loss %.4f  val %s  lr %.2e  grad %.2f  %.0f tok/s  left %s",
+                static_cast<long long>(entry.step), static_cast<long long>(steps_), entry.loss, val, entry.lr,
+                entry.grad_norm, entry.tokens_per_s, duration(left).c_str());
+  if (terminal_) {
+    std::fprintf(stderr, "\r\033[K%s", text);
+    open_line_ = true;
+    if (entry.val_loss) finish();  // a line that stays
+  } else {
+    std::fprintf(stderr, "%s\n", text);
+  }
+  std::fflush(stderr);
+}
+
+void Progress::finish() {
+  if (open_line_) std::fputs("\n", stderr);
+  open_line_ = false;
+}
+
+}  // namespace mixgrad::app

@@ -1,0 +1,40 @@
+#include "apps/sample.h"
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+#include "core/error.h"
+
+namespace mixgrad::app {
+namespace {
+
+void put(const std::string& text) {
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  if (std::fflush(stdout) != 0) raise<IoError>("stdout: cannot be written: ", std::strerror(errno));
+}
+
+}  // namespace
+
+void stream_sample(const Decoder& model, const Tokenizer& tokenizer, const std::string& prompt, std::int64_t tokens,
+                   const SamplingOptions& options, std::uint64_t seed) {
+  if (tokens < 0) raise<ValueError>("--tokens must be at least 0, got ", tokens);
+  const std::vector<std::int32_t> ids = tokenizer.encode(prompt, "--prompt");
+  Generator generator(model, tokenizer.vocab_size(), options, seed);
+  generator.prompt(ids);
+  put(prompt);
+  bool told = false;
+  for (std::int64_t i = 0; i < tokens; ++i) {
+    put(tokenizer.decode(generator.next()));
+    if (generator.restarted() && !told) {
+      std::fprintf(stderr,
+                   "\nmixgrad: beyond the %lld tokens that this model's learned positions cover, it goes on from the "
+                   "last %lld\n",
+                   static_cast<long long>(model.config().context), static_cast<long long>(model.config().context / 2));
+      told = true;
+    }
+  }
+  put("\n");
+}
+
+}  // namespace mixgrad::app

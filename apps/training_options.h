@@ -1,0 +1,24 @@
+// The options of a training run beyond the model: shared by train and bench.
+#pragma once
+
+#include "apps/verb.h"
+#include "nn/adamw.h"
+#include "nn/schedule.h"
+
+namespace mixgrad::app {
+
+struct TrainingOptions {
+  std::int64_t batch = 12, steps = 1000, accumulate = 1, warmup = 100, threads = 0;
+  double lr = 1e-3, min_lr = 1e-4, weight_decay = 0.1, beta1 = 0.9, beta2 = 0.95, eps = 1e-8, clip = 1.0;
+  std::string schedule = "cosine", precision = "f32";
+  std::uint64_t seed = 1;
+
+  void declare(OptionSet& options);
+  void check() const;  // ValueError naming the option
+  void apply_threads() const;
+  DType dtype() const;
+  AdamWOptions adamw() const { return {beta1, beta2, eps, weight_decay, clip}; }
+  Schedule schedule_values() const { return {parse_schedule(schedule), lr, min_lr, warmup, steps}; }
+};
+
+}  // namespace mixgrad::app

@@ -1,0 +1,56 @@
+# The libraries. All but OpenMP are headers only; each comes from the system (Debian 12 has all of them), and where one
+# is missing it is fetched, pinned by the commit of the release that Debian 12 has.
+option(MIXGRAD_FETCH "Fetch every pinned library, even where the system has it" OFF)
+
+find_package(OpenMP COMPONENTS CXX)
+if(NOT OpenMP_CXX_FOUND)
+  message(FATAL_ERROR "OpenMP: ${CMAKE_CXX_COMPILER} has none. g++ brings it along; clang needs Debian's libomp-dev")
+endif()
+
+include(FetchContent)
+set(FETCHCONTENT_QUIET OFF)
+
+# mixgrad_fetch(<target> <Debian package> <repository> <commit> <folder of the headers>): does nothing if the target exists.
+function(mixgrad_fetch target package repository commit headers)
+  if(TARGET ${target})
+    return()
+  endif()
+  string(MAKE_C_IDENTIFIER ${package} name)
+  message(NOTICE "-- ${target} not found: fetching ${commit} of ${repository} (on Debian instead: apt-get install ${package})")
+  # SOURCE_SUBDIR names a folder that does not exist: the library's own CMake project is not entered.
+  FetchContent_Declare(${name} GIT_REPOSITORY ${repository} GIT_TAG ${commit} SOURCE_SUBDIR headers-only)
+  FetchContent_MakeAvailable(${name})
+  if(NOT EXISTS ${${name}_SOURCE_DIR}/${headers})
+    message(FATAL_ERROR "${target}: ${${name}_SOURCE_DIR} has no folder ${headers}; on Debian: apt-get install ${package}")
+  endif()
+  add_library(${name} INTERFACE)
+  target_include_directories(${name} SYSTEM INTERFACE ${${name}_SOURCE_DIR}/${headers})
+  add_library(${target} ALIAS ${name})
+endfunction()
+
+if(NOT MIXGRAD_FETCH)
+  find_package(Eigen3 3.4 QUIET NO_MODULE)
+  find_package(nlohmann_json 3.11 QUIET)
+  find_package(CLI11 2.1 QUIET)
+  find_path(RANDOM123_INCLUDE Random123/philox.h)
+  if(RANDOM123_INCLUDE)
+    add_library(Random123::Random123 INTERFACE IMPORTED)
+    set_target_properties(Random123::Random123 PROPERTIES INTERFACE_INCLUDE_DIRECTORIES ${RANDOM123_INCLUDE})
+  endif()
+  if(BUILD_TESTING)
+    find_package(doctest 2.4.9 QUIET)
+  endif()
+endif()
+
+mixgrad_fetch(Eigen3::Eigen libeigen3-dev https://gitlab.com/libeigen/eigen.git
+              3147391d946bb4b6c68edd901f2add6ac1f31f8c .)  # 3.4.0
+mixgrad_fetch(nlohmann_json::nlohmann_json nlohmann-json3-dev https://github.com/nlohmann/json.git
+              bc889afb4c5bf1c0d8ee29ef35eaaf4c8bef8a5d single_include)  # 3.11.2
+mixgrad_fetch(CLI11::CLI11 libcli11-dev https://github.com/CLIUtils/CLI11.git
+              70f8072f9dd2292fd0b9f9e5f58e279f60483ed3 include)  # 2.1.2
+mixgrad_fetch(Random123::Random123 librandom123-dev https://github.com/DEShawResearch/random123.git
+              726a093cd9a73f3ec3c8d7a70ff10ed8efec8d13 include)  # 1.14.0
+if(BUILD_TESTING)
+  mixgrad_fetch(doctest::doctest doctest-dev https://github.com/doctest/doctest.git
+                b7c21ec5ceeadb4951b00396fc1e4642dd347e5f .)  # 2.4.9
+endif()
