@@ -19,14 +19,18 @@ void zero_columns(const Tensor& tensor, std::int64_t begin, std::int64_t end) {
 
 void add_into(const Tensor& to, const Tensor& from) {
   dispatch_float(to.dtype(), "add gradient", [&]<class T>() {
-    constexpr std::int64_t kRows = 64;
-    const std::int64_t width = to.cols();
-    parallel_for((to.rows() + kRows - 1) / kRows, [&](std::int64_t task) {
-      for (std::int64_t r = task * kRows; r < std::min(to.rows(), (task + 1) * kRows); ++r) {
-        T* y = to.data<T>() + r * to.row_stride();
-        const T* x = from.data<T>() + r * from.row_stride();
-        for (std::int64_t c = 0; c < width; ++c) y[c] = static_cast<T>(acc_t<T>(y[c]) + acc_t<T>(x[c]));
-      }
+    dispatch_float(from.dtype(), "add gradient", [&]<class From>() {
+      constexpr std::int64_t kRows = 64;
+      const std::int64_t width = to.cols();
+      parallel_for((to.rows() + kRows - 1) / kRows, [&](std::int64_t task) {
+        for (std::int64_t r = task * kRows; r < std::min(to.rows(), (task + 1) * kRows); ++r) {
+          T* y = to.data<T>() + r * to.row_stride();
+          const From* x = from.data<From>() + r * from.row_stride();
+          for (std::int64_t c = 0; c < width; ++c) {
+            y[c] = static_cast<T>(acc_t<T>(y[c]) + static_cast<acc_t<T>>(acc_t<From>(x[c])));
+          }
+        }
+      });
     });
   });
 }
@@ -143,9 +147,35 @@ const Tensor& BackwardContext::saved(int i) const {
   return tape_.memory_.saved[static_cast<std::size_t>(entry_.saved_begin + i)];
 }
 
+GradTarget BackwardContext::target(int input, const Shape& shape, DType dtype) {
+  const std::int32_t index = entry_.inputs[static_cast<std::size_t>(input)];
+  const Tape::Slot& slot = tape_.memory_.slots[static_cast<std::size_t>(index)];
+  const bool view = slot.parent >= 0;
+  const Given asked{view ? slot.parent : index, view ? slot.column : 0, (view ? slot.column : 0) + slot.shape.cols()};
+  bool in_place = slot.dtype == dtype;
+  for (int i = 0; i < given_count_; ++i) {
+    const Given& other = given_[static_cast<std::size_t>(i)];
+    if (other.owner == asked.owner && other.begin < asked.end && asked.begin < other.end) in_place = false;
+  }
+  if (in_place) {
+    given_[static_cast<std::size_t>(given_count_++)] = asked;
+    return tape_.target(index, shape);
+  }
+  Apart& apart = apart_[static_cast<std::size_t>(apart_count_++)];
+  apart = {index, Tensor::empty(shape, dtype)};
+  return {apart.gradient, false};
+}
+
 GradTarget BackwardContext::gradient(int input, const Shape& shape) {
   MIXGRAD_ASSERT(wants(input), entry_.spec->name);
-  return tape_.target(entry_.inputs[static_cast<std::size_t>(input)], shape);
+  const auto index = static_cast<std::size_t>(entry_.inputs[static_cast<std::size_t>(input)]);
+  return target(input, shape, tape_.memory_.slots[index].value);
+}
+
+GradTarget BackwardContext::parameter_gradient(int input, const Shape& shape) {
+  MIXGRAD_ASSERT(wants(input), entry_.spec->name);
+  const auto index = static_cast<std::size_t>(entry_.inputs[static_cast<std::size_t>(input)]);
+  return target(input, shape, tape_.memory_.slots[index].value == DType::f64 ? DType::f64 : DType::f32);
 }
 
 void BackwardContext::pass(int input, const Tensor& gradient) {
@@ -163,6 +193,10 @@ void Tape::run(Gradients& into) {
       any = any || context.output_gradients_[index].defined();
     }
     if (any) entry.spec->backward(context);
+    for (int i = 0; i < context.apart_count_; ++i) {
+      const BackwardContext::Apart& apart = context.apart_[static_cast<std::size_t>(i)];
+      share(apart.slot, apart.gradient);
+    }
     for (int k = 0; k < entry.spec->outputs; ++k) {
       memory_.slots[static_cast<std::size_t>(entry.outputs[static_cast<std::size_t>(k)])].gradient = Tensor();
     }
@@ -189,8 +223,7 @@ void Tape::backward(std::span<const Seed> seeds, Gradients& into) && {
                        ", the gradients hold ", dtype_name(into.flat_.dtype()), " ", into.views_[index].shape());
     }
   }
-  into_ = &into;
-  for (const Seed& seed : seeds) {
+  for (const Seed& seed : seeds) {  // all are checked before the first leaves a trace
     if (!tracked(seed.output)) {
       raise<GradError>("backward: ", seed.output.shape(), " does not depend on any watched tensor of this tape");
     }
@@ -198,6 +231,9 @@ void Tape::backward(std::span<const Seed> seeds, Gradients& into) && {
       raise<ShapeError>("backward: the cotangent must be ", dtype_name(seed.output.dtype()), " ", seed.output.shape(),
                         ", got ", dtype_name(seed.cotangent.dtype()), " ", seed.cotangent.shape());
     }
+  }
+  into_ = &into;
+  for (const Seed& seed : seeds) {
     const GradTarget to = target(seed.output.track().slot, seed.output.shape());
     if (to.add) {
       add_into(to.tensor, seed.cotangent);

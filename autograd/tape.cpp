@@ -50,6 +50,7 @@ std::int32_t Tape::new_slot(const Shape& shape, DType dtype) {
   Slot slot;
   slot.shape = shape;
   slot.dtype = dtype;
+  slot.value = dtype;
   memory_.slots.push_back(std::move(slot));
   return static_cast<std::int32_t>(memory_.slots.size()) - 1;
 }
@@ -62,6 +63,7 @@ void Tape::watch(Tensor& leaf, std::size_t index) {
   }
   if (!leaf.is_contiguous()) raise<GradError>("watch: a leaf must be contiguous, got a row view ", leaf.shape());
   const std::int32_t slot = new_slot(leaf.shape(), leaf.dtype() == DType::f64 ? DType::f64 : DType::f32);
+  memory_.slots.back().value = leaf.dtype();
   memory_.slots.back().leaf = static_cast<std::int32_t>(index);
   memory_.leaves.push_back(slot);
   leaf.set_track({serial_, slot});
@@ -92,6 +94,7 @@ Tensor columns(const Tensor& x, std::int64_t begin, std::int64_t end) {
   to.parent = from.parent >= 0 ? from.parent : x.track().slot;
   to.column = from.column + begin;
   to.dtype = from.dtype;
+  to.value = x.dtype();
   view.set_track({tape.serial_, slot});
   return view;
 }

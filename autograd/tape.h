@@ -83,7 +83,8 @@ class Tape {
 
   struct Slot {
     Shape shape;
-    DType dtype = DType::f32;
+    DType dtype = DType::f32;   // of the gradient
+    DType value = DType::f32;   // of the tensor: a bf16 leaf has an f32 gradient
     std::int32_t parent = -1;   // a column view: the slot that owns the memory
     std::int64_t column = 0;    // and where the view starts in it
     std::int32_t leaf = -1;     // index in the Gradients
@@ -136,17 +137,34 @@ class BackwardContext {
   // Gradient of output k; undefined when nothing downstream used it. At least one output's gradient is defined.
   const Tensor& output_gradient(int k = 0) const { return output_gradients_[static_cast<std::size_t>(k)]; }
   bool wants(int input) const { return entry_.inputs[static_cast<std::size_t>(input)] >= 0; }
-  // Memory for the gradient of an input that is wanted; ask once, and fill it as its `add` says.
+  // Memory for the gradient of an input that is wanted; ask once, and fill it as its `add` says. In the dtype of the
+  // input, and for parameters in its accumulation type, whatever the slot has: where they differ, or where an earlier
+  // target of this entry overlaps (one tensor given twice), it is fresh memory, which the tape adds afterwards.
   GradTarget gradient(int input, const Shape& shape);
+  GradTarget parameter_gradient(int input, const Shape& shape);
   // The gradient of this input is exactly this tensor: hands it on without a copy where nothing has arrived yet.
   void pass(int input, const Tensor& gradient);
 
  private:
   friend class Tape;
   BackwardContext(Tape& tape, Tape::Entry& entry) : tape_(tape), entry_(entry) {}
+  GradTarget target(int input, const Shape& shape, DType dtype);
+
+  struct Given {  // columns [begin,end) of a slot that this entry writes in place
+    std::int32_t owner;
+    std::int64_t begin, end;
+  };
+  struct Apart {  // a gradient to be added to the slot when the entry is done
+    std::int32_t slot;
+    Tensor gradient;
+  };
   Tape& tape_;
   Tape::Entry& entry_;
   std::array<Tensor, Tape::kMaxOutputs> output_gradients_;
+  std::array<Given, Tape::kMaxInputs> given_{};
+  std::array<Apart, Tape::kMaxInputs> apart_{};
+  int given_count_ = 0;
+  int apart_count_ = 0;
 };
 
 // Is there a current tape, and does it track this tensor? GradError for a severed view (core/tensor.h).

@@ -31,9 +31,21 @@ struct bf16 {
       bits = static_cast<std::uint16_t>((word + 0x7fffU + ((word >> 16U) & 1U)) >> 16U);
     }
   }
-  constexpr explicit bf16(double value) : bf16(static_cast<float>(value)) {}
+  constexpr explicit bf16(double value) : bf16(round_to_odd(value)) {}
   constexpr operator float() const {  // NOLINT(google-explicit-constructor): reading is always exact
     return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16U);
+  }
+
+ private:
+  // A float from which a second rounding gives what one rounding of the double gives: towards zero, and odd if inexact.
+  static constexpr float round_to_odd(double value) {
+    const float near = static_cast<float>(value);
+    const double back = near;
+    if (!(back != value) || value != value) return near;
+    auto word = std::bit_cast<std::uint32_t>(near);
+    const bool outwards = value > 0 ? back > value : back < value;
+    if (outwards) --word;
+    return std::bit_cast<float>(word | 1U);
   }
 };
 static_assert(sizeof(bf16) == 2);

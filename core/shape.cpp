@@ -32,6 +32,11 @@ Shape Shape::with_last(std::int64_t size) const {
   return shape;
 }
 
+Shape Shape::without_last() const {
+  if (rank_ == 0) raise<ShapeError>("shape: a scalar has no innermost axis to leave out");
+  return from(dims_.data(), rank_ - 1);
+}
+
 bool operator==(const Shape& a, const Shape& b) {
   if (a.rank_ != b.rank_) return false;
   for (int i = 0; i < a.rank_; ++i) {

@@ -18,6 +18,14 @@ decltype(auto) dispatch_any(DType dtype, F&& f) {
 }  // namespace
 
 Tensor Tensor::empty(const Shape& shape, DType dtype, Device device) {
+  // Few enough elements that sizes in bytes fit into 63 bits; an axis of size 0 does not hide a product that does not.
+  constexpr std::int64_t kMaxElements = std::int64_t{1} << 59;
+  std::int64_t count = 1;
+  for (int i = 0; i < shape.rank(); ++i) {
+    if (__builtin_mul_overflow(count, std::max<std::int64_t>(shape[i], 1), &count) || count > kMaxElements) {
+      raise<ShapeError>("tensor: at most ", kMaxElements, " elements, got ", shape);
+    }
+  }
   Tensor tensor;
   tensor.shape_ = shape;
   tensor.dtype_ = dtype;

@@ -33,7 +33,10 @@ void check(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t lengt
   require_rank(kOp, "q", q, 3, "[B,T,H dh]");
   require_rank(kOp, "k", k, 3, "[B,S,G dh]");
   require_shape(kOp, "v", v, k.shape());
-  if (options.heads < 1 || options.kv_heads < 1 || options.heads % options.kv_heads != 0) {
+  if (options.heads < 1 || options.kv_heads < 1) {
+    raise<ShapeError>(kOp, ": heads and kv_heads must be at least 1, got ", options.heads, " and ", options.kv_heads);
+  }
+  if (options.heads % options.kv_heads != 0) {
     raise<ShapeError>(kOp, ": heads must be a multiple of kv_heads, got ", options.heads, " and ", options.kv_heads);
   }
   if (q.cols() % options.heads != 0 || q.cols() == 0) {
@@ -64,8 +67,10 @@ AttentionWithLse forward(const Tensor& q, const Tensor& k, const Tensor& v, std:
   return result;
 }
 
-void require_untracked(const Tensor& q, const char* what) {
-  if (tracked(q)) raise<GradError>(what, ": is not differentiable, but q ", q.shape(), " is tracked; detach() it");
+void require_untracked(const char* what, const char* name, const Tensor& x) {
+  if (tracked(x)) {
+    raise<GradError>(what, ": is not differentiable, but ", name, " ", x.shape(), " is tracked; detach() it");
+  }
 }
 
 }  // namespace
@@ -91,20 +96,25 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Attent
 
 Tensor attention_cached(const Tensor& q, const Tensor& k_cache, const Tensor& v_cache, std::int64_t length,
                         const AttentionOptions& options) {
-  require_untracked(q, "attention_cached");
+  require_untracked("attention_cached", "q", q);
+  require_untracked("attention_cached", "k_cache", k_cache);
+  require_untracked("attention_cached", "v_cache", v_cache);
   return forward(q, k_cache, v_cache, length, false, options).out;
 }
 
 AttentionWithLse attention_with_lse(const Tensor& q, const Tensor& k, const Tensor& v,
                                     const AttentionOptions& options) {
-  require_untracked(q, "attention_with_lse");
+  require_untracked("attention_with_lse", "q", q);
+  require_untracked("attention_with_lse", "k", k);
+  require_untracked("attention_with_lse", "v", v);
   const std::int64_t length = k.defined() && k.shape().rank() == 3 ? k.dim(1) : 0;
   return forward(q, k, v, length, true, options);
 }
 
 Tensor attention_recency(const Tensor& q, const Tensor& k, const Tensor& lse, std::int64_t recency_window,
                          const AttentionOptions& options) {
-  require_untracked(q, "attention_recency");
+  require_untracked("attention_recency", "q", q);
+  require_untracked("attention_recency", "k", k);
   check(q, k, k, k.dim(1), options);
   require_shape("attention_recency", "lse", lse, {q.dim(0), options.heads, q.dim(1)});
   if (recency_window < 0) {

@@ -181,7 +181,7 @@ OpCases attention_cases() {
       {"window below 0", [=] { attention(x, x, x, {.heads = 2, .kv_heads = 2, .window = -1}); },
        "attention: window must be at least 0 (0 = no limit), got -1"},
       {"no heads", [=] { attention(x, x, x, {.heads = 0, .kv_heads = 0}); },
-       "attention: heads must be a multiple of kv_heads, got 0 and 0"},
+       "attention: heads and kv_heads must be at least 1, got 0 and 0"},
       {"q without a batch axis",
        [=] {
          attention(random_tensor({3, 6}, 1), x, x, two);

@@ -19,8 +19,8 @@ void embedding_gradient(BackwardContext& context) {
   const Tensor& dy = context.output_gradient();
   GradTarget dweight;
   GradTarget dpositions;
-  if (context.wants(1)) dweight = context.gradient(1, {attributes.vocabulary, dy.cols()});
-  if (context.wants(2)) dpositions = context.gradient(2, {attributes.position_rows, dy.cols()});
+  if (context.wants(1)) dweight = context.parameter_gradient(1, {attributes.vocabulary, dy.cols()});
+  if (context.wants(2)) dpositions = context.parameter_gradient(2, {attributes.position_rows, dy.cols()});
   MIXGRAD_DISPATCH(dy.device(), embedding_backward(tokens, attributes.first_position, dy, dweight, dpositions));
 }
 

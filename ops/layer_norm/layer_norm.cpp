@@ -33,8 +33,8 @@ void norm_gradient(BackwardContext& context, int first_parameter, const Tensor& 
   const Tensor& weight = context.saved(1);
   GradTarget dweight;
   GradTarget dbias;
-  if (context.wants(first_parameter)) dweight = context.gradient(first_parameter, weight.shape());
-  if (context.wants(first_parameter + 1)) dbias = context.gradient(first_parameter + 1, weight.shape());
+  if (context.wants(first_parameter)) dweight = context.parameter_gradient(first_parameter, weight.shape());
+  if (context.wants(first_parameter + 1)) dbias = context.parameter_gradient(first_parameter + 1, weight.shape());
   MIXGRAD_DISPATCH(x.device(), layer_norm_backward(x, weight, context.saved(2), context.saved(3), dnormed, dsum, d,
                                                    dweight, dbias));
 }

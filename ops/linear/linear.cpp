@@ -16,8 +16,8 @@ void linear_gradient(BackwardContext& context) {
   GradTarget dweight;
   GradTarget dbias;
   if (context.wants(0)) dx = context.gradient(0, x.shape());
-  if (context.wants(1)) dweight = context.gradient(1, weight.shape());
-  if (context.wants(2)) dbias = context.gradient(2, {weight.dim(0)});
+  if (context.wants(1)) dweight = context.parameter_gradient(1, weight.shape());
+  if (context.wants(2)) dbias = context.parameter_gradient(2, {weight.dim(0)});
   MIXGRAD_DISPATCH(x.device(), linear_backward(x, weight, context.output_gradient(), dx, dweight, dbias));
 }
 

@@ -17,7 +17,7 @@ void cross_entropy_gradient(BackwardContext& context) {
   GradTarget dx;
   GradTarget dweight;
   if (context.wants(0)) dx = context.gradient(0, x.shape());
-  if (context.wants(1)) dweight = context.gradient(1, weight.shape());
+  if (context.wants(1)) dweight = context.parameter_gradient(1, weight.shape());
   MIXGRAD_DISPATCH(x.device(),
                    linear_cross_entropy_backward(x, weight, context.saved(2),
                                                  context.attributes<CrossEntropyAttributes>().count, context.saved(3),
@@ -64,10 +64,7 @@ Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const Tensor&
     raise<ShapeError>(op, ": the last axis of x must be ", weight.dim(1), " to match weight ", weight.shape(),
                       ", got x ", x.shape());
   }
-  if (targets.numel() != x.rows()) {
-    raise<ShapeError>(op, ": targets must have one entry for each of the ", x.rows(), " rows of x ", x.shape(),
-                      ", got ", targets.shape());
-  }
+  require_shape(op, "targets", targets, x.shape().without_last());
   const std::int64_t count = count_targets(targets, weight.dim(0));
   const DType sums = x.dtype() == DType::f64 ? DType::f64 : DType::f32;
   const Tensor lse = Tensor::empty({x.rows()}, sums, x.device());

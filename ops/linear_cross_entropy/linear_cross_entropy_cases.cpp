@@ -73,7 +73,7 @@ OpCases linear_cross_entropy_cases() {
       plain("all rows ignored: loss and gradient are 0", {2, 5}, 7, 9, 1),
       plain("large logits", {9}, 6, 11, 4, 30),
       plain("V=300, beyond a block of the vocabulary", {5}, 3, 300),
-      plain("300 rows, beyond a chunk", {3, 100}, 4, 7, 5),
+      plain("300 rows", {3, 100}, 4, 7, 5),
       plain("700 rows", {700}, 2, 3, 7),
       plain("D=96", {3, 2}, 96, 13),
       {"packed: x is a column view",
@@ -100,7 +100,9 @@ OpCases linear_cross_entropy_cases() {
       {"target below -1", [=] { linear_cross_entropy(x, weight, with_target(-2)); },
        "linear_cross_entropy: targets must be -1 (ignored) or in [0,5), got -2 at index 4"},
       {"too few targets", [=] { linear_cross_entropy(x, weight, random_tokens({5}, 5, 1)); },
-       "linear_cross_entropy: targets must have one entry for each of the 6 rows of x [2,3,4], got [5]"},
+       "linear_cross_entropy: targets must be [2,3], got [5]"},
+      {"transposed targets", [=] { linear_cross_entropy(x, weight, random_tokens({3, 2}, 5, 1)); },
+       "linear_cross_entropy: targets must be [2,3], got [3,2]"},
       {"float targets",
        [=] {
          linear_cross_entropy(x, weight, random_tensor({2, 3}, 1));

@@ -27,7 +27,7 @@ void norm_gradient(BackwardContext& context, int weight_input, const Tensor& dno
   const Tensor& x = context.saved(0);
   const Tensor& weight = context.saved(1);
   GradTarget dweight;
-  if (context.wants(weight_input)) dweight = context.gradient(weight_input, weight.shape());
+  if (context.wants(weight_input)) dweight = context.parameter_gradient(weight_input, weight.shape());
   MIXGRAD_DISPATCH(x.device(), rms_norm_backward(x, weight, context.saved(2), dnormed, dsum, d, dweight));
 }
 

@@ -31,7 +31,8 @@ Tensor rope(const Tensor& x, const RopeOptions& options) {
   if (options.head_dim < 2 || options.head_dim % 2 != 0) {
     raise<ShapeError>("rope: head_dim must be even and at least 2, got ", options.head_dim);
   }
-  if (options.heads < 1 || options.heads * options.head_dim > x.cols()) {
+  if (options.heads < 1) raise<ShapeError>("rope: heads must be at least 1, got ", options.heads);
+  if (options.heads * options.head_dim > x.cols()) {
     raise<ShapeError>("rope: ", options.heads, " heads of width ", options.head_dim,
                       " must fit into the last axis of x, got x ", x.shape());
   }

@@ -61,6 +61,7 @@ OpCases rope_cases() {
       plain("first_position 1000", {1, 9, 8}, {.heads = 2, .head_dim = 4, .first_position = 1000}),
       plain("channels after the heads pass", {2, 5, 17}, {.heads = 2, .head_dim = 6, .first_position = 3}),
       plain("130 rows", {2, 65, 4}, {.heads = 1, .head_dim = 4}),
+      plain("1100 rows, beyond a task", {2, 550, 2}, {.heads = 1, .head_dim = 2}),
       view("packed: q and k of a packed qkv", {2, 5, 36}, 0, 24, {.heads = 4, .head_dim = 6, .first_position = 2}),
       view("packed: a view in the middle with channels that pass", {2, 7, 20}, 3, 16, {.heads = 3, .head_dim = 4}),
   };
@@ -79,7 +80,7 @@ OpCases rope_cases() {
       {"first_position below 0", [=] { rope(x, {.heads = 2, .head_dim = 4, .first_position = -1}); },
        "rope: first_position must be at least 0, got -1"},
       {"no heads", [=] { rope(x, {.heads = 0, .head_dim = 4}); },
-       "rope: 0 heads of width 4 must fit into the last axis of x, got x [2,3,8]"},
+       "rope: heads must be at least 1, got 0"},
       {"theta 0", [=] { rope(x, {.heads = 1, .head_dim = 4, .theta = 0}); }, "rope: theta must be above 0, got 0"},
       {"i32",
        [=] {

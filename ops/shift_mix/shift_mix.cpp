@@ -23,8 +23,8 @@ void shift_mix_gradient(BackwardContext& context) {
   GradTarget da;
   GradTarget db;
   if (context.wants(0)) dx = context.gradient(0, x.shape());
-  if (context.wants(1)) da = context.gradient(1, a.shape());
-  if (context.wants(2)) db = context.gradient(2, b.shape());
+  if (context.wants(1)) da = context.parameter_gradient(1, a.shape());
+  if (context.wants(2)) db = context.parameter_gradient(2, b.shape());
   MIXGRAD_DISPATCH(x.device(),
                    shift_mix_backward(x, a, b, context.saved(3), context.attributes<ShiftAttributes>().boundary,
                                       context.output_gradient(), dx, da, db));
@@ -39,7 +39,8 @@ Tensor check(const Tensor& x, const Tensor& a, const Tensor& b, const ShiftMixOp
   require_like(kOp, "a", a, x);
   require_like(kOp, "b", b, x);
   const auto heads = static_cast<std::int64_t>(options.shifts.size());
-  if (heads < 1 || x.cols() % heads != 0 || x.cols() == 0) {
+  if (heads < 1) raise<ShapeError>(kOp, ": at least one head (one shift each) is required, got no shifts");
+  if (x.cols() % heads != 0 || x.cols() == 0) {
     raise<ShapeError>(kOp, ": the last axis of x must be a multiple of the ", heads, " heads (one shift each), got x ",
                       x.shape());
   }
@@ -82,7 +83,7 @@ Tensor shift_mix(const Tensor& x, const Tensor& a, const Tensor& b, const ShiftM
 
 Tensor shift_mix_cached(const Tensor& x, const Tensor& a, const Tensor& b, const Tensor& ring, std::int64_t position,
                         const ShiftMixOptions& options) {
-  if (tracked(x)) raise<GradError>("shift_mix_cached: is not differentiable, but x ", x.shape(), " is tracked");
+  if (tracked(x)) raise<GradError>("shift_mix_cached: is not differentiable, but x ", x.shape(), " is tracked; detach() it");
   const Tensor shifts = check(x, a, b, options);
   std::int64_t total = 0;
   for (const std::int64_t shift : options.shifts) total += shift;

@@ -140,7 +140,7 @@ OpCases shift_mix_cases() {
        },
        "shift_mix: shifts must be at least 1, got -3 for head 0"},
       {"no shifts", [=] { call(x, of(6), of(6), {}); },
-       "shift_mix: the last axis of x must be a multiple of the 0 heads (one shift each), got x [2,3,6]"},
+       "shift_mix: at least one head (one shift each) is required, got no shifts"},
       {"no batch axis",
        [=] {
          call(random_tensor({3, 6}, 1), of(2), of(2), {1, 1});

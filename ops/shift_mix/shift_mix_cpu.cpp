@@ -32,6 +32,16 @@ void mix(const A* a, const T* p, const A* b, const T* q, std::int64_t width, boo
   }
 }
 
+// The gradient where z was x itself: to[c] (+)= (a[c] + b[c]) g[c] + b[c] later[c], rounded once; later may be null.
+template <class T, class A>
+void unmix_self(const A* a, const A* b, const T* g, const T* later, std::int64_t width, bool add, T* to) {
+  for (std::int64_t c = 0; c < width; ++c) {
+    A value = (a[c] + b[c]) * A(g[c]);
+    if (later != nullptr) value += b[c] * A(later[c]);
+    to[c] = static_cast<T>(add ? A(to[c]) + value : value);
+  }
+}
+
 }  // namespace
 
 void shift_mix_forward(const Tensor& x, const Tensor& a, const Tensor& b, const Tensor& shifts, Boundary boundary,
@@ -93,12 +103,10 @@ void shift_mix_backward(const Tensor& x, const Tensor& a, const Tensor& b, const
               const T* before = started ? in[r - shift[h]] + c0 : (boundary == Boundary::self ? here : nullptr);
               if (out) {
                 const T* later = t + shift[h] < steps ? up[r + shift[h]] + c0 : nullptr;
-                mix<T, A>(av + c0, g, bv + c0, later, channels, dx.add, out[r] + c0);
                 if (!started && boundary == Boundary::self) {
-                  for (std::int64_t c = 0; c < channels; ++c) {
-                    T& place = out[r][c0 + c];
-                    place = static_cast<T>(A(place) + bv[c0 + c] * A(g[c]));
-                  }
+                  unmix_self<T, A>(av + c0, bv + c0, g, later, channels, dx.add, out[r] + c0);
+                } else {
+                  mix<T, A>(av + c0, g, bv + c0, later, channels, dx.add, out[r] + c0);
                 }
               }
               for (std::int64_t c = 0; c < channels; ++c) sums[c0 + c] += A(g[c]) * A(here[c]);
