@@ -24,10 +24,9 @@ AdamW::AdamW(ParameterSet& parameters, const AdamWOptions& options) : parameters
   v_ = Tensor::zeros(parameters.flat().shape(), parameters.dtype());
   const FlatLayout layout(parameters.shapes());
   for (std::size_t i = 0; i < parameters.size(); ++i) {
-    if (!parameters[i].trainable) continue;
     const std::int64_t end = layout.offsets[i] + parameters[i].shape.numel();
     for (std::int64_t begin = layout.offsets[i]; begin < end; begin += kBlock) {
-      blocks_.push_back({begin, std::min(end, begin + kBlock), parameters[i].decay});
+      blocks_.push_back({begin, std::min(end, begin + kBlock), &parameters[i]});
     }
   }
   sums_.resize(blocks_.size());
@@ -39,6 +38,10 @@ double AdamW::norm(const Tensor& flat) {
     parallel_for(static_cast<std::int64_t>(blocks_.size()), [&](std::int64_t i) {
       const Block& block = blocks_[static_cast<std::size_t>(i)];
       double sum = 0;
+      if (!block.parameter->trainable) {
+        sums_[static_cast<std::size_t>(i)] = 0;
+        return;
+      }
 #pragma omp simd reduction(+ : sum)
       for (std::int64_t j = block.begin; j < block.end; ++j) sum += static_cast<double>(g[j]) * static_cast<double>(g[j]);
       sums_[static_cast<std::size_t>(i)] = sum;
@@ -75,7 +78,8 @@ double AdamW::step(const Gradients& gradients, double learning_rate) {
     const T eps = T(options_.eps);
     parallel_for(static_cast<std::int64_t>(blocks_.size()), [&](std::int64_t i) {
       const Block& block = blocks_[static_cast<std::size_t>(i)];
-      const T keep = block.decay ? T(1.0 - learning_rate * options_.weight_decay) : T(1);
+      if (!block.parameter->trainable) return;
+      const T keep = block.parameter->decay ? T(1.0 - learning_rate * options_.weight_decay) : T(1);
 #pragma omp simd
       for (std::int64_t j = block.begin; j < block.end; ++j) {
         const T gradient = g[j] * factor;

@@ -35,7 +35,7 @@ class AdamW {
  private:
   struct Block {  // of one parameter, at most kBlock elements
     std::int64_t begin, end;
-    bool decay;
+    const Parameter* parameter;
   };
   double norm(const Tensor& flat);
 
@@ -44,7 +44,7 @@ class AdamW {
   Tensor m_;
   Tensor v_;
   std::int64_t steps_ = 0;
-  std::vector<Block> blocks_;  // of the trainable parameters, in order
+  std::vector<Block> blocks_;  // of all parameters, in order
   std::vector<double> sums_;   // one per block
 };
 

@@ -1,6 +1,7 @@
 #include "nn/conformance.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -26,6 +27,7 @@ double relative_error(const Tensor& x, const Tensor& reference, std::int64_t ski
   double worst = 0;
   double largest = 0;
   for (std::int64_t i = 0; i < reference.numel(); ++i) {
+    if (!std::isfinite(reference.at(i))) return INFINITY;
     largest = std::max(largest, std::abs(reference.at(i)));
     if (i >= skip_begin && i < skip_end) continue;
     const double error = std::abs(x.at(i) - reference.at(i));
@@ -47,6 +49,14 @@ class Case {
 
   ConformanceResult run() {
     const ModelConfig config = parse_model_config(meta("config"), file_.path() + " (metadata config)");
+    // Shapes are compared before the model's memory is asked for.
+    for (const auto& [name, shape] : parameter_shapes(config)) {
+      const auto& entry = file_.entry("param." + name);
+      if (!(entry.shape == shape)) {
+        raise<FormatError>(file_.path(), ": tensor 'param.", name, "' must be ", shape, " by the config, found ",
+                           entry.shape);
+      }
+    }
     Decoder model(config, result_.precision);
     ParameterSet& parameters = model.parameters();
     for (std::size_t i = 0; i < parameters.size(); ++i) {
@@ -65,6 +75,10 @@ class Case {
     check_logits(model, batch(all_tokens, 0));
     check_probes(model, batch(all_tokens, 0));
     check_training(model, config, all_tokens, all_targets, batch);
+    for (const auto& part : {result_.logits, result_.loss, result_.step_losses, result_.after, result_.probes}) {
+      compared_ = compared_ || part.has_value();
+    }
+    if (!compared_) raise<FormatError>(file_.path(), ": holds nothing to compare (out.*, grad.*, after.*, probe.*)");
     result_.pass = result_.worst.empty();
     return result_;
   }
@@ -76,6 +90,15 @@ class Case {
       raise<FormatError>(file_.path(), ": metadata '", key, "' is required and missing; is this a conformance case?");
     }
     return place->second;
+  }
+
+  std::int64_t integer(const std::string& text, const std::string& where) const {
+    std::int64_t value = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (error != std::errc() || end != text.data() + text.size() || value < 0) {
+      raise<FormatError>(file_.path(), ": ", where, " must hold an integer of at least 0, found '", text, "'");
+    }
+    return value;
   }
 
   void note(std::optional<double>& part, const std::string& name, double error, double tolerance) {
@@ -136,14 +159,30 @@ class Case {
     std::vector<Tensor> ratios;
     for (const std::string& name : file_.names()) {
       if (!name.starts_with(prefix)) continue;
-      if (ratios.empty()) ratios = model.recency(tokens, std::stoll(meta("recency_window")));
-      const auto layer = static_cast<std::size_t>(std::stoul(name.substr(prefix.size())));
+      if (ratios.empty()) ratios = model.recency(tokens, integer(meta("recency_window"), "metadata 'recency_window'"));
+      const auto layer = static_cast<std::size_t>(integer(name.substr(prefix.size()), "tensor name '" + name + "'"));
       if (layer >= ratios.size() || !ratios[layer].defined()) {
         raise<FormatError>(file_.path(), ": ", name, " names a layer without softmax heads");
       }
       note(result_.probes, name, relative_error(ratios[layer], file_.read_as(name, ratios[layer].shape(), DType::f64)),
            tolerance_.logits);
     }
+  }
+
+  // Is this part in the file? Then it must be whole, with the name of every parameter and no other.
+  bool has_part(const std::string& prefix, const ParameterSet& parameters) const {
+    std::size_t found = 0;
+    for (const std::string& name : file_.names()) found += name.starts_with(prefix) ? 1U : 0U;
+    if (found == 0) return false;
+    for (std::size_t i = 0; i < parameters.size(); ++i) {
+      const std::string name = prefix + parameters[i].name;
+      if (!file_.has(name)) raise<FormatError>(file_.path(), ": tensor '", name, "' is required and missing");
+    }
+    if (found != parameters.size()) {
+      raise<FormatError>(file_.path(), ": ", found, " tensors begin with '", prefix, "', the model has ",
+                         parameters.size(), " parameters");
+    }
+    return true;
   }
 
   // Without rotary positions the gradient of the key rows of a qkv bias is exactly zero, so AdamW amplifies rounding
@@ -160,8 +199,15 @@ class Case {
   template <class Batch>
   void check_training(Decoder& model, const ModelConfig& config, const Tensor& all_tokens, const Tensor& all_targets,
                       const Batch& batch) {
-    if (!file_.has("out.loss")) return;
     ParameterSet& parameters = model.parameters();
+    const bool has_gradients = has_part("grad.", parameters);
+    const bool has_after = has_part("after.", parameters);
+    if (!file_.has("out.loss")) {
+      if (has_gradients || has_after || file_.has("out.step_losses")) {
+        raise<FormatError>(file_.path(), ": gradients, step losses and parameters after steps need out.loss, which is missing");
+      }
+      return;
+    }
     const nlohmann::json settings = nlohmann::json::parse(meta("train"), nullptr, false);
     const auto setting = [&](const char* key) {
       if (!settings.is_object() || !settings.contains(key) || !settings[key].is_number()) {
@@ -180,8 +226,8 @@ class Case {
         note(result_.loss, "out.loss", relative_error(losses.slice(0, 1), file_.read_as("out.loss", {1}, DType::f64)),
              tolerance_.loss);
         for (std::size_t i = 0; i < parameters.size(); ++i) {
+          if (!has_gradients) break;
           const std::string name = "grad." + parameters[i].name;
-          if (!file_.has(name)) continue;
           const Tensor reference = file_.read_as(name, parameters[i].shape, DType::f64);
           note(result_.grad, name, relative_error(step.gradients().of(i), reference), tolerance_.grad);
         }
@@ -193,8 +239,8 @@ class Case {
            relative_error(losses, file_.read_as("out.step_losses", {count}, DType::f64)), tolerance_.step_losses);
     }
     for (std::size_t i = 0; i < parameters.size(); ++i) {
+      if (!has_after) break;
       const std::string name = "after." + parameters[i].name;
-      if (!file_.has(name)) continue;
       const Tensor reference = file_.read_as(name, parameters[i].shape, DType::f64);
       const auto [begin, end] = skipped(config, parameters[i].name);
       note(result_.after, name, relative_error(parameters[i].value, reference, begin, end), tolerance_.after);
@@ -205,6 +251,7 @@ class Case {
   Tolerance tolerance_;
   ConformanceResult result_;
   double worst_ratio_ = 0;
+  bool compared_ = false;
 };
 
 }  // namespace
