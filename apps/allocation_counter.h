@@ -5,6 +5,6 @@
 #include <cstdint>
 
 namespace mixgrad::app {
-bool counts_allocations();           // false in sanitizer builds
+bool counts_allocations();          // false in sanitizer builds
 std::int64_t allocations_so_far();  // since the start of the process, all threads
 }  // namespace mixgrad::app

@@ -6,12 +6,12 @@
 
 #include "apps/allocation_counter.h"
 #include "apps/model_options.h"
+#include "apps/option_value.h"
 #include "apps/training_options.h"
 #include "apps/verb.h"
 #include "core/allocator.h"
 #include "core/error.h"
 #include "core/parallel.h"
-#include "nn/suggest.h"
 #include "nn/training.h"
 
 namespace mixgrad::app {
@@ -28,20 +28,16 @@ class Bench : public Verb {
   std::string example() const override { return "mixgrad bench train --preset char --json"; }
 
   void declare(OptionSet& options) override {
-    options.add_positional("what", what_, true, "train: whole steps, with data, clipping and optimizer");
+    options.add_positional("what", what_, "train: whole steps, with data, clipping and optimizer");
     options.add_presets(model_presets());
     model_.declare(options);
     training_.declare(options);
-    options.add("rounds", rounds_, "Timed steps, after three untimed ones; the median is printed");
+    options.add("rounds", rounds_, kCount, "Timed steps, after three untimed ones; the median is printed");
     options.add_flag("json", json_, "One JSON object on stdout");
   }
 
-  int run(const Given&) override {
-    if (what_.size() != 1 || what_[0] != "train") {
-      const std::string word = what_.empty() ? "" : what_[0];
-      raise<ValueError>("bench: must be train, got ", quote(word));
-    }
-    if (rounds_ < 1) raise<ValueError>("--rounds must be at least 1, got ", rounds_);
+  int run() override {
+    check_word("bench", what_, {"train"});
     training_.check();
     training_.apply_threads();
     const TokenData data = model_.open_data();

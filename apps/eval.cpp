@@ -8,6 +8,7 @@
 #include "core/parallel.h"
 #include "nn/checkpoint.h"
 #include "nn/evaluation.h"
+#include "nn/safetensors.h"
 
 namespace mixgrad::app {
 namespace {
@@ -22,19 +23,18 @@ class Eval : public Verb {
     options.add("checkpoint", checkpoint_, "Folder of a run, or one generation of it");
     options.add("data", text_.data, "Text file; without it the shipped tiny Shakespeare");
     options.add("split", split_, {"valid", "train", "all"}, "valid: the last 10 % of the tokens; train: the rest");
-    options.add("batch", batch_, "Sequences at a time");
-    options.add("threads", threads_, "Threads; 0 = all cores");
-    options.add("precision", precision_, {"f32", "f64"}, "Type of the arithmetic");
+    options.add("batch", batch_, kBatch, "Sequences at a time");
+    options.add("threads", threads_, kThreads, "Threads; 0 = all cores");
+    options.add("precision", precision_, {"stored", "f32", "f64"},
+                "Type of the arithmetic; stored: that of the training");
     options.add_flag("json", json_, "One JSON object on stdout");
   }
 
-  int run(const Given&) override {
+  int run() override {
     if (checkpoint_.empty()) raise<ValueError>("eval: --checkpoint DIR is required: the folder of a training run");
-    if (batch_ < 1) raise<ValueError>("--batch must be at least 1, got ", batch_);
-    if (threads_ < 0) raise<ValueError>("--threads must be at least 0 (0 = all cores), got ", threads_);
     if (threads_ > 0) set_threads(static_cast<int>(threads_));
-    const Checkpoint checkpoint = load_checkpoint(checkpoint_, precision_ == "f64" ? DType::f64 : DType::f32);
-    const TokenData data = TokenData::open(text_.data_path(), checkpoint.tokenizer);
+    const Checkpoint checkpoint = load();
+    const TokenData data = text_.open_data(checkpoint.tokenizer);
     const Evaluation result = evaluate(*checkpoint.model, data, data.split(split_), batch_);
     if (json_) {
       nlohmann::ordered_json object;
@@ -45,16 +45,26 @@ class Eval : public Verb {
       object["split"] = split_;
       std::printf("%s\n", object.dump().c_str());
     } else {
-      std::printf("loss           %.4f nats a token\nperplexity     %.3f\nbits per byte  %.4f\ntokens         %lld (%s of %s)\n",
-                  result.loss, result.perplexity, result.bits_per_byte, static_cast<long long>(result.targets),
-                  split_.c_str(), data.source().c_str());
+      std::printf(
+          "loss           %.4f nats a token\nperplexity     %.3f\nbits per byte  %.4f\ntokens         %lld (%s of "
+          "%s)\n",
+          result.loss, result.perplexity, result.bits_per_byte, static_cast<long long>(result.targets), split_.c_str(),
+          data.source().c_str());
     }
     return kOk;
   }
 
  private:
+  Checkpoint load() const {
+    Checkpoint checkpoint = load_checkpoint(checkpoint_, precision_ == "f64" ? DType::f64 : DType::f32);
+    if (precision_ != "stored") return checkpoint;
+    const SafetensorsFile file = SafetensorsFile::open(checkpoint.folder / "model.safetensors");
+    const DType stored = file.entry(file.names().front()).dtype;
+    return stored == DType::f64 ? load_checkpoint(checkpoint.folder, DType::f64) : std::move(checkpoint);
+  }
+
   ModelOptions text_;
-  std::string checkpoint_, split_ = "valid", precision_ = "f32";
+  std::string checkpoint_, split_ = "valid", precision_ = "stored";
   std::int64_t batch_ = kEvalBatch, threads_ = 0;
   bool json_ = false;
 };

@@ -19,18 +19,19 @@ class Generate : public Verb {
   void declare(OptionSet& options) override {
     options.add("checkpoint", checkpoint_, "Folder of a run, or one generation of it");
     options.add("prompt", prompt_, "Text to continue");
-    options.add("tokens", tokens_, "Tokens to generate");
-    options.add("temperature", sampling_.temperature, "Below 1 safer, above 1 wilder; 0 = the likeliest token always");
-    options.add("top-k", sampling_.top_k, "Only the k likeliest tokens; 0 = all");
-    options.add("top-p", sampling_.top_p, "Only the likeliest tokens that make up this probability");
+    options.add("tokens", tokens_, kCountOrNone, "Tokens to generate");
+    options.add("temperature", sampling_.temperature, RealRange{},
+                "Below 1 safer, above 1 wilder; 0 = the likeliest token always");
+    options.add("top-k", sampling_.top_k, kCountOrNone, "Only the k likeliest tokens; 0 = all");
+    options.add("top-p", sampling_.top_p, {.high = 1, .without_low = true},
+                "Only the likeliest tokens that make up this probability");
     options.add("seed", seed_, "Seed of the draws");
-    options.add("threads", threads_, "Threads; 0 = all cores");
+    options.add("threads", threads_, kThreads, "Threads; 0 = all cores");
   }
 
-  int run(const Given&) override {
+  int run() override {
     if (checkpoint_.empty()) raise<ValueError>("generate: --checkpoint DIR is required: the folder of a training run");
     if (prompt_.empty()) raise<ValueError>("generate: --prompt needs at least one character");
-    if (threads_ < 0) raise<ValueError>("--threads must be at least 0 (0 = all cores), got ", threads_);
     if (threads_ > 0) set_threads(static_cast<int>(threads_));
     validate(sampling_);
     const Checkpoint checkpoint = load_checkpoint(checkpoint_, DType::f32);

@@ -21,12 +21,11 @@ class Gradcheck : public Verb {
 
   void declare(OptionSet& options) override {
     options.add("op", op_, "Only this operator");
-    options.add("threads", threads_, "Threads; 0 = all cores");
+    options.add("threads", threads_, kThreads, "Threads; 0 = all cores");
     options.add_flag("json", json_, "One JSON object per row and a last one with the summary");
   }
 
-  int run(const Given&) override {
-    if (threads_ < 0) raise<ValueError>("--threads must be at least 0 (0 = all cores), got ", threads_);
+  int run() override {
     if (threads_ > 0) set_threads(static_cast<int>(threads_));
     check_name();
     if (!json_) std::printf("%-22s %-44s %-10s %-9s %9s\n", "op", "case", "input", "output", "error");
@@ -95,9 +94,10 @@ class Gradcheck : public Verb {
       object["vacuous"] = vacuous_;
       std::printf("%s\n", object.dump().c_str());
     } else {
-      std::printf("%d operators, %d rows, %d failed, worst error %.1e (allowed 1e-7); sabotage caught in %d of %d rows "
-                  "with a gradient (%d are identically zero)\n",
-                  ops_, rows_, failed_, worst_, caught_, rows_ - vacuous_, vacuous_);
+      std::printf(
+          "%d operators, %d rows, %d failed, worst error %.1e (allowed 1e-7); sabotage caught in %d of %d rows "
+          "with a gradient (%d are identically zero)\n",
+          ops_, rows_, failed_, worst_, caught_, rows_ - vacuous_, vacuous_);
     }
   }
 

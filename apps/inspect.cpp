@@ -3,11 +3,11 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/model_options.h"
+#include "apps/option_value.h"
 #include "apps/training_options.h"
 #include "apps/verb.h"
 #include "core/error.h"
 #include "nn/checkpoint.h"
-#include "nn/suggest.h"
 #include "nn/training.h"
 
 namespace mixgrad::app {
@@ -16,11 +16,13 @@ namespace {
 class Inspect : public Verb {
  public:
   std::string name() const override { return "inspect"; }
-  std::string summary() const override { return "Look into a model (inspect model) or one training step (inspect tape)"; }
+  std::string summary() const override {
+    return "Look into a model (inspect model) or one training step (inspect tape)";
+  }
   std::string example() const override { return "mixgrad inspect model --preset char"; }
 
   void declare(OptionSet& options) override {
-    options.add_positional("what", what_, true, "model: parameters, operations and state of each layer; tape: one step");
+    options.add_positional("what", what_, "model: parameters, operations and state of each layer; tape: one step");
     options.add_presets(model_presets());
     model_.declare(options);
     training_.declare(options);
@@ -28,12 +30,12 @@ class Inspect : public Verb {
     options.add_flag("json", json_, "JSON, one object per line");
   }
 
-  int run(const Given&) override {
-    const std::vector<std::string> kinds = {"model", "tape"};
-    if (what_.size() != 1 || (what_[0] != "model" && what_[0] != "tape")) {
-      const std::string word = what_.empty() ? "" : what_[0];
-      raise<ValueError>("inspect: must be one of ", join(kinds), "; got ", quote(word), "; ", did_you_mean(word, kinds));
-    }
+  std::string without_effect(const std::string& option) const override {
+    return checkpoint_.empty() ? std::string() : ModelOptions::decided_by_checkpoint(option);
+  }
+
+  int run() override {
+    check_word("inspect", what_, {"model", "tape"});
     training_.check();
     training_.apply_threads();
     std::unique_ptr<Decoder> model;
@@ -75,9 +77,10 @@ class Inspect : public Verb {
     }
     print_part("total", parameters.count(), operations, state);
     if (!json_) {
-      std::printf("operations: forward, per token at %lld tokens; a training step takes three times as many. "
-                  "state: one sequence of that length while decoding, %s\n",
-                  static_cast<long long>(model.config().context), dtype_name(model.dtype()));
+      std::printf(
+          "operations: forward, per token at %lld tokens; a training step takes three times as many. "
+          "state: one sequence of that length while decoding, %s\n",
+          static_cast<long long>(model.config().context), dtype_name(model.dtype()));
     }
   }
 
@@ -123,9 +126,10 @@ class Inspect : public Verb {
       ++number;
     }
     if (!json_) {
-      std::printf("%d entries for tokens %s; saved in all %zu bytes, counting a tensor once for each entry that saves it "
-                  "(parameters too)\n",
-                  number, shape.str().c_str(), total);
+      std::printf(
+          "%d entries for tokens %s; saved in all %zu bytes, counting a tensor once for each entry that saves it "
+          "(parameters too)\n",
+          number, shape.str().c_str(), total);
     }
   }
 

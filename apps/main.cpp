@@ -1,11 +1,13 @@
-// The command line: turns arguments, presets and config files into the options of a verb, and errors into exit codes.
+// The command line: turns presets, config files and arguments into the options of a verb, and errors into exit codes.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <exception>
-#include <fstream>
+#include <functional>
 #include <iostream>
-#include <map>
 
+#include "apps/config_file.h"
+#include "apps/option_value.h"
 #include "apps/verb.h"
 #include "apps/version.h"
 #include "core/error.h"
@@ -18,79 +20,72 @@ namespace {
 constexpr const char* kExitCodes =
     "Exit codes: 0 done, 1 a check failed, 2 wrong options, 3 bad input (data, checkpoint), 4 system (files, memory).";
 
-std::string number_text(double value) {
-  std::ostringstream text;
-  text.precision(17);
-  for (int digits = 1; digits <= 17; ++digits) {  // the shortest text that reads back as the same number
-    text.str("");
-    text << std::setprecision(digits) << value;
-    if (std::stod(text.str()) == value) break;
-  }
-  return text.str();
-}
+// One option: how it reads and prints its value, and what the command line gave. Values reach the variables only in
+// CliOptions::resolve, so preset, config file and command line follow the same rules.
+struct Option {
+  std::string name;
+  ConfigEntry::Type type = ConfigEntry::Type::text;  // that its value has in a config file
+  std::function<void(const std::string& what, const std::string& text)> set;
+  std::function<std::string()> print;
+  CLI::Option* command = nullptr;
+  std::string text;         // from the command line
+  std::string config_text;  // from the config file
+  std::string config_place;
+  bool in_config = false;
 
-std::string toml_string(const std::string& value) {
-  std::string text = "\"";
-  for (const char c : value) {
-    if (c == '"' || c == '\\') text += '\\';
-    if (c == '\n') {
-      text += "\\n";
-    } else {
-      text += c;
-    }
-  }
-  return text + "\"";
-}
+  bool given() const { return in_config || command->count() > 0; }
+};
 
-// OptionSet over a CLI11 subcommand. Values are taken last-wins, so that preset, config and command line can simply
-// stand one after the other.
 class CliOptions : public OptionSet {
  public:
   explicit CliOptions(CLI::App& command) : command_(command) {}
 
   void add(const std::string& name, std::string& value, const std::string& help) override {
-    keep(command_.add_option("--" + name, value, help)->type_name("TEXT"), name, !value.empty(),
-         [&value] { return toml_string(value); });
+    declare(
+        name, "TEXT", help, ConfigEntry::Type::text, [&value](const auto&, const auto& text) { value = text; },
+        [&value] { return quoted_toml(value); }, value);
   }
-  void add(const std::string& name, std::int64_t& value, const std::string& help) override {
-    keep(command_.add_option("--" + name, value, help)->type_name("INT"), name, true,
-         [&value] { return std::to_string(value); });
+  void add(const std::string& name, std::int64_t& value, IntRange range, const std::string& help) override {
+    declare(
+        name, "INT", help, ConfigEntry::Type::number,
+        [&value, range](const auto& what, const auto& text) { value = parse_integer(what, text, range); },
+        [&value] { return std::to_string(value); }, std::to_string(value));
   }
   void add(const std::string& name, std::uint64_t& value, const std::string& help) override {
-    keep(command_.add_option("--" + name, value, help)->type_name("INT"), name, true,
-         [&value] { return std::to_string(value); });
+    declare(
+        name, "INT", help, ConfigEntry::Type::number,
+        [&value](const auto& what, const auto& text) { value = parse_unsigned(what, text); },
+        [&value] { return std::to_string(value); }, std::to_string(value));
   }
-  void add(const std::string& name, double& value, const std::string& help) override {
-    CLI::Option* option = command_.add_option("--" + name, value, help)->type_name("NUMBER");
-    keep(option, name, false, [&value] { return number_text(value); });
-    option->default_str(number_text(value));
+  void add(const std::string& name, double& value, RealRange range, const std::string& help) override {
+    declare(
+        name, "NUMBER", help, ConfigEntry::Type::number,
+        [&value, range](const auto& what, const auto& text) { value = parse_real(what, text, range); },
+        [&value] { return number_text(value); }, number_text(value));
   }
   void add(const std::string& name, std::string& value, const std::vector<std::string>& allowed,
            const std::string& help) override {
-    const auto check = [allowed, name](const std::string& word) {
-      if (std::find(allowed.begin(), allowed.end(), word) != allowed.end()) return std::string();
-      return "must be one of " + join(allowed) + "; got " + quote(word) + "; " + did_you_mean(word, allowed);
-    };
     std::string kinds;
     for (const std::string& word : allowed) kinds += (kinds.empty() ? "" : "|") + word;
-    keep(command_.add_option("--" + name, value, help)->type_name(kinds)->check(check), name, true,
-         [&value] { return toml_string(value); });
+    declare(
+        name, kinds, help, ConfigEntry::Type::text,
+        [&value, allowed](const auto& what, const auto& text) { value = parse_word(what, text, allowed); },
+        [&value] { return quoted_toml(value); }, value);
   }
   void add_switch(const std::string& name, bool& value, const std::string& help) override {
-    keep(command_.add_option("--" + name, value, help)->type_name("true|false"), name, false,
-         [&value] { return value ? "true" : "false"; });
-    command_.get_option("--" + name)->default_str(value ? "true" : "false");
+    declare(
+        name, "true|false", help, ConfigEntry::Type::boolean,
+        [&value](const auto& what, const auto& text) { value = parse_switch(what, text); },
+        [&value] { return value ? "true" : "false"; }, value ? "true" : "false");
   }
   void add_flag(const std::string& name, bool& value, const std::string& help) override {
-    command_.add_flag("--" + name, value, help);
-    names_.push_back(name);
-    printers_.emplace_back(name, [&value] { return value ? "true" : "false"; });
-    flags_.push_back(name);
+    declare(
+        name, "", help, ConfigEntry::Type::boolean,
+        [&value](const auto& what, const auto& text) { value = parse_switch(what, text); },
+        [&value] { return value ? "true" : "false"; }, "");
   }
-  void add_positional(const std::string& name, std::vector<std::string>& values, bool required,
-                      const std::string& help) override {
-    CLI::Option* option = command_.add_option(name, values, help)->type_name("");
-    if (required) option->required();
+  void add_positional(const std::string& name, std::vector<std::string>& values, const std::string& help) override {
+    command_.add_option(name, values, help)->type_name("")->required();
   }
   void add_presets(const std::vector<Preset>& presets) override {
     presets_ = presets;
@@ -108,188 +103,272 @@ class CliOptions : public OptionSet {
     command_.add_option("--config", config_, "TOML file with any of these options; the command line wins")
         ->type_name("FILE")
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
-    command_.add_flag("--print-config", print_config_, "Print all values as TOML and stop");
-    names_.insert(names_.end(), {"config", "print-config", "help"});
+    command_.add_flag("--print-config", print_text_, "Print all values as TOML and stop");
   }
 
-  bool print_config() const { return print_config_; }
-  const std::vector<std::string>& names() const { return names_; }
-
-  void print(std::ostream& out) const {
-    for (const auto& [name, text] : printers_) {
-      if (name != "preset") out << name << " = " << text() << "\n";
+  // Sets the variables after the command line was read: preset, then config file, then command line.
+  void resolve() {
+    if (command_.get_option("--config")->count() > 0) apply_config();
+    const Option* preset = find("preset");
+    if (preset != nullptr && preset->given()) apply_preset(*preset);
+    for (const auto& option : options_) {
+      const std::string what = "--" + option->name;
+      if (option->in_config) option->set(option->config_place + option->name, option->config_text);
+      if (option->command->count() > 0) option->set(what, option->text);
     }
   }
 
-  bool given(const std::string& name) const { return command_.get_option("--" + name)->count() > 0; }
+  bool print_config() const { return parse_switch("--print-config", print_text_); }
 
-  // Arguments with those of the config file and of the preset before them.
-  std::vector<std::string> expand(const std::vector<std::string>& arguments) const {
-    std::vector<std::string> all;
-    const std::string file = last_value(arguments, "config");
-    std::vector<std::string> from_file;
-    if (!file.empty()) from_file = read_config(file);
-    std::string preset = last_value(arguments, "preset");
-    if (preset.empty()) preset = last_value(from_file, "preset");
-    for (const Preset& known : presets_) {
-      if (known.name != preset) continue;
-      for (const auto& [name, value] : known.values) all.push_back("--" + name + "=" + value);
+  void print(std::ostream& out, const Verb& verb) const {
+    for (const auto& option : options_) {
+      if (option->name != "preset" && verb.without_effect(option->name).empty()) {
+        out << option->name << " = " << option->print() << "\n";
+      }
     }
-    all.insert(all.end(), from_file.begin(), from_file.end());
-    all.insert(all.end(), arguments.begin(), arguments.end());
-    return all;
+  }
+
+  void refuse_without_effect(const Verb& verb) const {
+    for (const auto& option : options_) {
+      if (!option->given()) continue;
+      const std::string reason = verb.without_effect(option->name);
+      if (!reason.empty()) raise<ValueError>("--", option->name, " cannot be given here: ", reason, "; leave it out");
+    }
+  }
+
+  // "--out --json" would name a folder "--json": a value that is itself an option must be joined by '='.
+  void refuse_missing_values(const std::vector<std::string>& arguments) const {
+    for (std::size_t i = 0; i < arguments.size(); ++i) {
+      const std::string& argument = arguments[i];
+      const CLI::Option* option = find_command(argument);
+      if (option == nullptr || option->get_items_expected_max() == 0) continue;  // not ours, or a flag
+      if (argument.find('=') < argument.size() - 1) continue;
+      const bool joined = argument.ends_with('=');
+      const bool last = i + 1 == arguments.size();
+      if (joined || last || find_command(arguments[i + 1]) != nullptr) {
+        raise<ValueError>(option->get_name(), " needs a value (", option->get_type_name(), "); got ",
+                          joined || last ? "nothing" : "the option " + arguments[i + 1]);
+      }
+      ++i;
+    }
+  }
+
+  std::vector<std::string> names() const {
+    std::vector<std::string> names = keys();
+    names.insert(names.end(), {"config", "print-config", "help"});
+    return names;
   }
 
  private:
-  void keep(CLI::Option* option, const std::string& name, bool show_default, std::function<std::string()> printer) {
-    option->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
-    if (show_default) option->capture_default_str();
-    names_.push_back(name);
-    printers_.emplace_back(name, std::move(printer));
+  using Set = std::function<void(const std::string& what, const std::string& text)>;
+
+  // Without a type's name it is a flag.
+  void declare(const std::string& name, const std::string& type_name, const std::string& help, ConfigEntry::Type type,
+               Set set, std::function<std::string()> print, const std::string& shown) {
+    Option& option = *options_.emplace_back(std::make_unique<Option>());
+    option.name = name;
+    option.type = type;
+    option.set = std::move(set);
+    option.print = std::move(print);
+    option.command = type_name.empty() ? command_.add_flag("--" + name, option.text, help)
+                                       : command_.add_option("--" + name, option.text, help)->type_name(type_name);
+    option.command->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+    if (!shown.empty()) option.command->default_str(shown);
   }
 
-  static std::string last_value(const std::vector<std::string>& arguments, const std::string& name) {
-    std::string value;
-    for (std::size_t i = 0; i < arguments.size(); ++i) {
-      if (arguments[i] == "--" + name && i + 1 < arguments.size()) value = arguments[i + 1];
-      if (arguments[i].starts_with("--" + name + "=")) value = arguments[i].substr(name.size() + 3);
-    }
-    return value;
+  std::vector<std::string> keys() const {
+    std::vector<std::string> names;
+    for (const auto& option : options_) names.push_back(option->name);
+    return names;
   }
 
-  std::vector<std::string> read_config(const std::string& path) const {
-    std::ifstream stream(path);
-    if (!stream) raise<IoError>("--config ", path, ": cannot be read");
-    std::vector<CLI::ConfigItem> items;
-    try {
-      items = CLI::ConfigTOML().from_config(stream);
-    } catch (const CLI::Error& error) {
-      raise<ValueError>("--config ", path, ": ", error.what());
+  // Of "--name" or "--name=value".
+  const CLI::Option* find_command(const std::string& argument) const {
+    if (!argument.starts_with("--")) return nullptr;
+    return command_.get_option_no_throw(argument.substr(0, argument.find('=')));
+  }
+
+  Option* find(const std::string& name) const {
+    for (const auto& option : options_) {
+      if (option->name == name) return option.get();
     }
-    std::vector<std::string> arguments;
-    std::map<std::string, int> seen;
-    for (const CLI::ConfigItem& item : items) {
-      if (item.name == "++" || item.name == "--") continue;  // section marks of the reader
-      const bool own_section = item.parents.empty() || (item.parents.size() == 1 && item.parents[0] == command_.get_name());
-      if (!own_section) {
-        raise<ValueError>("--config ", path, ": sections other than [", command_.get_name(), "] are not read, found [",
-                          item.parents[0], "]");
+    return nullptr;
+  }
+
+  void apply_preset(const Option& option) {
+    const bool from_command = option.command->count() > 0;
+    option.set(from_command ? "--preset" : option.config_place + "preset",
+               from_command ? option.text : option.config_text);
+    for (const Preset& preset : presets_) {
+      if (preset.name != preset_) continue;
+      for (const auto& [name, value] : preset.values) {
+        const Option* known = find(name);
+        MIXGRAD_ASSERT(known != nullptr, "a preset names options of the verb");
+        known->set("preset " + preset_ + ": " + name, value);
       }
-      const bool known = std::find(names_.begin(), names_.end(), item.name) != names_.end();
-      if (!known || item.name == "config" || item.name == "help" || item.name == "print-config") {
-        raise<ValueError>("--config ", path, ": unknown key ", quote(item.name), " for `mixgrad ", command_.get_name(),
-                          "`; ", did_you_mean(item.name, names_), "see mixgrad ", command_.get_name(), " --help");
-      }
-      if (++seen[item.name] > 1) raise<ValueError>("--config ", path, ": the key ", quote(item.name), " occurs twice");
-      if (item.inputs.size() != 1) {
-        raise<ValueError>("--config ", path, ": the key ", quote(item.name), " needs one value, got ",
-                          item.inputs.size());
-      }
-      const bool is_flag = std::find(flags_.begin(), flags_.end(), item.name) != flags_.end();
-      if (is_flag && item.inputs[0] != "true" && item.inputs[0] != "false") {
-        raise<ValueError>("--config ", path, ": the key ", quote(item.name), " must be true or false, got ",
-                          quote(item.inputs[0]));
-      }
-      arguments.push_back("--" + item.name + "=" + item.inputs[0]);
     }
-    return arguments;
+  }
+
+  void apply_config() {
+    for (const ConfigEntry& entry : read_config(config_, command_.get_name())) {
+      Option* option = find(entry.key);
+      const std::string place = "--config " + config_ + " line " + std::to_string(entry.line) + ": ";
+      if (option == nullptr) {
+        raise<ValueError>(place, "unknown key ", quote(entry.key), "; ", did_you_mean(entry.key, keys()),
+                          "the keys are the options of this verb");
+      }
+      if (entry.type != option->type) {
+        constexpr const char* kKinds[] = {"a text in quotes", "a number", "true or false"};
+        raise<ValueError>(place, entry.key, " must be ", kKinds[static_cast<int>(option->type)], "; got ",
+                          quote(entry.value), entry.type == ConfigEntry::Type::text ? ", a text" : "");
+      }
+      option->in_config = true;
+      option->config_text = entry.value;
+      option->config_place = place;
+    }
   }
 
   CLI::App& command_;
-  std::vector<std::string> names_;
-  std::vector<std::string> flags_;
-  std::vector<std::pair<std::string, std::function<std::string()>>> printers_;
+  std::vector<std::unique_ptr<Option>> options_;
   std::vector<Preset> presets_;
   std::string preset_;
   std::string config_;
-  bool print_config_ = false;
+  std::string print_text_ = "false";
 };
 
-struct Command {
-  std::unique_ptr<Verb> verb;
-  CLI::App* app;
-  std::unique_ptr<CliOptions> options;
-};
+using Arguments = std::vector<std::string>;
 
-int usage_error(const std::string& text) {
-  std::cerr << "mixgrad: " << text << "\n";
-  return kUsage;
+std::vector<std::unique_ptr<Verb>> all_verbs() {
+  std::vector<std::unique_ptr<Verb>> verbs;
+  for (auto make :
+       {make_train, make_generate, make_eval, make_gradcheck, make_conform, make_ops, make_inspect, make_bench}) {
+    verbs.push_back(make());
+  }
+  return verbs;
 }
 
-// A misspelt flag or verb, with the nearest right one.
-int explain_extras(const CLI::App& app, const std::vector<Command>& commands) {
-  for (const Command& command : commands) {
-    if (!command.app->parsed()) continue;
-    for (const std::string& extra : command.app->remaining()) {
-      const std::string word = extra.substr(0, extra.find('='));
-      if (!word.starts_with("--")) continue;
-      return usage_error(command.verb->name() + ": unknown option " + quote(word) + "; " +
-                         [&] {
-                           const std::string near = nearest(word.substr(2), command.options->names());
-                           return near.empty() ? std::string() : "did you mean --" + near + "? ";
-                         }() +
-                         "see mixgrad " + command.verb->name() + " --help");
-    }
-    for (const std::string& extra : command.app->remaining()) {
-      return usage_error(command.verb->name() + ": unexpected argument " + quote(extra) + "; see mixgrad " +
-                         command.verb->name() + " --help");
-    }
+// What is left over: a misspelt option, or an argument that the verb does not take.
+[[noreturn]] void refuse_extras(const Arguments& extras, const std::vector<std::string>& names) {
+  for (const std::string& extra : extras) {
+    const std::string word = extra.substr(0, extra.find('='));
+    if (word.size() < 2 || word[0] != '-' || word == "--") continue;
+    const std::string near = nearest(word.substr(std::min(word.find_first_not_of('-'), word.size())), names);
+    raise<ValueError>("unknown option ", quote(word), near.empty() ? "" : "; did you mean --" + near + "?");
   }
-  std::vector<std::string> verbs;
-  for (const Command& command : commands) verbs.push_back(command.verb->name());
-  const auto remaining = app.remaining();
-  const std::string word = remaining.empty() ? "" : remaining.front();
-  return usage_error("unknown verb " + quote(word) + "; " + did_you_mean(word, verbs) + "verbs: " + join(verbs));
+  raise<ValueError>("unexpected argument ", quote(extras.back()));
 }
 
-int run(int argc, char** argv) {
-  CLI::App app("mixgrad: train, check and look into small sequence models (softmax attention, shift mixing)");
-  app.set_version_flag("--version", version_text());
-  app.footer(kExitCodes);
-  std::vector<Command> commands;
-  for (auto make : {make_train, make_generate, make_eval, make_gradcheck, make_conform, make_ops, make_inspect, make_bench}) {
-    Command command{make(), nullptr, nullptr};
-    command.app = app.add_subcommand(command.verb->name(), command.verb->summary());
-    command.app->allow_extras();  // so that a misspelt flag can be named with the nearest right one
-    command.app->footer("Example:\n  " + command.verb->example() + "\n\n" + kExitCodes);
-    command.options = std::make_unique<CliOptions>(*command.app);
-    command.verb->declare(*command.options);
-    command.options->add_common();
-    commands.push_back(std::move(command));
-  }
-  app.allow_extras();
-
-  std::vector<std::string> arguments(argv + 1, argv + argc);
-  for (const Command& command : commands) {
-    if (arguments.empty() || arguments[0] != command.verb->name()) continue;
-    const std::vector<std::string> own(arguments.begin() + 1, arguments.end());
-    arguments = command.options->expand(own);
-    arguments.insert(arguments.begin(), command.verb->name());
-    break;
-  }
-  std::reverse(arguments.begin(), arguments.end());  // as CLI11 takes them
+int run_verb(Verb& verb, Arguments arguments) {
+  CLI::App command(verb.summary(), verb.name());
+  command.allow_extras();  // so that a misspelt option can be named with the nearest right one
+  command.footer("Example:\n  " + verb.example() + "\n\n" + kExitCodes);
+  CliOptions options(command);
+  verb.declare(options);
+  options.add_common();
+  bool prints = false;
   try {
-    app.parse(arguments);
-  } catch (const CLI::Success& success) {  // --help, --version
-    app.exit(success);
-    return kOk;
-  } catch (const CLI::ParseError& error) {
-    for (const Command& command : commands) {
-      if (command.app->parsed()) return usage_error(command.verb->name() + ": " + error.what());
-    }
-    return usage_error(error.what());
-  }
-  if (app.remaining_size(true) > 0) return explain_extras(app, commands);
-  for (const Command& command : commands) {
-    if (!command.app->parsed()) continue;
-    if (command.options->print_config()) {
-      command.options->print(std::cout);
+    bool missing = false;
+    options.refuse_missing_values(arguments);
+    std::reverse(arguments.begin(), arguments.end());  // as CLI11 takes them
+    try {
+      command.parse(arguments);
+    } catch (const CLI::CallForHelp&) {
+      command.name("mixgrad " + verb.name());
+      std::cout << command.help();
       return kOk;
+    } catch (const CLI::RequiredError&) {
+      missing = true;  // said below: a misspelt option may be the reason
+    } catch (const CLI::ParseError& error) {
+      raise<ValueError>(error.what());
     }
-    return command.verb->run([&](const std::string& name) { return command.options->given(name); });
+    if (command.remaining_size() > 0) refuse_extras(command.remaining(), options.names());
+    if (missing) raise<ValueError>("an argument is required, as in ", verb.example());
+    options.resolve();
+    options.refuse_without_effect(verb);
+    prints = options.print_config();
+  } catch (const ValueError& error) {
+    const std::string text = error.what();
+    raise<ValueError>(verb.name(), ": ", text, text.ends_with("?") ? "" : ";", " see mixgrad ", verb.name(), " --help");
   }
-  std::cout << app.help();
-  return argc > 1 ? kUsage : kOk;
+  if (prints) {
+    options.print(std::cout, verb);
+    return kOk;
+  }
+  return verb.run();
+}
+
+int run(const Arguments& arguments) {
+  const std::vector<std::unique_ptr<Verb>> verbs = all_verbs();
+  const std::string first = arguments.empty() ? "--help" : arguments[0];
+  Arguments names;
+  for (const auto& verb : verbs) {
+    if (verb->name() == first) return run_verb(*verb, {arguments.begin() + 1, arguments.end()});
+    names.push_back(verb->name());
+  }
+  if (first == "--version") {
+    std::cout << version_text() << "\n";
+    return kOk;
+  }
+  if (first == "--help" || first == "-h") {
+    CLI::App app("mixgrad: train, check and look into small sequence models (softmax attention, shift mixing)",
+                 "mixgrad");
+    app.set_version_flag("--version", version_text(), "Print version, commit and instruction set and stop");
+    for (const auto& verb : verbs) app.add_subcommand(verb->name(), verb->summary());
+    app.footer("mixgrad VERB --help tells the options of a verb.\n" + std::string(kExitCodes));
+    std::cout << app.help();
+    return kOk;
+  }
+  if (first.starts_with("-")) {
+    const std::string near =
+        nearest(first.substr(std::min(first.find_first_not_of('-'), first.size())), {"help", "version"});
+    raise<ValueError>("unknown option ", quote(first), "; ", near.empty() ? "" : "did you mean --" + near + "? ",
+                      "a verb comes first, one of ", join(names));
+  }
+  raise<ValueError>("unknown verb ", quote(first), "; ", did_you_mean(first, names), "verbs: ", join(names));
+}
+
+// One line, whatever a file's name or content brought into the text.
+int fail(ExitCode code, const std::string& text) {
+  std::string line;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte >= 0x20 && byte != 0x7f) {
+      line += c;
+    } else {
+      char escape[8];
+      std::snprintf(escape, sizeof escape, c == '\n' ? "\\n" : "\\x%02x", static_cast<unsigned>(byte));
+      line += escape;
+    }
+  }
+  std::fprintf(stderr, "mixgrad: %s\n", line.c_str());
+  return code;
+}
+
+int exit_code_of(const Arguments& arguments) {
+  try {
+    return run(arguments);
+  } catch (const FormatError& error) {
+    return fail(kBadInput, error.what());
+  } catch (const IoError& error) {
+    return fail(kSystem, error.what());
+  } catch (const OutOfMemory& error) {
+    return fail(kSystem, error.what());
+  } catch (const std::bad_alloc&) {
+    return fail(kSystem, "out of memory; try a smaller --batch or model");
+  } catch (const Error& error) {
+    return fail(kUsage, error.what());
+  } catch (const std::exception& error) {
+    return fail(kCheckFailed, std::string("unexpected: ") + error.what());
+  }
+}
+
+// What was printed must have arrived: a full disk behind stdout is an error as well.
+int flush_output(int code) {
+  std::cout.flush();
+  const bool lost = std::fflush(stdout) != 0 || std::ferror(stdout) != 0 || !std::cout;
+  if (!lost || code == kSystem) return code;
+  fail(kSystem, "stdout: the output could not be written whole; check the free space where it goes");
+  return code == kOk ? kSystem : code;
 }
 
 }  // namespace
@@ -297,27 +376,6 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   using namespace mixgrad;
-  std::ios::sync_with_stdio(true);
   flush_denormals();
-  try {
-    return app::run(argc, argv);
-  } catch (const FormatError& error) {
-    std::fprintf(stderr, "mixgrad: %s\n", error.what());
-    return app::kBadInput;
-  } catch (const IoError& error) {
-    std::fprintf(stderr, "mixgrad: %s\n", error.what());
-    return app::kSystem;
-  } catch (const OutOfMemory& error) {
-    std::fprintf(stderr, "mixgrad: %s\n", error.what());
-    return app::kSystem;
-  } catch (const std::bad_alloc&) {
-    std::fprintf(stderr, "mixgrad: out of memory; try a smaller --batch or model\n");
-    return app::kSystem;
-  } catch (const Error& error) {
-    std::fprintf(stderr, "mixgrad: %s\n", error.what());
-    return app::kUsage;
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "mixgrad: unexpected: %s\n", error.what());
-    return app::kCheckFailed;
-  }
+  return app::flush_output(app::exit_code_of({argv + 1, argv + argc}));
 }

@@ -19,11 +19,12 @@ struct ModelOptions {
   bool bias = false, tie = true;
 
   void declare(OptionSet& options);
-  static const std::vector<std::string>& names();  // of the options that a checkpoint decides
+  static std::string decided_by_checkpoint(const std::string& option);  // as Verb::without_effect
 
   // The text to work on: --data, or the shipped tiny Shakespeare. IoError, naming --data, when neither is there.
   std::filesystem::path data_path() const;
-  TokenData open_data() const;  // with the tokenizer made from the whole file
+  TokenData open_data() const;                        // with the tokenizer made from the whole file
+  TokenData open_data(const Tokenizer& known) const;  // FormatError for a character that it does not have
   ModelConfig config(std::int64_t tokenizer_vocabulary) const;
 };
 

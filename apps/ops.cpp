@@ -15,7 +15,7 @@ class Ops : public Verb {
   std::string example() const override { return "mixgrad ops"; }
   void declare(OptionSet& options) override { options.add_flag("json", json_, "One JSON object per operator"); }
 
-  int run(const Given&) override {
+  int run() override {
     for (int i = 0; i < kOpCount; ++i) {
       const OpSpec& spec = op_spec(static_cast<OpId>(i));
       if (json_) {

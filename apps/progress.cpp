@@ -16,9 +16,7 @@ namespace {
 
 constexpr double kPlainSeconds = 5;  // between two lines when stderr is not a terminal
 
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 std::string duration(double seconds) {
   const auto total = static_cast<std::int64_t>(std::ceil(seconds));

@@ -1,5 +1,7 @@
 #include "apps/sample.h"
 
+#include <unistd.h>
+
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -18,7 +20,6 @@ void put(const std::string& text) {
 
 void stream_sample(const Decoder& model, const Tokenizer& tokenizer, const std::string& prompt, std::int64_t tokens,
                    const SamplingOptions& options, std::uint64_t seed) {
-  if (tokens < 0) raise<ValueError>("--tokens must be at least 0, got ", tokens);
   const std::vector<std::int32_t> ids = tokenizer.encode(prompt, "--prompt");
   Generator generator(model, tokenizer.vocab_size(), options, seed);
   generator.prompt(ids);
@@ -27,8 +28,9 @@ void stream_sample(const Decoder& model, const Tokenizer& tokenizer, const std::
   for (std::int64_t i = 0; i < tokens; ++i) {
     put(tokenizer.decode(generator.next()));
     if (generator.restarted() && !told) {
+      if (isatty(STDERR_FILENO) == 1) std::fputs("\n", stderr);  // the text so far ends within a line
       std::fprintf(stderr,
-                   "\nmixgrad: beyond the %lld tokens that this model's learned positions cover, it goes on from the "
+                   "mixgrad: beyond the %lld tokens that this model's learned positions cover, it goes on from the "
                    "last %lld\n",
                    static_cast<long long>(model.config().context), static_cast<long long>(model.config().context / 2));
       told = true;

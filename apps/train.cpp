@@ -13,7 +13,6 @@
 #include "nn/checkpoint.h"
 #include "nn/evaluation.h"
 #include "nn/file.h"
-#include "nn/suggest.h"
 #include "nn/training.h"
 
 namespace mixgrad::app {
@@ -21,9 +20,7 @@ namespace {
 
 constexpr std::int64_t kSampleTokens = 400;
 
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 class Train : public Verb {
  public:
@@ -37,19 +34,24 @@ class Train : public Verb {
     options.add("out", out_, "Folder of the run: checkpoints and metrics.jsonl; must not hold a run already");
     options.add("checkpoint", checkpoint_, "Start from the weights of this run or generation");
     training_.declare(options);
-    options.add("stop-after", stop_after_, "Stop after this many steps of the schedule; 0 = all");
-    options.add("eval-every", eval_every_, "Steps between evaluations on the held-out part; 0 = only at the end");
-    options.add("save-every", save_every_, "Steps between checkpoints; 0 = only at the end");
-    options.add("log-every", log_every_, "Steps between logged steps");
+    options.add("stop-after", stop_after_, kCountOrNone, "Stop after this many steps of the schedule; 0 = all");
+    options.add("eval-every", eval_every_, kCountOrNone,
+                "Steps between evaluations on the held-out part; 0 = only at the end");
+    options.add("save-every", save_every_, kCountOrNone, "Steps between checkpoints; 0 = only at the end");
+    options.add("log-every", log_every_, kCount, "Steps between logged steps");
     options.add_flag("json", json_, "One JSON line per logged step on stdout, and no sample");
   }
 
-  int run(const Given& given) override {
+  std::string without_effect(const std::string& option) const override {
+    return checkpoint_.empty() ? std::string() : ModelOptions::decided_by_checkpoint(option);
+  }
+
+  int run() override {
     check();
     training_.apply_threads();
-    Checkpoint start = initial(given);
+    Checkpoint start = initial();
     Decoder& model = *start.model;
-    const TokenData data = open_data(start.tokenizer);
+    const TokenData data = model_.open_data(start.tokenizer);
     data.check_context(model.config().context);
     const EvalWindows windows(data, data.valid(), model.config().context);  // refuses a text too short to hold out
     describe(model, data);
@@ -64,33 +66,28 @@ class Train : public Verb {
     if (holds_run(out_)) {
       raise<ValueError>("--out ", out_, ": holds a run already; choose another folder (nothing was changed)");
     }
-    if (stop_after_ < 0 || eval_every_ < 0 || save_every_ < 0) {
-      raise<ValueError>("--stop-after, --eval-every and --save-every must be at least 0, got ", stop_after_, ", ",
-                        eval_every_, " and ", save_every_);
+    std::error_code error;
+    if (std::filesystem::file_size(metrics_path(), error) > 0 && !error) {
+      raise<ValueError>("--out ", out_,
+                        ": holds metrics.jsonl of a run that saved nothing yet; choose another folder or ",
+                        "remove that file (nothing was changed)");
     }
-    if (log_every_ < 1) raise<ValueError>("--log-every must be at least 1, got ", log_every_);
   }
 
   // A new model for the data's vocabulary, or the one of --checkpoint.
-  Checkpoint initial(const Given& given) {
+  Checkpoint initial() const {
     if (checkpoint_.empty()) {
       const TokenData data = model_.open_data();
       const ModelConfig config = model_.config(data.tokenizer().vocab_size());
+      data.check_context(config.context);  // before the model takes memory for it
       auto model = std::make_unique<Decoder>(config, training_.dtype(), model_.hsm_scale);
       model->parameters().initialize(training_.seed);
       return {std::move(model), data.tokenizer(), {}};
     }
-    for (const std::string& name : ModelOptions::names()) {
-      if (given(name) && !given("preset")) {
-        raise<ValueError>("--", name, " and --checkpoint exclude each other: the checkpoint decides the model");
-      }
-    }
     return load_checkpoint(checkpoint_, training_.dtype());
   }
 
-  TokenData open_data(const Tokenizer& tokenizer) const {
-    return TokenData::open(model_.data_path(), tokenizer);
-  }
+  std::filesystem::path metrics_path() const { return std::filesystem::path(out_) / "metrics.jsonl"; }
 
   void describe(const Decoder& model, const TokenData& data) const {
     std::fprintf(stderr, "%s: %lld tokens, %lld kinds, the last %lld held out\n", data.source().c_str(),
@@ -110,7 +107,7 @@ class Train : public Verb {
     const Tensor tokens = Tensor::empty(shape, DType::i32);
     const Tensor targets = Tensor::empty(shape, DType::i32);
     Rng rng(training_.seed, std::uint64_t{1} << 63U);  // counters that no parameter's draw uses
-    Progress progress(last, std::filesystem::path(out_) / "metrics.jsonl", json_);
+    Progress progress(last, metrics_path(), json_);
     const auto step_tokens = static_cast<double>(shape.numel() * training_.accumulate);
     double window_start = now();
     std::int64_t window_steps = 0;
@@ -128,12 +125,17 @@ class Train : public Verb {
       const std::int64_t done = t + 1;
       const bool at_end = done == last;
       const bool evaluates = at_end || (eval_every_ > 0 && done % eval_every_ == 0);
-      // Saved before evaluating: an evaluation that fails loses nothing.
-      if (at_end || (save_every_ > 0 && done % save_every_ == 0)) save_checkpoint(out_, done, model, data.tokenizer());
+      // Saved before evaluating: an evaluation that fails loses nothing. The speed is that of the steps alone.
+      if (at_end || (save_every_ > 0 && done % save_every_ == 0)) {
+        const double start = now();
+        save_checkpoint(out_, done, model, data.tokenizer());
+        window_start += now() - start;
+      }
       if (!evaluates && done % log_every_ != 0) continue;
       StepLog entry{done, loss, {}, lr, norm, static_cast<double>(window_steps) * step_tokens / (now() - window_start)};
       if (evaluates) entry.val_loss = final_loss = evaluate(model, data, data.valid()).loss;
       progress.log(entry);
+      if (evaluates && !std::isfinite(final_loss)) return stop_without_loss(progress, done, final_loss);
       window_start = now();
       window_steps = 0;
     }
@@ -160,6 +162,16 @@ class Train : public Verb {
                  "changed by this step; checkpoints in %s stand; try a lower --lr, a longer --warmup or a smaller "
                  "--clip\n",
                  static_cast<long long>(step + 1), loss, norm, out_.c_str());
+    return kCheckFailed;
+  }
+
+  int stop_without_loss(Progress& progress, std::int64_t step, double loss) const {
+    progress.finish();
+    std::fprintf(
+        stderr,
+        "mixgrad: step %lld: the validation loss must be finite, got %g; try a lower --lr, a longer --warmup or "
+        "a smaller --clip, from an earlier checkpoint\n",
+        static_cast<long long>(step), loss);
     return kCheckFailed;
   }
 

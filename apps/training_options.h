@@ -14,7 +14,7 @@ struct TrainingOptions {
   std::uint64_t seed = 1;
 
   void declare(OptionSet& options);
-  void check() const;  // ValueError naming the option
+  void check() const;  // ValueError for options that do not fit together
   void apply_threads() const;
   DType dtype() const;
   AdamWOptions adamw() const { return {beta1, beta2, eps, weight_decay, clip}; }

@@ -2,9 +2,10 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
+#include <limits>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace mixgrad::app {
@@ -18,15 +19,33 @@ enum ExitCode : int {
   kSystem = 4,       // a file that cannot be read or written, no memory
 };
 
+// The values that a number may have; the ends belong to the range.
+struct IntRange {
+  std::int64_t low, high;
+};
+inline constexpr IntRange kCount{1, 1'000'000'000};
+inline constexpr IntRange kCountOrNone{0, 1'000'000'000};
+inline constexpr IntRange kBatch{1, 1 << 20};
+inline constexpr IntRange kThreads{0, 1024};
+
+// The same for a number that is always finite; an end may be left out of the range.
+struct RealRange {
+  double low = 0;
+  double high = std::numeric_limits<double>::infinity();
+  bool without_low = false;
+  bool without_high = false;
+};
+inline constexpr RealRange kAboveZero{.without_low = true};
+
 // The options of a verb. Every option has a long name without dashes, keeps its default in the variable itself, and can
 // stand in a config file under the same name.
 class OptionSet {
  public:
   virtual ~OptionSet() = default;
   virtual void add(const std::string& name, std::string& value, const std::string& help) = 0;
-  virtual void add(const std::string& name, std::int64_t& value, const std::string& help) = 0;
+  virtual void add(const std::string& name, std::int64_t& value, IntRange range, const std::string& help) = 0;
   virtual void add(const std::string& name, std::uint64_t& value, const std::string& help) = 0;
-  virtual void add(const std::string& name, double& value, const std::string& help) = 0;
+  virtual void add(const std::string& name, double& value, RealRange range, const std::string& help) = 0;
   // One of a list of words.
   virtual void add(const std::string& name, std::string& value, const std::vector<std::string>& allowed,
                    const std::string& help) = 0;
@@ -34,8 +53,7 @@ class OptionSet {
   virtual void add_switch(const std::string& name, bool& value, const std::string& help) = 0;
   // --name alone makes it true
   virtual void add_flag(const std::string& name, bool& value, const std::string& help) = 0;
-  virtual void add_positional(const std::string& name, std::vector<std::string>& values, bool required,
-                              const std::string& help) = 0;
+  virtual void add_positional(const std::string& name, std::vector<std::string>& values, const std::string& help) = 0;
   // Named sets of values, --preset NAME; config and command line win over them.
   struct Preset {
     std::string name, help;
@@ -44,17 +62,20 @@ class OptionSet {
   virtual void add_presets(const std::vector<Preset>& presets) = 0;
 };
 
-// Was the option given by preset, config file or command line? Valid in run().
-using Given = std::function<bool(const std::string& option)>;
-
 class Verb {
  public:
   virtual ~Verb() = default;
   virtual std::string name() const = 0;
-  virtual std::string summary() const = 0;   // one line
-  virtual std::string example() const = 0;   // a command that works
+  virtual std::string summary() const = 0;  // one line
+  virtual std::string example() const = 0;  // a command that works
   virtual void declare(OptionSet& options) = 0;
-  virtual int run(const Given& given) = 0;  // an ExitCode; may throw any mixgrad::Error
+  // Why an option means nothing beside the others that are set, or "". One that is given all the same is refused;
+  // --print-config leaves it out.
+  virtual std::string without_effect(const std::string& option) const {
+    static_cast<void>(option);
+    return {};
+  }
+  virtual int run() = 0;  // an ExitCode; may throw any mixgrad::Error
 };
 
 std::unique_ptr<Verb> make_train();

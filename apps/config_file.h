@@ -1,0 +1,23 @@
+// Config files: `--config run.toml`.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace mixgrad::app {
+
+// A line `key = value` of a config file. Text is without its quotes, everything else as it stands there.
+struct ConfigEntry {
+  enum class Type { text, number, boolean };
+  std::string key;
+  Type type = Type::text;
+  std::string value;
+  int line = 0;
+};
+
+// Reads the part of TOML that options need: comments, one section named as the verb (its keys may as well stand before
+// it), and keys with a string, a number, true or false. ValueError with the line for anything else, also for a key that
+// occurs twice; IoError when the file cannot be read.
+std::vector<ConfigEntry> read_config(const std::string& path, const std::string& section);
+
+}  // namespace mixgrad::app
