@@ -1,0 +1,230 @@
+// The forms of attention and shift_mix for inference and for probes: they must agree with the recorded operators.
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "autograd/tape.h"
+#include "core/error.h"
+#include "ops/attention/attention.h"
+#include "ops/cases.h"
+#include "ops/shift_mix/shift_mix.h"
+#include "tests/close.h"
+
+namespace mixgrad::test {
+namespace {
+
+const std::string kNothing;
+constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+
+struct Precision {
+  DType dtype;
+  double tolerance;
+};
+const std::vector<Precision> kPrecisions{{DType::f64, 1e-12}, {DType::f32, 2e-5}, {DType::bf16, 3e-2}};
+
+// Steps [begin,end) of x [B,T,W].
+Tensor steps_of(const Tensor& x, std::int64_t begin, std::int64_t end) {
+  Tensor part = Tensor::empty({x.dim(0), end - begin, x.dim(2)}, x.dtype());
+  for (std::int64_t b = 0; b < x.dim(0); ++b) {
+    for (std::int64_t i = 0; i < (end - begin) * x.dim(2); ++i) {
+      part.set(b * part.dim(1) * x.dim(2) + i, x.at((b * x.dim(1) + begin) * x.dim(2) + i));
+    }
+  }
+  return part;
+}
+
+// The first steps of x, NaN behind them up to `capacity`: nobody may read there.
+Tensor in_cache(const Tensor& x, std::int64_t capacity) {
+  Tensor cache = Tensor::full({x.dim(0), capacity, x.dim(2)}, x.dtype(), kNan);
+  for (std::int64_t b = 0; b < x.dim(0); ++b) {
+    for (std::int64_t i = 0; i < x.dim(1) * x.dim(2); ++i) {
+      cache.set(b * capacity * x.dim(2) + i, x.at(b * x.dim(1) * x.dim(2) + i));
+    }
+  }
+  return cache;
+}
+
+struct Sizes {
+  std::int64_t batch, time, keys, dh;
+  AttentionOptions options;
+};
+
+const std::vector<Sizes> kSizes{
+    {1, 1, 1, 1, {}},
+    {2, 1, 17, 3, {.heads = 4, .kv_heads = 2}},
+    {2, 5, 5, 3, {.heads = 3, .kv_heads = 1}},
+    {1, 4, 9, 5, {.heads = 2, .kv_heads = 2, .window = 3}},
+    {1, 1, 150, 2, {.heads = 2, .kv_heads = 1, .window = 33}},
+    {2, 70, 150, 2, {.heads = 2, .kv_heads = 1}},
+};
+
+}  // namespace
+
+TEST_CASE("attention_cached: the last T of the valid rows are the queries', rows behind are not read") {
+  for (const Sizes& s : kSizes) {
+    for (const auto& [dtype, tolerance] : kPrecisions) {
+      const Tensor q = random_tensor({s.batch, s.time, s.options.heads * s.dh}, 1).to(dtype);
+      const Tensor k = random_tensor({s.batch, s.keys, s.options.kv_heads * s.dh}, 2).to(dtype);
+      const Tensor v = random_tensor({s.batch, s.keys, s.options.kv_heads * s.dh}, 3).to(dtype);
+      const Tensor want = attention(q, k, v, s.options);
+      const Tensor got = attention_cached(q, in_cache(k, s.keys + 7), in_cache(v, s.keys + 7), s.keys, s.options);
+      const std::string difference = not_close(got, want, tolerance);
+      CHECK(difference == kNothing);
+    }
+  }
+}
+
+TEST_CASE("attention_with_lse: the output of attention, and log sum exp of the visible scores") {
+  for (const Sizes& s : kSizes) {
+    for (const auto& [dtype, tolerance] : kPrecisions) {
+      const AttentionOptions& o = s.options;
+      const Tensor q = random_tensor({s.batch, s.time, o.heads * s.dh}, 1).to(dtype);
+      const Tensor k = random_tensor({s.batch, s.keys, o.kv_heads * s.dh}, 2).to(dtype);
+      const Tensor v = random_tensor({s.batch, s.keys, o.kv_heads * s.dh}, 3).to(dtype);
+      const AttentionWithLse got = attention_with_lse(q, k, v, o);
+      CHECK(got.out.equal_bits(attention(q, k, v, o)));
+      CHECK(got.lse.dtype() == (dtype == DType::f64 ? DType::f64 : DType::f32));
+      const Tensor want = Tensor::empty({s.batch, o.heads, s.time}, DType::f64);
+      for (std::int64_t b = 0; b < s.batch; ++b) {
+        for (std::int64_t h = 0; h < o.heads; ++h) {
+          for (std::int64_t i = 0; i < s.time; ++i) {
+            double sum = 0;
+            for (std::int64_t j = 0; j <= i + s.keys - s.time; ++j) {
+              if (o.window > 0 && j <= i + s.keys - s.time - o.window) continue;
+              double score = 0;
+              for (std::int64_t c = 0; c < s.dh; ++c) {
+                score += q.at(((b * s.time + i) * o.heads + h) * s.dh + c) *
+                         k.at(((b * s.keys + j) * o.kv_heads + h / (o.heads / o.kv_heads)) * s.dh + c);
+              }
+              sum += std::exp(score / std::sqrt(static_cast<double>(s.dh)));
+            }
+            want.set((b * o.heads + h) * s.time + i, std::log(sum));
+          }
+        }
+      }
+      const std::string difference = not_close(got.lse, want, tolerance);
+      CHECK(difference == kNothing);
+    }
+  }
+}
+
+TEST_CASE("attention_recency: the mean mass on the last keys, query i itself included") {
+  const AttentionOptions options{.heads = 4, .kv_heads = 2};
+  const std::int64_t time = 37;
+  for (const auto& [dtype, tolerance] : kPrecisions) {
+    const Tensor q = random_tensor({2, time, 12}, 1).to(dtype);
+    const Tensor k = random_tensor({2, time, 6}, 2).to(dtype);
+    const Tensor v = random_tensor({2, time, 6}, 3).to(dtype);
+    const Tensor lse = attention_with_lse(q, k, v, options).lse;
+    for (const std::int64_t window : {0, 1, 5, 36, 37, 1000}) {
+      const Tensor want = Tensor::zeros({4}, DType::f64);
+      for (std::int64_t b = 0; b < 2; ++b) {
+        for (std::int64_t h = 0; h < 4; ++h) {
+          for (std::int64_t i = 0; i < time; ++i) {
+            double all = 0;
+            double recent = 0;
+            for (std::int64_t j = 0; j <= i; ++j) {
+              double score = 0;
+              for (std::int64_t c = 0; c < 3; ++c) {
+                score += q.at((b * time + i) * 12 + h * 3 + c) * k.at((b * time + j) * 6 + h / 2 * 3 + c);
+              }
+              const double weight = std::exp(score / std::sqrt(3.0));
+              all += weight;
+              if (j >= i - window) recent += weight;
+            }
+            want.set(h, want.at(h) + recent / all / static_cast<double>(2 * time));
+          }
+        }
+      }
+      const std::string difference = not_close(attention_recency(q, k, lse, window, options), want, tolerance);
+      CHECK(difference == kNothing);
+      if (window >= time) CHECK(std::abs(want.at(0) - 1) < 1e-12);
+    }
+  }
+}
+
+TEST_CASE("attention_recency: with a sliding window at most the visible keys count") {
+  const AttentionOptions options{.heads = 2, .kv_heads = 2, .window = 3};
+  const Tensor q = random_tensor({1, 20, 6}, 1);
+  const Tensor k = random_tensor({1, 20, 6}, 2);
+  const Tensor lse = attention_with_lse(q, k, k, options).lse;
+  const Tensor all = attention_recency(q, k, lse, 9, options);
+  CHECK(std::abs(all.at(0) - 1) < 1e-12);
+  CHECK(std::abs(all.at(1) - 1) < 1e-12);
+}
+
+TEST_CASE("shift_mix_cached: pieces of a sequence give what the whole gives, and the ring is not read too early") {
+  using Shifts = std::vector<std::int64_t>;
+  for (const Shifts& shifts : {Shifts{1}, Shifts{1, 3}, Shifts{4, 2, 11}, Shifts{12, 1000, 5}}) {
+    for (const Boundary boundary : {Boundary::zero, Boundary::self}) {
+      for (const bool vector_form : {false, true}) {
+        for (const auto& [dtype, tolerance] : kPrecisions) {
+          const ShiftMixOptions options{.shifts = shifts, .boundary = boundary};
+          const auto heads = static_cast<std::int64_t>(shifts.size());
+          const std::int64_t width = 6;
+          const Tensor x = random_tensor({2, 12, width}, 1).to(dtype);
+          const Tensor a = random_tensor({vector_form ? width : heads}, 2).to(dtype);
+          const Tensor b = random_tensor({vector_form ? width : heads}, 3).to(dtype);
+          const Tensor want = shift_mix(x, a, b, options);
+          std::int64_t size = 0;
+          for (const std::int64_t s : shifts) size += s * width / heads;
+          const Tensor ring = Tensor::full({2, size}, dtype, kNan);
+          std::int64_t position = 0;
+          for (const std::int64_t piece : {1, 1, 4, 5, 1}) {
+            const Tensor got = shift_mix_cached(steps_of(x, position, position + piece), a, b, ring, position, options);
+            const std::string difference = not_close(got, steps_of(want, position, position + piece), tolerance);
+            CHECK(difference == kNothing);
+            position += piece;
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("cached forms: a tracked input is an error, since nothing would be recorded") {
+  Tape tape;
+  Tensor x = random_tensor({1, 3, 4}, 1);
+  const Tensor other = random_tensor({1, 3, 4}, 1);
+  const Tensor lse = random_tensor({1, 1, 3}, 1);
+  const Tensor one = random_tensor({1}, 2);
+  const std::vector<std::int64_t> shifts{2};
+  tape.watch(x);
+  const auto text = [](const auto& call) { return error_text<GradError>(call); };
+  CHECK(text([&] { attention_cached(x, other, other, 3, {}); }) ==
+        std::string("attention_cached: is not differentiable, but q [1,3,4] is tracked; detach() it"));
+  CHECK(text([&] { attention_with_lse(x, other, other, {}); }) ==
+        std::string("attention_with_lse: is not differentiable, but q [1,3,4] is tracked; detach() it"));
+  CHECK(text([&] { attention_recency(x, other, lse, 1, {}); }) ==
+        std::string("attention_recency: is not differentiable, but q [1,3,4] is tracked; detach() it"));
+  CHECK(text([&] {
+          shift_mix_cached(x, one, one, random_tensor({1, 8}, 1), 0, {.shifts = shifts});
+        }) == std::string("shift_mix_cached: is not differentiable, but x [1,3,4] is tracked; detach() it"));
+}
+
+TEST_CASE("cached forms: sizes that do not fit are errors") {
+  const Tensor x = random_tensor({1, 3, 4}, 1);
+  const Tensor one = random_tensor({1}, 2);
+  const std::vector<std::int64_t> shifts{2};
+  const auto text = [](const auto& call) { return error_text<Error>(call); };
+  CHECK(text([&] { attention_cached(x, x, x, 2, {}); }) ==
+        std::string("attention: the keys must include those of the 3 queries, got 2 keys for q [1,3,4]"));
+  CHECK_THROWS_AS(attention_cached(x, x, x, 4, {}), ShapeError);  // more than the cache holds
+  CHECK(text([&] {
+          attention_recency(x, x, random_tensor({1, 3, 1}, 1), 1, {});
+        }) == std::string("attention_recency: lse must be [1,1,3], got [1,3,1]"));
+  CHECK(text([&] {
+          attention_recency(x, x, random_tensor({1, 1, 3}, 1), -1, {});
+        }) == std::string("attention_recency: the window must be at least 0, got -1"));
+  CHECK(text([&] {
+          shift_mix_cached(x, one, one, random_tensor({1, 7}, 1), 0, {.shifts = shifts});
+        }) == std::string("shift_mix_cached: ring must be [1,8], got [1,7]"));
+  CHECK(text([&] {
+          shift_mix_cached(x, one, one, random_tensor({1, 8}, 1), -1, {.shifts = shifts});
+        }) == std::string("shift_mix_cached: position must be at least 0, got -1"));
+}
+
+}  // namespace mixgrad::test

@@ -1,0 +1,79 @@
+// How close two tensors are, and where they are not. doctest::Approx is loose for small numbers, so it is not used.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <sstream>
+#include <string>
+
+#include "core/parallel.h"
+#include "core/tensor.h"
+
+namespace mixgrad::test {
+
+inline double largest_of(const Tensor& tensor) {
+  double largest = 0;
+  for (const double v : tensor.to_vector()) largest = std::max(largest, std::abs(v));
+  return largest;
+}
+
+struct Difference {
+  double error = 0;  // largest |got - want|; infinity where one of them is not finite
+  std::int64_t at = 0;
+};
+
+inline Difference largest_difference(const Tensor& got, const Tensor& want) {
+  Difference worst;
+  for (std::int64_t i = 0; i < want.numel(); ++i) {
+    double error = std::abs(got.at(i) - want.at(i));
+    if (!std::isfinite(error)) error = std::numeric_limits<double>::infinity();
+    if (error > worst.error) worst = {error, i};
+  }
+  return worst;
+}
+
+// Empty when |got - want| <= tolerance scale everywhere; else where and by how much it is not.
+inline std::string not_close_to_scale(const Tensor& got, const Tensor& want, double tolerance, double scale) {
+  std::ostringstream text;
+  text.precision(12);
+  if (!(got.shape() == want.shape())) {
+    text << "shape " << got.shape() << ", must be " << want.shape();
+    return text.str();
+  }
+  if (want.numel() == 0) return {};
+  const Difference worst = largest_difference(got, want);
+  if (worst.error <= tolerance * scale) return {};
+  text << "element " << worst.at << " of " << want.shape() << " is " << got.at(worst.at) << ", must be "
+       << want.at(worst.at) << ": error " << worst.error / scale << " of " << scale << ", allowed " << tolerance;
+  return text.str();
+}
+
+// The same with the largest |want| as the scale, but at least 1.
+inline std::string not_close(const Tensor& got, const Tensor& want, double tolerance) {
+  return not_close_to_scale(got, want, tolerance, std::max(1.0, largest_of(want)));
+}
+
+// The text that `call` throws as an E; what else happened otherwise.
+template <class E, class Call>
+std::string error_text(const Call& call) {
+  try {
+    call();
+  } catch (const E& error) {
+    return error.what();
+  } catch (const std::exception& error) {
+    return std::string("(an exception of another type) ") + error.what();
+  }
+  return "(no exception)";
+}
+
+// The thread count as it was, also after a failure.
+struct RestoreThreads {
+  int count = threads();
+  RestoreThreads() = default;
+  ~RestoreThreads() { set_threads(count); }
+  RestoreThreads(const RestoreThreads&) = delete;
+  RestoreThreads& operator=(const RestoreThreads&) = delete;
+};
+
+}  // namespace mixgrad::test

@@ -1,0 +1,135 @@
+// nn/mixer_pattern: the --mixer option.
+#include "nn/mixer_pattern.h"
+
+#include <doctest/doctest.h>
+
+#include "core/error.h"
+#include "tests/temp_folder.h"
+
+namespace mixgrad {
+namespace {
+
+using test::error_of;
+using test::has;
+
+const PatternDefaults kDefaults{.layers = 3, .heads = 8, .kv_heads = 0, .context = 64};
+
+std::vector<LayerConfig> expand(const std::string& pattern, const PatternDefaults& defaults = kDefaults) {
+  return expand_mixer_pattern(pattern, defaults);
+}
+
+std::string refusal(const std::string& pattern) {
+  const std::string text = error_of<ValueError>([&] { expand(pattern); });
+  CHECK(text.substr(0, 7) == "mixer: ");
+  return text;
+}
+
+std::vector<std::int64_t> shifts(const LayerConfig& layer) { return std::get<HsmConfig>(layer).shifts; }
+
+TEST_CASE("mixer pattern: attention and its defaults") {
+  CHECK(expand("attention") == std::vector<LayerConfig>(3, AttentionConfig{8, 8}));
+  PatternDefaults defaults = kDefaults;
+  defaults.kv_heads = 2;
+  CHECK(expand("attention", defaults)[0] == LayerConfig(AttentionConfig{8, 2}));
+  CHECK(expand("attention(heads=4)")[0] == LayerConfig(AttentionConfig{4, 4}));
+  CHECK(expand("attention(heads=4)", defaults)[0] == LayerConfig(AttentionConfig{4, 2}));
+  CHECK(expand(" attention ( heads = 4 , kv_heads = 1 ) ")[2] == LayerConfig(AttentionConfig{4, 1}));
+}
+
+TEST_CASE("mixer pattern: repeated over the layers; only HSM layers count for the shifts") {
+  PatternDefaults defaults = kDefaults;
+  defaults.layers = 8;
+  const auto layers = expand("hsm:scalar,hsm:scalar,attention", defaults);
+  REQUIRE(layers.size() == 8);
+  CHECK(std::holds_alternative<AttentionConfig>(layers[2]));
+  CHECK(std::holds_alternative<AttentionConfig>(layers[5]));
+  CHECK(shifts(layers[0]) == std::vector<std::int64_t>{1});
+  CHECK(shifts(layers[1]) == std::vector<std::int64_t>{2});
+  CHECK(shifts(layers[3]) == std::vector<std::int64_t>{4});
+  CHECK(shifts(layers[4]) == std::vector<std::int64_t>{8});
+  CHECK(shifts(layers[6]) == std::vector<std::int64_t>{16});
+  CHECK(shifts(layers[7]) == std::vector<std::int64_t>{32});
+  CHECK(expand("attention,hsm:scalar").size() == 3);
+  CHECK(expand("attention,attention,attention,hsm:scalar").size() == 3);
+}
+
+TEST_CASE("mixer pattern: the schedule starts again after ceil(log2 context) layers") {
+  CHECK(default_shift(0, 0, 1) == 1);
+  CHECK(default_shift(5, 0, 1) == 1);
+  CHECK(default_shift(1, 0, 2) == 1);
+  CHECK(default_shift(1, 0, 3) == 2);
+  CHECK(default_shift(2, 0, 4) == 1);
+  CHECK(default_shift(2, 0, 5) == 4);
+  CHECK(default_shift(5, 0, 64) == 32);
+  CHECK(default_shift(6, 0, 64) == 1);
+  CHECK(default_shift(6, 0, 65) == 64);
+  CHECK(default_shift(3, 4, 64) == 2);
+  PatternDefaults defaults = kDefaults;
+  defaults.context = 8;
+  const auto layers = expand("hsm:vector(heads=4)", defaults);
+  CHECK(shifts(layers[0]) == std::vector<std::int64_t>{1, 2, 4, 1});
+  CHECK(shifts(layers[1]) == std::vector<std::int64_t>{2, 4, 1, 2});
+}
+
+TEST_CASE("mixer pattern: hsm options") {
+  CHECK(expand("hsm:vector(heads=4,proj=vo,boundary=self,shifts=1|2|4|8)")[1] ==
+        LayerConfig(HsmConfig{HsmVariant::vector, 4, {1, 2, 4, 8}, HsmProjection::vo, Boundary::self}));
+  CHECK(expand("hsm:scalar(shifts=3)")[2] == LayerConfig(HsmConfig{HsmVariant::scalar, 1, {3}}));
+  CHECK(expand("hsm:scalar( shifts = 3 | 100 )")[0] == LayerConfig(HsmConfig{HsmVariant::scalar, 2, {3, 100}}));
+}
+
+TEST_CASE("mixer pattern: unknown names and options") {
+  CHECK(refusal("atention") ==
+        "mixer: one of attention, hsm:scalar, hsm:vector is required; got \"atention\"; did you mean \"attention\"? "
+        "choose one of them");
+  CHECK(has(refusal("hsm:skalar"), "did you mean \"hsm:scalar\"?"));
+  CHECK(has(refusal("hsm"), "one of attention, hsm:scalar, hsm:vector is required; got \"hsm\""));
+  CHECK(has(refusal("lstm"), "got \"lstm\""));
+  CHECK(has(refusal("hsm:fusion"), "which this version does not have yet"));
+  CHECK(has(refusal("recurformer"), "which this version does not have yet"));
+  CHECK(has(refusal("attention(head=4)"),
+            "attention has the options heads, kv_heads; got \"head\"; did you mean \"heads\"?"));
+  CHECK(has(refusal("attention(shifts=1)"), "attention has the options"));
+  CHECK(has(refusal("hsm:scalar(kv_heads=1)"), "hsm:scalar has the options heads, proj, boundary, shifts"));
+}
+
+TEST_CASE("mixer pattern: wrong values") {
+  for (const std::string value : {"0", "-1", "x", "", "4.5", "4x", "5000", "99999999999999999999"}) {
+    CAPTURE(value);
+    CHECK(has(refusal("attention(heads=" + value + ")"),
+              "attention heads must be an integer from 1 to 4096; got \"" + value + "\""));
+  }
+  CHECK(has(refusal("hsm:scalar(shifts=1|0)"), "each of the shifts (like shifts=1|2|4|8) must be an integer from 1"));
+  CHECK(has(refusal("hsm:scalar(shifts=1||2)"), "got \"\""));
+  CHECK(has(refusal("hsm:scalar(heads=4,shifts=1|2)"), "one shift per head; got 2 shifts and 4 heads"));
+  CHECK(has(refusal("hsm:scalar(proj=q)"), "hsm:scalar proj must be one of none, v, o, vo; got \"q\""));
+  CHECK(has(refusal("hsm:scalar(boundary=sefl)"), "did you mean \"self\"?"));
+}
+
+TEST_CASE("mixer pattern: malformed") {
+  CHECK(has(refusal(""), "an empty item"));
+  CHECK(has(refusal("attention,"), "an empty item"));
+  CHECK(has(refusal(",attention"), "an empty item"));
+  CHECK(has(refusal("attention(heads=4"), "an unclosed parenthesis in \"attention(heads=4\""));
+  CHECK(has(refusal("attention)"), "a closing parenthesis without an opening one"));
+  CHECK(has(refusal("attention((heads=4))"), "a parenthesis within parentheses"));
+  CHECK(has(refusal("attention(heads=4)x"), "text after a closing parenthesis"));
+  CHECK(has(refusal("attention()"), "the option \"\" without \"=\""));
+  CHECK(has(refusal("attention(heads)"), "the option \"heads\" without \"=\""));
+  CHECK(has(refusal("attention(heads=4,heads=4)"), "the option \"heads\" twice"));
+  CHECK(has(refusal("attention(heads=4)(heads=4)"), "must be an integer"));
+}
+
+TEST_CASE("mixer pattern: defaults outside their range") {
+  const auto bad = [](PatternDefaults defaults) {
+    return error_of<ValueError>([&] { expand("hsm:scalar", defaults); });
+  };
+  CHECK(has(bad({.layers = 0}), "layers must be from 1 to 1024; got 0"));
+  CHECK(has(bad({.layers = INT64_MAX}), "layers must be from 1 to 1024"));
+  CHECK(has(bad({.heads = 0}), "heads must be from 1 to 4096; got 0"));
+  CHECK(has(bad({.kv_heads = -1}), "kv_heads must be from 0 to 4096; got -1"));
+  CHECK(has(bad({.context = 0}), "context must be from 1 to 16777216; got 0"));
+}
+
+}  // namespace
+}  // namespace mixgrad

@@ -1,0 +1,199 @@
+// Every form of mixer, and decoders in which every choice of a model meets every other: what the laws are run on.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "core/rng.h"
+#include "nn/attention_mixer.h"
+#include "nn/decoder.h"
+#include "nn/hsm_mixer.h"
+#include "nn/mixer_pattern.h"
+
+namespace mixgrad::test {
+
+inline constexpr std::int64_t kWidth = 16;       // D of every mixer and decoder here
+inline constexpr std::int64_t kContext = 40;     // more than the longest sequence of most laws
+inline constexpr std::int64_t kVocabulary = 11;  // V of the decoders
+
+// Normal numbers, drawn in f64: the f32 ones are the same, rounded.
+inline Tensor normal_tensor(const Shape& shape, DType dtype, std::uint64_t seed, double deviation = 1) {
+  const Tensor tensor = Tensor::empty(shape, dtype);
+  Rng rng(seed);
+  rng.fill_normal(tensor, 0, deviation);
+  return tensor;
+}
+
+inline Tensor token_tensor(std::int64_t batch, std::int64_t steps, std::int64_t bound, std::uint64_t seed) {
+  Rng rng(seed);
+  const Tensor tokens = Tensor::empty({batch, steps}, DType::i32);
+  for (std::int64_t i = 0; i < tokens.numel(); ++i) {
+    tokens.set(i, static_cast<double>(rng.below(static_cast<std::uint64_t>(bound))));
+  }
+  return tokens;
+}
+
+// Values among which no parameter is without effect: biases are not zero, a and b differ from channel to channel.
+inline void fill_parameters(ParameterSet& parameters, std::uint64_t seed) {
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    const Parameter& parameter = parameters[i];
+    Rng rng(seed, static_cast<std::uint64_t>(i) << 32U);
+    rng.fill_normal(parameter.value, 0, 0.3);
+    const bool norm_weight = parameter.init.kind == Init::Kind::constant && parameter.init.value == 1;
+    if (!norm_weight) continue;
+    for (std::int64_t e = 0; e < parameter.value.numel(); ++e) parameter.value.set(e, 1 + parameter.value.at(e));
+  }
+}
+
+inline std::string to_text(const LayerConfig& layer) {
+  if (const auto* attention = std::get_if<AttentionConfig>(&layer)) {
+    return "attention(heads=" + std::to_string(attention->heads) + ",kv_heads=" + std::to_string(attention->kv_heads) +
+           ")";
+  }
+  const auto& hsm = std::get<HsmConfig>(layer);
+  std::string shifts;
+  for (const std::int64_t shift : hsm.shifts) shifts += (shifts.empty() ? "" : "|") + std::to_string(shift);
+  return "hsm:" + to_string(hsm.variant) + "(heads=" + std::to_string(hsm.heads) + ",shifts=" + shifts +
+         ",proj=" + to_string(hsm.proj) + ",boundary=" + to_string(hsm.boundary) + ")";
+}
+
+// Values that a token's state has in this layer, for one sequence of at most max_tokens: as the documentation says.
+inline std::int64_t documented_state(const LayerConfig& layer, std::int64_t width, std::int64_t context,
+                                     std::int64_t max_tokens) {
+  if (const auto* attention = std::get_if<AttentionConfig>(&layer)) {
+    return 2 * std::min(context, max_tokens) * attention->kv_heads * (width / attention->heads);
+  }
+  const auto& hsm = std::get<HsmConfig>(layer);
+  std::int64_t values = 0;
+  for (const std::int64_t shift : hsm.shifts) values += shift * (width / hsm.heads);
+  return values;
+}
+
+struct MixerForm {
+  LayerConfig layer;
+  Positions positions = Positions::none;
+
+  std::string name() const { return to_text(layer) + (positions == Positions::rope ? " rope" : ""); }
+};
+
+inline std::vector<MixerForm> attention_forms() {
+  std::vector<MixerForm> forms;
+  for (const Positions positions : {Positions::none, Positions::rope}) {
+    for (const auto& [heads, kv_heads] : {std::pair{1, 1}, std::pair{4, 4}, std::pair{4, 2}, std::pair{4, 1}}) {
+      forms.push_back({AttentionConfig{heads, kv_heads}, positions});
+    }
+  }
+  return forms;
+}
+
+// The shifts stand around the length: within it, at its end, just beyond, and far beyond.
+inline std::vector<MixerForm> hsm_forms(std::int64_t length) {
+  const std::vector<std::int64_t> shifts{1, 2, std::max<std::int64_t>(1, length - 1), length, length + 1, 64};
+  std::vector<MixerForm> forms;
+  for (const HsmVariant variant : {HsmVariant::scalar, HsmVariant::vector}) {
+    for (const HsmProjection proj : {HsmProjection::none, HsmProjection::v, HsmProjection::o, HsmProjection::vo}) {
+      for (const Boundary boundary : {Boundary::zero, Boundary::self}) {
+        for (std::size_t first = 0; first < shifts.size(); ++first) {
+          HsmConfig one{variant, 1, {shifts[first]}, proj, boundary};
+          HsmConfig four{variant, 4, {}, proj, boundary};
+          for (std::size_t h = 0; h < 4; ++h) four.shifts.push_back(shifts[(first + h) % shifts.size()]);
+          forms.push_back({one});
+          forms.push_back({four});
+        }
+      }
+    }
+  }
+  return forms;
+}
+
+inline std::vector<MixerForm> mixer_forms(std::int64_t length) {
+  std::vector<MixerForm> forms = attention_forms();
+  for (MixerForm& form : hsm_forms(length)) forms.push_back(std::move(form));
+  return forms;
+}
+
+// A mixer on its own, with its parameters.
+struct OwnMixer {
+  ParameterSet parameters;
+  std::unique_ptr<Mixer> mixer;
+
+  OwnMixer(const MixerForm& form, DType dtype, std::int64_t width = kWidth, std::int64_t context = kContext) {
+    ModelConfig config;
+    config.d_model = width;
+    config.context = context;
+    config.positions = form.positions;
+    if (const auto* attention = std::get_if<AttentionConfig>(&form.layer)) {
+      mixer = std::make_unique<AttentionMixer>(parameters, "m", config, *attention, 0.02);
+    } else {
+      mixer = std::make_unique<HsmMixer>(parameters, "m", config, std::get<HsmConfig>(form.layer), 0.02, 0.05);
+    }
+    parameters.allocate(dtype);
+    fill_parameters(parameters, 5);
+  }
+};
+
+struct DecoderForm {
+  std::string name;
+  ModelConfig config;
+};
+
+inline const std::vector<std::string>& decoder_patterns() {
+  static const std::vector<std::string> patterns{
+      "attention",
+      "attention(kv_heads=2),attention(kv_heads=1)",
+      "hsm:scalar",
+      "hsm:vector(heads=4,proj=vo,boundary=self,shifts=1|3|17|64)",
+      "hsm:scalar(heads=4),attention",
+      "attention(heads=2),hsm:vector",
+      "hsm:scalar(proj=v),hsm:vector(proj=o,boundary=self),attention(kv_heads=2)",
+  };
+  return patterns;
+}
+
+inline ModelConfig decoder_config(const std::string& pattern, Positions positions, Norm norm, Mlp mlp, bool tie,
+                                  bool bias) {
+  ModelConfig config;
+  config.vocab_size = kVocabulary;
+  config.context = kContext;
+  config.d_model = kWidth;
+  config.d_ff = 20;
+  config.norm = norm;
+  config.positions = positions;
+  config.mlp = mlp;
+  config.bias = bias;
+  config.tie_embeddings = tie;
+  const auto layers = static_cast<std::int64_t>(pattern == decoder_patterns().back() ? 3 : 2);
+  config.layers = expand_mixer_pattern(pattern, {.layers = layers, .heads = 4, .context = kContext});
+  return config;
+}
+
+// 42 decoders: each pattern with each kind of position twice; the other choices go round at their own pace, so that
+// any two values of any two choices occur together (decoder_laws_test.cpp checks it).
+inline std::vector<DecoderForm> decoder_forms() {
+  std::vector<DecoderForm> forms;
+  for (std::size_t n = 0; n < 6 * decoder_patterns().size(); ++n) {
+    const auto positions = static_cast<Positions>(n % 3);
+    const auto mlp = static_cast<Mlp>(n % 4);
+    const auto norm = static_cast<Norm>(n / 3 % 2);
+    const bool tie = n / 5 % 2 == 0;
+    const bool bias = n / 4 % 2 == 0;
+    DecoderForm form{decoder_patterns()[n / 6], decoder_config(decoder_patterns()[n / 6], positions, norm, mlp, tie, bias)};
+    form.name += std::string(" ") + to_string(positions) + " " + to_string(norm) + " " + to_string(mlp) +
+                 (tie ? " tied" : " untied") + (bias ? " bias" : " no bias");
+    forms.push_back(std::move(form));
+  }
+  return forms;
+}
+
+inline std::unique_ptr<Decoder> make_decoder(const ModelConfig& config, DType dtype, std::uint64_t seed = 3) {
+  auto decoder = std::make_unique<Decoder>(config, dtype);
+  fill_parameters(decoder->parameters(), seed);
+  return decoder;
+}
+
+}  // namespace mixgrad::test

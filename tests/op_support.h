@@ -1,0 +1,117 @@
+// What the tests of all operators share: a case in another dtype, and its gradients.
+#pragma once
+
+#include <doctest/doctest.h>
+
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "autograd/tape.h"
+#include "core/rng.h"
+#include "ops/cases.h"
+#include "ops/elementwise/elementwise.h"
+
+namespace mixgrad::test {
+
+// A test of one operator of op_list.def. TEST_CASE would file it under the list, and ctest runs the tests file by file.
+inline int register_test(const char* file, unsigned line, const char* title, void (*test)()) {
+  namespace detail = doctest::detail;
+  return detail::regTest(detail::TestCase(test, file, line, doctest_detail_test_suite_ns::getCurrentTestSuite()) *
+                         title);
+}
+
+inline OpCases cases_of(OpId id) { return all_cases()[static_cast<std::size_t>(id)].make(); }
+
+// A case whose inputs are not the operator's, one by one: its note says so first.
+inline bool inputs_are_the_operators(const OpCase& c) {
+  return c.note.rfind("packed", 0) != 0 && c.note.rfind("shared", 0) != 0;
+}
+
+inline bool takes_gradient(const Tensor& input) { return input.defined() && is_float(input.dtype()); }
+
+inline std::vector<Tensor> inputs_as(const OpCase& c, DType dtype) {
+  std::vector<Tensor> inputs;
+  for (const Tensor& input : c.inputs) inputs.push_back(takes_gradient(input) ? input.to(dtype) : input);
+  return inputs;
+}
+
+// Exact in f64: what the inputs have become by rounding them to `dtype`.
+inline std::vector<Tensor> rounded_inputs(const OpCase& c, DType dtype) {
+  std::vector<Tensor> inputs;
+  for (const Tensor& input : c.inputs) {
+    inputs.push_back(takes_gradient(input) ? input.to(dtype).to(DType::f64) : input);
+  }
+  return inputs;
+}
+
+struct Results {
+  std::vector<Tensor> outputs;
+  std::vector<Tensor> gradients;  // of the float inputs, in order; zeros where none has arrived
+};
+
+inline std::uint64_t all_inputs() { return ~std::uint64_t{0}; }
+
+// Inputs of an operator that are parameters of a model, the leaves of its tape; the others are activations.
+inline std::uint64_t parameters(OpId id) {
+  switch (id) {
+    case OpId::linear:
+    case OpId::embedding:
+    case OpId::layer_norm:
+    case OpId::shift_mix: return 0b110;
+    case OpId::add_layer_norm: return 0b1100;
+    case OpId::rms_norm:
+    case OpId::linear_cross_entropy: return 0b10;
+    case OpId::add_rms_norm: return 0b100;
+    default: return 0;
+  }
+}
+
+// In which cases `parameters` tells the inputs apart.
+inline bool roles_are_clear(OpId id, const OpCase& c) { return parameters(id) == 0 || c.note.rfind("shared", 0) != 0; }
+
+// The same function of sums x + 0 for all inputs but `leaves`: these are then values in the middle of a tape.
+inline Function of_intermediates(const Function& run, std::uint64_t leaves) {
+  return [=](std::span<const Tensor> in) {
+    std::vector<Tensor> values(in.begin(), in.end());
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      if (!takes_gradient(values[i]) || (leaves >> i & 1U) == 1U) continue;
+      values[i] = add(values[i], Tensor::zeros(values[i].shape(), values[i].dtype()));
+    }
+    return run(values);
+  };
+}
+
+// Forward and backward with random cotangents, the same (bf16 numbers) for every dtype. Float inputs all have one
+// dtype.
+inline Results run_with_gradients(const Function& run, std::vector<Tensor> inputs) {
+  Results results;
+  Tape tape;
+  DType dtype = DType::f64;
+  for (Tensor& input : inputs) {
+    if (!takes_gradient(input)) continue;
+    dtype = input.dtype();
+    tape.watch(input);
+  }
+  results.outputs = run(inputs);
+  std::vector<Tape::Seed> seeds;
+  std::uint64_t seed = 77;
+  for (const Tensor& output : results.outputs) {
+    const Tensor cotangent = Tensor::empty(output.shape(), DType::f64);
+    Rng rng(seed++);
+    rng.fill_normal(cotangent, 0, 1);
+    if (tracked(output)) seeds.push_back({output, cotangent.to(DType::bf16).to(output.dtype())});
+  }
+  const std::vector<Shape> shapes = tape.leaf_shapes();
+  Gradients gradients(shapes, dtype == DType::f64 ? DType::f64 : DType::f32);
+  if (!seeds.empty()) std::move(tape).backward(seeds, gradients);
+  for (std::size_t i = 0; i < shapes.size(); ++i) {
+    results.gradients.push_back(gradients.arrived(i) ? gradients.of(i).clone()
+                                                     : Tensor::zeros(shapes[i], gradients.flat().dtype()));
+  }
+  for (Tensor& output : results.outputs) output = output.detach();
+  return results;
+}
+
+}  // namespace mixgrad::test
