@@ -118,8 +118,8 @@ GradTarget Tape::target(std::int32_t index, const Shape& shape) {
 
 void Tape::share(std::int32_t index, const Tensor& gradient) {
   Slot& slot = memory_.slots[static_cast<std::size_t>(index)];
-  const bool can_share = slot.parent < 0 && slot.leaf < 0 && !slot.gradient.defined() &&
-                         gradient.is_contiguous() && gradient.dtype() == slot.dtype;
+  const bool can_share = slot.parent < 0 && slot.leaf < 0 && !slot.gradient.defined() && gradient.is_contiguous() &&
+                         gradient.dtype() == slot.dtype;
   if (can_share) {
     slot.gradient = gradient.detach().reshape(slot.shape);
     slot.shared = true;

@@ -17,11 +17,11 @@ enum class OpId : std::uint8_t {
 struct OpSpec {
   OpId id;
   const char* name;
-  const char* formula;    // one line in the letters of the header
-  const char* gradient;   // likewise
-  const char* saves;      // what backward needs, in words
-  int inputs;             // number of tensor inputs; an optional one that was not given counts
-  int outputs;            // number of outputs that may be tracked
+  const char* formula;      // one line in the letters of the header
+  const char* gradient;     // likewise
+  const char* saves;        // what backward needs, in words
+  int inputs;               // number of tensor inputs; an optional one that was not given counts
+  int outputs;              // number of outputs that may be tracked
   unsigned differentiable;  // bit i: input i has a gradient
   void (*backward)(BackwardContext& context);
 };

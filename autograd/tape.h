@@ -83,14 +83,14 @@ class Tape {
 
   struct Slot {
     Shape shape;
-    DType dtype = DType::f32;   // of the gradient
-    DType value = DType::f32;   // of the tensor: a bf16 leaf has an f32 gradient
-    std::int32_t parent = -1;   // a column view: the slot that owns the memory
-    std::int64_t column = 0;    // and where the view starts in it
-    std::int32_t leaf = -1;     // index in the Gradients
-    bool shared = false;        // the memory is another slot's too: copy before adding
-    Tensor gradient;            // undefined until the first arrival
-    int intervals = 0;          // columns written so far, ascending and disjoint
+    DType dtype = DType::f32;  // of the gradient
+    DType value = DType::f32;  // of the tensor: a bf16 leaf has an f32 gradient
+    std::int32_t parent = -1;  // a column view: the slot that owns the memory
+    std::int64_t column = 0;   // and where the view starts in it
+    std::int32_t leaf = -1;    // index in the Gradients
+    bool shared = false;       // the memory is another slot's too: copy before adding
+    Tensor gradient;           // undefined until the first arrival
+    int intervals = 0;         // columns written so far, ascending and disjoint
     std::array<std::array<std::int64_t, 2>, 6> written{};
   };
   struct Entry {

@@ -13,9 +13,9 @@
 namespace mixgrad {
 
 struct PoolStats {
-  std::size_t in_use = 0;            // bytes in blocks that somebody holds
-  std::size_t cached = 0;            // bytes in blocks that wait for reuse
-  std::size_t peak = 0;              // largest in_use since the last reset_peak
+  std::size_t in_use = 0;               // bytes in blocks that somebody holds
+  std::size_t cached = 0;               // bytes in blocks that wait for reuse
+  std::size_t peak = 0;                 // largest in_use since the last reset_peak
   std::int64_t system_allocations = 0;  // how often the pool grew
 };
 

@@ -26,7 +26,7 @@ class Shape {
   std::int64_t rows() const { return cols() == 0 ? 0 : numel() / cols(); }
   Shape with_last(std::int64_t size) const;  // the same shape with another innermost size
 
-  Shape without_last() const;                // the axes before the innermost
+  Shape without_last() const;  // the axes before the innermost
 
   friend bool operator==(const Shape& a, const Shape& b);
   std::string str() const;  // "[2,3,4]"

@@ -64,20 +64,20 @@ class Tensor {
 
   // Views. Only reshape keeps the tracking; the others of a tracked tensor are "severed": an operator that would
   // record them throws, so a gradient is never lost in silence. `columns` in autograd/tape.h is the tracked view.
-  Tensor reshape(const Shape& shape) const;  // same elements; a row view keeps its last axis
+  Tensor reshape(const Shape& shape) const;                        // same elements; a row view keeps its last axis
   Tensor slice(std::int64_t begin, std::int64_t end) const;        // rows [begin,end) of the first axis
   Tensor column_view(std::int64_t begin, std::int64_t end) const;  // a row view of the last axis
   Tensor detach() const;                                           // same memory, deliberately not tracked
 
-  Tensor clone() const;          // a contiguous copy
-  Tensor to(DType dtype) const;  // a contiguous, converted copy
+  Tensor clone() const;                        // a contiguous copy
+  Tensor to(DType dtype) const;                // a contiguous, converted copy
   void copy_from(const Tensor& source) const;  // same shape, any float dtype
   void fill(double value) const;
-  double item() const;            // of a tensor with one element
-  double at(std::int64_t i) const;              // element i in row-major order, for tests and printing
+  double item() const;                           // of a tensor with one element
+  double at(std::int64_t i) const;               // element i in row-major order, for tests and printing
   void set(std::int64_t i, double value) const;  // likewise
   std::vector<double> to_vector() const;
-  bool equal_bits(const Tensor& other) const;   // same shape, dtype and bits
+  bool equal_bits(const Tensor& other) const;  // same shape, dtype and bits
 
   const Track& track() const { return track_; }
   void set_track(Track track) { track_ = track; }

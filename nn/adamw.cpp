@@ -43,7 +43,8 @@ double AdamW::norm(const Tensor& flat) {
         return;
       }
 #pragma omp simd reduction(+ : sum)
-      for (std::int64_t j = block.begin; j < block.end; ++j) sum += static_cast<double>(g[j]) * static_cast<double>(g[j]);
+      for (std::int64_t j = block.begin; j < block.end; ++j)
+        sum += static_cast<double>(g[j]) * static_cast<double>(g[j]);
       sums_[static_cast<std::size_t>(i)] = sum;
     });
   });

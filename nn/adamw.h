@@ -23,12 +23,12 @@ class AdamW {
  public:
   AdamW(ParameterSet& parameters, const AdamWOptions& options);
 
-  // One step; returns the norm of the gradients before clipping. GradError, naming it, when a trainable parameter has no
-  // gradient. When the norm is not finite nothing is written.
+  // One step; returns the norm of the gradients before clipping. GradError, naming it, when a trainable parameter has
+  // no gradient. When the norm is not finite nothing is written.
   double step(const Gradients& gradients, double learning_rate);
 
   std::int64_t steps() const { return steps_; }
-  const Tensor& first_moment() const { return m_; }   // flat, like the parameters
+  const Tensor& first_moment() const { return m_; }  // flat, like the parameters
   const Tensor& second_moment() const { return v_; }
   void restore(const Tensor& m, const Tensor& v, std::int64_t steps);
 

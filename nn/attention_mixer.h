@@ -1,6 +1,7 @@
 // Softmax attention with grouped key/value heads and optional rotary positions.
 //   qkv = linear(u);  q, k turned when positions are rotary;  y = o(attention(q, k, v))
-//   parameters: PREFIX.qkv.weight [(H+2G) dh, D] (rows of q head-major, then k, then v), PREFIX.o.weight [D, H dh], biases
+//   parameters: PREFIX.qkv.weight [(H+2G) dh, D] (rows of q head-major, then k, then v), PREFIX.o.weight [D, H dh],
+//   biases
 // State: a ring of the last C = min(max_tokens, context) keys and values, [B,C,G dh] each:
 //   2 B C G dh elements. Beyond C tokens the oldest is overwritten, which equals forward with a window of C.
 #pragma once

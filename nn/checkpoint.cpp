@@ -70,8 +70,9 @@ Checkpoint load_checkpoint(const fs::path& path, DType dtype) {
   const fs::path tokenizer_path = folder / "tokenizer.json";
   Tokenizer tokenizer = Tokenizer::from_json(read_text(tokenizer_path), tokenizer_path.string());
   if (tokenizer.vocab_size() > config.vocab_size) {
-    raise<FormatError>(tokenizer_path.string(), ": has ", tokenizer.vocab_size(), " tokens, but the model's vocab_size is ",
-                       config.vocab_size, "; config.json and tokenizer.json are of different models");
+    raise<FormatError>(tokenizer_path.string(), ": has ", tokenizer.vocab_size(),
+                       " tokens, but the model's vocab_size is ", config.vocab_size,
+                       "; config.json and tokenizer.json are of different models");
   }
   const SafetensorsFile file = SafetensorsFile::open(folder / "model.safetensors");
   // Names and shapes are compared before the model's memory is asked for.
@@ -85,7 +86,8 @@ Checkpoint load_checkpoint(const fs::path& path, DType dtype) {
       raise<FormatError>(file.path(), ": tensor '", name, "' must be ", shape, " by config.json, found ", entry.shape);
     }
     if (!is_float(entry.dtype)) {
-      raise<FormatError>(file.path(), ": tensor '", name, "' must be F64, F32 or BF16, found ", dtype_name(entry.dtype));
+      raise<FormatError>(file.path(), ": tensor '", name, "' must be F64, F32 or BF16, found ",
+                         dtype_name(entry.dtype));
     }
   }
   if (file.names().size() != expected.size()) {

@@ -66,8 +66,7 @@ Decoder::Decoder(const ModelConfig& config, double hsm_scale) : config_(config) 
   for (std::size_t l = 0; l < config_.layers.size(); ++l) {
     const std::string prefix = "layers." + std::to_string(l);
     NormLayer norm1(parameters_, prefix + ".norm1", config_);
-    auto mixer =
-        make_mixer(parameters_, prefix + ".mixer", config_, config_.layers[l], out_deviation, hsm_scale);
+    auto mixer = make_mixer(parameters_, prefix + ".mixer", config_, config_.layers[l], out_deviation, hsm_scale);
     NormLayer norm2(parameters_, prefix + ".norm2", config_);
     layers_.push_back({norm1, std::move(mixer), norm2, MlpLayer(parameters_, prefix + ".mlp", config_, out_deviation)});
   }
@@ -110,9 +109,7 @@ Tensor Decoder::head_logits(const Tensor& hidden) const {
   return linear(hidden, head_ == nullptr ? embed_->value : head_->value);
 }
 
-Tensor Decoder::logits(const Tensor& tokens, std::int64_t window) const {
-  return head_logits(hidden(tokens, window));
-}
+Tensor Decoder::logits(const Tensor& tokens, std::int64_t window) const { return head_logits(hidden(tokens, window)); }
 
 Tensor Decoder::loss(const Tensor& tokens, const Tensor& targets) const {
   return linear_cross_entropy(hidden(tokens), head_ == nullptr ? embed_->value : head_->value, targets);
@@ -160,7 +157,8 @@ std::vector<LayerReport> Decoder::report() const {
     return total;
   };
   std::vector<LayerReport> rows;
-  rows.push_back({positions_ == nullptr ? "embedding" : "embedding and positions", count("embed.") + count("pos."), 0, 0});
+  rows.push_back(
+      {positions_ == nullptr ? "embedding" : "embedding and positions", count("embed.") + count("pos."), 0, 0});
   for (std::size_t l = 0; l < layers_.size(); ++l) {
     const std::string prefix = "layers." + std::to_string(l) + ".";
     const Mixer& mixer = *layers_[l].mixer;

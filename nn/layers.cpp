@@ -35,8 +35,7 @@ SumAndNorm NormLayer::forward_sum(const Tensor& x, const Tensor& y) const {
   return add_layer_norm(x, y, weight_->value, bias_ == nullptr ? Tensor() : bias_->value, eps_);
 }
 
-MlpLayer::MlpLayer(ParameterSet& parameters, const std::string& prefix, const ModelConfig& config,
-                   double out_deviation)
+MlpLayer::MlpLayer(ParameterSet& parameters, const std::string& prefix, const ModelConfig& config, double out_deviation)
     : kind_(config.mlp) {
   if (kind_ == Mlp::swiglu) {
     layers_.emplace_back(parameters, prefix + ".gate", config.d_model, config.d_ff, config.bias, kInitDeviation);

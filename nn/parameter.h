@@ -43,8 +43,8 @@ class ParameterSet {
   // The handle stays valid. ValueError when the name is taken or allocate() was called.
   Parameter* add(const std::string& name, const Shape& shape, Init init, bool decay);
 
-  void allocate(DType dtype);              // f64 or f32; contents zero
-  void initialize(std::uint64_t seed);     // draws by (seed, parameter index): one's values do not depend on another's
+  void allocate(DType dtype);           // f64 or f32; contents zero
+  void initialize(std::uint64_t seed);  // draws by (seed, parameter index): one's values do not depend on another's
 
   std::size_t size() const { return parameters_.size(); }
   Parameter& operator[](std::size_t i) { return parameters_[i]; }

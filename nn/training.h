@@ -16,7 +16,8 @@ struct StepResult {
 // Gradients of the mean loss over `accumulate` micro-batches, then one AdamW step.
 class TrainStep {
  public:
-  TrainStep(Decoder& model, AdamW& optimizer) : model_(model), optimizer_(optimizer), gradients_(model.parameters().new_gradients()) {}
+  TrainStep(Decoder& model, AdamW& optimizer)
+      : model_(model), optimizer_(optimizer), gradients_(model.parameters().new_gradients()) {}
 
   // Adds the gradients of one of `parts` micro-batches: tokens, targets [B,T] i32. Returns its loss.
   double accumulate(const Tensor& tokens, const Tensor& targets, std::int64_t parts = 1);

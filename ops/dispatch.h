@@ -13,9 +13,13 @@ namespace mixgrad {
 }  // namespace mixgrad
 
 // MIXGRAD_KERNELS(void f(const Tensor& x, const Tensor& y);) declares cpu::f and cuda::f.
-#define MIXGRAD_KERNELS(...)                  \
-  namespace mixgrad::cpu { __VA_ARGS__ }      \
-  namespace mixgrad::cuda { __VA_ARGS__ }
+#define MIXGRAD_KERNELS(...) \
+  namespace mixgrad::cpu {   \
+  __VA_ARGS__                \
+  }                          \
+  namespace mixgrad::cuda {  \
+  __VA_ARGS__                \
+  }
 
 // MIXGRAD_DISPATCH(x.device(), f(x, y)) calls cpu::f or cuda::f. A discarded branch needs no definition.
 #define MIXGRAD_DISPATCH(device, call)            \

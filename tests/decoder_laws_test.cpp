@@ -1,4 +1,5 @@
-// The laws of mixers on whole decoders: pure and hybrid patterns, every kind of position, norm and MLP, tied and untied.
+// The laws of mixers on whole decoders: pure and hybrid patterns, every kind of position, norm and MLP, tied and
+// untied.
 #include <doctest/doctest.h>
 
 #include <set>
@@ -47,7 +48,8 @@ TEST_CASE("decoders: the forms under test hold every pair of choices") {
 TEST_CASE("decoders: a large change of later tokens leaves earlier logits as they are, bit for bit") {
   const OneThread one_thread;
   for (const std::int64_t length : {2, 7, 33}) {
-    for_every_decoder([&](const DecoderForm& form, DType dtype) { return not_causal(subject_of(form, dtype, true), length); });
+    for_every_decoder(
+        [&](const DecoderForm& form, DType dtype) { return not_causal(subject_of(form, dtype, true), length); });
   }
 }
 
@@ -89,7 +91,8 @@ TEST_CASE("decoders: the gradient of an output to later tokens is exactly zero")
 TEST_CASE("decoders: prefill of the first k tokens, then steps or pieces of three, is forward, for every k") {
   const OneThread one_thread;
   for (const std::int64_t length : {1, 2, 7, 17}) {
-    for_every_decoder([&](const DecoderForm& form, DType dtype) { return pieces_differ(subject_of(form, dtype), length); });
+    for_every_decoder(
+        [&](const DecoderForm& form, DType dtype) { return pieces_differ(subject_of(form, dtype), length); });
   }
 }
 
@@ -113,7 +116,8 @@ TEST_CASE("decoders: the sequences of a batch do not see each other, bit for bit
 }
 
 TEST_CASE("decoders: a state has the documented bytes, the sum over its layers") {
-  for_every_decoder([](const DecoderForm& form, DType dtype) { return state_size_differs(subject_of(form, dtype), 3); });
+  for_every_decoder(
+      [](const DecoderForm& form, DType dtype) { return state_size_differs(subject_of(form, dtype), 3); });
 }
 
 TEST_CASE("decoders: clones are independent, and a state after reset is as new, bit for bit") {
@@ -145,8 +149,7 @@ TEST_CASE("decoders: forward refuses a sequence longer than the context, unless 
   ModelConfig config = decoder_config("attention", Positions::rope, Norm::layernorm, Mlp::gelu, true, true);
   config.context = 8;
   const Tensor tokens = token_tensor(1, 9, kVocabulary, 1);
-  const std::string text =
-      "decoder: a sequence must have 1 to 8 tokens (the model's context), got 9";
+  const std::string text = "decoder: a sequence must have 1 to 8 tokens (the model's context), got 9";
   CHECK(error_text<ShapeError>([&] { make_decoder(config, DType::f32)->logits(tokens); }) == text);
   CHECK(make_decoder(config, DType::f32)->logits(tokens, 8).dim(1) == 9);
   config.positions = Positions::learned;
@@ -185,7 +188,8 @@ TEST_CASE("decoders: a token outside the vocabulary is refused, and the state st
   CHECK(error_text<ValueError>([&] { decoder->prefill(wrong, state); }) ==
         "embedding: tokens must be in [0,11), got 11 at index 1");
   CHECK(state.position() == 3);
-  CHECK(differs(decoder->prefill(time_slice(tokens, 3, 5), state), time_slice(decoder->logits(tokens), 3, 5)) == kHolds);
+  CHECK(differs(decoder->prefill(time_slice(tokens, 3, 5), state), time_slice(decoder->logits(tokens), 3, 5)) ==
+        kHolds);
 }
 
 TEST_CASE("decoders: a state of another batch or another decoder is refused") {

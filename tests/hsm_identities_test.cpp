@@ -29,8 +29,8 @@ std::vector<Layer> random_layers(std::int64_t layers, std::int64_t coefficients,
   std::vector<Layer> stack;
   for (std::int64_t l = 0; l < layers; ++l) {
     const auto seed = static_cast<std::uint64_t>(l);
-    stack.push_back({normal_tensor({coefficients}, DType::f64, 100 + seed), normal_tensor({coefficients}, DType::f64, 200 + seed),
-                     shifts[static_cast<std::size_t>(l)]});
+    stack.push_back({normal_tensor({coefficients}, DType::f64, 100 + seed),
+                     normal_tensor({coefficients}, DType::f64, 200 + seed), shifts[static_cast<std::size_t>(l)]});
   }
   return stack;
 }
@@ -81,7 +81,8 @@ std::string response_differs(const std::vector<Layer>& stack, std::int64_t heads
   const Tensor y = run_stack(stack, impulse(steps, width, kAt));
   const Tensor want = Tensor::zeros(y.shape(), DType::f64);
   for (std::int64_t t = 0; t < steps; ++t) {
-    for (std::int64_t c = 0; c < width; ++c) want.set(t * width + c, response(stack, t - kAt, c, c * heads / width, width));
+    for (std::int64_t c = 0; c < width; ++c)
+      want.set(t * width + c, response(stack, t - kAt, c, c * heads / width, width));
   }
   for (std::int64_t i = 0; i < y.numel(); ++i) {  // relative, element by element: products of many factors are small
     if (std::abs(y.at(i) - want.at(i)) <= 1e-13 * std::abs(want.at(i))) continue;
@@ -203,13 +204,15 @@ TEST_CASE("hsm: a vector mixer with equal coefficients within a head is the scal
 }
 
 TEST_CASE("hsm: the boundary self passes a constant on as (a + b) times it, zero lets it begin at the shift") {
-  const Layer layer{Tensor::from(std::vector{0.25}, {1}, DType::f64), Tensor::from(std::vector{0.5}, {1}, DType::f64), {3}};
+  const Layer layer{
+      Tensor::from(std::vector{0.25}, {1}, DType::f64), Tensor::from(std::vector{0.5}, {1}, DType::f64), {3}};
   const Tensor ones = Tensor::full({1, 6, 2}, DType::f64, 1);
   const auto mix = [&](Boundary boundary) {
     return shift_mix(ones, layer.a, layer.b, {.shifts = layer.shifts, .boundary = boundary}).to_vector();
   };
   CHECK(mix(Boundary::self) == std::vector<double>(12, 0.75));
-  CHECK(mix(Boundary::zero) == std::vector<double>{0.25, 0.25, 0.25, 0.25, 0.25, 0.25, 0.75, 0.75, 0.75, 0.75, 0.75, 0.75});
+  CHECK(mix(Boundary::zero) ==
+        std::vector<double>{0.25, 0.25, 0.25, 0.25, 0.25, 0.25, 0.75, 0.75, 0.75, 0.75, 0.75, 0.75});
 }
 
 TEST_CASE("hsm: the mixers of a stack, token by token through their rings, have the product formula too") {

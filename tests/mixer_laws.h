@@ -1,5 +1,5 @@
-// The laws of a mixer (nn/mixer.h), each a function that gives the empty text when the law holds, and else says where it
-// is broken. A whole decoder is put before them dressed as a mixer: tokens in, logits out.
+// The laws of a mixer (nn/mixer.h), each a function that gives the empty text when the law holds, and else says where
+// it is broken. A whole decoder is put before them dressed as a mixer: tokens in, logits out.
 #pragma once
 
 #include <cmath>
@@ -120,8 +120,9 @@ inline Tensor time_slice(const Tensor& x, std::int64_t begin, std::int64_t end) 
   const Tensor from = x.detach().reshape({x.dim(0), x.dim(1), width});
   const Tensor part = Tensor::empty({x.dim(0), end - begin, width}, x.dtype());
   for (std::int64_t b = 0; b < x.dim(0); ++b) {
-    part.slice(b, b + 1).reshape({end - begin, width}).copy_from(
-        from.slice(b, b + 1).reshape({x.dim(1), width}).slice(begin, end));
+    part.slice(b, b + 1)
+        .reshape({end - begin, width})
+        .copy_from(from.slice(b, b + 1).reshape({x.dim(1), width}).slice(begin, end));
   }
   return flat ? part.reshape({x.dim(0), end - begin}) : part;
 }
@@ -150,8 +151,10 @@ inline Tensor in_pieces(const Mixer& mixer, const Tensor& x, MixerState& state, 
     const Tensor y = mixer.prefill(time_slice(x, at, end), state);
     if (!all.defined()) all = Tensor::empty({y.dim(0), steps, y.dim(2)}, y.dtype());
     for (std::int64_t b = 0; b < y.dim(0); ++b) {
-      all.slice(b, b + 1).reshape({steps, y.dim(2)}).slice(at, end).copy_from(
-          y.slice(b, b + 1).reshape({end - at, y.dim(2)}));
+      all.slice(b, b + 1)
+          .reshape({steps, y.dim(2)})
+          .slice(at, end)
+          .copy_from(y.slice(b, b + 1).reshape({end - at, y.dim(2)}));
     }
     at = end;
   }
@@ -207,7 +210,8 @@ inline std::string gradient_not_causal(const Subject& s, std::int64_t steps) {
     if (t + 1 == steps) continue;
     const Tensor later = time_slice(dx, t + 1, steps);
     const double largest = largest_of(later);
-    if (largest != 0) return text_of("the gradient of output ", t, " of ", steps, " to later inputs is up to ", largest);
+    if (largest != 0)
+      return text_of("the gradient of output ", t, " of ", steps, " to later inputs is up to ", largest);
   }
   return {};
 }

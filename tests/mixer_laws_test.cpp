@@ -1,5 +1,5 @@
-// The laws of mixers, on every form of every mixer there is. The laws themselves are in mixer_laws.h; the last test here
-// gives them mixers that break each of them.
+// The laws of mixers, on every form of every mixer there is. The laws themselves are in mixer_laws.h; the last test
+// here gives them mixers that break each of them.
 #include "tests/mixer_laws.h"
 
 #include <doctest/doctest.h>
@@ -126,7 +126,7 @@ TEST_CASE("mixers: 10,000 tokens take no more memory than the first ones") {
 
 TEST_CASE("attention beyond the ring is forward with that window, whatever the pieces") {
   const OneThread one_thread;
-  const std::vector<Sizes> pieces{{1},       {29},      {8, 1},   {7, 2},    {9, 1},  {3},       {5, 20, 4},
+  const std::vector<Sizes> pieces{{1},       {29},      {8, 1},   {7, 2},    {9, 1},  {3},          {5, 20, 4},
                                   {8, 8, 8}, {1, 7, 9}, {16, 13}, {7, 1, 8}, {4, 12}, {6, 3, 1, 19}};
   constexpr std::int64_t kRing = 8;
   constexpr std::int64_t kSteps = 29;
@@ -252,7 +252,8 @@ class FaultyMixer : public Mixer {
       mix.set(length - 1, 1e-9);
       return add(y, linear(u.reshape({u.dim(0), 1, length}), mix).reshape(u.shape()));
     }
-    if (mistake_ == Mistake::sees_batch) return own_.mixer->forward(u.reshape({1, u.dim(0) * u.dim(1), u.dim(2)})).reshape(u.shape());
+    if (mistake_ == Mistake::sees_batch)
+      return own_.mixer->forward(u.reshape({1, u.dim(0) * u.dim(1), u.dim(2)})).reshape(u.shape());
     return y;
   }
   std::unique_ptr<MixerState> new_state(std::int64_t batch, std::int64_t max_tokens, DType dtype) const override {

@@ -182,7 +182,8 @@ inline std::vector<DecoderForm> decoder_forms() {
     const auto norm = static_cast<Norm>(n / 3 % 2);
     const bool tie = n / 5 % 2 == 0;
     const bool bias = n / 4 % 2 == 0;
-    DecoderForm form{decoder_patterns()[n / 6], decoder_config(decoder_patterns()[n / 6], positions, norm, mlp, tie, bias)};
+    DecoderForm form{decoder_patterns()[n / 6],
+                     decoder_config(decoder_patterns()[n / 6], positions, norm, mlp, tie, bias)};
     form.name += std::string(" ") + to_string(positions) + " " + to_string(norm) + " " + to_string(mlp) +
                  (tie ? " tied" : " untied") + (bias ? " bias" : " no bias");
     forms.push_back(std::move(form));

@@ -219,7 +219,13 @@ TEST_CASE("training: frozen parameters stay, the others are trained as before") 
     TrainStep step(model, optimizer);
     const Tensor tokens = token_tensor(2, 9, kVocabulary, 1);
     const Tensor before = parameters.flat().clone();
-    for (int i = 0; i < 3; ++i) step.run(tokens, token_tensor(2, 9, kVocabulary, 2), 1e-2);
+    for (int k = 0; k < 3; ++k) {
+      step.accumulate(tokens, token_tensor(2, 9, kVocabulary, 2));
+      for (std::size_t i = 0; i < parameters.size(); ++i) {
+        CHECK(step.gradients().arrived(i) == (parameters[i].name != name));  // not watched at all
+      }
+      step.apply(1e-2);
+    }
     const FlatLayout layout(parameters.shapes());
     for (std::size_t i = 0; i < parameters.size(); ++i) {
       INFO(parameters[i].name);
@@ -231,7 +237,9 @@ TEST_CASE("training: frozen parameters stay, the others are trained as before") 
 TEST_CASE("training: resumed from parameters and moments it goes on bit for bit") {
   const OneThread one_thread;
   const ModelConfig config = small("hsm:scalar,attention");
-  const auto batch = [](std::uint64_t i) { return std::pair(token_tensor(2, 9, kVocabulary, i), token_tensor(2, 9, kVocabulary, i + 50)); };
+  const auto batch = [](std::uint64_t i) {
+    return std::pair(token_tensor(2, 9, kVocabulary, i), token_tensor(2, 9, kVocabulary, i + 50));
+  };
   Run whole(config, DType::f32);
   for (std::uint64_t i = 0; i < 3; ++i) whole.step.run(batch(i).first, batch(i).second, 1e-2);
   Run resumed(config, DType::f32, {}, 99);
@@ -246,18 +254,21 @@ TEST_CASE("training: resumed from parameters and moments it goes on bit for bit"
   CHECK(whole.model.parameters().flat().equal_bits(resumed.model.parameters().flat()));
 }
 
-TEST_CASE("training: the first values of a parameter depend on the seed and its place, not on other parameters' sizes") {
+TEST_CASE(
+    "training: the first values of a parameter depend on the seed and its place, not on other parameters' sizes") {
   ModelConfig config = small("attention");
   Decoder one(config, DType::f64);
   one.parameters().initialize(4);
   config.d_ff = 24;
   Decoder two(config, DType::f64);
   two.parameters().initialize(4);
-  for (const std::string name : {"embed.weight", "pos.weight", "layers.0.mixer.qkv.weight", "layers.1.mixer.o.weight"}) {
+  for (const std::string name :
+       {"embed.weight", "pos.weight", "layers.0.mixer.qkv.weight", "layers.1.mixer.o.weight"}) {
     CHECK_MESSAGE(one.parameters().find(name)->value.equal_bits(two.parameters().find(name)->value), name);
   }
-  CHECK_FALSE(one.parameters().find("layers.0.mixer.qkv.weight")->value.equal_bits(
-      one.parameters().find("layers.1.mixer.qkv.weight")->value));
+  CHECK_FALSE(one.parameters()
+                  .find("layers.0.mixer.qkv.weight")
+                  ->value.equal_bits(one.parameters().find("layers.1.mixer.qkv.weight")->value));
 }
 
 }  // namespace

@@ -48,8 +48,8 @@ void check(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t lengt
                       options.heads, " heads and ", options.kv_heads, " kv_heads, got ", k.shape());
   }
   if (length < q.dim(1) || length > k.dim(1)) {
-    raise<ShapeError>(kOp, ": the keys must include those of the ", q.dim(1), " queries, got ", length,
-                      " keys for q ", q.shape());
+    raise<ShapeError>(kOp, ": the keys must include those of the ", q.dim(1), " queries, got ", length, " keys for q ",
+                      q.shape());
   }
   if (options.window < 0) raise<ValueError>(kOp, ": window must be at least 0 (0 = no limit), got ", options.window);
 }

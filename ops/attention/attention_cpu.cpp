@@ -43,7 +43,8 @@ struct Block {
   std::int64_t stride;
 };
 
-// The head's rows [first, first + rows) of batch b; bf16 is widened into the thread's scratch, others are read in place.
+// The head's rows [first, first + rows) of batch b; bf16 is widened into the thread's scratch, others are read in
+// place.
 template <class T, int Slot>
 Block<const acc_t<T>> load(const Tensor& x, std::int64_t b, std::int64_t first, std::int64_t rows, std::int64_t head,
                            std::int64_t head_dim) {
@@ -216,8 +217,8 @@ void attention_forward(const Tensor& q, const Tensor& k, const Tensor& v, std::i
 }
 
 void attention_backward(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& out, const Tensor& lse,
-                        const Tensor& dout, const AttentionOptions& options, const GradTarget& dq,
-                        const GradTarget& dk, const GradTarget& dv) {
+                        const Tensor& dout, const AttentionOptions& options, const GradTarget& dq, const GradTarget& dk,
+                        const GradTarget& dv) {
   const Sizes s(q, k.dim(1), options);
   dispatch_float(q.dtype(), "attention", [&]<class T>() {
     parallel_for(s.batch * s.kv_heads, [&](std::int64_t task) {

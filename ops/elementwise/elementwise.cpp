@@ -41,16 +41,44 @@ void add_gradient(BackwardContext& context) {
 
 }  // namespace
 
-const OpSpec gelu_spec{OpId::gelu, "gelu", "y = x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))", "dx = dy y'(x)",
-                       "x", 1, 1, 0b1, activation_gradient<Activation::gelu>};
-const OpSpec gelu_erf_spec{OpId::gelu_erf, "gelu_erf", "y = x/2 (1 + erf(x / sqrt 2))", "dx = dy y'(x)",
-                           "x", 1, 1, 0b1, activation_gradient<Activation::gelu_erf>};
-const OpSpec relu_spec{OpId::relu, "relu", "y = max(x, 0)", "dx = dy [x > 0]",
-                       "x", 1, 1, 0b1, activation_gradient<Activation::relu>};
-const OpSpec silu_spec{OpId::silu, "silu", "y = x sigmoid(x)", "dx = dy s (1 + x (1 - s)), s = sigmoid(x)",
-                       "x", 1, 1, 0b1, activation_gradient<Activation::silu>};
-const OpSpec swiglu_spec{OpId::swiglu, "swiglu", "y = silu(gate) up", "dgate = dy up silu'(gate), dup = dy silu(gate)",
-                         "gate, up", 2, 1, 0b11, swiglu_gradient};
+const OpSpec gelu_spec{OpId::gelu,
+                       "gelu",
+                       "y = x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))",
+                       "dx = dy y'(x)",
+                       "x",
+                       1,
+                       1,
+                       0b1,
+                       activation_gradient<Activation::gelu>};
+const OpSpec gelu_erf_spec{OpId::gelu_erf,
+                           "gelu_erf",
+                           "y = x/2 (1 + erf(x / sqrt 2))",
+                           "dx = dy y'(x)",
+                           "x",
+                           1,
+                           1,
+                           0b1,
+                           activation_gradient<Activation::gelu_erf>};
+const OpSpec relu_spec{
+    OpId::relu, "relu", "y = max(x, 0)", "dx = dy [x > 0]", "x", 1, 1, 0b1, activation_gradient<Activation::relu>};
+const OpSpec silu_spec{OpId::silu,
+                       "silu",
+                       "y = x sigmoid(x)",
+                       "dx = dy s (1 + x (1 - s)), s = sigmoid(x)",
+                       "x",
+                       1,
+                       1,
+                       0b1,
+                       activation_gradient<Activation::silu>};
+const OpSpec swiglu_spec{OpId::swiglu,
+                         "swiglu",
+                         "y = silu(gate) up",
+                         "dgate = dy up silu'(gate), dup = dy silu(gate)",
+                         "gate, up",
+                         2,
+                         1,
+                         0b11,
+                         swiglu_gradient};
 const OpSpec add_spec{OpId::add, "add", "y = a + b", "da = dy, db = dy", "nothing", 2, 1, 0b11, add_gradient};
 
 Tensor gelu(const Tensor& x) { return activation(gelu_spec, Activation::gelu, x); }

@@ -59,9 +59,8 @@ void dispatch_activation(Activation kind, const F& f) {
 
 void activation_forward(Activation kind, const Tensor& x, const Tensor& y) {
   dispatch_activation(kind, [&]<class Function>() {
-    dispatch_float(x.dtype(), "activation", [&]<class T>() {
-      map_rows<T>(x, y, [](auto value) { return Function::f(value); });
-    });
+    dispatch_float(x.dtype(), "activation",
+                   [&]<class T>() { map_rows<T>(x, y, [](auto value) { return Function::f(value); }); });
   });
 }
 

@@ -5,7 +5,8 @@
 
 namespace mixgrad::functions {
 
-// tanh form: with u = sqrt(2/pi) (x + 0.044715 x^3), 1 + tanh(u) = 2 sigmoid(2u), so y = x sigmoid(2u): no cancellation.
+// tanh form: with u = sqrt(2/pi) (x + 0.044715 x^3), 1 + tanh(u) = 2 sigmoid(2u), so y = x sigmoid(2u): no
+// cancellation.
 struct Gelu {
   static constexpr double kScale = 2 * 0.797884560802865355879892119869;  // 2 sqrt(2/pi)
   static constexpr double kCubic = 0.044715;

@@ -5,8 +5,8 @@
 
 namespace mixgrad::cpu {
 
-void embedding_forward(const Tensor& tokens, const Tensor& weight, const Tensor& positions,
-                       std::int64_t first_position, const Tensor& y) {
+void embedding_forward(const Tensor& tokens, const Tensor& weight, const Tensor& positions, std::int64_t first_position,
+                       const Tensor& y) {
   dispatch_float(weight.dtype(), "embedding", [&]<class T>() {
     using A = acc_t<T>;
     const std::int32_t* ids = tokens.data<std::int32_t>();
@@ -29,8 +29,8 @@ void embedding_forward(const Tensor& tokens, const Tensor& weight, const Tensor&
   });
 }
 
-void embedding_backward(const Tensor& tokens, std::int64_t first_position, const Tensor& dy,
-                        const GradTarget& dweight, const GradTarget& dpositions) {
+void embedding_backward(const Tensor& tokens, std::int64_t first_position, const Tensor& dy, const GradTarget& dweight,
+                        const GradTarget& dpositions) {
   dispatch_float(dy.dtype(), "embedding", [&]<class T>() {
     using A = acc_t<T>;
     const std::int32_t* ids = tokens.data<std::int32_t>();

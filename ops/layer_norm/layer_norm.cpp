@@ -15,7 +15,8 @@ void check(const char* op, const Tensor& x, const Tensor& weight, const Tensor& 
   require_float(op, "x", x);
   require_float(op, "weight", weight);
   require_like(op, "weight", weight, x);
-  if (x.shape().rank() == 0 || x.cols() == 0) raise<ShapeError>(op, ": x needs a last axis of at least 1, got ", x.shape());
+  if (x.shape().rank() == 0 || x.cols() == 0)
+    raise<ShapeError>(op, ": x needs a last axis of at least 1, got ", x.shape());
   require_shape(op, "weight", weight, {x.cols()});
   if (bias.defined()) {
     require_like(op, "bias", bias, x);
@@ -35,8 +36,8 @@ void norm_gradient(BackwardContext& context, int first_parameter, const Tensor& 
   GradTarget dbias;
   if (context.wants(first_parameter)) dweight = context.parameter_gradient(first_parameter, weight.shape());
   if (context.wants(first_parameter + 1)) dbias = context.parameter_gradient(first_parameter + 1, weight.shape());
-  MIXGRAD_DISPATCH(x.device(), layer_norm_backward(x, weight, context.saved(2), context.saved(3), dnormed, dsum, d,
-                                                   dweight, dbias));
+  MIXGRAD_DISPATCH(
+      x.device(), layer_norm_backward(x, weight, context.saved(2), context.saved(3), dnormed, dsum, d, dweight, dbias));
 }
 
 void layer_norm_gradient(BackwardContext& context) {
@@ -105,8 +106,8 @@ SumAndNorm add_layer_norm(const Tensor& x, const Tensor& y, const Tensor& weight
   const Tensor inv_std = Tensor::empty({x.rows()}, statistics_dtype(x), x.device());
   MIXGRAD_DISPATCH(x.device(), layer_norm_forward(x, y, weight, bias, eps, out.sum, out.normed, mean, inv_std));
   if (any_tracked({&x, &y, &weight, &bias})) {
-    record(add_layer_norm_spec, {&x, &y, &weight, &bias}, {&out.sum, &out.normed},
-           {&out.sum, &weight, &mean, &inv_std}, NormAttributes{eps});
+    record(add_layer_norm_spec, {&x, &y, &weight, &bias}, {&out.sum, &out.normed}, {&out.sum, &weight, &mean, &inv_std},
+           NormAttributes{eps});
   }
   return out;
 }

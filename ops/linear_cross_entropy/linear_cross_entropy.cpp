@@ -18,10 +18,9 @@ void cross_entropy_gradient(BackwardContext& context) {
   GradTarget dweight;
   if (context.wants(0)) dx = context.gradient(0, x.shape());
   if (context.wants(1)) dweight = context.parameter_gradient(1, weight.shape());
-  MIXGRAD_DISPATCH(x.device(),
-                   linear_cross_entropy_backward(x, weight, context.saved(2),
-                                                 context.attributes<CrossEntropyAttributes>().count, context.saved(3),
-                                                 context.output_gradient(), dx, dweight));
+  MIXGRAD_DISPATCH(x.device(), linear_cross_entropy_backward(x, weight, context.saved(2),
+                                                             context.attributes<CrossEntropyAttributes>().count,
+                                                             context.saved(3), context.output_gradient(), dx, dweight));
 }
 
 // Rows that have a target.
@@ -40,16 +39,17 @@ std::int64_t count_targets(const Tensor& targets, std::int64_t vocabulary) {
 
 }  // namespace
 
-const OpSpec linear_cross_entropy_spec{OpId::linear_cross_entropy,
-                                       "linear_cross_entropy",
-                                       "loss = mean over targets != -1 of lse_r - logits[r,target_r], logits = x weight^T",
-                                       "dlogits = dloss (softmax(logits) - onehot)/count; dx = dlogits weight, "
-                                       "dweight = dlogits^T x",
-                                       "x, weight, targets, lse",
-                                       3,
-                                       1,
-                                       0b011,
-                                       cross_entropy_gradient};
+const OpSpec linear_cross_entropy_spec{
+    OpId::linear_cross_entropy,
+    "linear_cross_entropy",
+    "loss = mean over targets != -1 of lse_r - logits[r,target_r], logits = x weight^T",
+    "dlogits = dloss (softmax(logits) - onehot)/count; dx = dlogits weight, "
+    "dweight = dlogits^T x",
+    "x, weight, targets, lse",
+    3,
+    1,
+    0b011,
+    cross_entropy_gradient};
 
 Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const Tensor& targets) {
   const char* op = "linear_cross_entropy";

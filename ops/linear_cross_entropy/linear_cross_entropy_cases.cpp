@@ -101,7 +101,10 @@ OpCases linear_cross_entropy_cases() {
        "linear_cross_entropy: targets must be -1 (ignored) or in [0,5), got -2 at index 4"},
       {"too few targets", [=] { linear_cross_entropy(x, weight, random_tokens({5}, 5, 1)); },
        "linear_cross_entropy: targets must be [2,3], got [5]"},
-      {"transposed targets", [=] { linear_cross_entropy(x, weight, random_tokens({3, 2}, 5, 1)); },
+      {"transposed targets",
+       [=] {
+         linear_cross_entropy(x, weight, random_tokens({3, 2}, 5, 1));
+       },
        "linear_cross_entropy: targets must be [2,3], got [3,2]"},
       {"float targets",
        [=] {

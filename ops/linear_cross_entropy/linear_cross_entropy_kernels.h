@@ -8,6 +8,6 @@ MIXGRAD_KERNELS(
     void linear_cross_entropy_forward(const Tensor& x, const Tensor& weight, const Tensor& targets, std::int64_t count,
                                       const Tensor& lse, const Tensor& loss);
     // dloss [1]; a target may be unwanted.
-    void linear_cross_entropy_backward(const Tensor& x, const Tensor& weight, const Tensor& targets,
-                                       std::int64_t count, const Tensor& lse, const Tensor& dloss, const GradTarget& dx,
+    void linear_cross_entropy_backward(const Tensor& x, const Tensor& weight, const Tensor& targets, std::int64_t count,
+                                       const Tensor& lse, const Tensor& dloss, const GradTarget& dx,
                                        const GradTarget& dweight);)

@@ -60,7 +60,7 @@ void matmul_serial(const Product<In, Out>& product) {
   dispatch(product, false);
 }
 
-#define MIXGRAD_MATMUL(In, Out)                         \
+#define MIXGRAD_MATMUL(In, Out)                           \
   template void matmul<In, Out>(const Product<In, Out>&); \
   template void matmul_serial<In, Out>(const Product<In, Out>&);
 MIXGRAD_INSTANTIATE_MATMUL(MIXGRAD_MATMUL)

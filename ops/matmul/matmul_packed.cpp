@@ -93,8 +93,8 @@ struct Job {
     const std::int64_t wanted = ceil_div(kTasks, column_tiles());
     rows = std::clamp(round_up(ceil_div(p.m, wanted), kMr), std::min(4 * kMr, rows), rows);
     if (row_tiles() * column_tiles() < kTasks) {
-      columns = std::clamp(round_up(ceil_div(p.n, ceil_div(kTasks, row_tiles())), kNr), std::min(4 * kNr, columns),
-                           columns);
+      columns =
+          std::clamp(round_up(ceil_div(p.n, ceil_div(kTasks, row_tiles())), kNr), std::min(4 * kNr, columns), columns);
     }
   }
 
@@ -148,8 +148,8 @@ struct Job {
 
   // All rows of the tile, one panel of columns, one block of k. BStep: see micro_kernel.
   template <int BStep>
-  void panel(std::int64_t i0, std::int64_t count, const T* b, std::int64_t k0, std::int64_t kc, T* c,
-             std::int64_t ldc, const Finish<T>& finish) const {
+  void panel(std::int64_t i0, std::int64_t count, const T* b, std::int64_t k0, std::int64_t kc, T* c, std::int64_t ldc,
+             const Finish<T>& finish) const {
     // While this panel of B is in use, the next one comes from L3 to L2, a piece per micro-tile.
     constexpr std::int64_t kLine = 64 / static_cast<std::int64_t>(sizeof(T));
     const std::int64_t piece = round_up(ceil_div(kc * kNr, ceil_div(count, kMr)), kLine);
@@ -194,8 +194,8 @@ struct Job {
     const std::int64_t n = std::min(columns, p.n - j0);
     alignas(64) T b_block[kBlockK * kNr];
     alignas(64) T bias[kNr] = {};
-    alignas(64) T edge[kMaxRows * kNr];                            // a panel of C that is not whole
-    alignas(64) T total[kRounds ? kMaxRows * kMaxColumns : 1];     // the tile of C before rounding
+    alignas(64) T edge[kMaxRows * kNr];                         // a panel of C that is not whole
+    alignas(64) T total[kRounds ? kMaxRows * kMaxColumns : 1];  // the tile of C before rounding
     for (std::int64_t k0 = 0; k0 < p.k; k0 += kBlockK) {
       const std::int64_t kc = std::min(kBlockK, p.k - k0);
       Finish<T> finish{p.alpha, nullptr, k0 > 0 || (p.accumulate && !kRounds)};

@@ -175,8 +175,7 @@ struct Pair {
   using In = I;
   using Out = O;
 };
-TEST_CASE_TEMPLATE_INVOKE(matmul_shapes, Pair<double, double>, Pair<float, float>, Pair<bf16, bf16>,
-                          Pair<bf16, float>);
+TEST_CASE_TEMPLATE_INVOKE(matmul_shapes, Pair<double, double>, Pair<float, float>, Pair<bf16, bf16>, Pair<bf16, float>);
 
 TEST_CASE_TEMPLATE_DEFINE("matmul: an element has the same bits alone and among others", Types, matmul_alone) {
   using In = typename Types::In;
@@ -189,7 +188,7 @@ TEST_CASE_TEMPLATE_DEFINE("matmul: an element has the same bits alone and among 
       Case<In, Out> test(s);
       const auto whole = test.run(MatmulKernel::packed, 2);
       // Windows of C: rows [i, i + m) and columns [j, j + n), as products of their own.
-      const std::int64_t windows[][4] = {{0, 1, 0, 275},   {57, 1, 0, 275}, {202, 1, 31, 1}, {11, 3, 5, 200},
+      const std::int64_t windows[][4] = {{0, 1, 0, 275},   {57, 1, 0, 275},  {202, 1, 31, 1}, {11, 3, 5, 200},
                                          {100, 23, 7, 33}, {5, 100, 274, 1}, {95, 30, 1, 40}, {1, 202, 3, 271}};
       for (const auto& [i, m, j, n] : windows) {
         Case<In, Out> part = test;
@@ -212,8 +211,7 @@ TEST_CASE_TEMPLATE_DEFINE("matmul: an element has the same bits alone and among 
     }
   }
 }
-TEST_CASE_TEMPLATE_INVOKE(matmul_alone, Pair<double, double>, Pair<float, float>, Pair<bf16, bf16>,
-                          Pair<bf16, float>);
+TEST_CASE_TEMPLATE_INVOKE(matmul_alone, Pair<double, double>, Pair<float, float>, Pair<bf16, bf16>, Pair<bf16, float>);
 
 TEST_CASE("matmul: the bits do not depend on the transposes") {
   Case<float, float> plain({.m = 130, .n = 70, .k = 600});

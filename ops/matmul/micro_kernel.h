@@ -35,7 +35,7 @@ inline constexpr int kVectors = 2;
 template <class T>
 inline constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(T));
 template <class T>
-inline constexpr int kTileColumns = kVectors * kLanes<T>;
+inline constexpr int kTileColumns = kVectors* kLanes<T>;
 
 #define MIXGRAD_INLINE inline __attribute__((always_inline))
 #if defined(__clang__)
@@ -44,7 +44,7 @@ inline constexpr int kTileColumns = kVectors * kLanes<T>;
 #define MIXGRAD_UNROLL _Pragma("GCC unroll 32")
 #endif
 
-typedef float VectorF __attribute__((vector_size(kVectorBytes)));    // NOLINT(modernize-use-using)
+typedef float VectorF __attribute__((vector_size(kVectorBytes)));   // NOLINT(modernize-use-using)
 typedef double VectorD __attribute__((vector_size(kVectorBytes)));  // NOLINT(modernize-use-using)
 template <class T>
 struct VectorOf;

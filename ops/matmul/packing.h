@@ -20,8 +20,8 @@ namespace mixgrad::cpu {
 // 128 bits of T, the unit in which x86 transposes cheaply.
 typedef float QuadF __attribute__((vector_size(16)));             // NOLINT(modernize-use-using)
 typedef double QuadD __attribute__((vector_size(16)));            // NOLINT(modernize-use-using)
-typedef std::uint32_t QuadU __attribute__((vector_size(16)));      // NOLINT(modernize-use-using)
-typedef std::uint16_t HalfQuadU __attribute__((vector_size(8)));    // NOLINT(modernize-use-using)
+typedef std::uint32_t QuadU __attribute__((vector_size(16)));     // NOLINT(modernize-use-using)
+typedef std::uint16_t HalfQuadU __attribute__((vector_size(8)));  // NOLINT(modernize-use-using)
 template <class T>
 using Quad = std::conditional_t<std::is_same_v<T, double>, QuadD, QuadF>;
 
@@ -134,7 +134,7 @@ MIXGRAD_INLINE void load_transposed(const In* from, std::int64_t ld, Block<T> (&
     if constexpr (kBlockBytes == 16) {
       std::memcpy(&block[i], &low, sizeof(low));
     } else {
-      block[i] = join(low, load_quad<T>(from + (i + kQuad<T>) * ld));
+      block[i] = join(low, load_quad<T>(from + (i + kQuad<T>)*ld));
     }
   }
   transpose(block);

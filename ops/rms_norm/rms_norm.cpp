@@ -15,7 +15,8 @@ void check(const char* op, const Tensor& x, const Tensor& weight, double eps) {
   require_float(op, "x", x);
   require_float(op, "weight", weight);
   require_like(op, "weight", weight, x);
-  if (x.shape().rank() == 0 || x.cols() == 0) raise<ShapeError>(op, ": x needs a last axis of at least 1, got ", x.shape());
+  if (x.shape().rank() == 0 || x.cols() == 0)
+    raise<ShapeError>(op, ": x needs a last axis of at least 1, got ", x.shape());
   require_shape(op, "weight", weight, {x.cols()});
   if (!(eps > 0)) raise<ValueError>(op, ": eps must be above 0, got ", eps);
 }

@@ -79,8 +79,7 @@ OpCases rope_cases() {
        "rope: x must be [B,T,W] (3 axes), got [3,8]"},
       {"first_position below 0", [=] { rope(x, {.heads = 2, .head_dim = 4, .first_position = -1}); },
        "rope: first_position must be at least 0, got -1"},
-      {"no heads", [=] { rope(x, {.heads = 0, .head_dim = 4}); },
-       "rope: heads must be at least 1, got 0"},
+      {"no heads", [=] { rope(x, {.heads = 0, .head_dim = 4}); }, "rope: heads must be at least 1, got 0"},
       {"theta 0", [=] { rope(x, {.heads = 1, .head_dim = 4, .theta = 0}); }, "rope: theta must be above 0, got 0"},
       {"i32",
        [=] {

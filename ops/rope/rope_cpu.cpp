@@ -39,8 +39,8 @@ Table table_for(const RopeOptions& options, std::int64_t positions, DType dtype)
   found->sine = Tensor::empty({rows, pairs}, dtype);
   for (std::int64_t t = 0; t < rows; ++t) {
     for (std::int64_t i = 0; i < pairs; ++i) {
-      const double angle = static_cast<double>(t) *
-                           std::pow(options.theta, -2.0 * static_cast<double>(i) / static_cast<double>(options.head_dim));
+      const double angle = static_cast<double>(t) * std::pow(options.theta, -2.0 * static_cast<double>(i) /
+                                                                                static_cast<double>(options.head_dim));
       found->cosine.set(t * pairs + i, std::cos(angle));
       found->sine.set(t * pairs + i, std::sin(angle));
     }

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# From a fresh clone to a trained model: installs what is missing, builds, trains the preset char and prints a sample.
+#   scripts/quickstart.sh [OPTIONS OF mixgrad train]
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+./scripts/install_packages.sh
+cmake --preset cpu -DCMAKE_MESSAGE_LOG_LEVEL=NOTICE
+cmake --build --preset cpu --target mixgrad
+
+out=runs/char # an earlier run stays
+for ((n = 2; ; n++)); do
+  [ -e "$out" ] || break
+  out=runs/char-$n
+done
+build/cpu/bin/mixgrad train --preset char --out "$out" "$@"
+echo "The model is in $out. More of it: build/cpu/bin/mixgrad generate --checkpoint $out --prompt 'ROMEO:' --tokens 500"

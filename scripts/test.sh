@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds, and runs every test.
+#   scripts/test.sh [OPTIONS OF ctest]      such as -R op, -L fast, --verbose
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+./scripts/install_packages.sh
+cmake --preset cpu -DCMAKE_MESSAGE_LOG_LEVEL=NOTICE
+cmake --build --preset cpu
+ctest --preset cpu "$@"
