@@ -161,7 +161,7 @@ TEST_CASE("cli config: 60 misspelt options and keys are refused, and the right o
     if (has(run.err, in_file ? "did you mean \"" + name + "\"?" : "did you mean --" + name + "?")) {
       ++named;
     } else {
-      unnamed += word + " for " + name + ", ";
+      unnamed.append(word).append(" for ").append(name).append(", ");
     }
   }
   INFO(unnamed);

@@ -41,7 +41,7 @@ TEST_CASE("tape: a refused seed leaves nothing behind") {
   const std::vector<Tape::Seed> refused = {{y, good}, {y, Tensor::full({4}, DType::f64, 1.0)}};
   CHECK_THROWS_AS(std::move(tape).backward(refused, gradients), ShapeError);
   const std::vector<Tape::Seed> seeds = {{y, good}};
-  std::move(tape).backward(seeds, gradients);
+  std::move(tape).backward(seeds, gradients);  // NOLINT(bugprone-use-after-move): what was refused consumed nothing
   Tensor again = x.detach();
   Tape fresh;
   fresh.watch(again);

@@ -28,11 +28,11 @@ struct GeluErf {
 
   template <class A>
   MIXGRAD_HD static A f(A x) {
-    return A(0.5) * x * (A(1) + A(erf(x * A(kSqrtHalf))));
+    return A(0.5) * x * (A(1) + std::erf(x * A(kSqrtHalf)));
   }
   template <class A>
   MIXGRAD_HD static A df(A x) {
-    return A(0.5) * (A(1) + A(erf(x * A(kSqrtHalf)))) + x * A(kInvSqrt2Pi) * exp_value(A(-0.5) * x * x);
+    return A(0.5) * (A(1) + std::erf(x * A(kSqrtHalf))) + x * A(kInvSqrt2Pi) * exp_value(A(-0.5) * x * x);
   }
 };
 
