@@ -17,7 +17,12 @@ std::unique_ptr<Mixer> make_mixer(ParameterSet& parameters, const std::string& p
   if (const auto* attention = std::get_if<AttentionConfig>(&layer)) {
     return std::make_unique<AttentionMixer>(parameters, prefix, config, *attention, out_deviation);
   }
-  return std::make_unique<HsmMixer>(parameters, prefix, config, std::get<HsmConfig>(layer), out_deviation, hsm_scale);
+  const auto* hsm = std::get_if<HsmConfig>(&layer);
+  if (hsm == nullptr || hsm->variant > HsmVariant::vector) {
+    raise<ValueError>(prefix, ": this version computes attention, hsm scalar and hsm vector layers; got ",
+                      hsm == nullptr ? mixer_names().at(layer.index()) : "hsm " + to_string(hsm->variant));
+  }
+  return std::make_unique<HsmMixer>(parameters, prefix, config, *hsm, out_deviation, hsm_scale);
 }
 
 }  // namespace
@@ -56,6 +61,7 @@ Decoder::Decoder(const ModelConfig& config, DType dtype, double hsm_scale) : Dec
 
 Decoder::Decoder(const ModelConfig& config, double hsm_scale) : config_(config) {
   validate(config_);
+  if (config_.shortcut) raise<ValueError>("decoder: this version computes no shortcuts");
   // What is added to the residual stream starts smaller the deeper the model, as in GPT-2.
   const double out_deviation = kInitDeviation / std::sqrt(2.0 * static_cast<double>(config_.layers.size()));
   const Shape table{config_.vocab_size, config_.d_model};

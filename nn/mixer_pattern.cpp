@@ -152,12 +152,6 @@ LayerConfig make_layer(const Item& item, const PatternDefaults& defaults) {
   const std::vector<std::string> names = pattern_names();
   if (item.name == "attention") return make_attention(item, defaults);
   if (std::find(names.begin(), names.end(), item.name) != names.end()) return make_hsm(item);
-  std::vector<std::string> future = future_mixer_names();
-  for (const std::string& variant : future_hsm_variant_names()) future.push_back("hsm:" + variant);
-  if (std::find(future.begin(), future.end(), item.name) != future.end()) {
-    raise<ValueError>("mixer: one of ", join(names), " is required; got ", quote(item.name),
-                      ", which this version does not have yet; choose another");
-  }
   raise<ValueError>("mixer: one of ", join(names), " is required; got ", quote(item.name), "; ",
                     did_you_mean(item.name, names), "choose one of them");
 }

@@ -1,9 +1,7 @@
 #include "nn/model_config.h"
 
 #include <algorithm>
-#include <cmath>
 #include <optional>
-#include <sstream>
 
 #include "core/error.h"
 #include "nn/strict_json.h"
@@ -28,7 +26,7 @@ const std::vector<std::string>& enum_names<Mlp>() {
 }
 template <>
 const std::vector<std::string>& enum_names<HsmVariant>() {
-  static const std::vector<std::string> names{"scalar", "vector"};
+  static const std::vector<std::string> names{"scalar", "vector", "matrix", "gate_single", "gate_double", "fusion"};
   return names;
 }
 template <>
@@ -39,6 +37,12 @@ const std::vector<std::string>& enum_names<HsmProjection>() {
 template <>
 const std::vector<std::string>& enum_names<Boundary>() {
   static const std::vector<std::string> names{"zero", "self"};
+  return names;
+}
+
+template <>
+const std::vector<std::string>& enum_names<ShortcutConcat>() {
+  static const std::vector<std::string> names{"sequence", "feature", "depth"};
   return names;
 }
 
@@ -68,15 +72,23 @@ E json_enum(const json& value, const JsonPlace& place) {
   return *found;
 }
 
-bool contains(const std::vector<std::string>& names, std::string_view name) {
-  return std::find(names.begin(), names.end(), name) != names.end();
-}
-
 const std::vector<std::string> kTopKeys{"vocab_size",     "context",   "d_model",    "d_ff", "norm",
                                         "norm_eps",       "positions", "rope_theta", "mlp",  "bias",
                                         "tie_embeddings", "layers",    "shortcut"};
 const std::vector<std::string> kAttentionKeys{"mixer", "heads", "kv_heads"};
 const std::vector<std::string> kHsmKeys{"mixer", "variant", "heads", "shifts", "proj", "boundary"};
+const std::vector<std::string> kFusionKeys{"mixer", "variant", "heads", "shifts", "proj", "boundary", "hidden"};
+const std::vector<std::string> kRecurformerKeys{"mixer",  "heads",  "kv_heads", "recurrent_groups", "d_state",
+                                                "d_conv", "expand", "dt_rank",  "shift_groups",     "shifts"};
+const std::vector<std::string> kShortcutKeys{"sources", "hidden", "concat"};
+
+std::vector<std::int64_t> json_integers(const json& value, const JsonPlace& place, std::int64_t low,
+                                        std::int64_t high) {
+  json_array(value, place);
+  std::vector<std::int64_t> numbers;
+  for (std::size_t i = 0; i < value.size(); ++i) numbers.push_back(json_integer(value[i], place.index(i), low, high));
+  return numbers;
+}
 
 AttentionConfig parse_attention(const json& layer, const JsonPlace& place) {
   json_exact_keys(layer, place, kAttentionKeys);
@@ -87,134 +99,93 @@ AttentionConfig parse_attention(const json& layer, const JsonPlace& place) {
 }
 
 HsmConfig parse_hsm(const json& layer, const JsonPlace& place) {
-  const JsonPlace variant_place = place.key("variant");
-  // Before the keys: other variants have other keys, and the variant is then what must be said.
-  const json& variant = json_at(layer, place, "variant");
-  if (variant.is_string() && contains(future_hsm_variant_names(), variant.get_ref<const std::string&>())) {
-    variant_place.fail(" is " + describe(variant) + ", which this version does not have yet; it has " +
-                       join(enum_names<HsmVariant>()));
-  }
   HsmConfig config;
-  config.variant = json_enum<HsmVariant>(variant, variant_place);
-  json_exact_keys(layer, place, kHsmKeys);
+  config.variant = json_enum<HsmVariant>(json_at(layer, place, "variant"), place.key("variant"));
+  const bool fusion = config.variant == HsmVariant::fusion;
+  json_exact_keys(layer, place, fusion ? kFusionKeys : kHsmKeys);
   config.heads = json_integer(layer["heads"], place.key("heads"), 1, kMaxHeads);
   const json& shifts = json_array(layer["shifts"], place.key("shifts"));
   if (shifts.size() != static_cast<std::size_t>(config.heads)) {
     place.key("shifts").wrong("an array of one shift per head, " + std::to_string(config.heads) + " values", shifts);
   }
-  for (std::size_t i = 0; i < shifts.size(); ++i) {
-    config.shifts.push_back(json_integer(shifts[i], place.key("shifts").index(i), 1, kMaxContext));
-  }
+  config.shifts = json_integers(shifts, place.key("shifts"), 1, kMaxContext);
   config.proj = json_enum<HsmProjection>(layer["proj"], place.key("proj"));
   config.boundary = json_enum<Boundary>(layer["boundary"], place.key("boundary"));
+  if (fusion) config.hidden = json_integer(layer["hidden"], place.key("hidden"), 1, kMaxHidden);
+  return config;
+}
+
+RecurformerConfig parse_recurformer(const json& layer, const JsonPlace& place) {
+  json_exact_keys(layer, place, kRecurformerKeys);
+  const auto integer = [&](const char* key, std::int64_t high) {
+    return json_integer(layer[key], place.key(key), 1, high);
+  };
+  RecurformerConfig config;
+  config.heads = integer("heads", kMaxHeads);
+  config.kv_heads = integer("kv_heads", kMaxHeads);
+  const auto groups = [&](const char* key) {
+    return json_integers(layer[key], place.key(key), 0, config.kv_heads - 1);
+  };
+  config.recurrent_groups = groups("recurrent_groups");
+  config.d_state = integer("d_state", kMaxState);
+  config.d_conv = integer("d_conv", kMaxConv);
+  config.expand = integer("expand", kMaxExpand);
+  config.dt_rank = integer("dt_rank", kMaxRank);
+  config.shift_groups = groups("shift_groups");
+  config.shifts = json_integers(layer["shifts"], place.key("shifts"), 1, kMaxContext);
   return config;
 }
 
 LayerConfig parse_layer(const json& layer, const JsonPlace& place) {
   json_object(layer, place);
   const json& mixer = json_at(layer, place, "mixer");
-  const JsonPlace mixer_place = place.key("mixer");
-  const std::string& name = json_string(mixer, mixer_place);
+  const std::string& name = json_string(mixer, place.key("mixer"));
   if (name == "attention") return parse_attention(layer, place);
   if (name == "hsm") return parse_hsm(layer, place);
-  if (contains(future_mixer_names(), name)) {
-    mixer_place.fail(" is " + quote(name) + ", which this version does not have yet; it has " + join(mixer_names()));
-  }
+  if (name == "recurformer") return parse_recurformer(layer, place);
   const std::string best = nearest(name, mixer_names());
-  mixer_place.wrong("one of " + join(mixer_names()) + (best.empty() ? "" : " (did you mean " + quote(best) + "?)"),
-                    mixer);
+  place.key("mixer").wrong(
+      "one of " + join(mixer_names()) + (best.empty() ? "" : " (did you mean " + quote(best) + "?)"), mixer);
 }
 
-// The first rule that is broken, as "what is required; what came; what to do"; empty when all hold.
-class Rules {
- public:
-  explicit Rules(const ModelConfig& config) : config_(config) {}
-
-  std::string first_broken() {
-    size("vocab_size", config_.vocab_size, kMaxVocab);
-    size("context", config_.context, kMaxContext);
-    size("d_model", config_.d_model, kMaxWidth);
-    size("d_ff", config_.d_ff, kMaxHidden);
-    positive("norm_eps", config_.norm_eps);
-    positive("rope_theta", config_.rope_theta);
-    const auto count = static_cast<std::int64_t>(config_.layers.size());
-    if (count < 1 || count > kMaxLayers) {
-      broken("there must be from 1 to ", kMaxLayers, " layers; got ", count, "; change the number of layers");
-    }
-    for (std::size_t i = 0; i < config_.layers.size() && text_.empty(); ++i) {
-      const std::string place = "layers[" + std::to_string(i) + "]";
-      std::visit([&](const auto& layer) { check(place, layer); }, config_.layers[i]);
-    }
-    return text_;
-  }
-
- private:
-  template <class... Parts>
-  void broken(const Parts&... parts) {
-    if (!text_.empty()) return;
-    std::ostringstream out;
-    (out << ... << parts);
-    text_ = out.str();
-  }
-
-  void size(const std::string& name, std::int64_t value, std::int64_t high) {
-    if (value < 1 || value > high) {
-      broken(name, " must be from 1 to ", high, "; got ", value, "; choose a value in this range");
-    }
-  }
-
-  void positive(const std::string& name, double value) {
-    if (!(value > 0) || !std::isfinite(value)) {
-      broken(name, " must be a finite number above 0; got ", value, "; choose a positive value");
-    }
-  }
-
-  void heads_divide(const std::string& place, std::int64_t heads) {
-    size(place + ".heads", heads, kMaxHeads);
-    if (text_.empty() && config_.d_model % heads != 0) {
-      broken("d_model must be a multiple of ", place, ".heads; got ", config_.d_model, " and ", heads,
-             "; choose a number of heads that divides ", config_.d_model);
-    }
-  }
-
-  void check(const std::string& place, const AttentionConfig& layer) {
-    heads_divide(place, layer.heads);
-    size(place + ".kv_heads", layer.kv_heads, kMaxHeads);
-    if (!text_.empty()) return;
-    if (layer.heads % layer.kv_heads != 0) {
-      broken(place, ".heads must be a multiple of kv_heads; got ", layer.heads, " and ", layer.kv_heads,
-             "; choose a number of kv_heads that divides ", layer.heads);
-    }
-    const std::int64_t width = config_.d_model / layer.heads;
-    if (config_.positions == Positions::rope && width % 2 != 0) {
-      broken("positions rope needs an even head width d_model / heads; got ", config_.d_model, " / ", layer.heads,
-             " = ", width, " in ", place, "; choose another number of heads or positions learned or none");
-    }
-  }
-
-  void check(const std::string& place, const HsmConfig& layer) {
-    heads_divide(place, layer.heads);
-    if (!text_.empty()) return;
-    if (layer.shifts.size() != static_cast<std::size_t>(layer.heads)) {
-      broken(place, ".shifts must hold one shift per head; got ", layer.shifts.size(), " shifts and ", layer.heads,
-             " heads; give as many shifts as heads");
-    }
-    for (std::size_t i = 0; i < layer.shifts.size(); ++i) {
-      size(place + ".shifts[" + std::to_string(i) + "]", layer.shifts[i], kMaxContext);
-    }
-  }
-
-  const ModelConfig& config_;
-  std::string text_;
-};
+std::optional<ShortcutConfig> parse_shortcut(const json& shortcut, const JsonPlace& place) {
+  if (shortcut.is_null()) return std::nullopt;
+  if (!shortcut.is_object()) place.wrong("null or an object", shortcut);
+  json_exact_keys(shortcut, place, kShortcutKeys);
+  ShortcutConfig config;
+  config.sources = json_integers(shortcut["sources"], place.key("sources"), 0, kMaxLayers);
+  config.hidden = json_integer(shortcut["hidden"], place.key("hidden"), 1, kMaxHidden);
+  config.concat = json_enum<ShortcutConcat>(shortcut["concat"], place.key("concat"));
+  return config;
+}
 
 ordered_json layer_json(const AttentionConfig& layer) {
   return {{"mixer", "attention"}, {"heads", layer.heads}, {"kv_heads", layer.kv_heads}};
 }
 
 ordered_json layer_json(const HsmConfig& layer) {
-  return {{"mixer", "hsm"},         {"variant", to_string(layer.variant)}, {"heads", layer.heads},
-          {"shifts", layer.shifts}, {"proj", to_string(layer.proj)},       {"boundary", to_string(layer.boundary)}};
+  ordered_json value{
+      {"mixer", "hsm"},         {"variant", to_string(layer.variant)}, {"heads", layer.heads},
+      {"shifts", layer.shifts}, {"proj", to_string(layer.proj)},       {"boundary", to_string(layer.boundary)}};
+  if (layer.variant == HsmVariant::fusion) value["hidden"] = layer.hidden;
+  return value;
+}
+
+ordered_json layer_json(const RecurformerConfig& layer) {
+  return {{"mixer", "recurformer"},
+          {"heads", layer.heads},
+          {"kv_heads", layer.kv_heads},
+          {"recurrent_groups", layer.recurrent_groups},
+          {"d_state", layer.d_state},
+          {"d_conv", layer.d_conv},
+          {"expand", layer.expand},
+          {"dt_rank", layer.dt_rank},
+          {"shift_groups", layer.shift_groups},
+          {"shifts", layer.shifts}};
+}
+
+ordered_json shortcut_json(const ShortcutConfig& shortcut) {
+  return {{"sources", shortcut.sources}, {"hidden", shortcut.hidden}, {"concat", to_string(shortcut.concat)}};
 }
 
 }  // namespace
@@ -234,35 +205,17 @@ template Mlp parse_enum<Mlp>(std::string_view, std::string_view);
 template HsmVariant parse_enum<HsmVariant>(std::string_view, std::string_view);
 template HsmProjection parse_enum<HsmProjection>(std::string_view, std::string_view);
 template Boundary parse_enum<Boundary>(std::string_view, std::string_view);
+template ShortcutConcat parse_enum<ShortcutConcat>(std::string_view, std::string_view);
 
 const std::vector<std::string>& mixer_names() {
-  static const std::vector<std::string> names{"attention", "hsm"};
+  static const std::vector<std::string> names{"attention", "hsm", "recurformer"};
   return names;
-}
-
-const std::vector<std::string>& future_mixer_names() {
-  static const std::vector<std::string> names{"recurformer"};
-  return names;
-}
-
-const std::vector<std::string>& future_hsm_variant_names() {
-  static const std::vector<std::string> names{"matrix", "gate_single", "gate_double", "fusion"};
-  return names;
-}
-
-void validate(const ModelConfig& config, std::string_view what) {
-  const std::string broken = Rules(config).first_broken();
-  if (!broken.empty()) raise<ValueError>(what, ": ", broken);
 }
 
 ModelConfig parse_model_config(std::string_view text, const std::string& source) {
   const json root = parse_strict_json(text, source);
   const JsonPlace place{source, ""};
   json_exact_keys(root, place, kTopKeys);
-  if (!root["shortcut"].is_null()) {
-    raise<FormatError>(source, ": shortcut must be null: attention shortcuts are not available in this version; found ",
-                       describe(root["shortcut"]), "; use a model without them");
-  }
   ModelConfig config;
   config.vocab_size = json_integer(root["vocab_size"], place.key("vocab_size"), 1, kMaxVocab);
   config.context = json_integer(root["context"], place.key("context"), 1, kMaxContext);
@@ -282,7 +235,8 @@ ModelConfig parse_model_config(std::string_view text, const std::string& source)
   for (std::size_t i = 0; i < layers.size(); ++i) {
     config.layers.push_back(parse_layer(layers[i], place.key("layers").index(i)));
   }
-  const std::string broken = Rules(config).first_broken();
+  config.shortcut = parse_shortcut(root["shortcut"], place.key("shortcut"));
+  const std::string broken = first_broken_rule(config);
   if (!broken.empty()) raise<FormatError>(source, ": ", broken);
   return config;
 }
@@ -304,7 +258,7 @@ std::string to_json(const ModelConfig& config) {
   for (const LayerConfig& layer : config.layers) {
     root["layers"].push_back(std::visit([](const auto& value) { return layer_json(value); }, layer));
   }
-  root["shortcut"] = nullptr;
+  root["shortcut"] = config.shortcut ? shortcut_json(*config.shortcut) : ordered_json();
   return root.dump(2) + "\n";
 }
 

@@ -48,7 +48,7 @@ TEST_CASE("cli bad input: models that cannot be") {
   refused("--heads 4 --kv-heads 3", "layers[0].heads must be a multiple of kv_heads; got 4 and 3");
   refused("--heads 16", "positions rope needs an even head width d_model / heads; got 16 / 16 = 1");
   refused("--mixer atention", "did you mean \"attention\"?");
-  refused("--mixer hsm:matrix", "which this version does not have yet");
+  refused("--mixer hsm:matrics", "did you mean \"hsm:matrix\"?");
   refused("--mixer hsm:scalar(", "an unclosed parenthesis");
   refused("--mixer hsm:scalar(head=2)", "did you mean \"heads\"?");
   refused("--positions rotary", "--positions must be one of learned, rope, none; got \"rotary\"");

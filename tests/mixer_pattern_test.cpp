@@ -80,13 +80,12 @@ TEST_CASE("mixer pattern: hsm options") {
 
 TEST_CASE("mixer pattern: unknown names and options") {
   CHECK(refusal("atention") ==
-        "mixer: one of attention, hsm:scalar, hsm:vector is required; got \"atention\"; did you mean \"attention\"? "
+        "mixer: one of attention, hsm:scalar, hsm:vector, hsm:matrix, hsm:gate_single, hsm:gate_double, hsm:fusion is "
+        "required; got \"atention\"; did you mean \"attention\"? "
         "choose one of them");
   CHECK(has(refusal("hsm:skalar"), "did you mean \"hsm:scalar\"?"));
-  CHECK(has(refusal("hsm"), "one of attention, hsm:scalar, hsm:vector is required; got \"hsm\""));
+  CHECK(has(refusal("hsm"), "hsm:fusion is required; got \"hsm\""));
   CHECK(has(refusal("lstm"), "got \"lstm\""));
-  CHECK(has(refusal("hsm:fusion"), "which this version does not have yet"));
-  CHECK(has(refusal("recurformer"), "which this version does not have yet"));
   CHECK(has(refusal("attention(head=4)"),
             "attention has the options heads, kv_heads; got \"head\"; did you mean \"heads\"?"));
   CHECK(has(refusal("attention(shifts=1)"), "attention has the options"));

@@ -156,19 +156,100 @@ TEST_CASE("model config: wrong types and values name the key's path, what is all
   CHECK(has(refusal(head + R"("layers": [{}], "shortcut": null})"), "the key layers[0].mixer is required"));
 }
 
-TEST_CASE("model config: what this version does not have") {
-  CHECK(has(refusal(with("\"shortcut\": null", "\"shortcut\": {\"sources\": [0]}")),
-            "shortcuts are not available in this version"));
-  CHECK(has(refusal(with("\"mixer\": \"attention\"", "\"mixer\": \"recurformer\"")),
-            "layers[0].mixer is \"recurformer\", which this version does not have yet; it has attention, hsm"));
+TEST_CASE("model config: names of mixers and variants") {
   CHECK(has(refusal(with("\"mixer\": \"attention\"", "\"mixer\": \"atention\"")),
-            "layers[0].mixer must be one of attention, hsm (did you mean \"attention\"?)"));
+            "layers[0].mixer must be one of attention, hsm, recurformer (did you mean \"attention\"?)"));
   CHECK(has(refusal(with("\"mixer\": \"attention\"", "\"mixer\": 1")), "layers[0].mixer must be a string"));
-  for (const std::string variant : {"matrix", "gate_single", "gate_double", "fusion"}) {
-    CHECK(has(refusal(with("\"vector\"", "\"" + variant + "\"")),
-              "layers[1].variant is \"" + variant + "\", which this version does not have yet; it has scalar, vector"));
+  CHECK(has(refusal(with("\"vector\"", "\"vektor\"")),
+            "one of scalar, vector, matrix, gate_single, gate_double, fusion (did you mean \"vector\"?)"));
+  for (const std::string variant : {"scalar", "matrix", "gate_single", "gate_double"}) {
+    const ModelConfig config = parse_model_config(with("\"vector\"", "\"" + variant + "\""), "x");
+    CHECK(to_string(std::get<HsmConfig>(config.layers[1]).variant) == variant);
+    CHECK(parse_model_config(to_json(config), "x") == config);
   }
-  CHECK(has(refusal(with("\"vector\"", "\"vektor\"")), "one of scalar, vector (did you mean \"vector\"?)"));
+  CHECK(has(refusal(with("\"vector\"", "\"fusion\"")), "the key layers[1].hidden is required"));
+  std::string fusion = with("\"vector\"", "\"fusion\"");
+  fusion.replace(fusion.find("\"self\""), 6, "\"self\", \"hidden\": 7");
+  const ModelConfig config = parse_model_config(fusion, "x");
+  CHECK(std::get<HsmConfig>(config.layers[1]).hidden == 7);
+  CHECK(parse_model_config(to_json(config), "x") == config);
+}
+
+// A layer of softmax, Mamba and shift heads.
+std::string mixed_layer(const std::string& from = "", const std::string& to = "") {
+  std::string layer =
+      R"({"mixer": "recurformer", "heads": 8, "kv_heads": 4, "recurrent_groups": [1, 3], "d_state": 8, "d_conv": 3,
+          "expand": 1, "dt_rank": 2, "shift_groups": [0], "shifts": [1, 9]})";
+  if (!from.empty()) {
+    const std::size_t at = layer.find(from);
+    REQUIRE(at != std::string::npos);
+    layer.replace(at, from.size(), to);
+  }
+  const std::string first = R"({
+      "mixer": "attention",
+      "heads": 4,
+      "kv_heads": 2
+    })";
+  return with(first, layer);
+}
+
+TEST_CASE("model config: recurformer layers") {
+  const ModelConfig config = parse_model_config(mixed_layer(), "x");
+  const RecurformerConfig expected{8, 4, {1, 3}, 8, 3, 1, 2, {0}, {1, 9}};
+  CHECK(std::get<RecurformerConfig>(config.layers[0]) == expected);
+  CHECK(parse_model_config(to_json(config), "x") == config);
+  CHECK(has(refusal(mixed_layer("[1, 3]", "[1, 4]")),
+            "layers[0].recurrent_groups[1] must be an integer from 0 to 3; found 4"));
+  CHECK(has(refusal(mixed_layer("[1, 3]", "[3, 1]")),
+            "layers[0].recurrent_groups must be ascending, each once; got 1 after 3"));
+  CHECK(has(refusal(mixed_layer("[1, 3]", "[1, 1]")), "must be ascending, each once; got 1 after 1"));
+  CHECK(has(refusal(mixed_layer("[1, 3]", "[0, 3]")), "recurrent_groups or in shift_groups; got 0 in both"));
+  CHECK(has(refusal(mixed_layer("[1, 9]", "[1]")),
+            "layers[0].shifts must hold one shift per head of shift_groups; got 1 shifts and 2 heads"));
+  CHECK(has(refusal(mixed_layer("[1, 9]", "[1, 0]")), "layers[0].shifts[1] must be an integer from 1"));
+  CHECK(
+      has(refusal(mixed_layer("\"d_conv\": 3", "\"d_conv\": 0")), "layers[0].d_conv must be an integer from 1 to 64"));
+  CHECK(has(refusal(mixed_layer("\"dt_rank\": 2", "\"dtrank\": 2")), "did you mean \"dt_rank\"?"));
+  CHECK(has(refusal(mixed_layer("\"kv_heads\": 4", "\"kv_heads\": 3")), "recurrent_groups[1] must be"));
+  ModelConfig wrong = config;
+  auto& layer = std::get<RecurformerConfig>(wrong.layers[0]);
+  layer.recurrent_groups = {-1};
+  CHECK(has(broken(wrong), "layers[0].recurrent_groups[0] must be from 0 to 3; got -1"));
+  layer = expected;
+  layer.expand = 65;
+  CHECK(has(broken(wrong), "layers[0].expand must be from 1 to 64; got 65"));
+  layer = {16, 16, {}, 16, 4, 2, 1, {}, {}};
+  CHECK(has(broken(wrong), "positions rope needs an even head width"));
+  layer.shift_groups = {0, 1, 2, 3, 4, 5, 6, 7};
+  layer.recurrent_groups = {8, 9, 10, 11, 12, 13, 14, 15};
+  layer.shifts = {1, 1, 1, 1, 1, 1, 1, 1};
+  CHECK(broken(wrong).empty());  // nothing is rotated
+}
+
+TEST_CASE("model config: shortcuts") {
+  const std::string layers =
+      kGood.substr(kGood.find("\"layers\""), kGood.find(",\n  \"shortcut\"") - kGood.find("\"layers\""));
+  std::string text = with(layers, R"("layers": [{"mixer": "attention", "heads": 2, "kv_heads": 1},
+                                                {"mixer": "attention", "heads": 2, "kv_heads": 1}])");
+  text.replace(text.find("null"), 4, R"({"sources": [0, 1], "hidden": 5, "concat": "depth"})");
+  const auto changed = [&](const std::string& from, const std::string& to) {
+    std::string other = text;
+    return other.replace(other.find(from), from.size(), to);
+  };
+  const ModelConfig config = parse_model_config(text, "x");
+  CHECK(config.shortcut == ShortcutConfig{{0, 1}, 5, ShortcutConcat::depth});
+  CHECK(parse_model_config(to_json(config), "x") == config);
+  CHECK(has(refusal(changed("[0, 1]", "[0, 2]")), "shortcut.sources[1] must be from 0 (the embedding) to 1"));
+  CHECK(has(refusal(changed("[0, 1]", "[]")), "shortcut.sources must name at least one hidden state"));
+  CHECK(has(refusal(changed("[0, 1]", "[1, 0]")), "shortcut.sources must be ascending, each once; got 0 after 1"));
+  CHECK(has(refusal(changed("[0, 1]", "[1, 1]")), "must be ascending, each once"));
+  CHECK(has(refusal(changed("[0, 1]", "[-1]")), "shortcut.sources[0] must be an integer from 0"));
+  CHECK(has(refusal(changed("\"hidden\": 5", "\"hidden\": 0")), "shortcut.hidden must be an integer from 1"));
+  CHECK(has(refusal(changed("\"depth\"", "\"deep\"")), "shortcut.concat must be one of sequence, feature, depth"));
+  CHECK(has(refusal(changed("\"hidden\"", "\"hiden\"")), "did you mean \"hidden\"?"));
+  CHECK(has(refusal(with("\"shortcut\": null", "\"shortcut\": 3")), "shortcut must be null or an object; found 3"));
+  CHECK(has(refusal(with("null", R"({"sources": [0], "hidden": 5, "concat": "depth"})")),
+            "a shortcut needs attention as the last layer; got hsm in layers[1]"));
 }
 
 TEST_CASE("model config: rules between the numbers, in a file and from the command line") {
@@ -195,6 +276,8 @@ TEST_CASE("model config: rules between the numbers, in a file and from the comma
   CHECK(has(broken(config), "layers[1].shifts[1] must be from 1 to 16777216; got 0"));
   config.layers[1] = HsmConfig{HsmVariant::scalar, 0, {}};
   CHECK(has(broken(config), "layers[1].heads must be from 1 to 4096; got 0"));
+  config.layers[1] = HsmConfig{HsmVariant::scalar, 1, {1}, HsmProjection::none, Boundary::zero, 8};
+  CHECK(has(broken(config), "layers[1].hidden belongs to the variant fusion; got 8 with scalar"));
   config.layers[1] = AttentionConfig{4, 0};
   CHECK(has(broken(config), "layers[1].kv_heads must be from 1 to 4096; got 0"));
   config.layers.clear();
