@@ -1,5 +1,7 @@
 // mixgrad conform: this engine against cases of an independent float64 reference.
+#include <cmath>
 #include <cstdio>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "apps/verb.h"
@@ -71,8 +73,8 @@ class Conform : public Verb {
     object["device"] = "cpu";
     object["precision"] = dtype_name(r.precision);
     const auto put = [&](const char* key, const std::optional<double>& figure) {
-      if (figure) {
-        object[key] = *figure;
+      if (figure) {  // JSON has no infinity, and null means that the file lacks the part
+        object[key] = std::isfinite(*figure) ? *figure : std::numeric_limits<double>::max();
       } else {
         object[key] = nullptr;
       }

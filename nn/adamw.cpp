@@ -17,8 +17,9 @@ AdamW::AdamW(ParameterSet& parameters, const AdamWOptions& options) : parameters
   };
   check("beta1", options.beta1, options.beta1 >= 0 && options.beta1 < 1, "in [0,1)");
   check("beta2", options.beta2, options.beta2 >= 0 && options.beta2 < 1, "in [0,1)");
-  check("eps", options.eps, options.eps > 0, "above 0");
-  check("weight_decay", options.weight_decay, options.weight_decay >= 0, "at least 0");
+  check("eps", options.eps, options.eps > 0 && std::isfinite(options.eps), "finite and above 0");
+  check("weight_decay", options.weight_decay, options.weight_decay >= 0 && std::isfinite(options.weight_decay),
+        "finite and at least 0");
   check("clip", options.clip, options.clip > 0, "above 0");
   m_ = Tensor::zeros(parameters.flat().shape(), parameters.dtype());
   v_ = Tensor::zeros(parameters.flat().shape(), parameters.dtype());

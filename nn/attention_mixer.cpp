@@ -108,8 +108,9 @@ Tensor AttentionMixer::prefill(const Tensor& u, MixerState& base) const {
   if (state->consumed + steps <= capacity) {
     write_rows(state->keys, state->consumed, k);
     write_rows(state->values, state->consumed, v);
+    const Tensor out = attention_cached(q, state->keys, state->values, state->consumed + steps, {heads_, kv_heads_, 0});
     state->consumed += steps;
-    return o_.forward(attention_cached(q, state->keys, state->values, state->consumed, {heads_, kv_heads_, 0}));
+    return o_.forward(out);
   }
   // Past the end of the ring a chunk's later keys would overwrite what its earlier queries see: token by token.
   const Tensor out = Tensor::empty(q.shape(), q.dtype());

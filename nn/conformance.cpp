@@ -99,7 +99,7 @@ class Case {
       if (name.starts_with(part)) return shapes.count(name.substr(part.size())) > 0;
     }
     const std::set<std::string> others = {"in.tokens", "in.targets", "out.logits", "out.loss", "out.step_losses"};
-    return name.starts_with("probe.") || others.count(name) > 0;
+    return name.starts_with("probe.recency.") || name == "probe.depth_mass" || others.count(name) > 0;
   }
 
   std::string meta(const std::string& key) const {

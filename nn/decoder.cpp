@@ -103,6 +103,13 @@ void Decoder::check_length(std::int64_t tokens, bool windowed) const {
   }
 }
 
+void Decoder::check_untracked(const char* what) const {
+  if (tracked(embed_->value)) {
+    raise<GradError>("decoder: ", what, " is not differentiable, but a tape watches the parameters; call it outside ",
+                     "the tape's scope");
+  }
+}
+
 Tensor Decoder::hidden(const Tensor& tokens, std::int64_t window) const {
   check_length(tokens.shape().rank() == 2 ? tokens.dim(1) : 0, window > 0);
   return run(tokens, 0, [&](std::size_t, const Mixer& mixer, const Tensor& u) {
@@ -137,6 +144,12 @@ Tensor Decoder::prefill(const Tensor& tokens, DecoderState& state) const {
     raise<ValueError>("decoder: with learned positions at most ", config_.context, " tokens can be decoded, got ",
                       state.consumed, " + ", tokens.dim(1), "; restart the state from the last tokens");
   }
+  check_untracked("prefill");
+  for (const auto& mixer : state.mixers) {
+    if (mixer->position() == state.consumed) continue;
+    raise<ValueError>("decoder: every mixer of the state must have consumed ", state.consumed, " tokens, one has ",
+                      mixer->position(), ": an earlier call failed half-way; reset() the state");
+  }
   const Tensor u = run(tokens, state.consumed, [&](std::size_t l, const Mixer& mixer, const Tensor& x) {
     return mixer.prefill(x, *state.mixers[l]);
   });
@@ -146,6 +159,7 @@ Tensor Decoder::prefill(const Tensor& tokens, DecoderState& state) const {
 
 std::vector<Tensor> Decoder::recency(const Tensor& tokens, std::int64_t k) const {
   check_length(tokens.shape().rank() == 2 ? tokens.dim(1) : 0, false);
+  check_untracked("recency");
   std::vector<Tensor> ratios(layers_.size());
   run(tokens, 0, [&](std::size_t l, const Mixer& mixer, const Tensor& u) {
     if (const auto* attention = dynamic_cast<const AttentionMixer*>(&mixer)) ratios[l] = attention->recency(u, k);

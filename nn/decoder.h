@@ -54,7 +54,8 @@ class Decoder {
 
   // Decoding. A state may be continued as long as position() + T <= context, and without learned positions for ever.
   DecoderState new_state(std::int64_t batch, std::int64_t max_tokens) const;
-  Tensor prefill(const Tensor& tokens, DecoderState& state) const;  // [B,T] -> logits [B,T,V]
+  // [B,T] -> logits [B,T,V]. After an exception the state may be torn: it is refused until reset().
+  Tensor prefill(const Tensor& tokens, DecoderState& state) const;
   Tensor step(const Tensor& tokens, DecoderState& state) const { return prefill(tokens, state); }  // [B,1]
 
   // Recency ratios with window k on tokens [B,T]: one [H] per softmax layer, undefined for others.
@@ -77,6 +78,7 @@ class Decoder {
   Tensor run(const Tensor& tokens, std::int64_t first_position, const Mix& mix) const;
   Tensor head_logits(const Tensor& hidden) const;
   void check_length(std::int64_t tokens, bool windowed) const;
+  void check_untracked(const char* what) const;  // GradError under a tape that watches the parameters
 
   ModelConfig config_;
   ParameterSet parameters_;

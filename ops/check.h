@@ -3,6 +3,7 @@
 
 #include <string_view>
 
+#include "autograd/tape.h"
 #include "core/error.h"
 #include "core/tensor.h"
 
@@ -41,6 +42,13 @@ inline void require_like(std::string_view op, std::string_view name, const Tenso
 inline void require_contiguous(std::string_view op, std::string_view name, const Tensor& tensor) {
   if (!tensor.is_contiguous()) {
     raise<ShapeError>(op, ": ", name, " must be contiguous, got a row view ", tensor.shape(), "; clone() it first");
+  }
+}
+
+// For inference calls, which record nothing. `op` is the name of the call.
+inline void require_untracked(std::string_view op, std::string_view name, const Tensor& tensor) {
+  if (tracked(tensor)) {
+    raise<GradError>(op, ": is not differentiable, but ", name, " ", tensor.shape(), " is tracked; detach() it");
   }
 }
 

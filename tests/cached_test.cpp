@@ -203,6 +203,15 @@ TEST_CASE("cached forms: a tracked input is an error, since nothing would be rec
   CHECK(text([&] {
           shift_mix_cached(x, one, one, random_tensor({1, 8}, 1), 0, {.shifts = shifts});
         }) == std::string("shift_mix_cached: is not differentiable, but x [1,3,4] is tracked; detach() it"));
+  Tensor scale = random_tensor({1}, 2);
+  tape.watch(scale);
+  const std::string want = "shift_mix_cached: is not differentiable, but ";
+  CHECK(text([&] {
+          shift_mix_cached(other, scale, one, random_tensor({1, 8}, 1), 0, {.shifts = shifts});
+        }) == want + "a [1] is tracked; detach() it");
+  CHECK(text([&] {
+          shift_mix_cached(other, one, scale, random_tensor({1, 8}, 1), 0, {.shifts = shifts});
+        }) == want + "b [1] is tracked; detach() it");
 }
 
 TEST_CASE("cached forms: sizes that do not fit are errors") {

@@ -227,7 +227,7 @@ TEST_CASE("conformance: parts that a file lacks are empty, the others are compar
 
 TEST_CASE("conformance: a tensor that the model does not have is an error that names it") {
   const OneThread one_thread;
-  for (const char* name : {"param.layers.0.mixer.c", "grad.head.weight", "out.logit"}) {
+  for (const char* name : {"param.layers.0.mixer.c", "grad.head.weight", "out.logit", "probe.recencie.0"}) {
     Copy copy("hsm_scalar");
     copy.tensors.emplace_back(name, Tensor::zeros({1}, DType::f64));
     const std::string text = copy.complaint();

@@ -192,6 +192,31 @@ TEST_CASE("decoders: a token outside the vocabulary is refused, and the state st
         kHolds);
 }
 
+TEST_CASE("decoders: a state that an exception left torn is refused until it is reset") {
+  const auto decoder = make_decoder(decoder_forms()[24].config, DType::f64);
+  const Tensor tokens = token_tensor(1, 5, kVocabulary, 4);
+  DecoderState state = decoder->new_state(1, 10);
+  decoder->prefill(time_slice(tokens, 0, 3), state);
+  state.mixers.back()->reset();  // as if the others had gone on and this one had not
+  CHECK(error_text<ValueError>([&] { decoder->prefill(time_slice(tokens, 3, 5), state); }) ==
+        "decoder: every mixer of the state must have consumed 3 tokens, one has 0: an earlier call failed half-way; "
+        "reset() the state");
+  state.reset();
+  CHECK(differs(decoder->prefill(tokens, state), decoder->logits(tokens)) == kHolds);
+}
+
+TEST_CASE("decoders: decoding and probes under a tape that watches the parameters are errors") {
+  const auto decoder = make_decoder(decoder_forms()[0].config, DType::f64);
+  const Tensor tokens = token_tensor(1, 5, kVocabulary, 4);
+  DecoderState state = decoder->new_state(1, 10);
+  Tape tape;
+  decoder->prefill(tokens, state);  // watches nothing: nothing could be lost
+  decoder->parameters().watch(tape);
+  const std::string end = " is not differentiable, but a tape watches the parameters; call it outside the tape's scope";
+  CHECK(error_text<GradError>([&] { decoder->prefill(tokens, state); }) == "decoder: prefill" + end);
+  CHECK(error_text<GradError>([&] { decoder->recency(tokens, 2); }) == "decoder: recency" + end);
+}
+
 TEST_CASE("decoders: a state of another batch or another decoder is refused") {
   const auto two = make_decoder(decoder_forms()[0].config, DType::f64);
   const auto three = make_decoder(decoder_forms().back().config, DType::f64);

@@ -294,9 +294,11 @@ TEST_CASE("adamw: options outside their range are refused, with the range and wh
   CHECK(text({.beta1 = kNaN}) == "adamw: beta1 must be in [0,1), got nan");
   CHECK(text({.beta2 = 1.5}) == "adamw: beta2 must be in [0,1), got 1.5");
   CHECK(text({.beta2 = -1}) == "adamw: beta2 must be in [0,1), got -1");
-  CHECK(text({.eps = 0}) == "adamw: eps must be above 0, got 0");
-  CHECK(text({.eps = kNaN}) == "adamw: eps must be above 0, got nan");
-  CHECK(text({.weight_decay = -0.1}) == "adamw: weight_decay must be at least 0, got -0.1");
+  CHECK(text({.eps = 0}) == "adamw: eps must be finite and above 0, got 0");
+  CHECK(text({.eps = kNaN}) == "adamw: eps must be finite and above 0, got nan");
+  CHECK(text({.eps = kInfinity}) == "adamw: eps must be finite and above 0, got inf");
+  CHECK(text({.weight_decay = -0.1}) == "adamw: weight_decay must be finite and at least 0, got -0.1");
+  CHECK(text({.weight_decay = kInfinity}) == "adamw: weight_decay must be finite and at least 0, got inf");
   CHECK(text({.clip = 0}) == "adamw: clip must be above 0, got 0");
   CHECK(text({.clip = -1}) == "adamw: clip must be above 0, got -1");
   CHECK(text({.beta1 = 0, .beta2 = 0, .eps = 1e-12, .weight_decay = 0, .clip = kInfinity}) == "(no exception)");

@@ -67,12 +67,6 @@ AttentionWithLse forward(const Tensor& q, const Tensor& k, const Tensor& v, std:
   return result;
 }
 
-void require_untracked(const char* what, const char* name, const Tensor& x) {
-  if (tracked(x)) {
-    raise<GradError>(what, ": is not differentiable, but ", name, " ", x.shape(), " is tracked; detach() it");
-  }
-}
-
 }  // namespace
 
 const OpSpec attention_spec{OpId::attention,

@@ -83,8 +83,9 @@ Tensor shift_mix(const Tensor& x, const Tensor& a, const Tensor& b, const ShiftM
 
 Tensor shift_mix_cached(const Tensor& x, const Tensor& a, const Tensor& b, const Tensor& ring, std::int64_t position,
                         const ShiftMixOptions& options) {
-  if (tracked(x))
-    raise<GradError>("shift_mix_cached: is not differentiable, but x ", x.shape(), " is tracked; detach() it");
+  require_untracked("shift_mix_cached", "x", x);
+  require_untracked("shift_mix_cached", "a", a);
+  require_untracked("shift_mix_cached", "b", b);
   const Tensor shifts = check(x, a, b, options);
   std::int64_t total = 0;
   for (const std::int64_t shift : options.shifts) total += shift;

@@ -28,7 +28,7 @@ Tensor shift_mix(const Tensor& x, const Tensor& a, const Tensor& b, const ShiftM
 
 // The history of a sequence that is given in pieces: per head a ring of the last s inputs, [B, s, D/H], head after head
 // in one buffer [B, sum_h s_h D/H]. Each entry is read before it is overwritten.
-//   position: tokens consumed before this call. Not recorded; GradError when x is tracked.
+//   position: tokens consumed before this call. Not recorded; GradError when x, a or b is tracked.
 Tensor shift_mix_cached(const Tensor& x, const Tensor& a, const Tensor& b, const Tensor& ring, std::int64_t position,
                         const ShiftMixOptions& options);
 
