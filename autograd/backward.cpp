@@ -136,10 +136,24 @@ void Tape::share(std::int32_t index, const Tensor& gradient) {
 }
 
 // The gradient of a slot that nothing will write to any more; undefined when none arrived.
-const Tensor& Tape::finished(std::int32_t index) {
+Tensor Tape::finished(std::int32_t index) {
+  const Slot& asked = memory_.slots[static_cast<std::size_t>(index)];
+  Slot& owner = memory_.slots[static_cast<std::size_t>(asked.parent >= 0 ? asked.parent : index)];
+  if (!owner.gradient.defined()) return {};
+  const std::int64_t end = asked.column + asked.shape.cols();
+  zero_uncovered(owner, asked.column, end);
+  return asked.parent >= 0 ? owner.gradient.column_view(asked.column, end) : owner.gradient;
+}
+
+// Of an output whose entry has run. A tensor of several outputs lives until the last of them.
+void Tape::release(std::int32_t index) {
   Slot& slot = memory_.slots[static_cast<std::size_t>(index)];
-  if (slot.gradient.defined()) zero_uncovered(slot, 0, slot.shape.cols());
-  return slot.gradient;
+  if (slot.parent < 0) {
+    slot.gradient = Tensor();
+    return;
+  }
+  Slot& owner = memory_.slots[static_cast<std::size_t>(slot.parent)];
+  if (--owner.writers == 0) owner.gradient = Tensor();
 }
 
 const Tensor& BackwardContext::saved(int i) const {
@@ -197,9 +211,7 @@ void Tape::run(Gradients& into) {
       const BackwardContext::Apart& apart = context.apart_[static_cast<std::size_t>(i)];
       share(apart.slot, apart.gradient);
     }
-    for (int k = 0; k < entry.spec->outputs; ++k) {
-      memory_.slots[static_cast<std::size_t>(entry.outputs[static_cast<std::size_t>(k)])].gradient = Tensor();
-    }
+    for (int k = 0; k < entry.spec->outputs; ++k) release(entry.outputs[static_cast<std::size_t>(k)]);
     for (std::int32_t i = 0; i < entry.saved_count; ++i) {
       memory_.saved[static_cast<std::size_t>(entry.saved_begin + i)] = Tensor();
     }

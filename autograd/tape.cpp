@@ -84,6 +84,14 @@ bool any_tracked(std::initializer_list<const Tensor*> inputs) {
   return std::any_of(inputs.begin(), inputs.end(), [](const Tensor* t) { return t != nullptr && tracked(*t); });
 }
 
+Tensor output_columns(Tensor& whole, std::int64_t begin, std::int64_t end) {
+  if (!tracked(whole)) {
+    MIXGRAD_ASSERT(t_current != nullptr, "a tape that records");
+    whole.set_track({t_current->serial_, t_current->new_slot(whole.shape(), whole.dtype())});
+  }
+  return columns(whole, begin, end);
+}
+
 Tensor columns(const Tensor& x, std::int64_t begin, std::int64_t end) {
   Tensor view = x.detach().column_view(begin, end);
   if (!tracked(x)) return view;
@@ -117,6 +125,13 @@ void record_entry(const OpSpec& spec, std::span<const Tensor* const> inputs, std
     entry.inputs[i] = inputs[i]->track().slot;
   }
   for (std::size_t k = 0; k < outputs.size(); ++k) {
+    if (tracked(*outputs[k])) {  // of output_columns
+      entry.outputs[k] = outputs[k]->track().slot;
+      const std::int32_t whole = tape.memory_.slots[static_cast<std::size_t>(entry.outputs[k])].parent;
+      MIXGRAD_ASSERT(whole >= 0, spec.name);
+      ++tape.memory_.slots[static_cast<std::size_t>(whole)].writers;
+      continue;
+    }
     entry.outputs[k] = tape.new_slot(outputs[k]->shape(), outputs[k]->dtype());
     outputs[k]->set_track({tape.serial_, entry.outputs[k]});
   }

@@ -11,7 +11,8 @@
 //
 // Gradient slots. Every tracked tensor has one. The first gradient to arrive is *written* into it, later ones are
 // *added*; the tape says which, so no pass fills zeros. A slot of a packed tensor is filled through column views
-// (q, k and v of a packed qkv): it remembers which columns have been written.
+// (q, k and v of a packed qkv): it remembers which columns have been written. The other way round, several operators
+// may fill the columns of one tensor (output_columns): each then reads its gradient there, in place.
 #pragma once
 
 #include <array>
@@ -78,6 +79,7 @@ class Tape {
   friend class BackwardContext;
   friend bool tracked(const Tensor& tensor);
   friend Tensor columns(const Tensor& x, std::int64_t begin, std::int64_t end);
+  friend Tensor output_columns(Tensor& whole, std::int64_t begin, std::int64_t end);
   friend void record_entry(const OpSpec& spec, std::span<const Tensor* const> inputs, std::span<Tensor* const> outputs,
                            std::span<const Tensor* const> saved, const void* attributes, std::size_t attribute_bytes);
 
@@ -88,6 +90,7 @@ class Tape {
     std::int32_t parent = -1;  // a column view: the slot that owns the memory
     std::int64_t column = 0;   // and where the view starts in it
     std::int32_t leaf = -1;    // index in the Gradients
+    std::int32_t writers = 0;  // entries whose output is a column view of it and that are still to run
     bool shared = false;       // the memory is another slot's too: copy before adding
     Tensor gradient;           // undefined until the first arrival
     int intervals = 0;         // columns written so far, ascending and disjoint
@@ -113,7 +116,8 @@ class Tape {
   std::int32_t new_slot(const Shape& shape, DType dtype);
   GradTarget target(std::int32_t slot, const Shape& shape);
   void share(std::int32_t slot, const Tensor& gradient);
-  const Tensor& finished(std::int32_t slot);
+  Tensor finished(std::int32_t slot);
+  void release(std::int32_t slot);
   void prepare_memory(Slot& slot);
   void cover(Slot& slot, std::int64_t begin, std::int64_t end, bool& add);
   void zero_uncovered(Slot& slot, std::int64_t begin, std::int64_t end);
@@ -173,6 +177,10 @@ bool tracked(const Tensor& tensor);
 // The columns [begin, end) of the last axis as a row view. Of a tracked tensor the view is tracked, and its gradient is
 // put in place into the gradient of x.
 Tensor columns(const Tensor& x, std::int64_t begin, std::int64_t end);
+
+// The columns [begin, end) of `whole` as the output that an operator has filled and is about to record; `whole` becomes
+// tracked with the first of them. No column may be filled twice, and `whole` is read when all of it is there.
+Tensor output_columns(Tensor& whole, std::int64_t begin, std::int64_t end);
 
 void record_entry(const OpSpec& spec, std::span<const Tensor* const> inputs, std::span<Tensor* const> outputs,
                   std::span<const Tensor* const> saved, const void* attributes, std::size_t attribute_bytes);

@@ -5,6 +5,41 @@
 #include "ops/check.h"
 
 namespace mixgrad {
+
+void check_attention(const char* op, const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t length,
+                     std::int64_t keys_per_token, const AttentionOptions& options) {
+  require_float(op, "q", q);
+  require_float(op, "k", k);
+  require_float(op, "v", v);
+  require_like(op, "k", k, q);
+  require_like(op, "v", v, q);
+  require_rank(op, "q", q, 3, "[B,T,H dh]");
+  require_rank(op, "k", k, 3, "[B,S,G dh]");
+  require_shape(op, "v", v, k.shape());
+  if (options.heads < 1 || options.kv_heads < 1) {
+    raise<ShapeError>(op, ": heads and kv_heads must be at least 1, got ", options.heads, " and ", options.kv_heads);
+  }
+  if (options.heads % options.kv_heads != 0) {
+    raise<ShapeError>(op, ": heads must be a multiple of kv_heads, got ", options.heads, " and ", options.kv_heads);
+  }
+  if (q.cols() % options.heads != 0 || q.cols() == 0) {
+    raise<ShapeError>(op, ": the last axis of q must be a multiple of ", options.heads, " heads, got q ", q.shape());
+  }
+  const std::int64_t width = q.cols() / options.heads * options.kv_heads;
+  if (k.dim(0) != q.dim(0) || k.cols() != width) {
+    raise<ShapeError>(op, ": k and v must be [", q.dim(0), ",S,", width, "] to match q ", q.shape(), " with ",
+                      options.heads, " heads and ", options.kv_heads, " kv_heads, got ", k.shape());
+  }
+  if (length < q.dim(1) * keys_per_token || length > k.dim(1)) {
+    raise<ShapeError>(op, ": the keys must include those of the ", q.dim(1), " queries, got ", length, " keys for q ",
+                      q.shape());
+  }
+  if (length % keys_per_token != 0) {
+    raise<ShapeError>(op, ": the keys must be a multiple of the ", keys_per_token, " sources, got ", length);
+  }
+  if (options.window < 0) raise<ValueError>(op, ": window must be at least 0 (0 = no limit), got ", options.window);
+}
+
 namespace {
 
 constexpr const char* kOp = "attention";
@@ -21,49 +56,19 @@ void attention_gradient(BackwardContext& context) {
   if (context.wants(1)) dk = context.gradient(1, k.shape());
   if (context.wants(2)) dv = context.gradient(2, v.shape());
   MIXGRAD_DISPATCH(q.device(), attention_backward(q, k, v, context.saved(3), context.saved(4),
-                                                  context.output_gradient(), options, dq, dk, dv));
-}
-
-void check(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t length, const AttentionOptions& options) {
-  require_float(kOp, "q", q);
-  require_float(kOp, "k", k);
-  require_float(kOp, "v", v);
-  require_like(kOp, "k", k, q);
-  require_like(kOp, "v", v, q);
-  require_rank(kOp, "q", q, 3, "[B,T,H dh]");
-  require_rank(kOp, "k", k, 3, "[B,S,G dh]");
-  require_shape(kOp, "v", v, k.shape());
-  if (options.heads < 1 || options.kv_heads < 1) {
-    raise<ShapeError>(kOp, ": heads and kv_heads must be at least 1, got ", options.heads, " and ", options.kv_heads);
-  }
-  if (options.heads % options.kv_heads != 0) {
-    raise<ShapeError>(kOp, ": heads must be a multiple of kv_heads, got ", options.heads, " and ", options.kv_heads);
-  }
-  if (q.cols() % options.heads != 0 || q.cols() == 0) {
-    raise<ShapeError>(kOp, ": the last axis of q must be a multiple of ", options.heads, " heads, got q ", q.shape());
-  }
-  const std::int64_t width = q.cols() / options.heads * options.kv_heads;
-  if (k.dim(0) != q.dim(0) || k.cols() != width) {
-    raise<ShapeError>(kOp, ": k and v must be [", q.dim(0), ",S,", width, "] to match q ", q.shape(), " with ",
-                      options.heads, " heads and ", options.kv_heads, " kv_heads, got ", k.shape());
-  }
-  if (length < q.dim(1) || length > k.dim(1)) {
-    raise<ShapeError>(kOp, ": the keys must include those of the ", q.dim(1), " queries, got ", length, " keys for q ",
-                      q.shape());
-  }
-  if (options.window < 0) raise<ValueError>(kOp, ": window must be at least 0 (0 = no limit), got ", options.window);
+                                                  context.output_gradient(), 1, options, dq, dk, dv));
 }
 
 AttentionWithLse forward(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t length, bool with_lse,
                          const AttentionOptions& options) {
-  check(q, k, v, length, options);
+  check_attention(kOp, q, k, v, length, 1, options);
   AttentionWithLse result;
   result.out = Tensor::empty(q.shape(), q.dtype(), q.device());
   if (with_lse) {
     const DType sums = q.dtype() == DType::f64 ? DType::f64 : DType::f32;
     result.lse = Tensor::empty({q.dim(0), options.heads, q.dim(1)}, sums, q.device());
   }
-  MIXGRAD_DISPATCH(q.device(), attention_forward(q, k, v, length, options, result.out, result.lse));
+  MIXGRAD_DISPATCH(q.device(), attention_forward(q, k, v, length, 1, options, result.out, result.lse));
   return result;
 }
 
@@ -109,7 +114,7 @@ Tensor attention_recency(const Tensor& q, const Tensor& k, const Tensor& lse, st
                          const AttentionOptions& options) {
   require_untracked("attention_recency", "q", q);
   require_untracked("attention_recency", "k", k);
-  check(q, k, k, k.dim(1), options);
+  check_attention(kOp, q, k, k, k.dim(1), 1, options);
   require_shape("attention_recency", "lse", lse, {q.dim(0), options.heads, q.dim(1)});
   if (recency_window < 0) {
     raise<ValueError>("attention_recency: the window must be at least 0, got ", recency_window);

@@ -1,114 +1,12 @@
-#include <algorithm>
-#include <cmath>
-#include <limits>
-
 #include "core/parallel.h"
-#include "core/vec_math.h"
+#include "ops/attention/attention_blocks.h"
 #include "ops/attention/attention_kernels.h"
-#include "ops/matmul/matmul.h"
-#include "ops/scratch.h"
 
 namespace mixgrad::cpu {
+
+using namespace blocks;
+
 namespace {
-
-// Queries that are worked on together: their scores against all visible keys are one small matrix per thread. Smaller
-// blocks compute less of the masked triangle, larger ones make better products.
-std::int64_t query_block(std::int64_t keys) { return keys <= 128 ? 32 : 64; }
-
-struct Sizes {
-  std::int64_t batch, queries, keys, past, heads, kv_heads, head_dim, window, block;
-
-  Sizes(const Tensor& q, std::int64_t length, const AttentionOptions& options)
-      : batch(q.dim(0)),
-        queries(q.dim(1)),
-        keys(length),
-        past(length - q.dim(1)),
-        heads(options.heads),
-        kv_heads(options.kv_heads),
-        head_dim(q.cols() / options.heads),
-        window(options.window),
-        block(query_block(length)) {}
-
-  std::int64_t blocks() const { return (queries + block - 1) / block; }
-  std::int64_t first_visible(std::int64_t i) const {
-    return window > 0 ? std::max<std::int64_t>(0, past + i - window + 1) : 0;
-  }
-  std::int64_t end_visible(std::int64_t i) const { return past + i + 1; }
-};
-
-// Rows of one head: `rows` vectors of width head_dim, `stride` apart, in the type in which they are multiplied.
-template <class A>
-struct Block {
-  A* data;
-  std::int64_t stride;
-};
-
-// The head's rows [first, first + rows) of batch b; bf16 is widened into the thread's scratch, others are read in
-// place.
-template <class T, int Slot>
-Block<const acc_t<T>> load(const Tensor& x, std::int64_t b, std::int64_t first, std::int64_t rows, std::int64_t head,
-                           std::int64_t head_dim) {
-  using A = acc_t<T>;
-  const T* from = x.data<T>() + (b * x.dim(1) + first) * x.row_stride() + head * head_dim;
-  if constexpr (std::is_same_v<T, A>) {
-    return {from, x.row_stride()};
-  } else {
-    A* to = thread_scratch<A, Slot>(rows * head_dim);
-    for (std::int64_t r = 0; r < rows; ++r) {
-      for (std::int64_t c = 0; c < head_dim; ++c) to[r * head_dim + c] = A(from[r * x.row_stride() + c]);
-    }
-    return {to, head_dim};
-  }
-}
-
-// (+)= values [rows, head_dim], dense, into the head's rows of a tensor.
-template <class T>
-void store(const Tensor& x, std::int64_t b, std::int64_t first, std::int64_t rows, std::int64_t head,
-           std::int64_t head_dim, const acc_t<T>* values, bool add) {
-  using A = acc_t<T>;
-  T* to = x.data<T>() + (b * x.dim(1) + first) * x.row_stride() + head * head_dim;
-  for (std::int64_t r = 0; r < rows; ++r, to += x.row_stride(), values += head_dim) {
-    for (std::int64_t c = 0; c < head_dim; ++c) to[c] = static_cast<T>(add ? A(to[c]) + values[c] : values[c]);
-  }
-}
-
-// c[m,n] (+)= alpha op(a) op(b)
-template <class A>
-void product(std::int64_t m, std::int64_t n, std::int64_t k, Block<const A> a, bool transpose_a, Block<const A> b,
-             bool transpose_b, Block<A> c, bool accumulate, A alpha = A(1)) {
-  Product<A, A> p{};
-  p.m = m;
-  p.n = n;
-  p.k = k;
-  p.a = a.data;
-  p.lda = a.stride;
-  p.transpose_a = transpose_a;
-  p.b = b.data;
-  p.ldb = b.stride;
-  p.transpose_b = transpose_b;
-  p.c = c.data;
-  p.ldc = c.stride;
-  p.alpha = alpha;
-  p.accumulate = accumulate;
-  matmul_serial(p);
-}
-
-// Scores to probabilities up to the factor 1/sum, in place; masked ones become 0. Returns {max, sum}.
-template <class A>
-std::pair<A, A> exponentials(A* row, std::int64_t begin, std::int64_t end, std::int64_t width) {
-  A top = -std::numeric_limits<A>::infinity();
-#pragma omp simd reduction(max : top)
-  for (std::int64_t j = begin; j < end; ++j) top = row[j] > top ? row[j] : top;
-  std::fill(row, row + begin, A(0));
-  A sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (std::int64_t j = begin; j < end; ++j) {
-    row[j] = exp_value(row[j] - top);
-    sum += row[j];
-  }
-  std::fill(row + end, row + width, A(0));
-  return {top, sum};
-}
 
 template <class T>
 void forward_block(const Tensor& q, const Tensor& k, const Tensor& v, const Sizes& s, const Tensor& out,
@@ -203,8 +101,9 @@ void backward_group(const Tensor& q, const Tensor& k, const Tensor& v, const Ten
 }  // namespace
 
 void attention_forward(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t length,
-                       const AttentionOptions& options, const Tensor& out, const Tensor& lse) {
-  const Sizes s(q, length, options);
+                       std::int64_t keys_per_token, const AttentionOptions& options, const Tensor& out,
+                       const Tensor& lse) {
+  const Sizes s(q, length, keys_per_token, options);
   dispatch_float(q.dtype(), "attention", [&]<class T>() {
     const std::int64_t blocks = s.blocks();
     parallel_for(s.batch * s.heads * blocks, [&](std::int64_t task) {
@@ -217,9 +116,9 @@ void attention_forward(const Tensor& q, const Tensor& k, const Tensor& v, std::i
 }
 
 void attention_backward(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& out, const Tensor& lse,
-                        const Tensor& dout, const AttentionOptions& options, const GradTarget& dq, const GradTarget& dk,
-                        const GradTarget& dv) {
-  const Sizes s(q, k.dim(1), options);
+                        const Tensor& dout, std::int64_t keys_per_token, const AttentionOptions& options,
+                        const GradTarget& dq, const GradTarget& dk, const GradTarget& dv) {
+  const Sizes s(q, k.dim(1), keys_per_token, options);
   dispatch_float(q.dtype(), "attention", [&]<class T>() {
     parallel_for(s.batch * s.kv_heads, [&](std::int64_t task) {
       backward_group<T>(q, k, v, out, lse, dout, s, dq, dk, dv, task / s.kv_heads, task % s.kv_heads);
@@ -229,7 +128,7 @@ void attention_backward(const Tensor& q, const Tensor& k, const Tensor& v, const
 
 void attention_recency(const Tensor& q, const Tensor& k, const Tensor& lse, std::int64_t recency_window,
                        const AttentionOptions& options, const Tensor& ratio) {
-  const Sizes s(q, k.dim(1), options);
+  const Sizes s(q, k.dim(1), 1, options);
   dispatch_float(q.dtype(), "attention_recency", [&]<class T>() {
     using A = acc_t<T>;
     parallel_for(s.heads, [&](std::int64_t head) {

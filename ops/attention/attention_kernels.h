@@ -4,14 +4,25 @@
 #include "ops/attention/attention.h"
 #include "ops/dispatch.h"
 
+namespace mixgrad {
+
+// The argument checks of attention, for keys of which each token brings keys_per_token rows. `op` begins the errors.
+void check_attention(const char* op, const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t length,
+                     std::int64_t keys_per_token, const AttentionOptions& options);
+
+}  // namespace mixgrad
+
 MIXGRAD_KERNELS(
+    // Each token brings keys_per_token rows of keys, row j keys_per_token + m: 1 in attention, the number of sources in
+    // shortcut_attention. A query sees all rows of the tokens that it sees.
     // k and v: [B,capacity,G dh], of which the first `length` rows are read. lse: [B,H,T] or undefined.
     void attention_forward(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t length,
-                           const AttentionOptions& options, const Tensor& out, const Tensor& lse);
+                           std::int64_t keys_per_token, const AttentionOptions& options, const Tensor& out,
+                           const Tensor& lse);
     // Targets may be unwanted.
     void attention_backward(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& out, const Tensor& lse,
-                            const Tensor& dout, const AttentionOptions& options, const GradTarget& dq,
-                            const GradTarget& dk, const GradTarget& dv);
+                            const Tensor& dout, std::int64_t keys_per_token, const AttentionOptions& options,
+                            const GradTarget& dq, const GradTarget& dk, const GradTarget& dv);
     // ratio: [H] in the accumulation type.
     void attention_recency(const Tensor& q, const Tensor& k, const Tensor& lse, std::int64_t recency_window,
                            const AttentionOptions& options, const Tensor& ratio);)

@@ -33,7 +33,9 @@ const OpSpec linear_spec{OpId::linear,
                          0b111,
                          linear_gradient};
 
-Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+namespace {
+
+void check(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   require_float("linear", "x", x);
   require_float("linear", "weight", weight);
   require_like("linear", "weight", weight, x);
@@ -47,12 +49,34 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
     require_like("linear", "bias", bias, x);
     require_shape("linear", "bias", bias, {weight.dim(0)});
   }
+}
+
+}  // namespace
+
+Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  check(x, weight, bias);
   Tensor y = Tensor::empty(x.shape().with_last(weight.dim(0)), x.dtype(), x.device());
   MIXGRAD_DISPATCH(x.device(), linear_forward(x, weight, bias, y));
   if (any_tracked({&x, &weight, &bias})) {
     record(linear_spec, {&x, &weight, &bias}, {&y}, {&x, &weight}, LinearAttributes{});
   }
   return y;
+}
+
+void linear_into(const Tensor& x, const Tensor& weight, const Tensor& bias, Tensor& whole, std::int64_t column) {
+  check(x, weight, bias);
+  require_float("linear", "whole", whole);
+  require_like("linear", "whole", whole, x);
+  const std::int64_t end = column + weight.dim(0);
+  if (column < 0 || end > whole.cols() || !(whole.shape() == x.shape().with_last(whole.cols()))) {
+    raise<ShapeError>("linear: the columns [", column, ",", end, ") for x ", x.shape(),
+                      " must lie within a tensor of as many rows, got ", whole.shape());
+  }
+  MIXGRAD_DISPATCH(x.device(), linear_forward(x, weight, bias, whole.detach().column_view(column, end)));
+  if (any_tracked({&x, &weight, &bias})) {
+    Tensor y = output_columns(whole, column, end);
+    record(linear_spec, {&x, &weight, &bias}, {&y}, {&x, &weight}, LinearAttributes{});
+  }
 }
 
 }  // namespace mixgrad

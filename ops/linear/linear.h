@@ -12,4 +12,8 @@ namespace mixgrad {
 
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias = Tensor());
 
+// The same, put into the columns [column, column + N) of `whole` [..., W], which other products fill beside it
+// (output_columns in autograd/tape.h): what is concatenated is computed where it belongs.
+void linear_into(const Tensor& x, const Tensor& weight, const Tensor& bias, Tensor& whole, std::int64_t column);
+
 }  // namespace mixgrad

@@ -37,6 +37,36 @@ OpCase of_columns(const std::string& note, const Shape& packed, std::int64_t beg
           [=](std::span<const Tensor> in) { return std::vector{affine(in[0].column_view(begin, end), in[1], in[2])}; }};
 }
 
+// Products of several x side by side in one tensor, `gap` columns of which hold something else: ones.
+OpCase side_by_side(const std::string& note, const std::vector<std::int64_t>& widths, std::int64_t n_out,
+                    std::int64_t gap, bool with_bias) {
+  const std::int64_t stride = n_out + gap;
+  const auto total = static_cast<std::int64_t>(widths.size()) * stride;
+  std::vector<Tensor> inputs{with_bias ? random_tensor({n_out}, 13) : Tensor()};
+  for (const std::int64_t width : widths) {
+    inputs.push_back(random_tensor({2, 5, width}, 11 + inputs.size()));
+    inputs.push_back(random_tensor({n_out, width}, 31 + inputs.size()));
+  }
+  return {note, inputs,
+          [=](std::span<const Tensor> in) {
+            Tensor whole = Tensor::full({2, 5, total}, in[1].dtype(), 1);
+            for (std::size_t i = 1; i < in.size(); i += 2) {
+              linear_into(in[i], in[i + 1], in[0], whole, static_cast<std::int64_t>(i / 2) * stride);
+            }
+            return std::vector{whole};
+          },
+          [=](std::span<const Tensor> in) {
+            const Tensor whole = Tensor::full({2, 5, total}, DType::f64, 1);
+            for (std::size_t i = 1; i < in.size(); i += 2) {
+              const Tensor y = affine(in[i], in[i + 1], in[0]);
+              for (std::int64_t e = 0; e < y.numel(); ++e) {
+                whole.set(e / n_out * total + static_cast<std::int64_t>(i / 2) * stride + e % n_out, y.at(e));
+              }
+            }
+            return std::vector{whole};
+          }};
+}
+
 }  // namespace
 
 OpCases linear_cases() {
@@ -66,6 +96,22 @@ OpCases linear_cases() {
        [](std::span<const Tensor> in) {
          return std::vector{affine(in[0].column_view(0, 8), in[1], {}), affine(in[0].column_view(3, 11), in[1], {}),
                             affine(in[0], in[2], {})};
+       }},
+      side_by_side("packed: into a tensor that three products fill", {4, 7, 4}, 3, 0, true),
+      side_by_side("packed: into all columns of a tensor", {5}, 6, 0, false),
+      side_by_side("packed: into a tensor with columns that no product fills", {3, 6}, 4, 2, true),
+      {"packed: what three products filled, read as three times as many rows and in part",
+       {random_tensor({2, 3, 4}, 14), random_tensor({5, 4}, 15), random_tensor({2, 5}, 16), random_tensor({3, 7}, 17)},
+       [](std::span<const Tensor> in) {
+         Tensor whole = Tensor::empty({2, 3, 15}, in[0].dtype());
+         for (const std::int64_t column : {10, 0, 5}) linear_into(in[0], in[1], {}, whole, column);
+         return std::vector{linear(whole.reshape({2, 9, 5}), in[2]), linear(columns(whole, 4, 11), in[3])};
+       },
+       [](std::span<const Tensor> in) {
+         const Tensor y = affine(in[0], in[1], {});
+         const Tensor whole = Tensor::empty({2, 3, 15}, DType::f64);
+         for (std::int64_t e = 0; e < whole.numel(); ++e) whole.set(e, y.at(e / 15 * 5 + e % 5));
+         return std::vector{affine(whole.reshape({2, 9, 5}), in[2], {}), affine(whole.column_view(4, 11), in[3], {})};
        }},
       {"shared: x and weight are the same tensor",
        {random_tensor({5, 5}, 10)},
@@ -99,6 +145,24 @@ OpCases linear_cases() {
          linear(random_tokens({2, 4}, 5, 1), weight);
        },
        "linear: x must be f64, f32 or bf16, got i32"},
+      {"into columns that do not exist",
+       [=] {
+         Tensor whole = Tensor::zeros({2, 3, 7}, DType::f64);
+         linear_into(x, weight, {}, whole, 3);
+       },
+       "linear: the columns [3,8) for x [2,3,4] must lie within a tensor of as many rows, got [2,3,7]"},
+      {"into another number of rows",
+       [=] {
+         Tensor whole = Tensor::zeros({3, 2, 5}, DType::f64);
+         linear_into(x, weight, {}, whole, 0);
+       },
+       "linear: the columns [0,5) for x [2,3,4] must lie within a tensor of as many rows, got [3,2,5]"},
+      {"into f32",
+       [=] {
+         Tensor whole = Tensor::zeros({2, 3, 5}, DType::f32);
+         linear_into(x, weight, {}, whole, 0);
+       },
+       "linear: whole must be f64 like the first input, got f32"},
       {"weight is missing", [=] { linear(x, Tensor()); }, "linear: weight is required, got an undefined tensor"},
       {"x is a scalar", [=] { linear(Tensor::full({}, DType::f64, 1), weight); },
        "linear: the last axis of x must be 4 to match weight [5,4], got x []"},

@@ -17,7 +17,7 @@ void rope_gradient(BackwardContext& context) {
 
 const OpSpec rope_spec{OpId::rope,
                        "rope",
-                       "pair (i, i+dh/2) turns by (first_position + t) theta^(-2i/dh)",
+                       "pair (i, i+dh/2) turns by (first_position + floor(t/rows_per_position)) theta^(-2i/dh)",
                        "dx = dy turned back",
                        "nothing",
                        1,
@@ -39,6 +39,10 @@ Tensor rope(const Tensor& x, const RopeOptions& options) {
   if (!(options.theta > 0)) raise<ValueError>("rope: theta must be above 0, got ", options.theta);
   if (options.first_position < 0) {
     raise<ValueError>("rope: first_position must be at least 0, got ", options.first_position);
+  }
+  if (options.rows_per_position < 1 || x.dim(1) % options.rows_per_position != 0) {
+    raise<ShapeError>("rope: the rows of x must be a multiple of rows_per_position, which is at least 1, got x ",
+                      x.shape(), " and ", options.rows_per_position);
   }
   Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
   MIXGRAD_DISPATCH(x.device(), rope_rotate(x, options, false, GradTarget{y, false}));

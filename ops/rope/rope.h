@@ -1,11 +1,11 @@
 // rope: rotary positions, rotate-half form. The first `heads` heads of width `head_dim` turn, later channels pass.
-//   angle(t,i) = (first_position + t) theta^(-2i/head_dim),   i in [0, head_dim/2)
+//   angle(t,i) = (first_position + floor(t/rows_per_position)) theta^(-2i/head_dim),   i in [0, head_dim/2)
 //   y[i]       = x[i] cos(angle) - x[i+head_dim/2] sin(angle)
 //   y[i+dh/2]  = x[i+head_dim/2] cos(angle) + x[i] sin(angle)
 //   x: [B,T,W] float with W >= heads head_dim, a row view is read in place   y: [B,T,W]
 //   gradient: the same rotation by -angle                                     saves nothing
 //   cost: one pass; cos and sin come from a table that is built once per (theta, head_dim) and grows with T
-//   errors: ShapeError when head_dim is odd or W is too small
+//   errors: ShapeError when head_dim is odd, W is too small, or T is no multiple of rows_per_position
 //   source: Su et al., RoFormer (2021); rotate-half as in GPT-NeoX
 #pragma once
 
@@ -18,6 +18,7 @@ struct RopeOptions {
   std::int64_t head_dim = 2;
   double theta = 10000.0;
   std::int64_t first_position = 0;
+  std::int64_t rows_per_position = 1;  // rows of one token, such as the keys of several sources; divides T
 };
 
 Tensor rope(const Tensor& x, const RopeOptions& options);

@@ -8,7 +8,8 @@
 namespace mixgrad::test {
 namespace {
 
-// Pair (i, i + dh/2) of each head turns by (first_position + t) theta^(-2i/dh); channels after the heads pass.
+// Pair (i, i + dh/2) of each head turns by (first_position + floor(t / rows_per_position)) theta^(-2i/dh); channels
+// after the heads pass.
 Tensor rotated(const Tensor& x, const RopeOptions& options) {
   const std::int64_t time = x.dim(1);
   const std::int64_t width = x.dim(2);
@@ -16,7 +17,7 @@ Tensor rotated(const Tensor& x, const RopeOptions& options) {
   Tensor y = Tensor::empty(x.shape(), DType::f64);
   for (std::int64_t i = 0; i < x.numel(); ++i) y.set(i, x.at(i));
   for (std::int64_t row = 0; row < x.dim(0) * time; ++row) {
-    const auto position = static_cast<double>(options.first_position + row % time);
+    const auto position = static_cast<double>(options.first_position + row % time / options.rows_per_position);
     for (std::int64_t h = 0; h < options.heads; ++h) {
       for (std::int64_t i = 0; i < half; ++i) {
         const double angle =
@@ -62,6 +63,9 @@ OpCases rope_cases() {
       plain("channels after the heads pass", {2, 5, 17}, {.heads = 2, .head_dim = 6, .first_position = 3}),
       plain("130 rows", {2, 65, 4}, {.heads = 1, .head_dim = 4}),
       plain("1100 rows, beyond a task", {2, 550, 2}, {.heads = 1, .head_dim = 2}),
+      plain("3 rows a position", {2, 12, 9}, {.heads = 2, .head_dim = 4, .first_position = 5, .rows_per_position = 3}),
+      plain("all rows at one position", {2, 4, 4},
+            {.heads = 1, .head_dim = 4, .first_position = 7, .rows_per_position = 4}),
       view("packed: q and k of a packed qkv", {2, 5, 36}, 0, 24, {.heads = 4, .head_dim = 6, .first_position = 2}),
       view("packed: a view in the middle with channels that pass", {2, 7, 20}, 3, 16, {.heads = 3, .head_dim = 4}),
   };
@@ -79,6 +83,10 @@ OpCases rope_cases() {
        "rope: x must be [B,T,W] (3 axes), got [3,8]"},
       {"first_position below 0", [=] { rope(x, {.heads = 2, .head_dim = 4, .first_position = -1}); },
        "rope: first_position must be at least 0, got -1"},
+      {"rows that are no whole positions", [=] { rope(x, {.heads = 2, .head_dim = 4, .rows_per_position = 2}); },
+       "rope: the rows of x must be a multiple of rows_per_position, which is at least 1, got x [2,3,8] and 2"},
+      {"0 rows a position", [=] { rope(x, {.heads = 2, .head_dim = 4, .rows_per_position = 0}); },
+       "rope: the rows of x must be a multiple of rows_per_position, which is at least 1, got x [2,3,8] and 0"},
       {"no heads", [=] { rope(x, {.heads = 0, .head_dim = 4}); }, "rope: heads must be at least 1, got 0"},
       {"theta 0", [=] { rope(x, {.heads = 1, .head_dim = 4, .theta = 0}); }, "rope: theta must be above 0, got 0"},
       {"i32",

@@ -56,7 +56,8 @@ void rope_rotate(const Tensor& x, const RopeOptions& options, bool inverse, cons
     const std::int64_t steps = x.dim(1);
     const std::int64_t pairs = options.head_dim / 2;
     const std::int64_t turned = options.heads * options.head_dim;
-    const Table table = table_for(options, options.first_position + steps, dtype_of<A>());
+    const std::int64_t repeat = options.rows_per_position;
+    const Table table = table_for(options, options.first_position + steps / repeat, dtype_of<A>());
     const A* cosines = table.cosine.data<A>();
     const A* sines = table.sine.data<A>();
     const A sign = inverse ? A(-1) : A(1);
@@ -65,8 +66,9 @@ void rope_rotate(const Tensor& x, const RopeOptions& options, bool inverse, cons
     const bool add = y.add;
     parallel_rows(in.count, rows_per_task(in.width), [&](std::int64_t begin, std::int64_t end, std::int64_t) {
       for (std::int64_t r = begin; r < end; ++r) {
-        const A* c = cosines + (options.first_position + r % steps) * pairs;
-        const A* s = sines + (options.first_position + r % steps) * pairs;
+        const std::int64_t position = options.first_position + r % steps / repeat;
+        const A* c = cosines + position * pairs;
+        const A* s = sines + position * pairs;
         for (std::int64_t h = 0; h < options.heads; ++h) {
           const T* low = in[r] + h * options.head_dim;
           const T* high = low + pairs;

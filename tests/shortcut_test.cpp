@@ -1,0 +1,185 @@
+// Attention over several layers: the cached form and the probe of ops/shortcut_attention, and what must hold of
+// shortcuts whatever their numbers.
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "autograd/tape.h"
+#include "core/error.h"
+#include "ops/attention/attention.h"
+#include "ops/cases.h"
+#include "ops/shortcut_attention/shortcut_attention.h"
+#include "tests/close.h"
+
+namespace mixgrad::test {
+namespace {
+
+const std::string kNothing;
+
+struct Precision {
+  DType dtype;
+  double tolerance;
+};
+const std::vector<Precision> kPrecisions{{DType::f64, 1e-12}, {DType::f32, 2e-5}, {DType::bf16, 3e-2}};
+
+struct Sizes {
+  std::int64_t batch, time, tokens, dh;
+  ShortcutAttentionOptions options;
+
+  Shape queries() const { return {batch, time, options.heads * dh}; }
+  Shape keys() const { return {batch, tokens * options.sources, options.kv_heads * dh}; }
+};
+
+const std::vector<Sizes> kSizes{
+    {1, 1, 1, 1, {}},
+    {2, 1, 17, 3, {.heads = 4, .kv_heads = 2, .sources = 3}},
+    {2, 5, 5, 3, {.heads = 3, .kv_heads = 1, .sources = 2}},
+    {1, 4, 9, 5, {.heads = 2, .kv_heads = 2, .sources = 2, .window = 3}},
+    {2, 5, 7, 4, {.heads = 2, .kv_heads = 1, .sources = 4, .window = 1}},
+    {2, 40, 70, 2, {.heads = 2, .kv_heads = 1, .sources = 3}},
+};
+
+// sum over the tokens j that query i sees of p[i,(m,j)], all scores of a query at hand
+Tensor depth_mass(const Tensor& q, const Tensor& k, const Sizes& s) {
+  const auto& o = s.options;
+  const Tensor mass = Tensor::zeros({s.batch, o.heads, s.time, o.sources}, DType::f64);
+  for (std::int64_t n = 0; n < s.batch * o.heads * s.time; ++n) {
+    const std::int64_t i = n % s.time;
+    const std::int64_t h = n / s.time % o.heads;
+    const std::int64_t b = n / s.time / o.heads;
+    const std::int64_t last = i + s.tokens - s.time;
+    double total = 0;
+    std::vector<double> sums(static_cast<std::size_t>(o.sources));
+    for (std::int64_t j = 0; j <= last; ++j) {
+      if (o.window > 0 && j <= last - o.window) continue;
+      for (std::int64_t m = 0; m < o.sources; ++m) {
+        double score = 0;
+        for (std::int64_t c = 0; c < s.dh; ++c) {
+          score += q.at(((b * s.time + i) * o.heads + h) * s.dh + c) *
+                   k.at((((b * s.tokens + j) * o.sources + m) * o.kv_heads + h / (o.heads / o.kv_heads)) * s.dh + c);
+        }
+        const double p = std::exp(score / std::sqrt(static_cast<double>(s.dh)));
+        sums[static_cast<std::size_t>(m)] += p;
+        total += p;
+      }
+    }
+    for (std::int64_t m = 0; m < o.sources; ++m) mass.set(n * o.sources + m, sums[static_cast<std::size_t>(m)] / total);
+  }
+  return mass;
+}
+
+}  // namespace
+
+TEST_CASE("shortcut_attention_cached: the last T of the valid tokens are the queries', rows behind are not read") {
+  for (const Sizes& s : kSizes) {
+    for (const auto& [dtype, tolerance] : kPrecisions) {
+      const Tensor q = random_tensor(s.queries(), 1).to(dtype);
+      const Tensor k = random_tensor(s.keys(), 2).to(dtype);
+      const Tensor v = random_tensor(s.keys(), 3).to(dtype);
+      const auto in_cache = [&](const Tensor& x) {  // NaN behind
+        const std::int64_t rows = x.dim(1) + 3 * s.options.sources;
+        const Tensor cache = Tensor::full({x.dim(0), rows, x.dim(2)}, dtype, std::numeric_limits<double>::quiet_NaN());
+        for (std::int64_t b = 0; b < x.dim(0); ++b) {
+          cache.slice(b, b + 1)
+              .reshape({rows, x.dim(2)})
+              .slice(0, x.dim(1))
+              .copy_from(x.slice(b, b + 1).reshape({x.dim(1), x.dim(2)}));
+        }
+        return cache;
+      };
+      const Tensor want = shortcut_attention(q, k, v, s.options);
+      const Tensor got = shortcut_attention_cached(q, in_cache(k), in_cache(v), s.tokens, s.options);
+      CHECK(not_close(got, want, tolerance) == kNothing);
+    }
+  }
+}
+
+TEST_CASE("shortcut_depth_mass: the probabilities of each source, summed over the tokens; they sum to 1") {
+  for (const Sizes& s : kSizes) {
+    for (const auto& [dtype, tolerance] : kPrecisions) {
+      const Tensor q = random_tensor(s.queries(), 1).to(dtype);
+      const Tensor k = random_tensor(s.keys(), 2).to(dtype);
+      const Tensor mass = shortcut_depth_mass(q, k, s.options);
+      CHECK(mass.dtype() == (dtype == DType::f64 ? DType::f64 : DType::f32));
+      CHECK(not_close(mass, depth_mass(q, k, s), tolerance) == kNothing);
+      for (std::int64_t n = 0; n < mass.rows(); ++n) {
+        double sum = 0;
+        for (std::int64_t m = 0; m < s.options.sources; ++m) sum += mass.at(n * s.options.sources + m);
+        CHECK(std::abs(sum - 1) <= (dtype == DType::f64 ? 1e-14 : 2e-6));
+      }
+    }
+  }
+}
+
+TEST_CASE("shortcut_depth_mass: the same bits for any number of threads") {
+  const RestoreThreads restore;
+  const Sizes s{2, 70, 70, 4, {.heads = 4, .kv_heads = 2, .sources = 3}};
+  const Tensor q = random_tensor(s.queries(), 1).to(DType::f32);
+  const Tensor k = random_tensor(s.keys(), 2).to(DType::f32);
+  set_threads(1);
+  const Tensor want = shortcut_depth_mass(q, k, s.options);
+  for (const int count : {2, 3}) {
+    set_threads(count);
+    CHECK(shortcut_depth_mass(q, k, s.options).equal_bits(want));
+  }
+}
+
+TEST_CASE("shortcut_attention: over one source it is attention, bit for bit; over equal sources, attention over one") {
+  const Tensor q = random_tensor({2, 40, 12}, 1);
+  const Tensor k = random_tensor({2, 40, 6}, 2);
+  const Tensor v = random_tensor({2, 40, 6}, 3);
+  const Tensor want = attention(q, k, v, {.heads = 4, .kv_heads = 2});
+  CHECK(shortcut_attention(q, k, v, {.heads = 4, .kv_heads = 2, .sources = 1}).equal_bits(want));
+  const auto repeated = [](const Tensor& x) {
+    const Tensor three = Tensor::empty({2, 120, 6}, DType::f64);
+    for (std::int64_t i = 0; i < three.numel(); ++i) three.set(i, x.at(i / 18 * 6 + i % 6));
+    return three;
+  };
+  const ShortcutAttentionOptions options{.heads = 4, .kv_heads = 2, .sources = 3};
+  CHECK(not_close(shortcut_attention(q, repeated(k), repeated(v), options), want, 1e-13) == kNothing);
+  const Tensor thirds = Tensor::full({2, 4, 40, 3}, DType::f64, 1.0 / 3);
+  CHECK(not_close(shortcut_depth_mass(q, repeated(k), options), thirds, 1e-13) == kNothing);
+}
+
+TEST_CASE("shortcut_attention: changing a later token, or in the depth form an earlier one, changes no bit") {
+  for (const std::int64_t window : {0, 1, 2}) {
+    const ShortcutAttentionOptions options{.heads = 2, .kv_heads = 2, .sources = 3, .window = window};
+    const Tensor q = random_tensor({1, 9, 6}, 1);
+    const Tensor k = random_tensor({1, 27, 6}, 2);
+    const Tensor v = random_tensor({1, 27, 6}, 3);
+    const Tensor want = shortcut_attention(q, k, v, options);
+    for (std::int64_t changed = 0; changed < 9; ++changed) {
+      const Tensor k2 = k.clone();
+      const Tensor v2 = v.clone();
+      for (std::int64_t e = changed * 18; e < (changed + 1) * 18; ++e) {
+        k2.set(e, 1e6);
+        v2.set(e, -1e6);
+      }
+      const Tensor got = shortcut_attention(q, k2, v2, options);
+      for (std::int64_t i = 0; i < 9; ++i) {
+        const bool sees = changed <= i && (window == 0 || changed > i - window);
+        CAPTURE(window);
+        CAPTURE(changed);
+        CAPTURE(i);
+        CHECK(got.reshape({9, 6}).slice(i, i + 1).equal_bits(want.reshape({9, 6}).slice(i, i + 1)) == !sees);
+      }
+    }
+  }
+}
+
+TEST_CASE("shortcut probes and cached calls refuse what a tape watches") {
+  Tape tape;
+  Tensor q = random_tensor({1, 2, 4}, 1);
+  const Tensor k = random_tensor({1, 4, 4}, 2);
+  tape.watch(q);
+  const ShortcutAttentionOptions options{.sources = 2};
+  CHECK(error_text<GradError>([&] { shortcut_depth_mass(q, k, options); }) ==
+        "shortcut_depth_mass: is not differentiable, but q [1,2,4] is tracked; detach() it");
+  CHECK(error_text<GradError>([&] { shortcut_attention_cached(q, k, k, 2, options); }) ==
+        "shortcut_attention_cached: is not differentiable, but q [1,2,4] is tracked; detach() it");
+}
+
+}  // namespace mixgrad::test
