@@ -36,7 +36,7 @@ class HsmMixer : public Mixer {
 
  private:
   std::int64_t ring_elements() const;
-  ShiftMixOptions options() const { return {shifts_, boundary_}; }
+  ShiftOptions options() const { return {shifts_, boundary_}; }
 
   HsmVariant variant_;
   std::int64_t width_;

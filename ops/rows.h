@@ -56,4 +56,19 @@ void ordered_column_sums(std::int64_t rows, std::int64_t width, std::int64_t blo
   for (std::int64_t c = 0; c < width; ++c) store(c, sums[c]);
 }
 
+// to[column] (+)= the column sums of x: the gradient of a bias.
+template <class T>
+void add_column_sums(const Rows<T>& x, bool add, acc_t<T>* to) {
+  using A = acc_t<T>;
+  ordered_column_sums<A>(
+      x.count, x.width, rows_per_task(x.width),
+      [&](std::int64_t begin, std::int64_t end, A* sums) {
+        for (std::int64_t r = begin; r < end; ++r) {
+          const T* row = x[r];
+          for (std::int64_t c = 0; c < x.width; ++c) sums[c] += A(row[c]);
+        }
+      },
+      [&](std::int64_t c, A total) { to[c] = add ? to[c] + total : total; });
+}
+
 }  // namespace mixgrad::cpu

@@ -1,4 +1,5 @@
-// The forms of attention and shift_mix for inference and for probes: they must agree with the recorded operators.
+// The forms of attention, shift and shift_mix for inference and for probes: they must agree with the recorded
+// operators.
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -162,7 +163,7 @@ TEST_CASE("shift_mix_cached: pieces of a sequence give what the whole gives, and
     for (const Boundary boundary : {Boundary::zero, Boundary::self}) {
       for (const bool vector_form : {false, true}) {
         for (const auto& [dtype, tolerance] : kPrecisions) {
-          const ShiftMixOptions options{.shifts = shifts, .boundary = boundary};
+          const ShiftOptions options{.shifts = shifts, .boundary = boundary};
           const auto heads = static_cast<std::int64_t>(shifts.size());
           const std::int64_t width = 6;
           const Tensor x = random_tensor({2, 12, width}, 1).to(dtype);
@@ -179,6 +180,26 @@ TEST_CASE("shift_mix_cached: pieces of a sequence give what the whole gives, and
             CHECK(difference == kNothing);
             position += piece;
           }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("shift_cached: pieces of a sequence give what the whole gives, and the ring is not read too early") {
+  using Shifts = std::vector<std::int64_t>;
+  for (const Shifts& shifts : {Shifts{1}, Shifts{1, 3}, Shifts{4, 2, 11}, Shifts{12, 1000, 5}}) {
+    for (const Boundary boundary : {Boundary::zero, Boundary::self}) {
+      for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
+        const ShiftOptions options{.shifts = shifts, .boundary = boundary};
+        const Tensor x = random_tensor({2, 12, 6}, 1).to(dtype);
+        const Tensor want = shift(x, options);
+        const Tensor ring = Tensor::full({2, ring_elements(6, shifts)}, dtype, kNan);
+        std::int64_t position = 0;
+        for (const std::int64_t piece : {1, 1, 4, 5, 1}) {
+          const Tensor got = shift_cached(steps_of(x, position, position + piece), ring, position, options);
+          CHECK(got.equal_bits(steps_of(want, position, position + piece)));
+          position += piece;
         }
       }
     }
@@ -212,6 +233,9 @@ TEST_CASE("cached forms: a tracked input is an error, since nothing would be rec
   CHECK(text([&] {
           shift_mix_cached(other, one, scale, random_tensor({1, 8}, 1), 0, {.shifts = shifts});
         }) == want + "b [1] is tracked; detach() it");
+  CHECK(text([&] {
+          shift_cached(x, random_tensor({1, 8}, 1), 0, {.shifts = shifts});
+        }) == std::string("shift_cached: is not differentiable, but x [1,3,4] is tracked; detach() it"));
 }
 
 TEST_CASE("cached forms: sizes that do not fit are errors") {
@@ -234,6 +258,12 @@ TEST_CASE("cached forms: sizes that do not fit are errors") {
   CHECK(text([&] {
           shift_mix_cached(x, one, one, random_tensor({1, 8}, 1), -1, {.shifts = shifts});
         }) == std::string("shift_mix_cached: position must be at least 0, got -1"));
+  CHECK(text([&] {
+          shift_cached(x, random_tensor({2, 8}, 1), 0, {.shifts = shifts});
+        }) == std::string("shift_cached: ring must be [1,8], got [2,8]"));
+  CHECK(text([&] {
+          shift_cached(x, random_tensor({1, 8}, 1), -1, {.shifts = shifts});
+        }) == std::string("shift_cached: position must be at least 0, got -1"));
 }
 
 }  // namespace mixgrad::test

@@ -63,6 +63,7 @@ inline std::uint64_t parameters(OpId id) {
     case OpId::add_layer_norm: return 0b1100;
     case OpId::rms_norm:
     case OpId::linear_cross_entropy: return 0b10;
+    case OpId::head_linear: return 0b11010;
     case OpId::add_rms_norm: return 0b100;
     default: return 0;
   }

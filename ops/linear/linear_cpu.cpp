@@ -57,19 +57,7 @@ void linear_backward(const Tensor& x, const Tensor& weight, const Tensor& dy, co
       product.accumulate = dweight.add;
       matmul(product);
     }
-    if (dbias.tensor.defined()) {
-      const Rows<T> up(dy);
-      A* to = dbias.tensor.data<A>();
-      ordered_column_sums<A>(
-          up.count, n, rows_per_task(n),
-          [&](std::int64_t begin, std::int64_t end, A* sums) {
-            for (std::int64_t r = begin; r < end; ++r) {
-              const T* row = up[r];
-              for (std::int64_t c = 0; c < n; ++c) sums[c] += A(row[c]);
-            }
-          },
-          [&](std::int64_t c, A total) { to[c] = dbias.add ? to[c] + total : total; });
-    }
+    if (dbias.tensor.defined()) add_column_sums(Rows<T>(dy), dbias.add, dbias.tensor.data<A>());
   });
 }
 

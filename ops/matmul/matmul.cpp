@@ -20,7 +20,7 @@ void without_terms(const Product<In, Out>& p) {
     for (std::int64_t i = 0; i < p.m; ++i) {
       Out* row = p.c + b * p.stride_c + i * p.ldc;
       for (std::int64_t j = 0; j < p.n; ++j) {
-        const T bias = p.bias != nullptr ? static_cast<T>(p.bias[j]) : T(0);
+        const T bias = p.bias != nullptr ? static_cast<T>(p.bias[b * p.stride_bias + j]) : T(0);
         row[j] = static_cast<Out>(p.accumulate ? static_cast<T>(row[j]) + bias : bias);
       }
     }

@@ -35,8 +35,8 @@ struct Product {
   std::int64_t ldc = 0;
   acc_t<In> alpha = 1;
   bool accumulate = false;   // false: C is written and never read (it may hold NaN); true: C += ...
-  const In* bias = nullptr;  // [n] or absent; one for the whole batch
-  std::int64_t batch = 1, stride_a = 0, stride_b = 0, stride_c = 0;
+  const In* bias = nullptr;  // [n] or absent
+  std::int64_t batch = 1, stride_a = 0, stride_b = 0, stride_c = 0, stride_bias = 0;
 };
 
 // Parallel over threads(); to be called from outside a parallel region.

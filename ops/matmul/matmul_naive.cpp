@@ -22,7 +22,7 @@ void matmul_naive(const Product<In, Out>& p, bool parallel) {
       T sum = 0;
       for (std::int64_t q = 0; q < p.k; ++q) sum += static_cast<T>(a[q * a_step]) * static_cast<T>(b[q * b_step]);
       T value = p.alpha * sum;
-      if (p.bias != nullptr) value += static_cast<T>(p.bias[j]);
+      if (item.bias != nullptr) value += static_cast<T>(item.bias[j]);
       if (p.accumulate) value += static_cast<T>(c[j]);
       c[j] = static_cast<Out>(value);
     }

@@ -33,6 +33,7 @@ Product<In, Out> batch_item(Product<In, Out> product, std::int64_t b) {
   product.a += b * product.stride_a;
   product.b += b * product.stride_b;
   product.c += b * product.stride_c;
+  if (product.bias != nullptr) product.bias += b * product.stride_bias;
   product.batch = 1;
   return product;
 }

@@ -251,6 +251,23 @@ TEST_CASE("matmul: empty sizes") {
   }
 }
 
+TEST_CASE("matmul: each product of a batch has its own bias, or all have one") {
+  for (const auto kernel : {MatmulKernel::packed, MatmulKernel::eigen, MatmulKernel::naive}) {
+    for (const std::int64_t k : {0, 5}) {
+      Case<float, float> test({.m = 3, .n = 4, .k = k, .batch = 3, .bias = true});
+      const std::vector<float> biases{1, 2, 3, 4, 0, 5, 6, 7, 8, 0, 9, 10, 11, 12, 0};
+      const auto plain = test.run(kernel, 2);
+      test.p.bias = biases.data();
+      test.p.stride_bias = 5;
+      const auto own = test.run(kernel, 2);
+      for (std::size_t i = 0; i < own.size(); ++i) {
+        const float want = biases[i / 12 * 5 + i % 4] - test.bias[i % 4];
+        CHECK(std::abs(own[i] - plain[i] - want) < 1e-5F);
+      }
+    }
+  }
+}
+
 TEST_CASE("matmul: NaN and infinity reach their row and column, and nothing else") {
   const float infinity = std::numeric_limits<float>::infinity();
   for (const auto kernel : {MatmulKernel::packed, MatmulKernel::eigen, MatmulKernel::naive}) {

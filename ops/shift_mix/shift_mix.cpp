@@ -1,9 +1,8 @@
 #include "ops/shift_mix/shift_mix.h"
 
-#include <limits>
-
 #include "autograd/tape.h"
 #include "ops/check.h"
+#include "ops/shift/shift_check.h"
 #include "ops/shift_mix/shift_mix_kernels.h"
 
 namespace mixgrad {
@@ -30,31 +29,18 @@ void shift_mix_gradient(BackwardContext& context) {
                                       context.output_gradient(), dx, da, db));
 }
 
-// Checks the call and returns the shifts as a tensor, [H] i32. A shift beyond 2^31 is beyond every sequence as well.
-Tensor check(const Tensor& x, const Tensor& a, const Tensor& b, const ShiftMixOptions& options) {
-  require_float(kOp, "x", x);
-  require_rank(kOp, "x", x, 3, "[B,T,D]");
+// Checks the call and returns the shifts as a tensor, [H] i32.
+Tensor check(const Tensor& x, const Tensor& a, const Tensor& b, const ShiftOptions& options) {
+  const Tensor shifts = checked_shifts(kOp, x, options);
   require_float(kOp, "a", a);
   require_float(kOp, "b", b);
   require_like(kOp, "a", a, x);
   require_like(kOp, "b", b, x);
-  const auto heads = static_cast<std::int64_t>(options.shifts.size());
-  if (heads < 1) raise<ShapeError>(kOp, ": at least one head (one shift each) is required, got no shifts");
-  if (x.cols() % heads != 0 || x.cols() == 0) {
-    raise<ShapeError>(kOp, ": the last axis of x must be a multiple of the ", heads, " heads (one shift each), got x ",
-                      x.shape());
-  }
+  const std::int64_t heads = shifts.numel();
   const bool fits = a.shape() == Shape{heads} || a.shape() == Shape{x.cols()};
   if (!fits || !(b.shape() == a.shape())) {
     raise<ShapeError>(kOp, ": a and b must both be [", heads, "] (one per head) or [", x.cols(),
                       "] (one per channel) to match x ", x.shape(), ", got a ", a.shape(), ", b ", b.shape());
-  }
-  Tensor shifts = Tensor::empty({heads}, DType::i32);
-  for (std::int64_t h = 0; h < heads; ++h) {
-    const std::int64_t shift = options.shifts[static_cast<std::size_t>(h)];
-    if (shift < 1) raise<ValueError>(kOp, ": shifts must be at least 1, got ", shift, " for head ", h);
-    shifts.data<std::int32_t>()[h] =
-        static_cast<std::int32_t>(std::min<std::int64_t>(shift, std::numeric_limits<std::int32_t>::max()));
   }
   return shifts;
 }
@@ -71,7 +57,7 @@ const OpSpec shift_mix_spec{OpId::shift_mix,
                             0b111,
                             shift_mix_gradient};
 
-Tensor shift_mix(const Tensor& x, const Tensor& a, const Tensor& b, const ShiftMixOptions& options) {
+Tensor shift_mix(const Tensor& x, const Tensor& a, const Tensor& b, const ShiftOptions& options) {
   const Tensor shifts = check(x, a, b, options);
   Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
   MIXGRAD_DISPATCH(x.device(), shift_mix_forward(x, a, b, shifts, options.boundary, y));
@@ -82,17 +68,12 @@ Tensor shift_mix(const Tensor& x, const Tensor& a, const Tensor& b, const ShiftM
 }
 
 Tensor shift_mix_cached(const Tensor& x, const Tensor& a, const Tensor& b, const Tensor& ring, std::int64_t position,
-                        const ShiftMixOptions& options) {
+                        const ShiftOptions& options) {
   require_untracked("shift_mix_cached", "x", x);
   require_untracked("shift_mix_cached", "a", a);
   require_untracked("shift_mix_cached", "b", b);
   const Tensor shifts = check(x, a, b, options);
-  std::int64_t total = 0;
-  for (const std::int64_t shift : options.shifts) total += shift;
-  require_shape("shift_mix_cached", "ring", ring,
-                {x.dim(0), total * (x.cols() / static_cast<std::int64_t>(options.shifts.size()))});
-  require_like("shift_mix_cached", "ring", ring, x);
-  if (position < 0) raise<ValueError>("shift_mix_cached: position must be at least 0, got ", position);
+  check_ring("shift_mix_cached", x, ring, position, options);
   Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
   MIXGRAD_DISPATCH(x.device(), shift_mix_ring(x, a, b, shifts, options.boundary, ring, position, y));
   return y;

@@ -11,25 +11,15 @@
 //   source: Hierarchical Shift Mixing (arXiv 2601.22852), the (a,b) mixer
 #pragma once
 
-#include <span>
-
-#include "core/tensor.h"
+#include "ops/shift/shift.h"
 
 namespace mixgrad {
 
-enum class Boundary : std::uint8_t { zero, self };
+Tensor shift_mix(const Tensor& x, const Tensor& a, const Tensor& b, const ShiftOptions& options);
 
-struct ShiftMixOptions {
-  std::span<const std::int64_t> shifts;  // one per head
-  Boundary boundary = Boundary::zero;
-};
-
-Tensor shift_mix(const Tensor& x, const Tensor& a, const Tensor& b, const ShiftMixOptions& options);
-
-// The history of a sequence that is given in pieces: per head a ring of the last s inputs, [B, s, D/H], head after head
-// in one buffer [B, sum_h s_h D/H]. Each entry is read before it is overwritten.
-//   position: tokens consumed before this call. Not recorded; GradError when x, a or b is tracked.
+// The same for a sequence given in pieces; ring and position as in shift_cached. Not recorded; GradError when x, a or b
+// is tracked.
 Tensor shift_mix_cached(const Tensor& x, const Tensor& a, const Tensor& b, const Tensor& ring, std::int64_t position,
-                        const ShiftMixOptions& options);
+                        const ShiftOptions& options);
 
 }  // namespace mixgrad

@@ -1,6 +1,4 @@
-#include <cstring>
-
-#include "ops/rows.h"
+#include "ops/shift/shift_rows_cpu.h"
 #include "ops/shift_mix/shift_mix_kernels.h"
 
 namespace mixgrad::cpu {
@@ -50,22 +48,17 @@ void shift_mix_forward(const Tensor& x, const Tensor& a, const Tensor& b, const 
     using A = acc_t<T>;
     const Rows<T> in(x);
     const Rows<T> out(y);
-    const std::int64_t steps = x.dim(1);
-    const std::int64_t heads = shifts.numel();
-    const std::int64_t channels = in.width / heads;
-    const std::int32_t* shift = shifts.data<std::int32_t>();
+    const ShiftedHeads sizes(x, shifts);
     const Tensor a_channel = per_channel<T>(a, in.width);
     const Tensor b_channel = per_channel<T>(b, in.width);
     const A* av = a_channel.data<A>();
     const A* bv = b_channel.data<A>();
     parallel_rows(in.count, rows_per_task(in.width), [&](std::int64_t begin, std::int64_t end, std::int64_t) {
       for (std::int64_t r = begin; r < end; ++r) {
-        for (std::int64_t h = 0; h < heads; ++h) {
-          const std::int64_t c = h * channels;
-          const T* here = in[r] + c;
-          const T* before = r % steps >= shift[h] ? in[r - shift[h]] + c : nullptr;
-          if (before == nullptr && boundary == Boundary::self) before = here;
-          mix<T, A>(av + c, here, bv + c, before, channels, false, out[r] + c);
+        for (std::int64_t h = 0; h < sizes.heads; ++h) {
+          const std::int64_t c = h * sizes.channels;
+          const T* before = row_before(in, sizes, boundary, r, h);
+          mix<T, A>(av + c, in[r] + c, bv + c, before, sizes.channels, false, out[r] + c);
         }
       }
     });
@@ -80,10 +73,8 @@ void shift_mix_backward(const Tensor& x, const Tensor& a, const Tensor& b, const
     const Rows<T> up(dy);
     const Rows<T> out(dx.tensor);
     const std::int64_t width = in.width;
-    const std::int64_t steps = x.dim(1);
-    const std::int64_t heads = shifts.numel();
-    const std::int64_t channels = width / heads;
-    const std::int32_t* shift = shifts.data<std::int32_t>();
+    const ShiftedHeads sizes(x, shifts);
+    const std::int64_t channels = sizes.channels;
     const Tensor a_channel = per_channel<T>(a, width);
     const Tensor b_channel = per_channel<T>(b, width);
     const A* av = a_channel.data<A>();
@@ -94,16 +85,16 @@ void shift_mix_backward(const Tensor& x, const Tensor& a, const Tensor& b, const
         in.count, 2 * width, rows_per_task(width),
         [&](std::int64_t begin, std::int64_t end, A* sums) {
           for (std::int64_t r = begin; r < end; ++r) {
-            const std::int64_t t = r % steps;
-            for (std::int64_t h = 0; h < heads; ++h) {
+            const std::int64_t t = r % sizes.steps;
+            for (std::int64_t h = 0; h < sizes.heads; ++h) {
+              const std::int64_t s = sizes.shift[h];
               const std::int64_t c0 = h * channels;
               const T* g = up[r] + c0;
               const T* here = in[r] + c0;
-              const bool started = t >= shift[h];
-              const T* before = started ? in[r - shift[h]] + c0 : (boundary == Boundary::self ? here : nullptr);
+              const T* before = row_before(in, sizes, boundary, r, h);
               if (out) {
-                const T* later = t + shift[h] < steps ? up[r + shift[h]] + c0 : nullptr;
-                if (!started && boundary == Boundary::self) {
+                const T* later = t + s < sizes.steps ? up[r + s] + c0 : nullptr;
+                if (t < s && boundary == Boundary::self) {
                   unmix_self<T, A>(av + c0, bv + c0, g, later, channels, dx.add, out[r] + c0);
                 } else {
                   mix<T, A>(av + c0, g, bv + c0, later, channels, dx.add, out[r] + c0);
@@ -135,30 +126,16 @@ void shift_mix_ring(const Tensor& x, const Tensor& a, const Tensor& b, const Ten
                     const Tensor& ring, std::int64_t position, const Tensor& y) {
   dispatch_float(x.dtype(), "shift_mix", [&]<class T>() {
     using A = acc_t<T>;
-    const Rows<T> in(x);
     const Rows<T> out(y);
-    const Rows<T> rings(ring);
-    const std::int64_t steps = x.dim(1);
-    const std::int64_t heads = shifts.numel();
-    const std::int64_t channels = in.width / heads;
-    const std::int32_t* shift = shifts.data<std::int32_t>();
-    const Tensor a_channel = per_channel<T>(a, in.width);
-    const Tensor b_channel = per_channel<T>(b, in.width);
-    for (std::int64_t n = 0; n < x.dim(0); ++n) {
-      T* slots = rings[n];
-      for (std::int64_t h = 0; h < heads; ++h) {
-        const std::int64_t c = h * channels;
-        for (std::int64_t t = 0; t < steps; ++t) {
-          const std::int64_t r = n * steps + t;
-          T* slot = slots + (position + t) % shift[h] * channels;
-          const T* here = in[r] + c;
-          const T* before = position + t >= shift[h] ? slot : (boundary == Boundary::self ? here : nullptr);
-          mix<T, A>(a_channel.data<A>() + c, here, b_channel.data<A>() + c, before, channels, false, out[r] + c);
-          std::memcpy(slot, here, static_cast<std::size_t>(channels) * sizeof(T));
-        }
-        slots += shift[h] * channels;
-      }
-    }
+    const std::int64_t channels = x.cols() / shifts.numel();
+    const Tensor a_channel = per_channel<T>(a, x.cols());
+    const Tensor b_channel = per_channel<T>(b, x.cols());
+    const A* av = a_channel.data<A>();
+    const A* bv = b_channel.data<A>();
+    through_ring<T>(x, shifts, boundary, ring, position,
+                    [&](std::int64_t r, std::int64_t c, const T* here, const T* before) {
+                      mix<T, A>(av + c, here, bv + c, before, channels, false, out[r] + c);
+                    });
   });
 }
 
