@@ -18,9 +18,9 @@ std::unique_ptr<Mixer> make_mixer(ParameterSet& parameters, const std::string& p
     return std::make_unique<AttentionMixer>(parameters, prefix, config, *attention, out_deviation);
   }
   const auto* hsm = std::get_if<HsmConfig>(&layer);
-  if (hsm == nullptr || hsm->variant > HsmVariant::vector) {
-    raise<ValueError>(prefix, ": this version computes attention, hsm scalar and hsm vector layers; got ",
-                      hsm == nullptr ? mixer_names().at(layer.index()) : "hsm " + to_string(hsm->variant));
+  if (hsm == nullptr) {
+    raise<ValueError>(prefix, ": this version computes attention and hsm layers; got ",
+                      mixer_names().at(layer.index()));
   }
   return std::make_unique<HsmMixer>(parameters, prefix, config, *hsm, out_deviation, hsm_scale);
 }

@@ -1,14 +1,17 @@
-// Hierarchical shift mixing: each token is mixed with the one s before it (ops/shift_mix).
-//   u' = v(u) when proj has v;  y = a u'_t + b u'_{t-s};  o(y) when proj has o
-//   parameters: PREFIX.a, PREFIX.b [H] (scalar) or [D] (vector), PREFIX.v.weight, PREFIX.o.weight [D,D] and biases
-// State: per head a ring of the last s_h vectors, B sum_h s_h D/H elements, constant in the generated length.
+// Hierarchical shift mixing: each token is mixed with the one s before it; every head has its own shift s.
+//   x = v(u) when proj has v, else u;   z_t = x_{t-s} per head;   y = f(x, z), one of nn/hsm_mixing.h;
+//   o(y) when proj has o
+//   parameters: those of the mixing, PREFIX.v.weight, PREFIX.o.weight [D,D] and their biases
+// State: per head a ring of the last s_h vectors x, B sum_h s_h D/H elements, constant in the generated length.
 #pragma once
 
+#include <memory>
+#include <optional>
 #include <vector>
 
+#include "nn/hsm_mixing.h"
 #include "nn/layers.h"
 #include "nn/mixer.h"
-#include "ops/shift_mix/shift_mix.h"
 
 namespace mixgrad {
 
@@ -35,17 +38,14 @@ class HsmMixer : public Mixer {
   std::size_t state_bytes(std::int64_t tokens, DType dtype) const override;
 
  private:
-  std::int64_t ring_elements() const;
-  ShiftOptions options() const { return {shifts_, boundary_}; }
+  Tensor mix(const Tensor& u, const HsmPast& past) const;
+  ShiftOptions options() const { return {layer_.shifts, layer_.boundary}; }
 
-  HsmVariant variant_;
   std::int64_t width_;
-  std::vector<std::int64_t> shifts_;
-  Boundary boundary_;
-  std::vector<Linear> v_;  // none or one
-  std::vector<Linear> o_;  // none or one
-  const Parameter* a_;
-  const Parameter* b_;
+  HsmConfig layer_;
+  std::optional<Linear> v_;
+  std::unique_ptr<HsmMixing> mixing_;
+  std::optional<Linear> o_;
 };
 
 }  // namespace mixgrad

@@ -1,12 +1,12 @@
 #include "nn/mixer_pattern.h"
 
 #include <algorithm>
-#include <bit>
-#include <charconv>
 #include <map>
 #include <string>
 
 #include "core/error.h"
+#include "nn/pattern_text.h"
+#include "nn/shift_schedule.h"
 #include "nn/suggest.h"
 
 namespace mixgrad {
@@ -16,23 +16,18 @@ struct Item {
   std::string_view text;  // as written, for errors
   std::string_view name;
   std::map<std::string, std::string_view> options;
+
+  const std::string_view* option(const std::string& key) const {
+    const auto found = options.find(key);
+    return found == options.end() ? nullptr : &found->second;
+  }
 };
 
-std::string_view trimmed(std::string_view text) {
-  const std::size_t begin = text.find_first_not_of(" \t\n");
-  if (begin == std::string_view::npos) return {};
-  return text.substr(begin, text.find_last_not_of(" \t\n") - begin + 1);
-}
-
-std::vector<std::string_view> split(std::string_view text, char separator) {
-  std::vector<std::string_view> parts;
-  for (;;) {
-    const std::size_t end = text.find(separator);
-    parts.push_back(trimmed(text.substr(0, end)));
-    if (end == std::string_view::npos) return parts;
-    text.remove_prefix(end + 1);
-  }
-}
+// What an item says of its layers. Shifts that are not given depend on the layer: the schedule's.
+struct PatternLayer {
+  LayerConfig config;
+  ShiftSchedule schedule{};
+};
 
 [[noreturn]] void malformed(std::string_view pattern, const std::string& what) {
   raise<ValueError>("mixer: a pattern like \"hsm:scalar,attention(heads=4,kv_heads=2)\" is required; ", what, " in ",
@@ -80,16 +75,6 @@ Item parse_item(std::string_view text, std::string_view pattern) {
   return item;
 }
 
-std::int64_t parse_count(std::string_view text, const std::string& what, std::int64_t high) {
-  std::int64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || value < 1 || value > high) {
-    raise<ValueError>("mixer: ", what, " must be an integer from 1 to ", high, "; got ", quote(text),
-                      "; correct the pattern");
-  }
-  return value;
-}
-
 void check_options(const Item& item, const std::vector<std::string>& known) {
   for (const auto& option : item.options) {
     if (std::find(known.begin(), known.end(), option.first) != known.end()) continue;
@@ -99,17 +84,16 @@ void check_options(const Item& item, const std::vector<std::string>& known) {
 }
 
 // The value of an option as written in the pattern, or `otherwise`.
-std::int64_t count_option(const Item& item, const std::string& key, std::int64_t otherwise) {
-  const auto found = item.options.find(key);
-  if (found == item.options.end()) return otherwise;
-  return parse_count(found->second, std::string(item.name) + " " + key, kMaxHeads);
+std::int64_t count_option(const Item& item, const std::string& key, std::int64_t otherwise,
+                          std::int64_t high = kMaxHeads) {
+  const std::string_view* text = item.option(key);
+  return text == nullptr ? otherwise : parse_count(*text, std::string(item.name) + " " + key, high);
 }
 
 template <class E>
 E enum_option(const Item& item, const std::string& key, E otherwise) {
-  const auto found = item.options.find(key);
-  if (found == item.options.end()) return otherwise;
-  return parse_enum<E>(found->second, "mixer: " + std::string(item.name) + " " + key);
+  const std::string_view* text = item.option(key);
+  return text == nullptr ? otherwise : parse_enum<E>(*text, "mixer: " + std::string(item.name) + " " + key);
 }
 
 AttentionConfig make_attention(const Item& item, const PatternDefaults& defaults) {
@@ -120,17 +104,21 @@ AttentionConfig make_attention(const Item& item, const PatternDefaults& defaults
   return config;
 }
 
-// The shifts stay empty when the schedule is to give them, which depends on the layer.
-HsmConfig make_hsm(const Item& item) {
-  check_options(item, {"heads", "proj", "boundary", "shifts"});
+PatternLayer make_hsm(const Item& item, const PatternDefaults& defaults) {
   HsmConfig config;
   config.variant = parse_enum<HsmVariant>(item.name.substr(item.name.find(':') + 1), "mixer: the variant of hsm");
-  const auto shifts = item.options.find("shifts");
-  if (shifts != item.options.end()) {
-    for (const std::string_view shift : split(shifts->second, '|')) {
-      config.shifts.push_back(parse_count(shift, "each of the shifts (like shifts=1|2|4|8)", kMaxContext));
-    }
+  std::vector<std::string> known{"heads", "proj", "boundary", "shifts", "schedule"};
+  if (config.variant == HsmVariant::fusion) known.emplace_back("hidden");
+  check_options(item, known);
+  PatternLayer layer;
+  const std::string_view* shifts = item.option("shifts");
+  const std::string_view* schedule = item.option("schedule");
+  if (shifts != nullptr && schedule != nullptr) {
+    raise<ValueError>("mixer: ", item.name, " takes shifts (of each head, in every layer) or a schedule; got both in ",
+                      quote(item.text), "; leave one out");
   }
+  if (shifts != nullptr) config.shifts = parse_shifts(*shifts);
+  if (schedule != nullptr) layer.schedule = parse_shift_schedule(*schedule, std::string(item.name));
   const auto given = static_cast<std::int64_t>(config.shifts.size());
   config.heads = count_option(item, "heads", std::max<std::int64_t>(1, given));
   if (given != 0 && given != config.heads) {
@@ -139,7 +127,12 @@ HsmConfig make_hsm(const Item& item) {
   }
   config.proj = enum_option(item, "proj", HsmProjection::none);
   config.boundary = enum_option(item, "boundary", Boundary::zero);
-  return config;
+  if (config.variant == HsmVariant::fusion) {
+    const std::int64_t head_width = std::max<std::int64_t>(1, defaults.d_model / config.heads);
+    config.hidden = count_option(item, "hidden", head_width, kMaxHidden);
+  }
+  layer.config = config;
+  return layer;
 }
 
 std::vector<std::string> pattern_names() {
@@ -148,10 +141,10 @@ std::vector<std::string> pattern_names() {
   return names;
 }
 
-LayerConfig make_layer(const Item& item, const PatternDefaults& defaults) {
+PatternLayer make_layer(const Item& item, const PatternDefaults& defaults) {
   const std::vector<std::string> names = pattern_names();
-  if (item.name == "attention") return make_attention(item, defaults);
-  if (std::find(names.begin(), names.end(), item.name) != names.end()) return make_hsm(item);
+  if (item.name == "attention") return {make_attention(item, defaults)};
+  if (std::find(names.begin(), names.end(), item.name) != names.end()) return make_hsm(item, defaults);
   raise<ValueError>("mixer: one of ", join(names), " is required; got ", quote(item.name), "; ",
                     did_you_mean(item.name, names), "choose one of them");
 }
@@ -164,33 +157,33 @@ void check_default(const char* name, std::int64_t value, std::int64_t low, std::
 
 }  // namespace
 
-std::int64_t default_shift(std::int64_t hsm_layer, std::int64_t head, std::int64_t context) {
-  // The bit width of n - 1 is ceil(log2 n) for n >= 1.
-  const auto last = static_cast<std::uint64_t>(std::max<std::int64_t>(context, 1) - 1);
-  const auto bits = static_cast<int>(std::bit_width(last));
-  const std::int64_t period = std::max(1, bits);
-  return std::int64_t{1} << ((hsm_layer + head) % period);
-}
-
 std::vector<LayerConfig> expand_mixer_pattern(std::string_view pattern, const PatternDefaults& defaults) {
   check_default("layers", defaults.layers, 1, kMaxLayers);
   check_default("heads", defaults.heads, 1, kMaxHeads);
   check_default("kv_heads", defaults.kv_heads, 0, kMaxHeads);
   check_default("context", defaults.context, 1, kMaxContext);
-  std::vector<LayerConfig> items;
+  check_default("d_model", defaults.d_model, 1, kMaxWidth);
+  std::vector<PatternLayer> items;
   for (const std::string_view text : split_items(pattern)) {
     items.push_back(make_layer(parse_item(text, pattern), defaults));
   }
-  std::vector<LayerConfig> layers;
+  const auto of_layer = [&](std::int64_t l) -> const PatternLayer& {
+    return items[static_cast<std::size_t>(l) % items.size()];
+  };
   std::int64_t hsm_layers = 0;
-  for (std::size_t l = 0; l < static_cast<std::size_t>(defaults.layers); ++l) {
-    layers.push_back(items[l % items.size()]);
+  for (std::int64_t l = 0; l < defaults.layers; ++l) {
+    if (std::holds_alternative<HsmConfig>(of_layer(l).config)) ++hsm_layers;
+  }
+  std::vector<LayerConfig> layers;
+  std::int64_t hsm_layer = 0;
+  for (std::int64_t l = 0; l < defaults.layers; ++l) {
+    layers.push_back(of_layer(l).config);
     auto* hsm = std::get_if<HsmConfig>(&layers.back());
     if (hsm == nullptr) continue;
-    for (std::int64_t h = 0; hsm->shifts.size() < static_cast<std::size_t>(hsm->heads); ++h) {
-      hsm->shifts.push_back(default_shift(hsm_layers, h, defaults.context));
+    if (hsm->shifts.empty()) {
+      hsm->shifts = of_layer(l).schedule.shifts(hsm_layer, hsm_layers, hsm->heads, defaults.context);
     }
-    ++hsm_layers;
+    ++hsm_layer;
   }
   return layers;
 }

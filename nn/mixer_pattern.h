@@ -3,9 +3,11 @@
 //   pattern = item {"," item}, repeated cyclically over the layers;   item = name ["(" key=value {"," key=value} ")"]
 //   attention                                attention(heads=4,kv_heads=2)
 //   hsm:scalar                               hsm:vector(heads=4,proj=vo,boundary=self,shifts=1|2|4|8)
+//   hsm:gate_double(schedule=reversed)       hsm:fusion(hidden=64,schedule=1|4|16)
 //
 // Defaults: attention takes heads and kv_heads from the arguments; hsm has heads=1 (or as many as shifts are given),
-// proj=none, boundary=zero and the shift schedule below.
+// proj=none, boundary=zero, schedule=doubling (nn/shift_schedule.h); fusion has as many hidden units in a head as the
+// head has channels, so 3 D^2 / H weights, less than attention's 4 D^2. shifts are those of the heads, in every layer.
 #pragma once
 
 #include <cstdint>
@@ -21,14 +23,11 @@ struct PatternDefaults {
   std::int64_t heads = 1;
   std::int64_t kv_heads = 0;  // 0: as many as the layer has heads
   std::int64_t context = 1;   // tokens; decides when the shifts start again
+  std::int64_t d_model = 1;   // the model's width, for sizes that follow it
 };
 
 // One LayerConfig per layer. ValueError: not a pattern, an unknown name (with the nearest right one and the list), a
 // value outside its range. Whether heads divide the width is validate()'s business.
 std::vector<LayerConfig> expand_mixer_pattern(std::string_view pattern, const PatternDefaults& defaults);
-
-// The default shift in tokens of head h in the l-th HSM layer (other layers do not count):
-// 2^((l+h) mod P), P = max(1, ceil(log2 context)).
-std::int64_t default_shift(std::int64_t hsm_layer, std::int64_t head, std::int64_t context);
 
 }  // namespace mixgrad

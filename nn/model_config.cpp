@@ -26,7 +26,11 @@ const std::vector<std::string>& enum_names<Mlp>() {
 }
 template <>
 const std::vector<std::string>& enum_names<HsmVariant>() {
-  static const std::vector<std::string> names{"scalar", "vector", "matrix", "gate_single", "gate_double", "fusion"};
+  static const std::vector<std::string> names{
+#define HSM_VARIANT(name, class) #name,
+#include "nn/hsm_variants.def"
+#undef HSM_VARIANT
+  };
   return names;
 }
 template <>

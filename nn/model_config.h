@@ -9,14 +9,18 @@
 #include <variant>
 #include <vector>
 
-#include "ops/shift_mix/shift_mix.h"
+#include "ops/shift/shift.h"
 
 namespace mixgrad {
 
 enum class Norm : std::uint8_t { layernorm, rmsnorm };
 enum class Positions : std::uint8_t { learned, rope, none };
 enum class Mlp : std::uint8_t { gelu, gelu_erf, relu, swiglu };  // gelu: the tanh form
-enum class HsmVariant : std::uint8_t { scalar, vector, matrix, gate_single, gate_double, fusion };
+enum class HsmVariant : std::uint8_t {                           // nn/hsm_mixing.h
+#define HSM_VARIANT(name, class) name,
+#include "nn/hsm_variants.def"
+#undef HSM_VARIANT
+};
 enum class HsmProjection : std::uint8_t { none, v, o, vo };  // a linear before and / or after the mixing
 enum class ShortcutConcat : std::uint8_t { sequence, feature, depth };
 

@@ -9,6 +9,7 @@
 
 #include "autograd/tape.h"
 #include "ops/elementwise/elementwise.h"
+#include "ops/shift_mix/shift_mix.h"
 #include "tests/mixer_laws.h"
 
 namespace mixgrad::test {
@@ -167,6 +168,24 @@ TEST_CASE("hsm: the default schedule doubles layer by layer, covers the context 
   }
 }
 
+TEST_CASE("hsm: the reversed schedule reaches every lag below 2^L on one path too") {
+  for (std::int64_t layers = 1; layers <= 6; ++layers) {
+    const auto stack = expand_mixer_pattern("hsm:scalar(schedule=reversed)", {.layers = layers, .context = 64});
+    std::vector<std::int64_t> paths{1};  // paths[d]: ways to choose the layers that shift
+    for (std::size_t l = 0; l < stack.size(); ++l) {
+      const std::int64_t s = std::get<HsmConfig>(stack[l]).shifts[0];
+      CHECK(s == std::int64_t{1} << (stack.size() - 1 - l));
+      std::vector<std::int64_t> longer(paths.size() + static_cast<std::size_t>(s), 0);
+      for (std::size_t d = 0; d < paths.size(); ++d) {
+        longer[d] += paths[d];
+        longer[d + static_cast<std::size_t>(s)] += paths[d];
+      }
+      paths = longer;
+    }
+    CHECK(paths == std::vector<std::int64_t>(std::size_t{1} << layers, 1));
+  }
+}
+
 TEST_CASE("hsm: a vector mixer with equal coefficients within a head is the scalar mixer, bit for bit") {
   const Sizes shifts{1, 3, 7, 9};
   const Tensor x = normal_tensor({2, 8, 12}, DType::f64, 1);
@@ -201,6 +220,123 @@ TEST_CASE("hsm: a vector mixer with equal coefficients within a head is the scal
       CHECK(differs(of_scalar.of(i), sums) == kHolds);
     }
   }
+}
+
+TEST_CASE("hsm: shift is shift_mix with a = 0 and b = 1, bit for bit") {
+  const Sizes shifts{1, 3, 7, 9};
+  const Tensor x = normal_tensor({2, 8, 12}, DType::f64, 1);
+  for (const Boundary boundary : {Boundary::zero, Boundary::self}) {
+    const ShiftOptions options{.shifts = shifts, .boundary = boundary};
+    const Tensor want = shift_mix(x, Tensor::zeros({4}, DType::f64), Tensor::full({4}, DType::f64, 1), options);
+    CHECK(differs(shift(x, options), want) == kHolds);
+  }
+}
+
+// A mixer of that variant whose parameters are 0 but for what `set` writes.
+template <class Set>
+std::unique_ptr<OwnMixer> variant_with(HsmVariant variant, Boundary boundary, const Set& set) {
+  const MixerForm form{hsm_layer(variant, {1, 3, 4, 9}, HsmProjection::none, boundary)};
+  auto own = std::make_unique<OwnMixer>(form, DType::f64);
+  own->parameters.flat().fill(0);
+  set(own->parameters);
+  return own;
+}
+
+// The same outputs and gradients to the input, of whole sequences and token by token.
+std::string mixers_differ(const OwnMixer& one, const OwnMixer& other) {
+  const Tensor u = normal_tensor({2, 8, kWidth}, DType::f64, 1);
+  const Tensor cotangent = normal_tensor(u.shape(), DType::f64, 2);
+  const auto run = [&](const OwnMixer& own, Gradients& gradients) {
+    Tape tape;
+    Tensor x = u.clone();
+    tape.watch(x);
+    const Tensor y = own.mixer->forward(x);
+    const Tape::Seed seed{y, cotangent};
+    std::move(tape).backward(std::span(&seed, 1), gradients);
+    return y.detach();
+  };
+  const std::vector<Shape> leaves{u.shape()};
+  Gradients of_one(leaves, DType::f64);
+  Gradients of_other(leaves, DType::f64);
+  const Tensor want = run(other, of_other);
+  const std::string forward = differs(run(one, of_one), want);
+  if (!forward.empty()) return "forward: " + forward;
+  const std::string backward = differs(of_one.of(0), of_other.of(0));
+  if (!backward.empty()) return "gradient: " + backward;
+  const auto state = one.mixer->new_state(2, 8, DType::f64);
+  const std::string decoded = differs(in_pieces(*one.mixer, u, *state, {2, 1}), want);
+  return decoded.empty() ? "" : "decoded: " + decoded;
+}
+
+constexpr std::int64_t kHeads = 4;
+constexpr std::int64_t kHeadWidth = kWidth / kHeads;
+
+std::unique_ptr<OwnMixer> scalar_mixer(Boundary boundary, const std::vector<double>& a, const std::vector<double>& b) {
+  return variant_with(HsmVariant::scalar, boundary, [&](ParameterSet& parameters) {
+    parameters.find("m.a")->value.copy_from(Tensor::from(a, {kHeads}, DType::f64));
+    parameters.find("m.b")->value.copy_from(Tensor::from(b, {kHeads}, DType::f64));
+  });
+}
+
+TEST_CASE("hsm: matrix with A = a I, B = b I and c = 0 is scalar") {
+  const std::vector<double> a{0.25, -1.5, 0.7, 2};
+  const std::vector<double> b{0.5, 0.3, -1, 0.1};
+  const auto diagonal = [](const Tensor& matrices, const std::vector<double>& values) {
+    for (std::int64_t h = 0; h < kHeads; ++h) {
+      for (std::int64_t i = 0; i < kHeadWidth; ++i) {
+        matrices.set((h * kHeadWidth + i) * kHeadWidth + i, values[static_cast<std::size_t>(h)]);
+      }
+    }
+  };
+  for (const Boundary boundary : {Boundary::zero, Boundary::self}) {
+    const auto matrix = variant_with(HsmVariant::matrix, boundary, [&](ParameterSet& parameters) {
+      diagonal(parameters.find("m.u.weight")->value, a);
+      diagonal(parameters.find("m.z.weight")->value, b);
+    });
+    CHECK(mixers_differ(*matrix, *scalar_mixer(boundary, a, b)) == kHolds);
+  }
+}
+
+TEST_CASE("hsm: a gate with W = 0 and c = 0 is scalar with a = b = 1/2") {
+  const std::vector<double> half(kHeads, 0.5);
+  for (const Boundary boundary : {Boundary::zero, Boundary::self}) {
+    for (const HsmVariant variant : {HsmVariant::gate_single, HsmVariant::gate_double}) {
+      const auto gate = variant_with(variant, boundary, [](ParameterSet&) {});
+      CHECK(mixers_differ(*gate, *scalar_mixer(boundary, half, half)) == kHolds);
+    }
+  }
+}
+
+TEST_CASE("hsm: a gate that is far on one side chooses u or z") {
+  const std::vector<double> one(kHeads, 1);
+  const std::vector<double> none(kHeads, 0);
+  for (const double side : {-50.0, 50.0}) {
+    const auto gate = variant_with(HsmVariant::gate_double, Boundary::self,
+                                   [&](ParameterSet& parameters) { parameters.find("m.gate.bias")->value.fill(side); });
+    const auto want = side > 0 ? scalar_mixer(Boundary::self, one, none) : scalar_mixer(Boundary::self, none, one);
+    CHECK(mixers_differ(*gate, *want) == kHolds);
+  }
+}
+
+TEST_CASE("hsm: fusion whose hidden units are far above zero is matrix, since gelu(x) = x there") {
+  // up = [A B] with a bias of 20 (the input is scaled below it), down = I and a bias that takes the 20 away.
+  OwnMixer matrix({hsm_layer(HsmVariant::matrix, {1, 3, 4, 9})}, DType::f64);
+  HsmConfig layer = hsm_layer(HsmVariant::fusion, {1, 3, 4, 9});
+  layer.hidden = kHeadWidth;
+  OwnMixer fusion({layer}, DType::f64);
+  const auto of = [](OwnMixer& own, const char* name) { return own.parameters.find(name)->value; };
+  const Tensor up = of(fusion, "m.up.weight");
+  of(fusion, "m.down.weight").fill(0);
+  for (std::int64_t row = 0; row < kHeads * kHeadWidth; ++row) {
+    for (std::int64_t i = 0; i < kHeadWidth; ++i) {
+      up.set(row * 2 * kHeadWidth + i, of(matrix, "m.u.weight").at(row * kHeadWidth + i));
+      up.set(row * 2 * kHeadWidth + kHeadWidth + i, of(matrix, "m.z.weight").at(row * kHeadWidth + i));
+    }
+    of(fusion, "m.down.weight").set(row * kHeadWidth + row % kHeadWidth, 1);
+    of(fusion, "m.up.bias").set(row, 20 + of(matrix, "m.bias").at(row));
+    of(fusion, "m.down.bias").set(row, -20);
+  }
+  CHECK(mixers_differ(fusion, matrix) == kHolds);
 }
 
 TEST_CASE("hsm: the boundary self passes a constant on as (a + b) times it, zero lets it begin at the shift") {

@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include "core/error.h"
+#include "nn/shift_schedule.h"
 #include "tests/temp_folder.h"
 
 namespace mixgrad {
@@ -78,6 +79,68 @@ TEST_CASE("mixer pattern: hsm options") {
   CHECK(expand("hsm:scalar( shifts = 3 | 100 )")[0] == LayerConfig(HsmConfig{HsmVariant::scalar, 2, {3, 100}}));
 }
 
+TEST_CASE("mixer pattern: all six variants; fusion has as many hidden units as a head has channels") {
+  for (const char* variant : {"scalar", "vector", "matrix", "gate_single", "gate_double"}) {
+    const auto layers = expand(std::string("hsm:") + variant + "(heads=2)");
+    CHECK(to_string(std::get<HsmConfig>(layers[0]).variant) == variant);
+    CHECK(std::get<HsmConfig>(layers[0]).hidden == 0);
+  }
+  PatternDefaults defaults = kDefaults;
+  defaults.d_model = 48;
+  const auto hidden = [&](const std::string& pattern) {
+    return std::get<HsmConfig>(expand(pattern, defaults)[1]).hidden;
+  };
+  CHECK(hidden("hsm:fusion") == 48);
+  CHECK(hidden("hsm:fusion(heads=4)") == 12);
+  CHECK(hidden("hsm:fusion(heads=4,hidden=100)") == 100);
+  CHECK(hidden("hsm:fusion(heads=64)") == 1);  // that 64 heads do not divide 48 is validate()'s business
+}
+
+TEST_CASE("mixer pattern: schedules") {
+  PatternDefaults defaults = kDefaults;
+  defaults.layers = 5;
+  const auto all = [&](const std::string& pattern) {
+    std::vector<std::vector<std::int64_t>> rows;
+    for (const LayerConfig& layer : expand(pattern, defaults)) {
+      rows.push_back(std::holds_alternative<HsmConfig>(layer) ? shifts(layer) : std::vector<std::int64_t>{});
+    }
+    return rows;
+  };
+  using Rows = std::vector<std::vector<std::int64_t>>;
+  CHECK(all("hsm:scalar(schedule=doubling)") == Rows{{1}, {2}, {4}, {8}, {16}});
+  CHECK(all("hsm:scalar(schedule=doubling)") == all("hsm:scalar"));
+  CHECK(all("hsm:scalar(schedule=reversed)") == Rows{{16}, {8}, {4}, {2}, {1}});
+  CHECK(all("hsm:vector(schedule=reversed,heads=2)") == Rows{{16, 32}, {8, 16}, {4, 8}, {2, 4}, {1, 2}});
+  CHECK(all("hsm:matrix(schedule=per_head,heads=3)") == Rows(5, {1, 2, 4}));
+  CHECK(all("hsm:scalar(schedule=3|9|27)") == Rows{{3}, {9}, {27}, {3}, {9}});
+  CHECK(all("hsm:scalar(schedule=3|9|27,heads=2)") == Rows{{3, 9}, {9, 27}, {27, 3}, {3, 9}, {9, 27}});
+  CHECK(all("hsm:scalar(schedule=7)") == Rows(5, {7}));
+  // Only HSM layers count, and each item has its own schedule.
+  CHECK(all("hsm:scalar(schedule=reversed),attention") == Rows{{4}, {}, {2}, {}, {1}});
+  CHECK(all("hsm:scalar,hsm:scalar(schedule=reversed)") == Rows{{1}, {8}, {4}, {2}, {16}});
+  defaults.context = 8;
+  CHECK(all("hsm:scalar(schedule=reversed)") == Rows{{2}, {1}, {4}, {2}, {1}});
+  CHECK(all("hsm:scalar(schedule=per_head,heads=4)") == Rows(5, {1, 2, 4, 1}));
+  defaults.context = 1;
+  for (const char* schedule : {"doubling", "reversed", "per_head"}) {
+    CHECK(all(std::string("hsm:scalar(heads=2,schedule=") + schedule + ")") == Rows(5, {1, 1}));
+  }
+}
+
+TEST_CASE("mixer pattern: wrong schedules") {
+  CHECK(refusal("hsm:scalar(schedule=doublin)") ==
+        "mixer: hsm:scalar schedule must be one of doubling, reversed, per_head, or a list of shifts like 1|2|4; got "
+        "\"doublin\"; did you mean \"doubling\"? choose one of them");
+  CHECK(has(refusal("hsm:scalar(schedule=)"), "got \"\"; choose one of them"));
+  CHECK(has(refusal("hsm:scalar(schedule=1|0)"), "each of the shifts (like shifts=1|2|4|8) must be an integer from 1"));
+  CHECK(has(refusal("hsm:scalar(schedule=1|x)"), "got \"x\""));
+  CHECK(has(refusal("hsm:scalar(shifts=1|2,schedule=1|2)"),
+            "hsm:scalar takes shifts (of each head, in every layer) or a schedule; got both in"));
+  CHECK(
+      has(refusal("hsm:matrix(hidden=3)"), "hsm:matrix has the options heads, proj, boundary, shifts, schedule; got"));
+  CHECK(has(refusal("hsm:fusion(hidden=0)"), "hsm:fusion hidden must be an integer from 1 to 1048576; got \"0\""));
+}
+
 TEST_CASE("mixer pattern: unknown names and options") {
   CHECK(refusal("atention") ==
         "mixer: one of attention, hsm:scalar, hsm:vector, hsm:matrix, hsm:gate_single, hsm:gate_double, hsm:fusion is "
@@ -89,7 +152,7 @@ TEST_CASE("mixer pattern: unknown names and options") {
   CHECK(has(refusal("attention(head=4)"),
             "attention has the options heads, kv_heads; got \"head\"; did you mean \"heads\"?"));
   CHECK(has(refusal("attention(shifts=1)"), "attention has the options"));
-  CHECK(has(refusal("hsm:scalar(kv_heads=1)"), "hsm:scalar has the options heads, proj, boundary, shifts"));
+  CHECK(has(refusal("hsm:scalar(kv_heads=1)"), "hsm:scalar has the options heads, proj, boundary, shifts, schedule"));
 }
 
 TEST_CASE("mixer pattern: wrong values") {
@@ -128,6 +191,7 @@ TEST_CASE("mixer pattern: defaults outside their range") {
   CHECK(has(bad({.heads = 0}), "heads must be from 1 to 4096; got 0"));
   CHECK(has(bad({.kv_heads = -1}), "kv_heads must be from 0 to 4096; got -1"));
   CHECK(has(bad({.context = 0}), "context must be from 1 to 16777216; got 0"));
+  CHECK(has(bad({.d_model = 0}), "d_model must be from 1 to 65536; got 0"));
 }
 
 }  // namespace

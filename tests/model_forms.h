@@ -14,6 +14,7 @@
 #include "nn/decoder.h"
 #include "nn/hsm_mixer.h"
 #include "nn/mixer_pattern.h"
+#include "nn/shift_schedule.h"
 
 namespace mixgrad::test {
 
@@ -59,7 +60,8 @@ inline std::string to_text(const LayerConfig& layer) {
   std::string shifts;
   for (const std::int64_t shift : hsm.shifts) shifts += (shifts.empty() ? "" : "|") + std::to_string(shift);
   return "hsm:" + to_string(hsm.variant) + "(heads=" + std::to_string(hsm.heads) + ",shifts=" + shifts +
-         ",proj=" + to_string(hsm.proj) + ",boundary=" + to_string(hsm.boundary) + ")";
+         ",proj=" + to_string(hsm.proj) + ",boundary=" + to_string(hsm.boundary) +
+         (hsm.hidden > 0 ? ",hidden=" + std::to_string(hsm.hidden) : "") + ")";
 }
 
 // Values that a token's state has in this layer, for one sequence of at most max_tokens: as the documentation says.
@@ -91,19 +93,35 @@ inline std::vector<MixerForm> attention_forms() {
   return forms;
 }
 
-// The shifts stand around the length: within it, at its end, just beyond, and far beyond.
+// All there are, the ones that a user adds among them.
+inline std::vector<HsmVariant> hsm_variants() {
+  std::vector<HsmVariant> variants;
+  for (std::size_t i = 0; i < enum_names<HsmVariant>().size(); ++i) variants.push_back(static_cast<HsmVariant>(i));
+  return variants;
+}
+
+inline HsmConfig hsm_layer(HsmVariant variant, const std::vector<std::int64_t>& shifts,
+                           HsmProjection proj = HsmProjection::none, Boundary boundary = Boundary::zero) {
+  const auto heads = static_cast<std::int64_t>(shifts.size());
+  return {variant, heads, shifts, proj, boundary, variant == HsmVariant::fusion ? 3 : 0};
+}
+
+// The shifts stand around the length: within it, at its end, just beyond, and far beyond. The projections are the same
+// code for all variants: all four with a and b, none and both with the others.
 inline std::vector<MixerForm> hsm_forms(std::int64_t length) {
+  using enum HsmProjection;
   const std::vector<std::int64_t> shifts{1, 2, std::max<std::int64_t>(1, length - 1), length, length + 1, 64};
   std::vector<MixerForm> forms;
-  for (const HsmVariant variant : {HsmVariant::scalar, HsmVariant::vector}) {
-    for (const HsmProjection proj : {HsmProjection::none, HsmProjection::v, HsmProjection::o, HsmProjection::vo}) {
+  for (const HsmVariant variant : hsm_variants()) {
+    const bool coefficients = variant == HsmVariant::scalar || variant == HsmVariant::vector;
+    const std::vector<HsmProjection> projections = coefficients ? std::vector{none, v, o, vo} : std::vector{none, vo};
+    for (const HsmProjection proj : projections) {
       for (const Boundary boundary : {Boundary::zero, Boundary::self}) {
         for (std::size_t first = 0; first < shifts.size(); ++first) {
-          HsmConfig one{variant, 1, {shifts[first]}, proj, boundary};
-          HsmConfig four{variant, 4, {}, proj, boundary};
-          for (std::size_t h = 0; h < 4; ++h) four.shifts.push_back(shifts[(first + h) % shifts.size()]);
-          forms.push_back({one});
-          forms.push_back({four});
+          std::vector<std::int64_t> four;
+          for (std::size_t h = 0; h < 4; ++h) four.push_back(shifts[(first + h) % shifts.size()]);
+          forms.push_back({hsm_layer(variant, {shifts[first]}, proj, boundary)});
+          forms.push_back({hsm_layer(variant, four, proj, boundary)});
         }
       }
     }
@@ -151,6 +169,8 @@ inline const std::vector<std::string>& decoder_patterns() {
       "hsm:scalar(heads=4),attention",
       "attention(heads=2),hsm:vector",
       "hsm:scalar(proj=v),hsm:vector(proj=o,boundary=self),attention(kv_heads=2)",
+      "hsm:matrix(heads=2),hsm:gate_single(boundary=self)",
+      "hsm:gate_double(heads=4,proj=o),attention,hsm:fusion(heads=2,hidden=5,schedule=reversed)",
   };
   return patterns;
 }
@@ -167,12 +187,18 @@ inline ModelConfig decoder_config(const std::string& pattern, Positions position
   config.mlp = mlp;
   config.bias = bias;
   config.tie_embeddings = tie;
-  const auto layers = static_cast<std::int64_t>(pattern == decoder_patterns().back() ? 3 : 2);
-  config.layers = expand_mixer_pattern(pattern, {.layers = layers, .heads = 4, .context = kContext});
+  std::int64_t layers = 1;  // at least two, and each item once
+  int depth = 0;
+  for (const char c : pattern) {
+    depth += c == '(' ? 1 : c == ')' ? -1 : 0;
+    layers += c == ',' && depth == 0 ? 1 : 0;
+  }
+  layers = std::max<std::int64_t>(2, layers);
+  config.layers = expand_mixer_pattern(pattern, {.layers = layers, .heads = 4, .context = kContext, .d_model = kWidth});
   return config;
 }
 
-// 42 decoders: each pattern with each kind of position twice; the other choices go round at their own pace, so that
+// Six decoders of each pattern, with each kind of position twice; the other choices go round at their own pace, so that
 // any two values of any two choices occur together (decoder_laws_test.cpp checks it).
 inline std::vector<DecoderForm> decoder_forms() {
   std::vector<DecoderForm> forms;

@@ -1,0 +1,36 @@
+#include "nn/pattern_text.h"
+
+#include <charconv>
+
+#include "core/error.h"
+#include "nn/suggest.h"
+
+namespace mixgrad {
+
+std::string_view trimmed(std::string_view text) {
+  const std::size_t begin = text.find_first_not_of(" \t\n");
+  if (begin == std::string_view::npos) return {};
+  return text.substr(begin, text.find_last_not_of(" \t\n") - begin + 1);
+}
+
+std::vector<std::string_view> split(std::string_view text, char separator) {
+  std::vector<std::string_view> parts;
+  for (;;) {
+    const std::size_t end = text.find(separator);
+    parts.push_back(trimmed(text.substr(0, end)));
+    if (end == std::string_view::npos) return parts;
+    text.remove_prefix(end + 1);
+  }
+}
+
+std::int64_t parse_count(std::string_view text, const std::string& what, std::int64_t high) {
+  std::int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || value < 1 || value > high) {
+    raise<ValueError>("mixer: ", what, " must be an integer from 1 to ", high, "; got ", quote(text),
+                      "; correct the pattern");
+  }
+  return value;
+}
+
+}  // namespace mixgrad
