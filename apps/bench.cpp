@@ -1,7 +1,9 @@
 // mixgrad bench train: milliseconds, memory and allocations of a training step.
+// mixgrad bench decode: time and memory of a generated token, as the sequence grows.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "apps/allocation_counter.h"
@@ -21,25 +23,50 @@ double now_ms() {
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
+// Memory of this process that is in RAM, in bytes; 0 where the system does not say.
+std::size_t resident_bytes() {
+  std::ifstream file("/proc/self/statm");
+  std::size_t pages = 0;
+  std::size_t resident = 0;
+  file >> pages >> resident;
+  return resident * 4096;
+}
+
+double mebibytes(std::size_t bytes) { return static_cast<double>(bytes) / 1048576.0; }
+
 class Bench : public Verb {
  public:
   std::string name() const override { return "bench"; }
-  std::string summary() const override { return "Time a training step (bench train)"; }
+  std::string summary() const override {
+    return "Time a training step (bench train) or a generated token (bench decode)";
+  }
   std::string example() const override { return "mixgrad bench train --preset char --json"; }
 
   void declare(OptionSet& options) override {
-    options.add_positional("what", what_, "train: whole steps, with data, clipping and optimizer");
+    options.add_positional("what", what_, "train: whole steps, with data, clipping and optimizer; decode: tokens");
     options.add_presets(model_presets());
     model_.declare(options);
     training_.declare(options);
     options.add("rounds", rounds_, kCount, "Timed steps, after three untimed ones; the median is printed");
+    options.add("tokens", tokens_, kCount, "bench decode: length of the sequence, one token at a time");
     options.add_flag("json", json_, "One JSON object on stdout");
   }
 
+  std::string without_effect(const std::string& option) const override {
+    const bool decodes = !what_.empty() && what_[0] == "decode";
+    if (option == "tokens") return decodes ? "" : "it belongs to bench decode";
+    return option == "rounds" && decodes ? "it belongs to bench train" : "";
+  }
+
   int run() override {
-    check_word("bench", what_, {"train"});
+    check_word("bench", what_, {"train", "decode"});
     training_.check();
     training_.apply_threads();
+    return what_[0] == "train" ? time_training() : time_decoding();
+  }
+
+ private:
+  int time_training() {
     const TokenData data = model_.open_data();
     Decoder model(model_.config(data.tokenizer().vocab_size()), training_.dtype(), model_.hsm_scale);
     model.parameters().initialize(training_.seed);
@@ -74,7 +101,50 @@ class Bench : public Verb {
     return kOk;
   }
 
- private:
+  // Ten equal parts of one sequence: a state that grows shows as a rising figure.
+  int time_decoding() const {
+    const TokenData data = model_.open_data();
+    Decoder model(model_.config(data.tokenizer().vocab_size()), training_.dtype(), model_.hsm_scale);
+    model.parameters().initialize(training_.seed);
+    DecoderState state = model.new_state(1, model.config().context);
+    Rng rng(training_.seed);
+    const Tensor token = Tensor::empty({1, 1}, DType::i32);
+    const auto decode = [&](std::int64_t count) {
+      for (std::int64_t i = 0; i < count; ++i) {
+        token.set(0, static_cast<double>(rng.below(static_cast<std::uint64_t>(model.config().vocab_size))));
+        static_cast<void>(model.prefill(token, state));
+      }
+    };
+    if (!json_)
+      std::printf("%10s %14s %12s %12s %14s\n", "tokens", "us a token", "state bytes", "tensors MiB", "resident MiB");
+    constexpr std::int64_t kParts = 10;
+    for (std::int64_t part = 0; part < kParts; ++part) {
+      const std::int64_t count = tokens_ * (part + 1) / kParts - tokens_ * part / kParts;
+      if (count == 0) continue;
+      const double start = now_ms();
+      decode(count);
+      report_part(state, (now_ms() - start) * 1e3 / static_cast<double>(count));
+    }
+    return kOk;
+  }
+
+  void report_part(const DecoderState& state, double microseconds) const {
+    const std::size_t tensors = pool_stats(kCpu).in_use;
+    const std::size_t resident = resident_bytes();
+    if (!json_) {
+      std::printf("%10lld %14.1f %12zu %12.2f %14.2f\n", static_cast<long long>(state.position()), microseconds,
+                  state.bytes(), mebibytes(tensors), mebibytes(resident));
+      return;
+    }
+    nlohmann::ordered_json row;
+    row["tokens"] = state.position();
+    row["us_per_token"] = microseconds;
+    row["state_bytes"] = state.bytes();
+    row["tensor_bytes"] = tensors;
+    row["resident_bytes"] = resident;
+    std::printf("%s\n", row.dump().c_str());
+  }
+
   void report(double best, double median, double tokens_per_s, std::size_t peak, double allocations) const {
     if (json_) {
       nlohmann::ordered_json object;
@@ -92,7 +162,7 @@ class Bench : public Verb {
       return;
     }
     std::printf("median %.2f ms a step (best %.2f), %.0f tokens/s, tensors at most %.1f MiB, ", median, best,
-                tokens_per_s, static_cast<double>(peak) / 1048576.0);
+                tokens_per_s, mebibytes(peak));
     counts_allocations() ? std::printf("%g allocations a step", allocations)
                          : std::printf("allocations not counted in this build");
     std::printf(", %d threads\n", threads());
@@ -101,7 +171,7 @@ class Bench : public Verb {
   std::vector<std::string> what_;
   ModelOptions model_;
   TrainingOptions training_;
-  std::int64_t rounds_ = 20;
+  std::int64_t rounds_ = 20, tokens_ = 10000;
   bool json_ = false;
 };
 

@@ -1,4 +1,4 @@
-// mixgrad inspect: a model before training, and the tape of one step.
+// mixgrad inspect: a model, the tape of one step, and where its shift-mixing layers look.
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -8,6 +8,7 @@
 #include "apps/verb.h"
 #include "core/error.h"
 #include "nn/checkpoint.h"
+#include "nn/hsm_paths.h"
 #include "nn/training.h"
 
 namespace mixgrad::app {
@@ -17,12 +18,15 @@ class Inspect : public Verb {
  public:
   std::string name() const override { return "inspect"; }
   std::string summary() const override {
-    return "Look into a model (inspect model) or one training step (inspect tape)";
+    return "Look into a model (inspect model, inspect shifts) or one training step (inspect tape)";
   }
   std::string example() const override { return "mixgrad inspect model --preset char"; }
 
   void declare(OptionSet& options) override {
-    options.add_positional("what", what_, "model: parameters, operations and state of each layer; tape: one step");
+    options.add_positional(
+        "what", what_,
+        "model: parameters, operations and state of each layer; tape: one step; shifts: the lags that "
+        "shift-mixing layers reach");
     options.add_presets(model_presets());
     model_.declare(options);
     training_.declare(options);
@@ -35,7 +39,7 @@ class Inspect : public Verb {
   }
 
   int run() override {
-    check_word("inspect", what_, {"model", "tape"});
+    check_word("inspect", what_, {"model", "tape", "shifts"});
     training_.check();
     training_.apply_threads();
     std::unique_ptr<Decoder> model;
@@ -46,7 +50,9 @@ class Inspect : public Verb {
     } else {
       model = std::move(load_checkpoint(checkpoint_, training_.dtype()).model);
     }
-    what_[0] == "model" ? print_model(*model) : print_tape(*model);
+    if (what_[0] == "model") print_model(*model);
+    if (what_[0] == "tape") print_tape(*model);
+    if (what_[0] == "shifts") print_shifts(*model);
     return kOk;
   }
 
@@ -131,6 +137,41 @@ class Inspect : public Verb {
           "(parameters too)\n",
           number, shape.str().c_str(), total);
     }
+  }
+
+  void print_shifts(const Decoder& model) const {
+    constexpr std::int64_t kLags = 4096;  // more are cut off
+    const HsmPaths report = hsm_paths(model, kLags);
+    if (report.layers.empty()) {
+      raise<ValueError>(
+          "inspect shifts: the model must have a shift-mixing layer; it has none; choose another --mixer");
+    }
+    if (!json_) {
+      std::printf("%5s  %-12s shifts of its heads\n", "layer", "variant");
+      for (const std::int64_t l : report.layers) {
+        const auto& layer = std::get<HsmConfig>(model.config().layers[static_cast<std::size_t>(l)]);
+        std::printf("%5lld  %-12s", static_cast<long long>(l), to_string(layer.variant).c_str());
+        for (const std::int64_t shift : layer.shifts) std::printf(" %lld", static_cast<long long>(shift));
+        std::printf("\n");
+      }
+      std::printf("receptive field of these layers: %lld tokens\n\n%8s %10s %12s\n",
+                  static_cast<long long>(report.receptive_field), "lag", "paths", "weight");
+    }
+    for (std::size_t lag = 0; lag < report.paths.size(); ++lag) {
+      const bool weighted = !report.weights.empty();
+      if (json_) {
+        nlohmann::ordered_json row;
+        row["lag"] = lag;
+        row["paths"] = report.paths[lag];
+        row["weight"] = weighted ? nlohmann::ordered_json(report.weights[lag]) : nlohmann::ordered_json();
+        std::printf("%s\n", row.dump().c_str());
+      } else if (weighted) {
+        std::printf("%8zu %10.3f %12.6f\n", lag, report.paths[lag], report.weights[lag]);
+      } else {
+        std::printf("%8zu %10.3f %12s\n", lag, report.paths[lag], "-");
+      }
+    }
+    if (!json_) std::printf("means over the channels, without norms and MLPs; weights where all layers have a and b\n");
   }
 
   std::vector<std::string> what_;

@@ -256,6 +256,34 @@ TEST_CASE("cli: inspect model tells parameters and layers, inspect tape one step
   CHECK(entries.back()["op"] == "linear_cross_entropy");
 }
 
+TEST_CASE("cli: --match params gives the MLP what the mixers save against attention") {
+  const auto hidden = [](const std::string& options, const std::string& mixer) {
+    Arguments model = data();
+    model.insert(model.end(), {"--mixer", mixer});
+    const Finished run =
+        mixgrad("inspect model --json --layers 2 --d-model 64 --heads 4 --context 16 " + options, model);
+    INFO(run.err);
+    REQUIRE(run.code == 0);
+    for (const Json& row : json_lines(run.out)) {
+      if (row.value("parameter", "") == "layers.0.mlp.up.weight") return row["shape"][0].get<int>();
+    }
+    return 0;
+  };
+  CHECK(hidden("--match width", "hsm:scalar") == 256);
+  CHECK(hidden("", "hsm:scalar") == 256);
+  CHECK(hidden("--match params", "hsm:scalar") == 376);  // 256 + (4 64^2 - 2) / (2 64) = 383.98
+  CHECK(hidden("--match params", "hsm:scalar,attention") == 312);
+  CHECK(hidden("--match params", "attention") == 256);
+  CHECK(hidden("--match params --d-ff 100", "hsm:scalar") == 224);
+  Arguments model = data();
+  model.insert(model.end(), {"--mixer", "hsm:fusion(hidden=2000)"});
+  const Finished large = mixgrad("inspect model --match params", model);
+  CHECK(not_refused(large, 2) == "");
+  CHECK(has(large.err, "equal parameters: the mixers may take at most what softmax attention and an MLP of 512"));
+  const Finished misspelt = mixgrad("inspect model --match parameters", data());
+  CHECK(not_refused(misspelt, 2) == "");
+}
+
 TEST_CASE("cli: inspect takes a checkpoint in place of a model's options") {
   const TempFolder folder;
   REQUIRE(train_tiny(folder, "run", "--steps 1").code == 0);
@@ -266,10 +294,13 @@ TEST_CASE("cli: inspect takes a checkpoint in place of a model's options") {
   const Finished refused = mixgrad("inspect model --layers 2", {"--checkpoint", run});
   CHECK(not_refused(refused, 2) == "");
   CHECK(has(refused.err, "--layers cannot be given here: the checkpoint decides the model"));
+  const Finished matched = mixgrad("inspect model --match params", {"--checkpoint", run});
+  CHECK(not_refused(matched, 2) == "");
+  CHECK(has(matched.err, "--match cannot be given here: the checkpoint decides the model"));
 }
 
 TEST_CASE("cli: bench train measures a step, which allocates nothing") {
-  for (const std::string mixer : {"attention", "hsm:vector(heads=2)"}) {
+  for (const std::string mixer : {"attention", "hsm:vector(heads=2)", "hsm:matrix", "hsm:gate_double", "hsm:fusion"}) {
     INFO(mixer);
     Arguments more = data();
     more.insert(more.end(), {"--mixer", mixer});
@@ -290,6 +321,48 @@ TEST_CASE("cli: bench train measures a step, which allocates nothing") {
   const Finished text = mixgrad("bench train --rounds 1" + kTiny, data());
   CHECK(trouble(text) == "");
   CHECK(has(text.out, "ms a step"));
+}
+
+TEST_CASE("cli: inspect shifts shows the lags that shift-mixing layers reach") {
+  Arguments model{"shifts"};
+  const Arguments text = data();
+  model.insert(model.end(), text.begin(), text.end());
+  model.insert(model.end(), {"--mixer", "hsm:scalar", "--layers", "3", "--context", "8"});
+  const Finished table = mixgrad("inspect", model);
+  CHECK(trouble(table) == "");
+  CHECK(has(table.out, "receptive field of these layers: 8 tokens"));
+  const std::vector<Json> rows = json_lines(mixgrad("inspect --json", model).out);
+  REQUIRE(rows.size() == 8);
+  CHECK(rows[7]["lag"] == 7);
+  CHECK(rows[7]["paths"] == 1);
+  CHECK(rows[7]["weight"].get<double>() == doctest::Approx(0.05 * 0.05 * 0.05));
+  const Finished none = mixgrad("inspect shifts", data());
+  CHECK(not_refused(none, 2) == "");
+  CHECK(has(none.err, "inspect shifts: the model must have a shift-mixing layer; it has none; choose another --mixer"));
+}
+
+TEST_CASE("cli: bench decode times the tokens of one sequence, and a shift-mixing state does not grow") {
+  Arguments more = data();
+  more.insert(more.end(), {"--mixer", "hsm:gate_single(heads=2),hsm:scalar", "--positions", "none"});
+  const Finished run = mixgrad("bench decode --json --tokens 105" + kTiny, more);
+  CHECK(trouble(run) == "");
+  const std::vector<Json> rows = json_lines(run.out);
+  REQUIRE(rows.size() == 10);
+  for (const Json& row : rows) {
+    CHECK(keys_of(row) == "tokens,us_per_token,state_bytes,tensor_bytes,resident_bytes");
+    CHECK(row["us_per_token"].get<double>() > 0);
+    CHECK(row["state_bytes"] == rows[0]["state_bytes"]);
+    CHECK(row["tensor_bytes"] == rows[1]["tensor_bytes"]);
+    CHECK(row["resident_bytes"].get<std::int64_t>() > 0);
+  }
+  CHECK(rows.front()["tokens"] == 10);
+  CHECK(rows.back()["tokens"] == 105);
+  const Finished text = mixgrad("bench decode --tokens 3" + kTiny, more);
+  CHECK(trouble(text) == "");
+  CHECK(has(text.out, "state bytes"));
+  const Finished wrong = mixgrad("bench train --tokens 3" + kTiny, more);
+  CHECK(not_refused(wrong, 2) == "");
+  CHECK(has(wrong.err, "--tokens cannot be given here: it belongs to bench decode"));
 }
 
 }  // namespace
