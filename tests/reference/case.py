@@ -40,8 +40,9 @@ def expected(config, train, parameters, tokens, targets, window):
     return tensors
 
 
-def write(path, config, train, parameters, tokens, targets, window):
-    tensors = expected(config, train, parameters, tokens, targets, window)
+def write(path, config, train, parameters, tokens, targets, window, computed):
+    """`computed` is what expected(...) returned for the others."""
+    tensors = dict(computed)
     tensors["in.tokens"], tensors["in.targets"] = tokens, targets
     tensors.update({"param." + name: value for name, value in parameters.items()})
     metadata = {

@@ -13,7 +13,7 @@ import torch
 
 import case
 
-TOLERANCE = 1e-10
+TOLERANCE = 1e-9  # of the format; only key biases without rope come near (their gradient is zero but for rounding)
 
 
 def relative_error(x, reference):
