@@ -24,9 +24,9 @@ KINDS = ["attention", *model_config.VARIANTS, "recurformer", "shortcut"]
 
 
 def random_config(rng, kinds):
-    d_model = rng.choice([4, 5, 6, 8, 9, 10, 12, 12, 15, 16, 18, 20, 24])
+    d_model = rng.choice([3, 4, 5, 6, 8, 9, 10, 12, 12, 15, 16, 18, 20, 24])
     context = rng.choice([1, 2, 3, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16])
-    positions = rng.choice(["learned", "none"] if d_model % 2 == 1 else ["learned", "rope", "none"])
+    positions = rng.choice(["learned", "rope", "none"] if d_model % 2 == 0 else ["learned", "none"])
     mixers = [kind for kind in kinds if kind != "shortcut"]
     weights = [1 if kind in model_config.VARIANTS else 4 for kind in mixers]
     chosen = rng.choices(mixers, weights, k=rng.randint(1, 4))
@@ -69,13 +69,14 @@ def random_layer(rng, kind, d_model, context, positions):
         }
         return {**layer, "hidden": rng.randint(1, 9)} if kind == "fusion" else layer
     possible = [heads for heads in divisors(d_model) if heads <= 8]
-    if positions == "rope":
+    if positions == "rope" and kind == "attention":  # softmax heads of even width
         possible = [heads for heads in possible if d_model // heads % 2 == 0]
     heads = rng.choices(possible, weights=possible)[0]  # rather many than one
     kv_heads = rng.choices(divisors(heads), weights=divisors(heads))[0]
     if kind == "attention":
         return {"mixer": "attention", "heads": heads, "kv_heads": kv_heads}
-    roles = rng.choices(["softmax", "mamba", "shift"], k=kv_heads)
+    roles = ["mamba", "shift"] if positions == "rope" and d_model // heads % 2 == 1 else ["softmax", "mamba", "shift"]
+    roles = rng.choices(roles, k=kv_heads)
     recurrent = [group for group in range(kv_heads) if roles[group] == "mamba"]
     shift = [group for group in range(kv_heads) if roles[group] == "shift"]
     return {
