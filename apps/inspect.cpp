@@ -1,14 +1,15 @@
-// mixgrad inspect: a model, the tape of one step, and where its shift-mixing layers look.
+// mixgrad inspect: a model, the tape of one step, where its layers look.
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "apps/inspect_attention.h"
+#include "apps/inspect_shifts.h"
 #include "apps/model_options.h"
 #include "apps/option_value.h"
 #include "apps/training_options.h"
 #include "apps/verb.h"
 #include "core/error.h"
 #include "nn/checkpoint.h"
-#include "nn/hsm_paths.h"
 #include "nn/training.h"
 
 namespace mixgrad::app {
@@ -18,30 +19,42 @@ class Inspect : public Verb {
  public:
   std::string name() const override { return "inspect"; }
   std::string summary() const override {
-    return "Look into a model (inspect model, inspect shifts) or one training step (inspect tape)";
+    return "Look into a model (inspect model, attention, shifts) or one training step (inspect tape)";
   }
   std::string example() const override { return "mixgrad inspect model --preset char"; }
 
   void declare(OptionSet& options) override {
     options.add_positional(
         "what", what_,
-        "model: parameters, operations and state of each layer; tape: one step; shifts: the lags that "
-        "shift-mixing layers reach");
+        "model: parameters, operations and state of each layer; tape: one step; attention: where a trained model looks "
+        "on a text; shifts: the lags that shift-mixing layers reach");
     options.add_presets(model_presets());
     model_.declare(options);
     training_.declare(options);
     options.add("checkpoint", checkpoint_, "A trained model instead of the options");
+    options.add("text", text_, "inspect attention: the text that the model reads");
+    options.add("recency", recency_, {0, kMaxContext},
+                "inspect attention: k of the recency ratio, tokens before a token");
     options.add_flag("json", json_, "JSON, one object per line");
   }
 
   std::string without_effect(const std::string& option) const override {
+    const bool reads = !what_.empty() && what_[0] == "attention";
+    if (!reads && (option == "text" || option == "recency")) return "it belongs to inspect attention";
     return checkpoint_.empty() ? std::string() : ModelOptions::decided_by_checkpoint(option);
   }
 
   int run() override {
-    check_word("inspect", what_, {"model", "tape", "shifts"});
+    check_word("inspect", what_, {"model", "tape", "attention", "shifts"});
     training_.check();
     training_.apply_threads();
+    if (what_[0] == "attention") {
+      if (checkpoint_.empty()) {
+        raise<ValueError>("inspect attention: a trained model is required; give it with --checkpoint DIR");
+      }
+      inspect_attention(load_checkpoint(checkpoint_, training_.dtype()), text_, recency_, json_);
+      return kOk;
+    }
     std::unique_ptr<Decoder> model;
     if (checkpoint_.empty()) {
       model = std::make_unique<Decoder>(model_.config(model_.open_data().tokenizer().vocab_size()), training_.dtype(),
@@ -52,7 +65,7 @@ class Inspect : public Verb {
     }
     if (what_[0] == "model") print_model(*model);
     if (what_[0] == "tape") print_tape(*model);
-    if (what_[0] == "shifts") print_shifts(*model);
+    if (what_[0] == "shifts") inspect_shifts(*model, json_);
     return kOk;
   }
 
@@ -139,45 +152,11 @@ class Inspect : public Verb {
     }
   }
 
-  void print_shifts(const Decoder& model) const {
-    constexpr std::int64_t kLags = 4096;  // more are cut off
-    const HsmPaths report = hsm_paths(model, kLags);
-    if (report.layers.empty()) {
-      raise<ValueError>(
-          "inspect shifts: the model must have a shift-mixing layer; it has none; choose another --mixer");
-    }
-    if (!json_) {
-      std::printf("%5s  %-12s shifts of its heads\n", "layer", "variant");
-      for (const std::int64_t l : report.layers) {
-        const auto& layer = std::get<HsmConfig>(model.config().layers[static_cast<std::size_t>(l)]);
-        std::printf("%5lld  %-12s", static_cast<long long>(l), to_string(layer.variant).c_str());
-        for (const std::int64_t shift : layer.shifts) std::printf(" %lld", static_cast<long long>(shift));
-        std::printf("\n");
-      }
-      std::printf("receptive field of these layers: %lld tokens\n\n%8s %10s %12s\n",
-                  static_cast<long long>(report.receptive_field), "lag", "paths", "weight");
-    }
-    for (std::size_t lag = 0; lag < report.paths.size(); ++lag) {
-      const bool weighted = !report.weights.empty();
-      if (json_) {
-        nlohmann::ordered_json row;
-        row["lag"] = lag;
-        row["paths"] = report.paths[lag];
-        row["weight"] = weighted ? nlohmann::ordered_json(report.weights[lag]) : nlohmann::ordered_json();
-        std::printf("%s\n", row.dump().c_str());
-      } else if (weighted) {
-        std::printf("%8zu %10.3f %12.6f\n", lag, report.paths[lag], report.weights[lag]);
-      } else {
-        std::printf("%8zu %10.3f %12s\n", lag, report.paths[lag], "-");
-      }
-    }
-    if (!json_) std::printf("means over the channels, without norms and MLPs; weights where all layers have a and b\n");
-  }
-
   std::vector<std::string> what_;
   ModelOptions model_;
   TrainingOptions training_;
-  std::string checkpoint_;
+  std::string checkpoint_, text_;
+  std::int64_t recency_ = 4;
   bool json_ = false;
 };
 

@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "nn/equal_parameters.h"
 #include "nn/mixer_pattern.h"
+#include "nn/shortcut_pattern.h"
 
 namespace mixgrad::app {
 
@@ -14,6 +15,8 @@ void ModelOptions::declare(OptionSet& options) {
   options.add("vocab", vocab, {0, kMaxVocab}, "Size of the token table, at least the tokenizer's; 0 = the tokenizer's");
   options.add("mixer", mixer,
               "Mixers, comma-separated, repeated over the layers: attention, hsm:scalar, hsm:vector(heads=4), ...");
+  options.add("shortcut", shortcut,
+              "Hidden states that the last layer attends to, 0 = embedding: 2,4,6,8(hidden=1024,concat=sequence)");
   options.add("layers", layers, {1, kMaxLayers}, "Number of layers");
   options.add("d-model", d_model, {1, kMaxWidth}, "Width of the residual stream");
   options.add("heads", heads, {1, kMaxHeads}, "Attention heads");
@@ -34,8 +37,8 @@ void ModelOptions::declare(OptionSet& options) {
 
 std::string ModelOptions::decided_by_checkpoint(const std::string& option) {
   static const std::vector<std::string> names = {
-      "tokenizer", "vocab", "mixer", "layers",   "d-model",   "heads",      "kv-heads", "context", "d-ff",
-      "match",     "mlp",   "norm",  "norm-eps", "positions", "rope-theta", "bias",     "tie",     "hsm-scale"};
+      "tokenizer", "vocab", "mixer", "shortcut", "layers",    "d-model",    "heads", "kv-heads", "context",  "d-ff",
+      "match",     "mlp",   "norm",  "norm-eps", "positions", "rope-theta", "bias",  "tie",      "hsm-scale"};
   const bool decided = std::find(names.begin(), names.end(), option) != names.end();
   return decided ? "the checkpoint decides the model" : "";
 }
@@ -84,6 +87,7 @@ ModelConfig ModelOptions::config(std::int64_t tokenizer_vocabulary) const {
   config.bias = bias;
   config.tie_embeddings = tie;
   config.layers = expand_mixer_pattern(mixer, {layers, heads, kv_heads, context, d_model});
+  if (!shortcut.empty()) config.shortcut = parse_shortcut_pattern(shortcut);
   validate(config, "model options");
   if (match == "params") {
     config.d_ff = equal_parameter_width(config, {heads, kv_heads == 0 ? heads : kv_heads});
@@ -103,6 +107,13 @@ Values char_values(const char* mixer, const char* positions) {
           {"d-ff", "344"},   {"positions", positions}, {"weight-decay", "0.1"}, {"match", "params"}};
 }
 
+// The same with a shortcut; its MLPs are taken from those of the layers.
+Values char_shortcut_values() {
+  Values values = char_values("attention", "rope");
+  values.emplace_back("shortcut", "1,2,3(hidden=128)");
+  return values;
+}
+
 }  // namespace
 
 const std::vector<OptionSet::Preset>& model_presets() {
@@ -112,6 +123,21 @@ const std::vector<OptionSet::Preset>& model_presets() {
        char_values("hsm:scalar(heads=4)", "none")},
       {"char-hybrid", "shift mixing and softmax in turn, as many parameters",
        char_values("hsm:scalar(heads=4),attention", "rope")},
+      {"char-shortcut", "the last layer attends to the layers below it, as many parameters", char_shortcut_values()},
+      {"shortcut10",
+       "the paper's form, narrow: 10 layers, the last attends to layers 2, 4, 6 and 8",
+       {{"layers", "10"},
+        {"d-model", "96"},
+        {"heads", "4"},
+        {"context", "64"},
+        {"positions", "rope"},
+        {"shortcut", "2,4,6,8(hidden=384,concat=sequence)"},
+        {"batch", "12"},
+        {"steps", "2500"},
+        {"lr", "0.002"},
+        {"min-lr", "0.0001"},
+        {"warmup", "100"},
+        {"weight-decay", "0.1"}}},
       {"baby",
        "6 softmax layers, 384 wide, context 256: for an hour on two cores, or a larger machine",
        {{"layers", "6"},

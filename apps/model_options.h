@@ -12,7 +12,7 @@ namespace mixgrad::app {
 struct ModelOptions {
   std::string data;
   std::string tokenizer = "char";
-  std::string mixer = "attention";
+  std::string mixer = "attention", shortcut;
   std::string mlp = "gelu", norm = "layernorm", positions = "rope", match = "width";
   std::int64_t layers = 4, d_model = 128, heads = 4, kv_heads = 0, context = 64, d_ff = 0, vocab = 0;
   double norm_eps = 1e-5, rope_theta = 1e4, hsm_scale = 0.05;

@@ -7,25 +7,12 @@
 #include "ops/rope/rope.h"
 
 namespace mixgrad {
-namespace {
 
-// Rows [first, first + T) of each sequence of the cache become those of x [B,T,W].
-void write_rows(const Tensor& cache, std::int64_t first, const Tensor& x) {
-  const std::int64_t steps = x.dim(1);
-  for (std::int64_t b = 0; b < x.dim(0); ++b) {
-    const Tensor to = cache.slice(b, b + 1).reshape({cache.dim(1), cache.dim(2)}).slice(first, first + steps);
-    to.copy_from(x.slice(b, b + 1).reshape({steps, x.dim(2)}));
-  }
-}
-
-}  // namespace
-
-std::unique_ptr<MixerState> AttentionState::clone() const {
-  auto copy = std::make_unique<AttentionState>();
-  copy->keys = keys.clone();
-  copy->values = values.clone();
-  copy->consumed = consumed;
-  return copy;
+double uniform_recency(std::int64_t n, std::int64_t k) {
+  if (k + 1 >= n) return 1;
+  double tail = 0;  // H_n - H_{k+1}
+  for (std::int64_t i = k + 2; i <= n; ++i) tail += 1.0 / static_cast<double>(i);
+  return static_cast<double>(k + 1) / static_cast<double>(n) * (1 + tail);
 }
 
 AttentionMixer::AttentionMixer(ParameterSet& parameters, const std::string& prefix, const ModelConfig& config,
@@ -71,61 +58,24 @@ Tensor AttentionMixer::recency(const Tensor& u, std::int64_t k) const {
 }
 
 std::unique_ptr<MixerState> AttentionMixer::new_state(std::int64_t batch, std::int64_t max_tokens, DType dtype) const {
-  if (batch < 1 || max_tokens < 1) {
-    raise<ValueError>("attention state: batch and max_tokens must be at least 1, got ", batch, " and ", max_tokens);
-  }
-  auto state = std::make_unique<AttentionState>();
-  const Shape shape{batch, std::min(max_tokens, context_), kv_heads_ * head_dim_};
-  state->keys = Tensor::empty(shape, dtype);
-  state->values = Tensor::empty(shape, dtype);
-  return state;
-}
-
-// One token at a full ring: it takes the place of the oldest. Softmax does not mind the order of the keys, and rotary
-// keys carry their position.
-Tensor AttentionMixer::ring_step(const Tensor& q, const Tensor& k, const Tensor& v, AttentionState& state) const {
-  const std::int64_t capacity = state.keys.dim(1);
-  const std::int64_t place = state.consumed % capacity;
-  write_rows(state.keys, place, k);
-  write_rows(state.values, place, v);
-  ++state.consumed;
-  return attention_cached(q, state.keys, state.values, std::min(state.consumed, capacity), {heads_, kv_heads_, 0});
+  return std::make_unique<KeyValueState>("attention", batch, std::min(max_tokens, context_), 1, kv_heads_ * head_dim_,
+                                         dtype);
 }
 
 Tensor AttentionMixer::prefill(const Tensor& u, MixerState& base) const {
-  auto* state = dynamic_cast<AttentionState*>(&base);
+  auto* state = dynamic_cast<KeyValueState*>(&base);
   if (state == nullptr || state->keys.dim(0) != u.dim(0)) {
     raise<ValueError>("attention: the state must come from this mixer's new_state with batch ", u.dim(0));
   }
-  const std::int64_t steps = u.dim(1);
-  const std::int64_t capacity = state->keys.dim(1);
   const Tensor packed = packed_qkv(u, state->consumed);
   const std::int64_t q_end = heads_ * head_dim_;
   const std::int64_t k_end = q_end + kv_heads_ * head_dim_;
   const Tensor q = packed.column_view(0, q_end);
   const Tensor k = packed.column_view(q_end, k_end);
   const Tensor v = packed.column_view(k_end, packed.cols());
-  if (state->consumed + steps <= capacity) {
-    write_rows(state->keys, state->consumed, k);
-    write_rows(state->values, state->consumed, v);
-    const Tensor out = attention_cached(q, state->keys, state->values, state->consumed + steps, {heads_, kv_heads_, 0});
-    state->consumed += steps;
-    return o_.forward(out);
-  }
-  // Past the end of the ring a chunk's later keys would overwrite what its earlier queries see: token by token.
-  const Tensor out = Tensor::empty(q.shape(), q.dtype());
-  for (std::int64_t t = 0; t < steps; ++t) {
-    const auto token = [&](const Tensor& x) {
-      const Tensor one = Tensor::empty({x.dim(0), 1, x.dim(2)}, x.dtype());
-      for (std::int64_t b = 0; b < x.dim(0); ++b) {
-        one.slice(b, b + 1).copy_from(
-            x.slice(b, b + 1).reshape({steps, x.dim(2)}).slice(t, t + 1).reshape({1, 1, x.dim(2)}));
-      }
-      return one;
-    };
-    write_rows(out, t, ring_step(token(q), token(k), token(v), *state));
-  }
-  return o_.forward(out);
+  return o_.forward(state->append(q, k, v, [&](const Tensor& queries, std::int64_t tokens) {
+    return attention_cached(queries, state->keys, state->values, tokens, {heads_, kv_heads_, 0});
+  }));
 }
 
 double AttentionMixer::operations(std::int64_t tokens) const {

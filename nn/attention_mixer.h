@@ -2,26 +2,19 @@
 //   qkv = linear(u);  q, k turned when positions are rotary;  y = o(attention(q, k, v))
 //   parameters: PREFIX.qkv.weight [(H+2G) dh, D] (rows of q head-major, then k, then v), PREFIX.o.weight [D, H dh],
 //   biases
-// State: a ring of the last C = min(max_tokens, context) keys and values, [B,C,G dh] each:
-//   2 B C G dh elements. Beyond C tokens the oldest is overwritten, which equals forward with a window of C.
+// State: KeyValueState, a ring of the last C = min(max_tokens, context) keys (turned already) and values: 2 B C G dh
+//   elements.
 #pragma once
 
+#include "nn/key_value_state.h"
 #include "nn/layers.h"
-#include "nn/mixer.h"
 #include "ops/attention/attention.h"
 
 namespace mixgrad {
 
-struct AttentionState : MixerState {
-  Tensor keys;    // [B,C,G dh], turned already
-  Tensor values;  // [B,C,G dh]
-  std::int64_t consumed = 0;
-
-  std::int64_t position() const override { return consumed; }
-  std::size_t bytes() const override { return keys.bytes() + values.bytes(); }
-  void reset() override { consumed = 0; }
-  std::unique_ptr<MixerState> clone() const override;
-};
+// The recency ratio with window k of a head that attends to all it sees alike, on n tokens:
+//   ((k+1)/n) (1 + H_n - H_{k+1}) with the harmonic numbers H;  1 when k + 1 >= n
+double uniform_recency(std::int64_t n, std::int64_t k);
 
 class AttentionMixer : public Mixer {
  public:
@@ -42,7 +35,6 @@ class AttentionMixer : public Mixer {
 
  private:
   Tensor packed_qkv(const Tensor& u, std::int64_t first_position) const;
-  Tensor ring_step(const Tensor& q, const Tensor& k, const Tensor& v, AttentionState& state) const;
 
   std::int64_t heads_;
   std::int64_t kv_heads_;

@@ -61,7 +61,6 @@ Decoder::Decoder(const ModelConfig& config, DType dtype, double hsm_scale) : Dec
 
 Decoder::Decoder(const ModelConfig& config, double hsm_scale) : config_(config) {
   validate(config_);
-  if (config_.shortcut) raise<ValueError>("decoder: this version computes no shortcuts");
   // What is added to the residual stream starts smaller the deeper the model, as in GPT-2.
   const double out_deviation = kInitDeviation / std::sqrt(2.0 * static_cast<double>(config_.layers.size()));
   const Shape table{config_.vocab_size, config_.d_model};
@@ -72,23 +71,37 @@ Decoder::Decoder(const ModelConfig& config, double hsm_scale) : config_(config) 
   for (std::size_t l = 0; l < config_.layers.size(); ++l) {
     const std::string prefix = "layers." + std::to_string(l);
     NormLayer norm1(parameters_, prefix + ".norm1", config_);
-    auto mixer = make_mixer(parameters_, prefix + ".mixer", config_, config_.layers[l], out_deviation, hsm_scale);
+    std::unique_ptr<Mixer> mixer;
+    std::unique_ptr<ShortcutMixer> shortcut;
+    if (config_.shortcut && l + 1 == config_.layers.size()) {
+      shortcut = std::make_unique<ShortcutMixer>(parameters_, prefix + ".mixer", config_, out_deviation);
+    } else {
+      mixer = make_mixer(parameters_, prefix + ".mixer", config_, config_.layers[l], out_deviation, hsm_scale);
+    }
     NormLayer norm2(parameters_, prefix + ".norm2", config_);
-    layers_.push_back({norm1, std::move(mixer), norm2, MlpLayer(parameters_, prefix + ".mlp", config_, out_deviation)});
+    layers_.push_back({norm1, std::move(mixer), std::move(shortcut), norm2,
+                       MlpLayer(parameters_, prefix + ".mlp", config_, out_deviation)});
   }
   norm_.emplace(parameters_, "norm", config_);
   if (!config_.tie_embeddings) head_ = parameters_.add("head.weight", table, Init::normal(kInitDeviation), true);
 }
 
-// `mix(layer index, mixer, u)` runs one mixer on the normed input u.
-template <class Mix>
-Tensor Decoder::run(const Tensor& tokens, std::int64_t first_position, const Mix& mix) const {
+// `mix(layer index, mixer, u)` runs one mixer on the normed input u, `mix_shortcut(mixer, u, sources)` that of a
+// shortcut. The shortcut takes the hidden states as they appear, so none of them is kept for it.
+template <class Mix, class MixShortcut>
+Tensor Decoder::run(const Tensor& tokens, std::int64_t first_position, const Mix& mix,
+                    const MixShortcut& mix_shortcut) const {
+  const ShortcutMixer* shortcut = layers_.back().shortcut.get();
+  Tensor sources;  // [B,T,M D]
   Tensor x = embedding(tokens, embed_->value, positions_ == nullptr ? Tensor() : positions_->value, first_position);
   Tensor u = layers_.front().norm1.forward(x);
   for (std::size_t l = 0; l < layers_.size(); ++l) {
-    SumAndNorm middle = layers_[l].norm2.forward_sum(x, mix(l, *layers_[l].mixer, u));
+    const Layer& layer = layers_[l];
+    if (shortcut != nullptr) shortcut->add_source(static_cast<std::int64_t>(l), x, sources);
+    const Tensor mixed = layer.shortcut ? mix_shortcut(*layer.shortcut, u, sources) : mix(l, *layer.mixer, u);
+    SumAndNorm middle = layer.norm2.forward_sum(x, mixed);
     const NormLayer& next = l + 1 < layers_.size() ? layers_[l + 1].norm1 : *norm_;
-    SumAndNorm end = next.forward_sum(middle.sum, layers_[l].mlp.forward(middle.normed));
+    SumAndNorm end = next.forward_sum(middle.sum, layer.mlp.forward(middle.normed));
     x = end.sum;
     u = end.normed;
   }
@@ -112,10 +125,15 @@ void Decoder::check_untracked(const char* what) const {
 
 Tensor Decoder::hidden(const Tensor& tokens, std::int64_t window) const {
   check_length(tokens.shape().rank() == 2 ? tokens.dim(1) : 0, window > 0);
-  return run(tokens, 0, [&](std::size_t, const Mixer& mixer, const Tensor& u) {
-    const auto* attention = dynamic_cast<const AttentionMixer*>(&mixer);
-    return attention != nullptr ? attention->forward(u, window) : mixer.forward(u);
-  });
+  return run(
+      tokens, 0,
+      [&](std::size_t, const Mixer& mixer, const Tensor& u) {
+        const auto* attention = dynamic_cast<const AttentionMixer*>(&mixer);
+        return attention != nullptr ? attention->forward(u, window) : mixer.forward(u);
+      },
+      [&](const ShortcutMixer& shortcut, const Tensor& u, const Tensor& sources) {
+        return shortcut.forward(u, sources, window);
+      });
 }
 
 Tensor Decoder::head_logits(const Tensor& hidden) const {
@@ -131,7 +149,10 @@ Tensor Decoder::loss(const Tensor& tokens, const Tensor& targets) const {
 DecoderState Decoder::new_state(std::int64_t batch, std::int64_t max_tokens) const {
   DecoderState state;
   state.batch = batch;
-  for (const Layer& layer : layers_) state.mixers.push_back(layer.mixer->new_state(batch, max_tokens, dtype()));
+  for (const Layer& layer : layers_) {
+    state.mixers.push_back(layer.shortcut ? layer.shortcut->new_state(batch, max_tokens, dtype())
+                                          : layer.mixer->new_state(batch, max_tokens, dtype()));
+  }
   return state;
 }
 
@@ -150,9 +171,12 @@ Tensor Decoder::prefill(const Tensor& tokens, DecoderState& state) const {
     raise<ValueError>("decoder: every mixer of the state must have consumed ", state.consumed, " tokens, one has ",
                       mixer->position(), ": an earlier call failed half-way; reset() the state");
   }
-  const Tensor u = run(tokens, state.consumed, [&](std::size_t l, const Mixer& mixer, const Tensor& x) {
-    return mixer.prefill(x, *state.mixers[l]);
-  });
+  const Tensor u = run(
+      tokens, state.consumed,
+      [&](std::size_t l, const Mixer& mixer, const Tensor& x) { return mixer.prefill(x, *state.mixers[l]); },
+      [&](const ShortcutMixer& shortcut, const Tensor& x, const Tensor& sources) {
+        return shortcut.prefill(x, sources, *state.mixers.back());
+      });
   state.consumed += tokens.dim(1);
   return head_logits(u);
 }
@@ -161,11 +185,37 @@ std::vector<Tensor> Decoder::recency(const Tensor& tokens, std::int64_t k) const
   check_length(tokens.shape().rank() == 2 ? tokens.dim(1) : 0, false);
   check_untracked("recency");
   std::vector<Tensor> ratios(layers_.size());
-  run(tokens, 0, [&](std::size_t l, const Mixer& mixer, const Tensor& u) {
-    if (const auto* attention = dynamic_cast<const AttentionMixer*>(&mixer)) ratios[l] = attention->recency(u, k);
-    return mixer.forward(u);
-  });
+  run(
+      tokens, 0,
+      [&](std::size_t l, const Mixer& mixer, const Tensor& u) {
+        if (const auto* attention = dynamic_cast<const AttentionMixer*>(&mixer)) ratios[l] = attention->recency(u, k);
+        return mixer.forward(u);
+      },
+      [](const ShortcutMixer&, const Tensor& u, const Tensor&) { return u; });  // the last: nothing more is asked for
   return ratios;
+}
+
+DepthMass Decoder::depth_mass(const Tensor& tokens) const {
+  if (!config_.shortcut) raise<ValueError>("depth mass: a model with a shortcut is required; this one has none");
+  check_length(tokens.shape().rank() == 2 ? tokens.dim(1) : 0, false);
+  check_untracked("depth_mass");
+  DepthMass result;
+  run(
+      tokens, 0, [](std::size_t, const Mixer& mixer, const Tensor& u) { return mixer.forward(u); },
+      [&](const ShortcutMixer& shortcut, const Tensor& u, const Tensor& sources) {
+        result.mass = shortcut.depth_mass(u, sources);
+        return u;
+      });
+  const std::vector<std::int64_t>& sources = config_.shortcut->sources;
+  result.effective_depth = Tensor::zeros(result.mass.shape().without_last(), result.mass.dtype());
+  for (std::int64_t i = 0; i < result.mass.numel(); ++i) {
+    const std::int64_t m = i % result.mass.cols();
+    const std::int64_t query = i / result.mass.cols();
+    result.effective_depth.set(query,
+                               result.effective_depth.at(query) +
+                                   static_cast<double>(sources[static_cast<std::size_t>(m)]) * result.mass.at(i));
+  }
+  return result;
 }
 
 std::vector<LayerReport> Decoder::report() const {
@@ -181,12 +231,15 @@ std::vector<LayerReport> Decoder::report() const {
       {positions_ == nullptr ? "embedding" : "embedding and positions", count("embed.") + count("pos."), 0, 0});
   for (std::size_t l = 0; l < layers_.size(); ++l) {
     const std::string prefix = "layers." + std::to_string(l) + ".";
-    const Mixer& mixer = *layers_[l].mixer;
+    const Layer& layer = layers_[l];
     const std::string name = "layer " + std::to_string(l) + " ";
-    rows.push_back({name + mixer.describe(), count(prefix + "mixer.") + count(prefix + "norm1."),
-                    mixer.operations(config_.context), mixer.state_bytes(config_.context, dtype())});
+    const auto add_row = [&](const auto& mixer, std::int64_t beside) {
+      rows.push_back({name + mixer.describe(), count(prefix + "mixer.") + count(prefix + "norm1.") + beside,
+                      mixer.operations(config_.context), mixer.state_bytes(config_.context, dtype())});
+    };
+    layer.shortcut ? add_row(*layer.shortcut, count("shortcut.")) : add_row(*layer.mixer, 0);
     rows.push_back({name + "mlp " + to_string(config_.mlp), count(prefix + "mlp.") + count(prefix + "norm2."),
-                    static_cast<double>(layers_[l].mlp.operations()), 0});
+                    static_cast<double>(layer.mlp.operations()), 0});
   }
   const double head_operations = 2.0 * static_cast<double>(config_.vocab_size * config_.d_model);
   rows.push_back({head_ == nullptr ? "norm and head (tied)" : "norm and head", count("norm.") + count("head."),

@@ -1,6 +1,7 @@
 // The decoder of the model specification: embedding, layers of a mixer and an MLP, final norm, head.
 //   x = embed[token] (+ pos[t]);  per layer: x += mixer(norm1(x)), x += mlp(norm2(x));  logits = norm(x) head^T
-// Residual sums are fused with the norm that follows them.
+// Residual sums are fused with the norm that follows them. With a shortcut the last layer's mixer is one that attends
+// to the hidden states of layers below (nn/shortcut_mixer.h).
 #pragma once
 
 #include <cstdint>
@@ -11,10 +12,11 @@
 
 #include "nn/layers.h"
 #include "nn/mixer.h"
+#include "nn/shortcut_mixer.h"
 
 namespace mixgrad {
 
-// What a decoder keeps between tokens: one state per mixer.
+// What a decoder keeps between tokens: one state per layer.
 struct DecoderState {
   std::vector<std::unique_ptr<MixerState>> mixers;
   std::int64_t batch = 0;
@@ -31,6 +33,12 @@ struct LayerReport {  // for `mixgrad inspect model`
   std::int64_t parameters = 0;
   double operations = 0;        // per token at full context
   std::size_t state_bytes = 0;  // of one sequence at full context
+};
+
+// Where the queries of a shortcut look.
+struct DepthMass {
+  Tensor mass;             // [B,H,T,M]: the attention that each source gets, summed over its tokens; sums to 1 over M
+  Tensor effective_depth;  // [B,H,T]: sum over m of s_m mass_m, in layers
 };
 
 // The parameters that a configuration needs, without making them: name -> shape.
@@ -61,12 +69,16 @@ class Decoder {
   // Recency ratios with window k on tokens [B,T]: one [H] per softmax layer, undefined for others.
   std::vector<Tensor> recency(const Tensor& tokens, std::int64_t k) const;
 
+  // Of tokens [B,T]. ValueError for a model without a shortcut, or with one of concat feature.
+  DepthMass depth_mass(const Tensor& tokens) const;
+
   std::vector<LayerReport> report() const;
 
  private:
   struct Layer {
     NormLayer norm1;
-    std::unique_ptr<Mixer> mixer;
+    std::unique_ptr<Mixer> mixer;             // null in the layer that has
+    std::unique_ptr<ShortcutMixer> shortcut;  // which only the last may have
     NormLayer norm2;
     MlpLayer mlp;
   };
@@ -74,8 +86,8 @@ class Decoder {
   friend std::map<std::string, Shape> parameter_shapes(const ModelConfig& config);
   Decoder(const ModelConfig& config, double hsm_scale);  // parameters named, not allocated
 
-  template <class Mix>
-  Tensor run(const Tensor& tokens, std::int64_t first_position, const Mix& mix) const;
+  template <class Mix, class MixShortcut>
+  Tensor run(const Tensor& tokens, std::int64_t first_position, const Mix& mix, const MixShortcut& mix_shortcut) const;
   Tensor head_logits(const Tensor& hidden) const;
   void check_length(std::int64_t tokens, bool windowed) const;
   void check_untracked(const char* what) const;  // GradError under a tape that watches the parameters

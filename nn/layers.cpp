@@ -16,6 +16,10 @@ Tensor Linear::forward(const Tensor& x) const {
   return linear(x, weight_->value, bias_ == nullptr ? Tensor() : bias_->value);
 }
 
+void Linear::forward_into(const Tensor& x, Tensor& whole, std::int64_t column) const {
+  linear_into(x, weight_->value, bias_ == nullptr ? Tensor() : bias_->value, whole, column);
+}
+
 NormLayer::NormLayer(ParameterSet& parameters, const std::string& prefix, const ModelConfig& config)
     : kind_(config.norm),
       eps_(config.norm_eps),

@@ -18,6 +18,8 @@ class Linear {
   Linear(ParameterSet& parameters, const std::string& prefix, std::int64_t in, std::int64_t out, bool bias,
          double deviation);
   Tensor forward(const Tensor& x) const;  // [...,in] -> [...,out]
+  // The same into columns of a tensor that others fill beside it (ops/linear).
+  void forward_into(const Tensor& x, Tensor& whole, std::int64_t column) const;
   // Operations for one token (a multiplication and an addition count as two).
   std::int64_t operations() const { return 2 * weight_->shape.numel(); }
 

@@ -9,6 +9,7 @@
 
 #include "autograd/tape.h"
 #include "core/error.h"
+#include "nn/attention_mixer.h"
 #include "ops/attention/attention.h"
 #include "ops/cases.h"
 #include "ops/shift_mix/shift_mix.h"
@@ -108,6 +109,20 @@ TEST_CASE("attention_with_lse: the output of attention, and log sum exp of the v
       }
       const std::string difference = not_close(got.lse, want, tolerance);
       CHECK(difference == kNothing);
+    }
+  }
+}
+
+TEST_CASE("uniform_recency: the recency of a head whose queries are zero") {
+  for (const std::int64_t time : {1, 2, 9, 37}) {
+    const Tensor q = Tensor::zeros({1, time, 2}, DType::f64);
+    const Tensor k = random_tensor({1, time, 2}, 1);
+    const Tensor lse = attention_with_lse(q, k, k, {}).lse;
+    for (const std::int64_t window : {0, 1, 4, 8, 36, 100}) {
+      const double ratio = attention_recency(q, k, lse, window, {}).item();
+      CAPTURE(time);
+      CAPTURE(window);
+      CHECK(std::abs(uniform_recency(time, window) - ratio) <= 1e-14);
     }
   }
 }

@@ -106,8 +106,12 @@ inline Subject subject_of(const DecoderForm& form, DType dtype, bool loud = fals
     for (std::int64_t c = 0; c < kWidth; ++c) table.set((kVocabulary - 1) * kWidth + c, c % 3 == 0 ? 1e9 : -1e9);
   }
   Subject subject{form.name + " " + dtype_name(dtype), nullptr, dtype, true, 0};
-  for (const LayerConfig& layer : form.config.layers) {
-    subject.state_values += documented_state(layer, kWidth, form.config.context, kContext);
+  const ModelConfig& config = form.config;
+  for (std::size_t l = 0; l < config.layers.size(); ++l) {
+    const bool last = l + 1 == config.layers.size();
+    subject.state_values += config.shortcut && last
+                                ? documented_state(*config.shortcut, config.layers[l], kWidth, config.context, kContext)
+                                : documented_state(config.layers[l], kWidth, config.context, kContext);
   }
   subject.mixer = std::make_shared<DecoderMixer>(std::move(decoder));
   return subject;

@@ -62,7 +62,7 @@ TEST_CASE("mixers: a state has the documented bytes") {
   for_every_mixer(17, [](const Subject& s) -> std::string {
     const auto state = s.new_state(2, kContext);
     std::size_t bytes = 0;
-    if (const auto* attention = dynamic_cast<const AttentionState*>(state.get())) {
+    if (const auto* attention = dynamic_cast<const KeyValueState*>(state.get())) {
       bytes = attention->keys.bytes() + attention->values.bytes();
     } else {
       bytes = dynamic_cast<const HsmState&>(*state).ring.bytes();

@@ -15,6 +15,7 @@
 #include "nn/hsm_mixer.h"
 #include "nn/mixer_pattern.h"
 #include "nn/shift_schedule.h"
+#include "nn/shortcut_pattern.h"
 
 namespace mixgrad::test {
 
@@ -74,6 +75,16 @@ inline std::int64_t documented_state(const LayerConfig& layer, std::int64_t widt
   std::int64_t values = 0;
   for (const std::int64_t shift : hsm.shifts) values += shift * (width / hsm.heads);
   return values;
+}
+
+// The same of the layer that a shortcut makes of the last one: a row of keys and values per token and source.
+inline std::int64_t documented_state(const ShortcutConfig& shortcut, const LayerConfig& last, std::int64_t width,
+                                     std::int64_t context, std::int64_t max_tokens) {
+  const std::int64_t rows = shortcut.concat == ShortcutConcat::depth ? 0
+                            : shortcut.concat == ShortcutConcat::feature
+                                ? 1
+                                : static_cast<std::int64_t>(shortcut.sources.size());
+  return rows * documented_state(last, width, context, max_tokens);
 }
 
 struct MixerForm {
@@ -160,6 +171,7 @@ struct DecoderForm {
   ModelConfig config;
 };
 
+// What --mixer takes, and behind ";" what --shortcut takes.
 inline const std::vector<std::string>& decoder_patterns() {
   static const std::vector<std::string> patterns{
       "attention",
@@ -171,11 +183,14 @@ inline const std::vector<std::string>& decoder_patterns() {
       "hsm:scalar(proj=v),hsm:vector(proj=o,boundary=self),attention(kv_heads=2)",
       "hsm:matrix(heads=2),hsm:gate_single(boundary=self)",
       "hsm:gate_double(heads=4,proj=o),attention,hsm:fusion(heads=2,hidden=5,schedule=reversed)",
+      "attention(kv_heads=2),attention(kv_heads=1);0,1(hidden=5)",
+      "hsm:scalar,attention;0,1(hidden=6,concat=feature)",
+      "hsm:vector(heads=4),attention,attention(kv_heads=2);0,2(hidden=5,concat=depth)",
   };
   return patterns;
 }
 
-inline ModelConfig decoder_config(const std::string& pattern, Positions positions, Norm norm, Mlp mlp, bool tie,
+inline ModelConfig decoder_config(const std::string& whole_pattern, Positions positions, Norm norm, Mlp mlp, bool tie,
                                   bool bias) {
   ModelConfig config;
   config.vocab_size = kVocabulary;
@@ -187,6 +202,9 @@ inline ModelConfig decoder_config(const std::string& pattern, Positions position
   config.mlp = mlp;
   config.bias = bias;
   config.tie_embeddings = tie;
+  const std::size_t cut = whole_pattern.find(';');
+  const std::string pattern = whole_pattern.substr(0, cut);
+  if (cut != std::string::npos) config.shortcut = parse_shortcut_pattern(whole_pattern.substr(cut + 1));
   std::int64_t layers = 1;  // at least two, and each item once
   int depth = 0;
   for (const char c : pattern) {

@@ -74,6 +74,8 @@ std::vector<DecoderForm> training_forms() {
     forms.back().config.context = 256;
   };
   form(1, Positions::rope, Norm::rmsnorm, Mlp::swiglu, false, false);
+  form(9, Positions::rope, Norm::rmsnorm, Mlp::gelu, true, false);      // a shortcut, sequence
+  form(11, Positions::none, Norm::layernorm, Mlp::gelu, true, true);    // a shortcut, depth
   form(6, Positions::learned, Norm::layernorm, Mlp::gelu, true, true);  // hsm scalar, hsm vector, attention
   return forms;
 }

@@ -13,6 +13,7 @@
 #include "ops/cases.h"
 #include "ops/shortcut_attention/shortcut_attention.h"
 #include "tests/close.h"
+#include "tests/model_forms.h"
 
 namespace mixgrad::test {
 namespace {
@@ -69,6 +70,10 @@ Tensor depth_mass(const Tensor& q, const Tensor& k, const Sizes& s) {
     for (std::int64_t m = 0; m < o.sources; ++m) mass.set(n * o.sources + m, sums[static_cast<std::size_t>(m)] / total);
   }
   return mass;
+}
+
+ModelConfig shortcut_config(const std::string& pattern) {
+  return decoder_config(pattern, Positions::rope, Norm::layernorm, Mlp::gelu, true, true);
 }
 
 }  // namespace
@@ -180,6 +185,83 @@ TEST_CASE("shortcut probes and cached calls refuse what a tape watches") {
         "shortcut_depth_mass: is not differentiable, but q [1,2,4] is tracked; detach() it");
   CHECK(error_text<GradError>([&] { shortcut_attention_cached(q, k, k, 2, options); }) ==
         "shortcut_attention_cached: is not differentiable, but q [1,2,4] is tracked; detach() it");
+}
+
+TEST_CASE("depth mass: of every head, query and source; it sums to 1, and the effective depth is its mean source") {
+  for (const char* concat : {"sequence", "depth"}) {
+    CAPTURE(concat);
+    const std::string pattern =
+        std::string("attention,attention,attention,attention;0,2,3(hidden=5,concat=") + concat + ")";
+    const auto decoder = make_decoder(shortcut_config(pattern), DType::f64);
+    const DepthMass depth = decoder->depth_mass(token_tensor(2, 7, kVocabulary, 1));
+    CHECK(depth.mass.shape() == Shape{2, 4, 7, 3});
+    CHECK(depth.effective_depth.shape() == Shape{2, 4, 7});
+    double largest = 0;
+    for (std::int64_t n = 0; n < depth.mass.rows(); ++n) {
+      const double m0 = depth.mass.at(3 * n);
+      const double m1 = depth.mass.at(3 * n + 1);
+      const double m2 = depth.mass.at(3 * n + 2);
+      CHECK(std::abs(m0 + m1 + m2 - 1) <= 1e-14);
+      CHECK(std::abs(depth.effective_depth.at(n) - (2 * m1 + 3 * m2)) <= 1e-14);
+      largest = std::max(largest, m0);
+    }
+    CHECK(largest > 0.4);  // not all alike
+  }
+}
+
+TEST_CASE("depth mass: refused where there is none") {
+  const Tensor tokens = token_tensor(1, 3, kVocabulary, 1);
+  const auto mass_of = [&](const std::string& pattern) {
+    make_decoder(shortcut_config(pattern), DType::f32)->depth_mass(tokens);
+  };
+  CHECK(error_text<ValueError>([&] { mass_of("attention"); }) ==
+        "depth mass: a model with a shortcut is required; this one has none");
+  CHECK(
+      error_text<ValueError>([&] { mass_of("attention;0,1(concat=feature)"); }) ==
+      "depth mass: a shortcut whose keys belong to one source each is required (concat sequence or depth); this model "
+      "has concat feature, where every key is made of all sources");
+  const auto decoder = make_decoder(shortcut_config("attention;0,1"), DType::f32);
+  CHECK(error_text<ShapeError>([&] { decoder->depth_mass(token_tensor(1, kContext + 1, kVocabulary, 1)); }) ==
+        "decoder: a sequence must have 1 to 40 tokens (the model's context), got 41");
+  Tape tape;
+  decoder->parameters().watch(tape);
+  CHECK(
+      error_text<GradError>([&] { decoder->depth_mass(tokens); }) ==
+      "decoder: depth_mass is not differentiable, but a tape watches the parameters; call it outside the tape's scope");
+}
+
+// The sources' products fill one tensor: the tape must hold no copy of it, and no hidden state beside it.
+TEST_CASE("shortcut: the sources are computed at their places, without a copy") {
+  const auto decoder = make_decoder(shortcut_config("attention,attention,attention;0,1,2(hidden=5)"), DType::f32);
+  Tape tape;
+  decoder->parameters().watch(tape);
+  static_cast<void>(decoder->loss(token_tensor(2, 7, kVocabulary, 1), token_tensor(2, 7, kVocabulary, 2)));
+  int places = 0;
+  int attentions = 0;
+  for (const TapeEntryReport& entry : tape.report()) {
+    if (entry.op == "shortcut_attention") {
+      ++attentions;
+      REQUIRE(entry.saved.size() == 5);
+      CHECK(entry.saved[1] == Shape{2, 21, 16});  // k, a row view of kv: T M rows
+    }
+    // kv reads what three products have written, [B,T M,D].
+    if (entry.op == "linear" && entry.saved[0] == Shape{2, 21, kWidth}) ++places;
+  }
+  CHECK(attentions == 1);
+  CHECK(places == 1);
+}
+
+TEST_CASE("shortcut: a state is that of the layer, and another's is refused") {
+  const auto sequence = make_decoder(shortcut_config("attention;0,1"), DType::f64);
+  const auto depth = make_decoder(shortcut_config("attention;0,1(concat=depth)"), DType::f64);
+  const Tensor token = token_tensor(1, 1, kVocabulary, 1);
+  DecoderState of_depth = depth->new_state(1, 8);
+  CHECK(of_depth.mixers.back()->bytes() == 0);
+  DecoderState of_sequence = sequence->new_state(1, 8);
+  CHECK(of_sequence.mixers.back()->bytes() == 2 * 8 * 2 * kWidth * sizeof(double));
+  CHECK(of_sequence.mixers.front()->bytes() == 2 * 8 * kWidth * sizeof(double));
+  const std::string text = error_text<ValueError>([&] { sequence->prefill(token, of_depth); });
+  CHECK(text == "shortcut: the state must come from this layer's new_state with batch 1");
 }
 
 }  // namespace mixgrad::test

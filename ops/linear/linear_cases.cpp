@@ -113,6 +113,19 @@ OpCases linear_cases() {
          for (std::int64_t e = 0; e < whole.numel(); ++e) whole.set(e, y.at(e / 15 * 5 + e % 5));
          return std::vector{affine(whole.reshape({2, 9, 5}), in[2], {}), affine(whole.column_view(4, 11), in[3], {})};
        }},
+      {"packed: what two products filled, of which a part is read",
+       {random_tensor({2, 3, 4}, 18), random_tensor({5, 4}, 19), random_tensor({3, 4}, 20)},
+       [](std::span<const Tensor> in) {
+         Tensor whole = Tensor::empty({2, 3, 10}, in[0].dtype());
+         for (const std::int64_t column : {0, 5}) linear_into(in[0], in[1], {}, whole, column);
+         return std::vector{linear(columns(whole, 3, 7), in[2])};
+       },
+       [](std::span<const Tensor> in) {
+         const Tensor y = affine(in[0], in[1], {});
+         const Tensor part = Tensor::empty({2, 3, 4}, DType::f64);
+         for (std::int64_t e = 0; e < part.numel(); ++e) part.set(e, y.at(e / 4 * 5 + (3 + e % 4) % 5));
+         return std::vector{affine(part, in[2], {})};
+       }},
       {"shared: x and weight are the same tensor",
        {random_tensor({5, 5}, 10)},
        [](std::span<const Tensor> in) { return std::vector{linear(in[0], in[0])}; },

@@ -1,0 +1,160 @@
+#include "apps/inspect_attention.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "apps/inspect_shifts.h"
+#include "core/error.h"
+#include "nn/attention_mixer.h"
+#include "nn/hsm_paths.h"
+
+namespace mixgrad::app {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+class AttentionReport {
+ public:
+  AttentionReport(const Checkpoint& checkpoint, const std::string& text, std::int64_t window, bool json)
+      : model_(*checkpoint.model), tokenizer_(checkpoint.tokenizer), window_(window), json_(json) {
+    const std::vector<std::int32_t> ids = tokenizer_.encode(text, "--text");
+    if (ids.empty()) raise<ValueError>("inspect attention: --text must hold at least one token, got an empty text");
+    const auto count = static_cast<std::int64_t>(ids.size());
+    const std::int64_t length = std::min(count, model_.config().context);
+    const std::int64_t batch = count / length;
+    tokens_ = Tensor::from_i32(std::span(ids).first(static_cast<std::size_t>(batch * length)), {batch, length});
+    if (!json_) {
+      std::printf("%lld tokens in %lld sequence%s of %lld", static_cast<long long>(count),
+                  static_cast<long long>(batch), batch == 1 ? "" : "s", static_cast<long long>(length));
+      if (batch * length < count) std::printf("; the last %lld are left out", static_cast<long long>(count % length));
+      std::printf("\n");
+    }
+  }
+
+  void print() const {
+    print_recency();
+    print_depth();
+    print_shifts();
+  }
+
+ private:
+  // A token may be a part of a character: what is no UTF-8 is shown as U+FFFD.
+  static std::string line_of(const Json& value) { return value.dump(-1, ' ', false, Json::error_handler_t::replace); }
+  static void emit(const Json& row) { std::printf("%s\n", line_of(row).c_str()); }
+
+  // One line per layer with softmax heads.
+  void print_recency() const {
+    const std::vector<Tensor> ratios = model_.recency(tokens_, window_);
+    if (std::none_of(ratios.begin(), ratios.end(), [](const Tensor& ratio) { return ratio.defined(); })) return;
+    const std::int64_t n = tokens_.dim(1);
+    const double uniform = uniform_recency(n, window_);
+    if (!json_) {
+      std::printf(
+          "\nrecency ratio of each softmax head: attention on a token itself and the k = %lld before it, mean over n = "
+          "%lld places\na head that looks at all alike has %.3f\n",
+          static_cast<long long>(window_), static_cast<long long>(n), uniform);
+    }
+    for (std::size_t l = 0; l < ratios.size(); ++l) {
+      if (!ratios[l].defined()) continue;
+      if (json_) {
+        emit({{"layer", l}, {"recency", ratios[l].to_vector()}, {"n", n}, {"k", window_}, {"uniform", uniform}});
+        continue;
+      }
+      std::printf("layer %-3zu", l);
+      for (const double ratio : ratios[l].to_vector()) std::printf(" %6.3f", ratio);
+      std::printf("\n");
+    }
+  }
+
+  // Of the shortcut: one line per token of the first sequence, mean over the heads.
+  void print_depth() const {
+    const auto& shortcut = model_.config().shortcut;
+    if (!shortcut) return;
+    if (shortcut->concat == ShortcutConcat::feature) {
+      if (!json_) std::printf("\nno depth mass: in a shortcut of concat feature every key is made of all sources\n");
+      return;
+    }
+    const DepthMass depth = model_.depth_mass(tokens_);  // [B,H,T,M]
+    if (!json_) {
+      std::printf("\ndepth mass of the shortcut, mean over the heads: attention on each source (0 = embedding)\n%-12s",
+                  "token");
+      for (const std::int64_t source : shortcut->sources) std::printf(" %6lld", static_cast<long long>(source));
+      std::printf("  effective depth\n");
+    }
+    for (std::int64_t t = 0; t < tokens_.dim(1); ++t) print_token(depth, t);
+    print_mean(depth);
+  }
+
+  void print_token(const DepthMass& depth, std::int64_t t) const {
+    const std::int64_t heads = depth.mass.dim(1);
+    const std::int64_t steps = depth.mass.dim(2);
+    const std::int64_t sources = depth.mass.dim(3);
+    const std::string text = tokenizer_.decode(static_cast<std::int32_t>(tokens_.at(t)));
+    std::vector<double> mean(static_cast<std::size_t>(sources));
+    double level = 0;
+    Json mass = Json::array();
+    for (std::int64_t h = 0; h < heads; ++h) {
+      Json of_head = Json::array();
+      for (std::int64_t m = 0; m < sources; ++m) {
+        const double value = depth.mass.at((h * steps + t) * sources + m);
+        mean[static_cast<std::size_t>(m)] += value / static_cast<double>(heads);
+        of_head.push_back(value);
+      }
+      mass.push_back(of_head);
+      level += depth.effective_depth.at(h * steps + t) / static_cast<double>(heads);
+    }
+    if (json_) {
+      emit({{"token", t}, {"text", text}, {"depth_mass", mass}, {"effective_depth", level}});
+      return;
+    }
+    std::printf("%3lld %-8s", static_cast<long long>(t), line_of(text).c_str());
+    for (const double value : mean) std::printf(" %6.3f", value);
+    std::printf(" %8.3f\n", level);
+  }
+
+  // Over all heads, sequences and places.
+  void print_mean(const DepthMass& depth) const {
+    const std::int64_t sources = depth.mass.cols();
+    std::vector<double> mean(static_cast<std::size_t>(sources));
+    const auto rows = static_cast<double>(depth.mass.rows());
+    for (std::int64_t i = 0; i < depth.mass.numel(); ++i) {
+      mean[static_cast<std::size_t>(i % sources)] += depth.mass.at(i) / rows;
+    }
+    double level = 0;
+    for (const double value : depth.effective_depth.to_vector()) level += value / rows;
+    if (json_) {
+      emit(
+          {{"sources", model_.config().shortcut->sources}, {"mean_depth_mass", mean}, {"mean_effective_depth", level}});
+      return;
+    }
+    std::printf("%-12s", "all");
+    for (const double value : mean) std::printf(" %6.3f", value);
+    std::printf(" %8.3f\n", level);
+  }
+
+  void print_shifts() const {
+    const HsmPaths paths = hsm_paths(model_, 1);
+    if (paths.layers.empty()) return;
+    if (json_) {
+      emit({{"shift_layers", paths.layers}, {"receptive_field", paths.receptive_field}});
+    } else {
+      std::printf("\nshift mixing\n");
+    }
+    inspect_shifts(model_, json_);
+  }
+
+  const Decoder& model_;
+  const Tokenizer& tokenizer_;
+  Tensor tokens_;  // [B,T]
+  std::int64_t window_;
+  bool json_;
+};
+
+}  // namespace
+
+void inspect_attention(const Checkpoint& checkpoint, const std::string& text, std::int64_t window, bool json) {
+  AttentionReport(checkpoint, text, window, json).print();
+}
+
+}  // namespace mixgrad::app

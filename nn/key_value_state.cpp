@@ -1,0 +1,73 @@
+#include "nn/key_value_state.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+
+namespace mixgrad {
+namespace {
+
+// Rows [first, first + n) of each sequence of x [B,*,W], copied.
+Tensor some_rows(const Tensor& x, std::int64_t first, std::int64_t n) {
+  const Tensor some = Tensor::empty({x.dim(0), n, x.dim(2)}, x.dtype());
+  for (std::int64_t b = 0; b < x.dim(0); ++b) {
+    some.slice(b, b + 1)
+        .reshape({n, x.dim(2)})
+        .copy_from(x.slice(b, b + 1).reshape({x.dim(1), x.dim(2)}).slice(first, first + n));
+  }
+  return some;
+}
+
+// Rows [first, first + n) of each sequence of `to` become those of x [B,n,W].
+void write_rows(const Tensor& to, std::int64_t first, const Tensor& x) {
+  const std::int64_t n = x.dim(1);
+  for (std::int64_t b = 0; b < x.dim(0); ++b) {
+    const Tensor place = to.slice(b, b + 1).reshape({to.dim(1), to.dim(2)}).slice(first, first + n);
+    place.copy_from(x.slice(b, b + 1).reshape({n, x.dim(2)}));
+  }
+}
+
+}  // namespace
+
+KeyValueState::KeyValueState(const char* what, std::int64_t batch, std::int64_t tokens, std::int64_t rows,
+                             std::int64_t width, DType dtype)
+    : rows_per_token(rows) {
+  if (batch < 1 || tokens < 1) {
+    raise<ValueError>(what, " state: batch and max_tokens must be at least 1, got ", batch, " and ", tokens);
+  }
+  keys = Tensor::empty({batch, tokens * rows, width}, dtype);
+  values = Tensor::empty({batch, tokens * rows, width}, dtype);
+}
+
+std::unique_ptr<MixerState> KeyValueState::clone() const {
+  auto copy = std::make_unique<KeyValueState>();
+  copy->keys = keys.clone();
+  copy->values = values.clone();
+  copy->rows_per_token = rows_per_token;
+  copy->consumed = consumed;
+  return copy;
+}
+
+Tensor KeyValueState::append(const Tensor& q, const Tensor& k, const Tensor& v, const Attend& attend) {
+  const std::int64_t steps = q.dim(1);
+  const std::int64_t r = rows_per_token;
+  const std::int64_t capacity = keys.dim(1) / r;
+  if (consumed + steps <= capacity) {
+    write_rows(keys, consumed * r, k);
+    write_rows(values, consumed * r, v);
+    Tensor out = attend(q, consumed + steps);
+    consumed += steps;
+    return out;
+  }
+  // Past the end of the ring a chunk's later keys would overwrite what its earlier queries see: token by token.
+  Tensor out = Tensor::empty(q.shape(), q.dtype());
+  for (std::int64_t t = 0; t < steps; ++t) {
+    write_rows(keys, consumed % capacity * r, some_rows(k, t * r, r));
+    write_rows(values, consumed % capacity * r, some_rows(v, t * r, r));
+    write_rows(out, t, attend(some_rows(q, t, 1), std::min(consumed + 1, capacity)));
+    ++consumed;
+  }
+  return out;
+}
+
+}  // namespace mixgrad
