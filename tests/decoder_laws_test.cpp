@@ -157,6 +157,46 @@ TEST_CASE("decoders: forward refuses a sequence longer than the context, unless 
   CHECK(error_text<ShapeError>([&] { make_decoder(config, DType::f32)->logits(tokens, 8); }) == text);
 }
 
+TEST_CASE("decoders: 10,000 tokens of a whole shift-mixing model take no more memory than the first ones") {
+  const OneThread one_thread;
+  const std::string pattern = "hsm:scalar(heads=4),hsm:vector,hsm:matrix,hsm:gate_single,hsm:gate_double,hsm:fusion";
+  const ModelConfig config = decoder_config(pattern, Positions::none, Norm::rmsnorm, Mlp::swiglu, true, false);
+  const auto decoder = make_decoder(config, DType::f32);
+  DecoderState state = decoder->new_state(1, kContext);
+  const auto advance = [&](int tokens) {
+    for (int i = 0; i < tokens; ++i) decoder->step(token_tensor(1, 1, kVocabulary, 1), state);
+  };
+  advance(100);
+  const std::size_t bytes = state.bytes();
+  const PoolStats before = pool_stats(kCpu);
+  advance(9900);
+  const PoolStats after = pool_stats(kCpu);
+  CHECK(state.position() == 10000);
+  CHECK(state.bytes() == bytes);
+  CHECK(after.in_use == before.in_use);
+  CHECK(after.system_allocations == before.system_allocations);
+}
+
+TEST_CASE("decoders: a context of one token is enough for every shift-mixing variant") {
+  for (const std::string& variant : enum_names<HsmVariant>()) {
+    for (const char* schedule : {"doubling", "reversed", "per_head"}) {
+      INFO(variant << " " << std::string(schedule));
+      ModelConfig config = decoder_config("attention", Positions::none, Norm::layernorm, Mlp::gelu, true, true);
+      config.context = 1;
+      config.layers = expand_mixer_pattern("hsm:" + variant + "(heads=2,schedule=" + schedule + ")",
+                                           {.layers = 2, .context = 1, .d_model = kWidth});
+      const auto decoder = make_decoder(config, DType::f64);
+      const Tensor tokens = token_tensor(3, 1, kVocabulary, 1);
+      DecoderState state = decoder->new_state(3, 1);
+      CHECK(differs(decoder->prefill(tokens, state), decoder->logits(tokens)) == kHolds);
+      Tape tape;
+      decoder->parameters().watch(tape);
+      const Gradients gradients = std::move(tape).backward(decoder->loss(tokens, tokens));
+      CHECK(std::isfinite(largest_of(gradients.of(0))));
+    }
+  }
+}
+
 TEST_CASE("decoders: learned positions end at the context with a clear error, and the state stays usable") {
   for (const std::string& pattern : decoder_patterns()) {
     INFO(pattern);

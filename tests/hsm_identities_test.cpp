@@ -339,6 +339,34 @@ TEST_CASE("hsm: fusion whose hidden units are far above zero is matrix, since ge
   CHECK(mixers_differ(fusion, matrix) == kHolds);
 }
 
+TEST_CASE("hsm: at the start matrices are normal(0.02), biases 0, a and b as asked for; no decay for biases, a and b") {
+  for (const HsmVariant variant : hsm_variants()) {
+    ModelConfig config;
+    config.d_model = 64;
+    ParameterSet parameters;
+    HsmConfig layer = hsm_layer(variant, {1, 2});
+    if (layer.hidden > 0) layer.hidden = 32;
+    const HsmMixer mixer(parameters, "m", config, layer, 0.02, 0.125);
+    parameters.allocate(DType::f64);
+    parameters.initialize(1);
+    for (std::size_t i = 0; i < parameters.size(); ++i) {
+      const Parameter& p = parameters[i];
+      INFO(to_string(variant) << " " << p.name);
+      double squares = 0;
+      for (const double v : p.value.to_vector()) squares += v * v / static_cast<double>(p.value.numel());
+      const bool matrix = p.name.ends_with(".weight");
+      const bool bias = p.name.ends_with("bias");
+      CHECK((matrix || bias || p.name == "m.a" || p.name == "m.b"));
+      CHECK(p.decay == matrix);
+      if (matrix) {
+        CHECK(std::abs(std::sqrt(squares) - 0.02) < 1e-3);
+      } else {
+        CHECK(p.value.to_vector() == std::vector<double>(static_cast<std::size_t>(p.value.numel()), bias ? 0 : 0.125));
+      }
+    }
+  }
+}
+
 TEST_CASE("hsm: the boundary self passes a constant on as (a + b) times it, zero lets it begin at the shift") {
   const Layer layer{
       Tensor::from(std::vector{0.25}, {1}, DType::f64), Tensor::from(std::vector{0.5}, {1}, DType::f64), {3}};
