@@ -142,12 +142,12 @@ TEST_CASE("mixer pattern: wrong schedules") {
 }
 
 TEST_CASE("mixer pattern: unknown names and options") {
-  CHECK(refusal("atention") ==
-        "mixer: one of attention, hsm:scalar, hsm:vector, hsm:matrix, hsm:gate_single, hsm:gate_double, hsm:fusion is "
-        "required; got \"atention\"; did you mean \"attention\"? "
-        "choose one of them");
+  const std::string text = refusal("atention");
+  CHECK(text.starts_with(
+      "mixer: one of attention, hsm:scalar, hsm:vector, hsm:matrix, hsm:gate_single, hsm:gate_double"));
+  CHECK(text.ends_with(" is required; got \"atention\"; did you mean \"attention\"? choose one of them"));
   CHECK(has(refusal("hsm:skalar"), "did you mean \"hsm:scalar\"?"));
-  CHECK(has(refusal("hsm"), "hsm:fusion is required; got \"hsm\""));
+  CHECK(has(refusal("hsm"), " is required; got \"hsm\""));
   CHECK(has(refusal("lstm"), "got \"lstm\""));
   CHECK(has(refusal("attention(head=4)"),
             "attention has the options heads, kv_heads; got \"head\"; did you mean \"heads\"?"));
