@@ -59,7 +59,9 @@ inline std::uint64_t parameters(OpId id) {
     case OpId::linear:
     case OpId::embedding:
     case OpId::layer_norm:
-    case OpId::shift_mix: return 0b110;
+    case OpId::shift_mix:
+    case OpId::causal_conv: return 0b110;
+    case OpId::selective_scan: return 0b100100;
     case OpId::add_layer_norm: return 0b1100;
     case OpId::rms_norm:
     case OpId::linear_cross_entropy: return 0b10;

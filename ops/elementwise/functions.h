@@ -59,4 +59,32 @@ struct Silu {
   }
 };
 
+// log(1 + u) for u in [0,1]. f32: 2 atanh(u / (2 + u)) by a polynomial, 4e-9 relative error before rounding.
+MIXGRAD_HD inline float log1p_unit(float u) {
+  const float s = u / (2.0F + u);
+  const float z = s * s;
+  float p = 1.4089168e-1F;
+  p = p * z + 1.3980301e-1F;
+  p = p * z + 2.0012455e-1F;
+  p = p * z + 3.3333157e-1F;
+  return 2.0F * s * (p * z + 1.0F);
+}
+MIXGRAD_HD inline double log1p_unit(double u) { return std::log1p(u); }
+
+// log(1 + e^x) without overflow or cancellation, and exactly x above 20 (as PyTorch's).
+struct Softplus {
+  static constexpr double kLinear = 20;
+
+  template <class A>
+  MIXGRAD_HD static A f(A x) {
+    const A positive = x < A(0) ? A(0) : x;  // NaN stays NaN
+    const A rest = log1p_unit(exp_value(x < A(0) ? x : -x));
+    return x > A(kLinear) ? x : positive + rest;
+  }
+  template <class A>
+  MIXGRAD_HD static A df(A x) {
+    return x > A(kLinear) ? A(1) : sigmoid_value(x);
+  }
+};
+
 }  // namespace mixgrad::functions

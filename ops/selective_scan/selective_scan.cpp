@@ -1,0 +1,114 @@
+#include "ops/selective_scan/selective_scan.h"
+
+#include "autograd/tape.h"
+#include "ops/check.h"
+#include "ops/selective_scan/selective_scan_kernels.h"
+
+namespace mixgrad {
+namespace {
+
+constexpr const char* kOp = "selective_scan";
+
+struct ScanAttributes {
+  ScanRung rung;
+};
+
+void selective_scan_gradient(BackwardContext& context) {
+  const ScanInputs in{context.saved(0), context.saved(1), context.saved(2),
+                      context.saved(3), context.saved(4), context.saved(5)};
+  ScanTargets out;
+  if (context.wants(0)) out.x = context.gradient(0, in.x.shape());
+  if (context.wants(1)) out.dt = context.gradient(1, in.dt.shape());
+  if (context.wants(2)) out.a_log = context.parameter_gradient(2, in.a_log.shape());
+  if (context.wants(3)) out.b = context.gradient(3, in.b.shape());
+  if (context.wants(4)) out.c = context.gradient(4, in.c.shape());
+  if (context.wants(5)) out.d = context.parameter_gradient(5, in.d.shape());
+  MIXGRAD_DISPATCH(in.x.device(), selective_scan_backward(in, context.attributes<ScanAttributes>().rung,
+                                                          context.saved(6), context.output_gradient(), out));
+}
+
+void check(const ScanInputs& in) {
+  require_float(kOp, "x", in.x);
+  require_rank(kOp, "x", in.x, 4, "[B,T,R,C]");
+  const auto like = [&](const char* name, const Tensor& tensor) {
+    require_float(kOp, name, tensor);
+    require_like(kOp, name, tensor, in.x);
+  };
+  like("dt", in.dt);
+  like("a_log", in.a_log);
+  like("b", in.b);
+  like("c", in.c);
+  like("d", in.d);
+  const Shape& x = in.x.shape();
+  if (x.numel() == 0) raise<ShapeError>(kOp, ": x must have at least one element, got ", x);
+  require_shape(kOp, "dt", in.dt, x);
+  require_rank(kOp, "a_log", in.a_log, 3, "[R,C,N]");
+  const std::int64_t states = in.a_log.dim(2);
+  if (states < 1)
+    raise<ShapeError>(kOp, ": a_log must have at least one state (its last axis), got ", in.a_log.shape());
+  require_shape(kOp, "a_log", in.a_log, {x[2], x[3], states});
+  require_shape(kOp, "b", in.b, x.with_last(states));
+  require_shape(kOp, "c", in.c, x.with_last(states));
+  require_shape(kOp, "d", in.d, {x[2], x[3]});
+  require_contiguous(kOp, "a_log", in.a_log);
+  require_contiguous(kOp, "d", in.d);
+}
+
+DType state_dtype(const Tensor& x) { return x.dtype() == DType::f64 ? DType::f64 : DType::f32; }
+
+}  // namespace
+
+const OpSpec selective_scan_spec{
+    OpId::selective_scan,
+    kOp,
+    "s_t = exp(step A) s_{t-1} + step x B, y_t = sum_n C s_t + D x, step = softplus(dt), A = -exp(a_log)",
+    "L_t = dy C + a_{t+1} L_{t+1}; dx = D dy + step sum_n L B, ddt = softplus' sum_n L (B x + A a s), "
+    "da_log = A sum L step a s, dB = sum_c L step x, dC = sum_c dy s, dD = sum dy x",
+    "inputs, every 16th state",
+    6,
+    1,
+    0b111111,
+    selective_scan_gradient};
+
+Tensor selective_scan(const Tensor& x, const Tensor& dt, const Tensor& a_log, const Tensor& b, const Tensor& c,
+                      const Tensor& d, ScanRung rung) {
+  const ScanInputs in{x, dt, a_log, b, c, d};
+  check(in);
+  Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
+  const bool recorded = any_tracked({&x, &dt, &a_log, &b, &c, &d});
+  Tensor saved;
+  if (recorded) {
+    const std::int64_t chunks = (x.dim(1) + kScanChunk - 1) / kScanChunk;
+    saved = Tensor::empty({x.dim(0), chunks, x.dim(2), a_log.dim(2), x.dim(3)}, state_dtype(x), x.device());
+  }
+  MIXGRAD_DISPATCH(x.device(), selective_scan_forward(in, rung, Tensor(), saved, y));
+  if (recorded) {
+    record(selective_scan_spec, {&x, &dt, &a_log, &b, &c, &d}, {&y}, {&x, &dt, &a_log, &b, &c, &d, &saved},
+           ScanAttributes{rung});
+  }
+  return y;
+}
+
+Tensor selective_scan_cached(const Tensor& x, const Tensor& dt, const Tensor& a_log, const Tensor& b, const Tensor& c,
+                             const Tensor& d, const Tensor& state, ScanRung rung) {
+  require_untracked("selective_scan_cached", "x", x);
+  require_untracked("selective_scan_cached", "dt", dt);
+  require_untracked("selective_scan_cached", "a_log", a_log);
+  require_untracked("selective_scan_cached", "b", b);
+  require_untracked("selective_scan_cached", "c", c);
+  require_untracked("selective_scan_cached", "d", d);
+  const ScanInputs in{x, dt, a_log, b, c, d};
+  check(in);
+  require_float("selective_scan_cached", "state", state);
+  require_shape("selective_scan_cached", "state", state, {x.dim(0), x.dim(2), a_log.dim(2), x.dim(3)});
+  require_contiguous("selective_scan_cached", "state", state);
+  if (state.dtype() != state_dtype(x)) {
+    raise<DTypeError>("selective_scan_cached: state must be ", dtype_name(state_dtype(x)), " for ",
+                      dtype_name(x.dtype()), " inputs, got ", dtype_name(state.dtype()));
+  }
+  Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
+  MIXGRAD_DISPATCH(x.device(), selective_scan_forward(in, rung, state, Tensor(), y));
+  return y;
+}
+
+}  // namespace mixgrad

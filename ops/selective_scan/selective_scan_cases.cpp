@@ -1,0 +1,165 @@
+#include "ops/selective_scan/selective_scan.h"
+
+#include <cmath>
+
+#include "autograd/tape.h"
+#include "ops/cases.h"
+
+namespace mixgrad::test {
+namespace {
+
+// s_t = exp(step A) s_{t-1} + step x B, y_t = sum_n C s_t + D x
+Tensor scanned(const Tensor& x, const Tensor& dt, const Tensor& a_log, const Tensor& b, const Tensor& c,
+               const Tensor& d) {
+  const std::int64_t time = x.dim(1);
+  const std::int64_t heads = x.dim(2);
+  const std::int64_t channels = x.dim(3);
+  const std::int64_t states = a_log.dim(2);
+  Tensor y = Tensor::empty(x.shape(), DType::f64);
+  for (std::int64_t sequence = 0; sequence < x.dim(0); ++sequence) {
+    for (std::int64_t hc = 0; hc < heads * channels; ++hc) {
+      std::vector<double> s(static_cast<std::size_t>(states), 0.0);
+      for (std::int64_t t = 0; t < time; ++t) {
+        const std::int64_t i = (sequence * time + t) * heads * channels + hc;
+        const std::int64_t row = (sequence * time + t) * heads + hc / channels;
+        const double step = dt.at(i) > 20 ? dt.at(i) : std::log1p(std::exp(dt.at(i)));
+        double sum = d.at(hc) * x.at(i);
+        for (std::int64_t n = 0; n < states; ++n) {
+          double& state = s[static_cast<std::size_t>(n)];
+          const double rate = -std::exp(a_log.at(hc * states + n));
+          state = std::exp(step * rate) * state + step * x.at(i) * b.at(row * states + n);
+          sum += c.at(row * states + n) * state;
+        }
+        y.set(i, sum);
+      }
+    }
+  }
+  return y;
+}
+
+Tensor scanned(std::span<const Tensor> in) { return scanned(in[0], in[1], in[2], in[3], in[4], in[5]); }
+
+OpCase plain(const std::string& note, const Shape& x, std::int64_t states, ScanRung rung = ScanRung::chunked) {
+  return {
+      note,
+      {random_tensor(x, 1), random_tensor(x, 2), random_tensor({x[2], x[3], states}, 3),
+       random_tensor(x.with_last(states), 4), random_tensor(x.with_last(states), 5), random_tensor({x[2], x[3]}, 6)},
+      [=](std::span<const Tensor> in) {
+        return std::vector{selective_scan(in[0], in[1], in[2], in[3], in[4], in[5], rung)};
+      },
+      [](std::span<const Tensor> in) { return std::vector{scanned(in)}; }};
+}
+
+// Steps far from one: dt around `low` and, for every third element, around `high`.
+OpCase with_steps(const std::string& note, double low, double high) {
+  OpCase c = plain(note, {2, 19, 1, 3}, 4);
+  for (std::int64_t i = 0; i < c.inputs[1].numel(); ++i) {
+    c.inputs[1].set(i, c.inputs[1].at(i) + (i % 3 == 0 ? high : low));
+  }
+  return c;
+}
+
+}  // namespace
+
+OpCases selective_scan_cases() {
+  OpCases all;
+  all.cases = {
+      plain("one element, one state", {1, 1, 1, 1}, 1),
+      plain("T=1", {2, 1, 2, 3}, 4),
+      plain("T=15, one below a chunk", {1, 15, 1, 2}, 3),
+      plain("T=16, a chunk", {2, 16, 1, 2}, 2),
+      plain("T=17, one more", {1, 17, 2, 3}, 2),
+      plain("T=50, four chunks", {1, 50, 1, 2}, 5),
+      plain("16 states", {2, 5, 2, 4}, 16),
+      plain("15 channels: lanes with padding", {1, 4, 1, 15}, 2),
+      plain("17 channels", {1, 4, 2, 17}, 2),
+      plain("65 channels: two blocks", {2, 3, 1, 65}, 2),
+      plain("260 channels: two groups", {2, 2, 1, 260}, 1),
+      plain("sequential: one element", {1, 1, 1, 1}, 1, ScanRung::sequential),
+      plain("sequential: T=17, heads", {2, 17, 2, 3}, 3, ScanRung::sequential),
+      with_steps("very small steps: long memory", -4, -6),
+      with_steps("large steps: nothing is remembered", 4, 12),
+      with_steps("steps beyond 20, where softplus is linear", 1, 30),
+      {"packed: x with z, and dt with b and c",
+       {random_tensor({2, 18, 2, 7}, 1), random_tensor({2, 18, 2, 9}, 2), random_tensor({2, 3, 3}, 3),
+        random_tensor({2, 3}, 4)},
+       [](std::span<const Tensor> in) {
+         return std::vector{selective_scan(columns(in[0], 0, 3), columns(in[1], 0, 3), in[2], columns(in[1], 3, 6),
+                                           columns(in[1], 6, 9), in[3])};
+       },
+       [](std::span<const Tensor> in) {
+         const auto part = [&](std::size_t i, std::int64_t begin) {
+           return in[i].column_view(begin, begin + 3).clone();
+         };
+         return std::vector{scanned(part(0, 0), part(1, 0), in[2], part(1, 3), part(1, 6), in[3])};
+       }},
+      {"shared: b and c are one tensor",
+       {random_tensor({1, 18, 1, 4}, 1), random_tensor({1, 18, 1, 4}, 2), random_tensor({1, 4, 3}, 3),
+        random_tensor({1, 18, 1, 3}, 4), random_tensor({1, 4}, 5)},
+       [](std::span<const Tensor> in) { return std::vector{selective_scan(in[0], in[1], in[2], in[3], in[3], in[4])}; },
+       [](std::span<const Tensor> in) { return std::vector{scanned(in[0], in[1], in[2], in[3], in[3], in[4])}; }},
+  };
+
+  const Tensor x = random_tensor({2, 3, 2, 5}, 1);
+  const Tensor a_log = random_tensor({2, 5, 4}, 2);
+  const Tensor b = random_tensor({2, 3, 2, 4}, 3);
+  const Tensor d = random_tensor({2, 5}, 4);
+  all.errors = {
+      {"x without heads",
+       [=] {
+         selective_scan(random_tensor({2, 3, 10}, 1), x, a_log, b, b, d);
+       },
+       "selective_scan: x must be [B,T,R,C] (4 axes), got [2,3,10]"},
+      {"x without elements",
+       [=] {
+         const Tensor none = Tensor::zeros({2, 0, 2, 5}, DType::f64);
+         const Tensor no_b = Tensor::zeros({2, 0, 2, 4}, DType::f64);
+         selective_scan(none, none, a_log, no_b, no_b, d);
+       },
+       "selective_scan: x must have at least one element, got [2,0,2,5]"},
+      {"dt of another shape",
+       [=] {
+         selective_scan(x, random_tensor({2, 3, 2, 4}, 1), a_log, b, b, d);
+       },
+       "selective_scan: dt must be [2,3,2,5], got [2,3,2,4]"},
+      {"a_log of two axes",
+       [=] {
+         selective_scan(x, x, random_tensor({10, 4}, 1), b, b, d);
+       },
+       "selective_scan: a_log must be [R,C,N] (3 axes), got [10,4]"},
+      {"a_log of other channels",
+       [=] {
+         selective_scan(x, x, random_tensor({2, 4, 4}, 1), b, b, d);
+       },
+       "selective_scan: a_log must be [2,5,4], got [2,4,4]"},
+      {"no states",
+       [=] {
+         selective_scan(x, x, Tensor::zeros({2, 5, 0}, DType::f64), b, b, d);
+       },
+       "selective_scan: a_log must have at least one state (its last axis), got [2,5,0]"},
+      {"b of other states",
+       [=] {
+         selective_scan(x, x, a_log, random_tensor({2, 3, 2, 5}, 1), b, d);
+       },
+       "selective_scan: b must be [2,3,2,4], got [2,3,2,5]"},
+      {"c of other states",
+       [=] {
+         selective_scan(x, x, a_log, b, random_tensor({2, 3, 1, 4}, 1), d);
+       },
+       "selective_scan: c must be [2,3,2,4], got [2,3,1,4]"},
+      {"d per head", [=] { selective_scan(x, x, a_log, b, b, random_tensor({2}, 1)); },
+       "selective_scan: d must be [2,5], got [2]"},
+      {"b of another dtype", [=] { selective_scan(x, x, a_log, b.to(DType::f32), b, d); },
+       "selective_scan: b must be f64 like the first input, got f32"},
+      {"no c", [=] { selective_scan(x, x, a_log, b, Tensor(), d); },
+       "selective_scan: c is required, got an undefined tensor"},
+      {"i32",
+       [=] {
+         selective_scan(random_tokens({2, 3, 2, 5}, 5, 1), x, a_log, b, b, d);
+       },
+       "selective_scan: x must be f64, f32 or bf16, got i32"},
+  };
+  return all;
+}
+
+}  // namespace mixgrad::test

@@ -1,0 +1,28 @@
+#pragma once
+
+#include "autograd/tape.h"
+#include "ops/dispatch.h"
+#include "ops/selective_scan/selective_scan.h"
+
+namespace mixgrad {
+
+struct ScanInputs {
+  Tensor x, dt;  // [B,T,R,C]
+  Tensor a_log;  // [R,C,N]
+  Tensor b, c;   // [B,T,R,N]
+  Tensor d;      // [R,C]
+};
+
+struct ScanTargets {  // any may be unwanted; those of a_log and d have the accumulation type
+  GradTarget x, dt, a_log, b, c, d;
+};
+
+}  // namespace mixgrad
+
+MIXGRAD_KERNELS(
+    // state [B,R,N,C]: where the scan starts and what it leaves; undefined: zeros, not kept.
+    // saved [B,ceil(T/16),R,N,C]: gets the states before every 16th token; may be undefined.
+    void selective_scan_forward(const ScanInputs& in, ScanRung rung, const Tensor& state, const Tensor& saved,
+                                const Tensor& y);
+    void selective_scan_backward(const ScanInputs& in, ScanRung rung, const Tensor& saved, const Tensor& dy,
+                                 const ScanTargets& out);)
