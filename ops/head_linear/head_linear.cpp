@@ -27,7 +27,14 @@ void head_linear_gradient(BackwardContext& context) {
   }
   if (!context.wants(4)) return;
   const GradTarget dbias = context.parameter_gradient(4, context.attributes<HeadLinearAttributes>().bias);
-  MIXGRAD_DISPATCH(dy.device(), head_linear_bias_backward(dy, dbias));
+  const std::int64_t width = dbias.tensor.numel();
+  MIXGRAD_DISPATCH(dy.device(), head_linear_bias_backward(
+                                    dy.cols() == width ? dy : dy.reshape({dy.numel() / width, width}), dbias));
+}
+
+// [B,T,H,I]: each head of x is a row.
+bool is_split(const Tensor& x, const Tensor& weight) {
+  return x.shape().rank() == 4 && x.dim(2) == weight.dim(0) && x.cols() == weight.dim(2);
 }
 
 void check(const Tensor& x, const Tensor& weight, const Tensor& z, const Tensor& z_weight, const Tensor& bias) {
@@ -36,7 +43,7 @@ void check(const Tensor& x, const Tensor& weight, const Tensor& z, const Tensor&
   require_like(kOp, "weight", weight, x);
   require_rank(kOp, "weight", weight, 3, "[H,O,I]");
   const std::int64_t heads = weight.dim(0);
-  if (x.shape().rank() == 0 || x.cols() != heads * weight.dim(2)) {
+  if (x.shape().rank() == 0 || (x.cols() != heads * weight.dim(2) && !is_split(x, weight))) {
     raise<ShapeError>(kOp, ": the last axis of x must be ", heads * weight.dim(2), " (", heads, " heads of width ",
                       weight.dim(2), ") to match weight ", weight.shape(), ", got x ", x.shape());
   }
@@ -76,7 +83,8 @@ Tensor head_linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
 
 Tensor head_linear(const Tensor& x, const Tensor& weight, const Tensor& z, const Tensor& z_weight, const Tensor& bias) {
   check(x, weight, z, z_weight, bias);
-  Tensor y = Tensor::empty(x.shape().with_last(weight.dim(0) * weight.dim(1)), x.dtype(), x.device());
+  const std::int64_t width = is_split(x, weight) ? weight.dim(1) : weight.dim(0) * weight.dim(1);
+  Tensor y = Tensor::empty(x.shape().with_last(width), x.dtype(), x.device());
   MIXGRAD_DISPATCH(x.device(), head_linear_forward(x, weight, bias, false, y));
   if (z.defined()) MIXGRAD_DISPATCH(x.device(), head_linear_forward(z, z_weight, Tensor(), true, y));
   if (any_tracked({&x, &weight, &z, &z_weight, &bias})) {

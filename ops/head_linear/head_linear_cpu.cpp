@@ -4,28 +4,45 @@
 #include "ops/rows.h"
 
 namespace mixgrad::cpu {
+namespace {
+
+// A tensor of H heads, [..., H W] or [B,T,H,W], as the matrices of its heads: `rows` rows `ld` apart, heads `stride`.
+struct HeadMatrices {
+  std::int64_t rows, ld, stride;
+
+  HeadMatrices(const Tensor& tensor, std::int64_t heads, std::int64_t width) {
+    const bool split = tensor.cols() == width;  // with one head both are the same
+    rows = split ? tensor.rows() / heads : tensor.rows();
+    ld = split ? tensor.row_stride() * heads : tensor.row_stride();
+    stride = split ? tensor.row_stride() : width;
+  }
+};
+
+}  // namespace
 
 void head_linear_forward(const Tensor& x, const Tensor& weight, const Tensor& bias, bool add, const Tensor& y) {
   dispatch_float(x.dtype(), "head_linear", [&]<class T>() {
     const std::int64_t out = weight.dim(1);
     const std::int64_t in = weight.dim(2);
+    const HeadMatrices from(x, weight.dim(0), in);
+    const HeadMatrices to(y, weight.dim(0), out);
     Product<T, T> product{};
-    product.m = x.rows();
+    product.m = from.rows;
     product.n = out;
     product.k = in;
     product.a = x.data<T>();
-    product.lda = x.row_stride();
+    product.lda = from.ld;
     product.b = weight.data<T>();
     product.ldb = weight.row_stride();
     product.transpose_b = true;
     product.c = y.data<T>();
-    product.ldc = y.row_stride();
+    product.ldc = to.ld;
     product.accumulate = add;
     product.bias = bias.defined() ? bias.data<T>() : nullptr;
     product.batch = weight.dim(0);
-    product.stride_a = in;
+    product.stride_a = from.stride;
     product.stride_b = out * weight.row_stride();
-    product.stride_c = out;
+    product.stride_c = to.stride;
     product.stride_bias = out;
     matmul(product);
   });
@@ -37,40 +54,43 @@ void head_linear_backward(const Tensor& x, const Tensor& weight, const Tensor& d
     using A = acc_t<T>;
     const std::int64_t out = weight.dim(1);
     const std::int64_t in = weight.dim(2);
+    const HeadMatrices from(x, weight.dim(0), in);
+    const HeadMatrices up(dy, weight.dim(0), out);
     if (dx.tensor.defined()) {
+      const HeadMatrices to(dx.tensor, weight.dim(0), in);
       Product<T, T> product{};
-      product.m = x.rows();
+      product.m = from.rows;
       product.n = in;
       product.k = out;
       product.a = dy.data<T>();
-      product.lda = dy.row_stride();
+      product.lda = up.ld;
       product.b = weight.data<T>();
       product.ldb = weight.row_stride();
       product.c = dx.tensor.data<T>();
-      product.ldc = dx.tensor.row_stride();
+      product.ldc = to.ld;
       product.accumulate = dx.add;
       product.batch = weight.dim(0);
-      product.stride_a = out;
+      product.stride_a = up.stride;
       product.stride_b = out * weight.row_stride();
-      product.stride_c = in;
+      product.stride_c = to.stride;
       matmul(product);
     }
     if (dweight.tensor.defined()) {
       Product<T, A> product{};
       product.m = out;
       product.n = in;
-      product.k = x.rows();
+      product.k = from.rows;
       product.a = dy.data<T>();
-      product.lda = dy.row_stride();
+      product.lda = up.ld;
       product.transpose_a = true;
       product.b = x.data<T>();
-      product.ldb = x.row_stride();
+      product.ldb = from.ld;
       product.c = dweight.tensor.data<A>();
       product.ldc = dweight.tensor.row_stride();
       product.accumulate = dweight.add;
       product.batch = weight.dim(0);
-      product.stride_a = out;
-      product.stride_b = in;
+      product.stride_a = up.stride;
+      product.stride_b = from.stride;
       product.stride_c = out * dweight.tensor.row_stride();
       matmul(product);
     }
