@@ -15,41 +15,36 @@ double uniform_recency(std::int64_t n, std::int64_t k) {
   return static_cast<double>(k + 1) / static_cast<double>(n) * (1 + tail);
 }
 
-AttentionMixer::AttentionMixer(ParameterSet& parameters, const std::string& prefix, const ModelConfig& config,
-                               const AttentionConfig& layer, double out_deviation)
-    : heads_(layer.heads),
-      kv_heads_(layer.kv_heads),
-      head_dim_(config.d_model / layer.heads),
+AttentionHeads::AttentionHeads(ParameterSet& parameters, const std::string& prefix, const ModelConfig& config,
+                               std::int64_t heads, std::int64_t kv_heads, std::int64_t head_dim)
+    : heads_(heads),
+      kv_heads_(kv_heads),
+      head_dim_(head_dim),
       context_(config.context),
       rotary_(config.positions == Positions::rope),
       theta_(config.rope_theta),
-      qkv_(parameters, prefix + ".qkv", config.d_model, (heads_ + 2 * kv_heads_) * head_dim_, config.bias,
-           kInitDeviation),
-      o_(parameters, prefix + ".o", heads_ * head_dim_, config.d_model, config.bias, out_deviation) {}
+      qkv_(parameters, prefix + ".qkv", config.d_model, (heads + 2 * kv_heads) * head_dim, config.bias,
+           kInitDeviation) {}
 
-std::string AttentionMixer::describe() const {
-  return "attention, " + std::to_string(heads_) + " heads of width " + std::to_string(head_dim_) + ", " +
-         std::to_string(kv_heads_) + " key/value heads" + (rotary_ ? ", rotary" : "");
+std::string AttentionHeads::describe() const {
+  return std::to_string(heads_) + " heads of width " + std::to_string(head_dim_) + ", " + std::to_string(kv_heads_) +
+         " key/value heads" + (rotary_ ? ", rotary" : "");
 }
 
-Tensor AttentionMixer::packed_qkv(const Tensor& u, std::int64_t first_position) const {
-  const Tensor packed = qkv_.forward(u);
-  if (!rotary_) return packed;
-  return rope(packed, {heads_ + kv_heads_, head_dim_, theta_, first_position});
+AttentionHeads::Packed AttentionHeads::packed_qkv(const Tensor& u, std::int64_t first_position) const {
+  Tensor packed = qkv_.forward(u);
+  if (rotary_) packed = rope(packed, {heads_ + kv_heads_, head_dim_, theta_, first_position});
+  return {packed, heads_ * head_dim_, (heads_ + kv_heads_) * head_dim_};
 }
 
-Tensor AttentionMixer::forward(const Tensor& u, std::int64_t window) const {
-  const Tensor packed = packed_qkv(u, 0);  // [B,T,(H+2G) dh]
-  const std::int64_t q_end = heads_ * head_dim_;
-  const std::int64_t k_end = q_end + kv_heads_ * head_dim_;
-  return o_.forward(attention(columns(packed, 0, q_end), columns(packed, q_end, k_end),
-                              columns(packed, k_end, packed.cols()), {heads_, kv_heads_, window}));
+Tensor AttentionHeads::forward(const Tensor& u, std::int64_t window) const {
+  const auto [packed, q_end, k_end] = packed_qkv(u, 0);
+  return attention(columns(packed, 0, q_end), columns(packed, q_end, k_end), columns(packed, k_end, packed.cols()),
+                   {heads_, kv_heads_, window});
 }
 
-Tensor AttentionMixer::recency(const Tensor& u, std::int64_t k) const {
-  const Tensor packed = packed_qkv(u, 0);
-  const std::int64_t q_end = heads_ * head_dim_;
-  const std::int64_t k_end = q_end + kv_heads_ * head_dim_;
+Tensor AttentionHeads::recency(const Tensor& u, std::int64_t k) const {
+  const auto [packed, q_end, k_end] = packed_qkv(u, 0);
   const Tensor q = packed.column_view(0, q_end);
   const Tensor key = packed.column_view(q_end, k_end);
   const AttentionOptions options{heads_, kv_heads_, 0};
@@ -57,35 +52,46 @@ Tensor AttentionMixer::recency(const Tensor& u, std::int64_t k) const {
   return attention_recency(q, key, lse, k, options);
 }
 
-std::unique_ptr<MixerState> AttentionMixer::new_state(std::int64_t batch, std::int64_t max_tokens, DType dtype) const {
+std::unique_ptr<KeyValueState> AttentionHeads::new_state(std::int64_t batch, std::int64_t max_tokens,
+                                                         DType dtype) const {
   return std::make_unique<KeyValueState>("attention", batch, std::min(max_tokens, context_), 1, kv_heads_ * head_dim_,
                                          dtype);
 }
+
+Tensor AttentionHeads::prefill(const Tensor& u, KeyValueState& state) const {
+  const auto [packed, q_end, k_end] = packed_qkv(u, state.consumed);
+  const Tensor q = packed.column_view(0, q_end);
+  const Tensor k = packed.column_view(q_end, k_end);
+  const Tensor v = packed.column_view(k_end, packed.cols());
+  return state.append(q, k, v, [&](const Tensor& queries, std::int64_t tokens) {
+    return attention_cached(queries, state.keys, state.values, tokens, {heads_, kv_heads_, 0});
+  });
+}
+
+double AttentionHeads::operations(std::int64_t tokens) const {
+  const double mean_keys = static_cast<double>(tokens + 1) / 2.0;
+  return static_cast<double>(qkv_.operations()) + 4.0 * mean_keys * static_cast<double>(heads_ * head_dim_);
+}
+
+std::size_t AttentionHeads::state_bytes(std::int64_t tokens, DType dtype) const {
+  return static_cast<std::size_t>(2 * std::min(tokens, context_) * kv_heads_ * head_dim_) * dtype_bytes(dtype);
+}
+
+AttentionMixer::AttentionMixer(ParameterSet& parameters, const std::string& prefix, const ModelConfig& config,
+                               const AttentionConfig& layer, double out_deviation)
+    : heads_(parameters, prefix, config, layer.heads, layer.kv_heads, config.d_model / layer.heads),
+      o_(parameters, prefix + ".o", config.d_model, config.d_model, config.bias, out_deviation) {}
 
 Tensor AttentionMixer::prefill(const Tensor& u, MixerState& base) const {
   auto* state = dynamic_cast<KeyValueState*>(&base);
   if (state == nullptr || state->keys.dim(0) != u.dim(0)) {
     raise<ValueError>("attention: the state must come from this mixer's new_state with batch ", u.dim(0));
   }
-  const Tensor packed = packed_qkv(u, state->consumed);
-  const std::int64_t q_end = heads_ * head_dim_;
-  const std::int64_t k_end = q_end + kv_heads_ * head_dim_;
-  const Tensor q = packed.column_view(0, q_end);
-  const Tensor k = packed.column_view(q_end, k_end);
-  const Tensor v = packed.column_view(k_end, packed.cols());
-  return o_.forward(state->append(q, k, v, [&](const Tensor& queries, std::int64_t tokens) {
-    return attention_cached(queries, state->keys, state->values, tokens, {heads_, kv_heads_, 0});
-  }));
+  return o_.forward(heads_.prefill(u, *state));
 }
 
 double AttentionMixer::operations(std::int64_t tokens) const {
-  const double mean_keys = static_cast<double>(tokens + 1) / 2.0;
-  return static_cast<double>(qkv_.operations() + o_.operations()) +
-         4.0 * mean_keys * static_cast<double>(heads_ * head_dim_);
-}
-
-std::size_t AttentionMixer::state_bytes(std::int64_t tokens, DType dtype) const {
-  return static_cast<std::size_t>(2 * std::min(tokens, context_) * kv_heads_ * head_dim_) * dtype_bytes(dtype);
+  return heads_.operations(tokens) + static_cast<double>(o_.operations());
 }
 
 }  // namespace mixgrad

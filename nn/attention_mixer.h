@@ -16,25 +16,26 @@ namespace mixgrad {
 //   ((k+1)/n) (1 + H_n - H_{k+1}) with the harmonic numbers H;  1 when k + 1 >= n
 double uniform_recency(std::int64_t n, std::int64_t k);
 
-class AttentionMixer : public Mixer {
+// The heads alone, before o: what a layer with other heads beside them has too.
+class AttentionHeads {
  public:
-  AttentionMixer(ParameterSet& parameters, const std::string& prefix, const ModelConfig& config,
-                 const AttentionConfig& layer, double out_deviation);
+  AttentionHeads(ParameterSet& parameters, const std::string& prefix, const ModelConfig& config, std::int64_t heads,
+                 std::int64_t kv_heads, std::int64_t head_dim);
 
-  std::string describe() const override;
-  Tensor forward(const Tensor& u) const override { return forward(u, 0); }
-  // With a window each token sees the last `window` tokens only, itself included; 0 = all.
-  Tensor forward(const Tensor& u, std::int64_t window) const;
-  std::unique_ptr<MixerState> new_state(std::int64_t batch, std::int64_t max_tokens, DType dtype) const override;
-  Tensor prefill(const Tensor& u, MixerState& state) const override;
-  double operations(std::int64_t tokens) const override;
-  std::size_t state_bytes(std::int64_t tokens, DType dtype) const override;
-
-  // Recency ratio of each head [H] on u [B,T,D] with window k (ops/attention). Not recorded.
-  Tensor recency(const Tensor& u, std::int64_t k) const;
+  std::string describe() const;                                 // "4 heads of width 32, 2 key/value heads, rotary"
+  Tensor forward(const Tensor& u, std::int64_t window) const;   // [B,T,D] -> [B,T,H dh]
+  Tensor prefill(const Tensor& u, KeyValueState& state) const;  // likewise
+  std::unique_ptr<KeyValueState> new_state(std::int64_t batch, std::int64_t max_tokens, DType dtype) const;
+  Tensor recency(const Tensor& u, std::int64_t k) const;  // [H]
+  double operations(std::int64_t tokens) const;
+  std::size_t state_bytes(std::int64_t tokens, DType dtype) const;
 
  private:
-  Tensor packed_qkv(const Tensor& u, std::int64_t first_position) const;
+  struct Packed {
+    Tensor whole;  // [B,T,(H+2G) dh]
+    std::int64_t q_end, k_end;
+  };
+  Packed packed_qkv(const Tensor& u, std::int64_t first_position) const;
 
   std::int64_t heads_;
   std::int64_t kv_heads_;
@@ -43,6 +44,26 @@ class AttentionMixer : public Mixer {
   bool rotary_;
   double theta_;
   Linear qkv_;
+};
+
+class AttentionMixer : public Mixer {
+ public:
+  AttentionMixer(ParameterSet& parameters, const std::string& prefix, const ModelConfig& config,
+                 const AttentionConfig& layer, double out_deviation);
+
+  std::string describe() const override { return "attention, " + heads_.describe(); }
+  Tensor forward(const Tensor& u) const override { return windowed(u, 0); }
+  Tensor windowed(const Tensor& u, std::int64_t window) const override { return o_.forward(heads_.forward(u, window)); }
+  Tensor recency(const Tensor& u, std::int64_t k) const override { return heads_.recency(u, k); }
+  std::unique_ptr<MixerState> new_state(std::int64_t batch, std::int64_t max_tokens, DType dtype) const override {
+    return heads_.new_state(batch, max_tokens, dtype);
+  }
+  Tensor prefill(const Tensor& u, MixerState& state) const override;
+  double operations(std::int64_t tokens) const override;
+  std::size_t state_bytes(std::int64_t tokens, DType dtype) const override { return heads_.state_bytes(tokens, dtype); }
+
+ private:
+  AttentionHeads heads_;
   Linear o_;
 };
 

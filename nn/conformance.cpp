@@ -219,9 +219,16 @@ class Case {
     }
     if (!name.ends_with("mixer.qkv.bias")) return {0, 0};
     const auto layer = static_cast<std::size_t>(std::stoul(name.substr(std::string("layers.").size())));
+    const auto key_rows = [&](const auto& heads, std::int64_t kept_groups) {
+      const std::int64_t dh = config.d_model / heads.heads;
+      const std::int64_t first = kept_groups * (heads.heads / heads.kv_heads) * dh;
+      return std::pair{first, first + kept_groups * dh};
+    };
+    if (const auto* mixed = std::get_if<RecurformerConfig>(&config.layers[layer])) {
+      return key_rows(*mixed, mixed->softmax_groups());
+    }
     const auto& attention = std::get<AttentionConfig>(config.layers[layer]);
-    const std::int64_t dh = config.d_model / attention.heads;
-    return {config.d_model, config.d_model + attention.kv_heads * dh};
+    return key_rows(attention, attention.kv_heads);
   }
 
   template <class Batch>

@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "nn/attention_mixer.h"
 #include "nn/hsm_mixer.h"
+#include "nn/recurformer_mixer.h"
 #include "ops/embedding/embedding.h"
 #include "ops/linear/linear.h"
 #include "ops/linear_cross_entropy/linear_cross_entropy.h"
@@ -17,12 +18,10 @@ std::unique_ptr<Mixer> make_mixer(ParameterSet& parameters, const std::string& p
   if (const auto* attention = std::get_if<AttentionConfig>(&layer)) {
     return std::make_unique<AttentionMixer>(parameters, prefix, config, *attention, out_deviation);
   }
-  const auto* hsm = std::get_if<HsmConfig>(&layer);
-  if (hsm == nullptr) {
-    raise<ValueError>(prefix, ": this version computes attention and hsm layers; got ",
-                      mixer_names().at(layer.index()));
+  if (const auto* recurformer = std::get_if<RecurformerConfig>(&layer)) {
+    return std::make_unique<RecurformerMixer>(parameters, prefix, config, *recurformer, out_deviation);
   }
-  return std::make_unique<HsmMixer>(parameters, prefix, config, *hsm, out_deviation, hsm_scale);
+  return std::make_unique<HsmMixer>(parameters, prefix, config, std::get<HsmConfig>(layer), out_deviation, hsm_scale);
 }
 
 }  // namespace
@@ -126,11 +125,7 @@ void Decoder::check_untracked(const char* what) const {
 Tensor Decoder::hidden(const Tensor& tokens, std::int64_t window) const {
   check_length(tokens.shape().rank() == 2 ? tokens.dim(1) : 0, window > 0);
   return run(
-      tokens, 0,
-      [&](std::size_t, const Mixer& mixer, const Tensor& u) {
-        const auto* attention = dynamic_cast<const AttentionMixer*>(&mixer);
-        return attention != nullptr ? attention->forward(u, window) : mixer.forward(u);
-      },
+      tokens, 0, [&](std::size_t, const Mixer& mixer, const Tensor& u) { return mixer.windowed(u, window); },
       [&](const ShortcutMixer& shortcut, const Tensor& u, const Tensor& sources) {
         return shortcut.forward(u, sources, window);
       });
@@ -188,7 +183,7 @@ std::vector<Tensor> Decoder::recency(const Tensor& tokens, std::int64_t k) const
   run(
       tokens, 0,
       [&](std::size_t l, const Mixer& mixer, const Tensor& u) {
-        if (const auto* attention = dynamic_cast<const AttentionMixer*>(&mixer)) ratios[l] = attention->recency(u, k);
+        ratios[l] = mixer.recency(u, k);
         return mixer.forward(u);
       },
       [](const ShortcutMixer&, const Tensor& u, const Tensor&) { return u; });  // the last: nothing more is asked for

@@ -66,7 +66,7 @@ class Decoder {
   Tensor prefill(const Tensor& tokens, DecoderState& state) const;
   Tensor step(const Tensor& tokens, DecoderState& state) const { return prefill(tokens, state); }  // [B,1]
 
-  // Recency ratios with window k on tokens [B,T]: one [H] per softmax layer, undefined for others.
+  // Recency ratios with window k on tokens [B,T]: one [softmax heads] per layer, undefined where it has none.
   std::vector<Tensor> recency(const Tensor& tokens, std::int64_t k) const;
 
   // Of tokens [B,T]. ValueError for a model without a shortcut, or with one of concat feature.

@@ -34,6 +34,14 @@ class Mixer {
   // A whole sequence from its start: u [B,T,D] -> [B,T,D]. Recorded when a tape is there.
   virtual Tensor forward(const Tensor& u) const = 0;
 
+  // The same with softmax heads that see the last `window` tokens only, themselves included; 0 = all. What is no
+  // softmax head is as in forward.
+  virtual Tensor windowed(const Tensor& u, std::int64_t /*window*/) const { return forward(u); }
+
+  // Recency ratios with window k of the softmax heads on u, [their number], in order; undefined when there are none.
+  // Not recorded.
+  virtual Tensor recency(const Tensor& /*u*/, std::int64_t /*k*/) const { return {}; }
+
   // A state for `batch` sequences of at most max_tokens tokens (a hint: longer ones continue as each mixer documents).
   virtual std::unique_ptr<MixerState> new_state(std::int64_t batch, std::int64_t max_tokens, DType dtype) const = 0;
 

@@ -1,6 +1,7 @@
 #include "nn/mixer_pattern.h"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <string>
 
@@ -135,8 +136,85 @@ PatternLayer make_hsm(const Item& item, const PatternDefaults& defaults) {
   return layer;
 }
 
+// The sizes of the Mamba heads; their defaults are those of Mamba's code, for a head as its block.
+void add_mamba_sizes(const Item& item, const PatternDefaults& defaults, RecurformerConfig& config) {
+  const std::int64_t head_width = std::max<std::int64_t>(1, defaults.d_model / config.heads);
+  config.d_state = count_option(item, "d_state", config.d_state, kMaxState);
+  config.d_conv = count_option(item, "d_conv", config.d_conv, kMaxConv);
+  config.expand = count_option(item, "expand", config.expand, kMaxExpand);
+  config.dt_rank = count_option(item, "dt_rank", (head_width + 15) / 16, kMaxRank);
+}
+
+// recurformer: some key/value groups are recurrent, by name or the last ones by fraction; mamba: all of them.
+PatternLayer make_recurformer(const Item& item, const PatternDefaults& defaults) {
+  const bool all = item.name == "mamba";
+  std::vector<std::string> known{"heads", "kv_heads", "d_state", "d_conv", "expand", "dt_rank"};
+  if (!all) known.insert(known.end(), {"fraction", "groups"});
+  check_options(item, known);
+  RecurformerConfig config;
+  config.heads = count_option(item, "heads", defaults.heads);
+  config.kv_heads = count_option(item, "kv_heads", defaults.kv_heads == 0 ? config.heads : defaults.kv_heads);
+  add_mamba_sizes(item, defaults, config);
+  const std::string_view* fraction = item.option("fraction");
+  const std::string_view* groups = item.option("groups");
+  if (fraction != nullptr && groups != nullptr) {
+    raise<ValueError>("mixer: ", item.name, " takes groups (like groups=0|2) or a fraction of them; got both in ",
+                      quote(item.text), "; leave one out");
+  }
+  if (groups != nullptr) {
+    for (const std::string_view group : split(*groups, '|')) {
+      config.recurrent_groups.push_back(
+          parse_integer(group, "each of the groups (like groups=0|2)", 0, config.kv_heads - 1));
+    }
+    return {config};
+  }
+  const double share = all                   ? 1
+                       : fraction == nullptr ? 0.5
+                                             : parse_share(*fraction, std::string(item.name) + " fraction");
+  const auto count = std::llround(share * static_cast<double>(config.kv_heads));
+  for (std::int64_t g = config.kv_heads - count; g < config.kv_heads; ++g) config.recurrent_groups.push_back(g);
+  return {config};
+}
+
+// mixed: how many heads of each kind, in this order.
+PatternLayer make_mixed(const Item& item, const PatternDefaults& defaults) {
+  check_options(item, {"softmax", "mamba", "shift", "kv_heads", "shifts", "d_state", "d_conv", "expand", "dt_rank"});
+  const auto heads_of = [&](const char* kind) { return count_option(item, kind, 0); };
+  const std::int64_t softmax = heads_of("softmax");
+  const std::int64_t mamba = heads_of("mamba");
+  const std::int64_t shift = heads_of("shift");
+  RecurformerConfig config;
+  config.heads = softmax + mamba + shift;
+  if (config.heads == 0) {
+    raise<ValueError>("mixer: mixed needs heads of a kind, like mixed(softmax=2,mamba=1,shift=1); got ",
+                      quote(item.text), "; say how many");
+  }
+  config.kv_heads = count_option(item, "kv_heads", defaults.kv_heads == 0 ? config.heads : defaults.kv_heads);
+  const std::int64_t group = std::max<std::int64_t>(1, config.heads / config.kv_heads);
+  if (config.heads % config.kv_heads != 0 || softmax % group != 0 || mamba % group != 0) {
+    raise<ValueError>("mixer: mixed needs whole key/value groups of each kind; got ", softmax, " softmax, ", mamba,
+                      " mamba and ", shift, " shift heads and ", config.kv_heads, " kv_heads in ", quote(item.text),
+                      "; choose numbers that the heads of a group divide");
+  }
+  add_mamba_sizes(item, defaults, config);
+  for (std::int64_t g = softmax / group; g < config.kv_heads; ++g) {
+    (g < (softmax + mamba) / group ? config.recurrent_groups : config.shift_groups).push_back(g);
+  }
+  if (const std::string_view* shifts = item.option("shifts")) {
+    config.shifts = parse_shifts(*shifts);
+  } else {
+    for (std::int64_t s = 0; s < shift; ++s)
+      config.shifts.push_back(std::min(kMaxContext, std::int64_t{1} << (s % 62)));
+  }
+  if (static_cast<std::int64_t>(config.shifts.size()) != shift) {
+    raise<ValueError>("mixer: mixed needs one shift per shift head; got ", config.shifts.size(), " shifts and ", shift,
+                      " heads in ", quote(item.text), "; give as many shifts as heads");
+  }
+  return {config};
+}
+
 std::vector<std::string> pattern_names() {
-  std::vector<std::string> names{"attention"};
+  std::vector<std::string> names{"attention", "recurformer", "mamba", "mixed"};
   for (const std::string& variant : enum_names<HsmVariant>()) names.push_back("hsm:" + variant);
   return names;
 }
@@ -144,6 +222,8 @@ std::vector<std::string> pattern_names() {
 PatternLayer make_layer(const Item& item, const PatternDefaults& defaults) {
   const std::vector<std::string> names = pattern_names();
   if (item.name == "attention") return {make_attention(item, defaults)};
+  if (item.name == "recurformer" || item.name == "mamba") return make_recurformer(item, defaults);
+  if (item.name == "mixed") return make_mixed(item, defaults);
   if (std::find(names.begin(), names.end(), item.name) != names.end()) return make_hsm(item, defaults);
   raise<ValueError>("mixer: one of ", join(names), " is required; got ", quote(item.name), "; ",
                     did_you_mean(item.name, names), "choose one of them");

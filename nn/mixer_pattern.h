@@ -4,10 +4,16 @@
 //   attention                                attention(heads=4,kv_heads=2)
 //   hsm:scalar                               hsm:vector(heads=4,proj=vo,boundary=self,shifts=1|2|4|8)
 //   hsm:gate_double(schedule=reversed)       hsm:fusion(hidden=64,schedule=1|4|16)
+//   recurformer(fraction=0.5)                recurformer(groups=0|2,expand=1,d_state=16,d_conv=4,dt_rank=2)
+//   mamba(expand=1)                          mixed(softmax=2,mamba=1,shift=1,shifts=4)
 //
 // Defaults: attention takes heads and kv_heads from the arguments; hsm has heads=1 (or as many as shifts are given),
 // proj=none, boundary=zero, schedule=doubling (nn/shift_schedule.h); fusion has as many hidden units in a head as the
 // head has channels, so 3 D^2 / H weights, less than attention's 4 D^2. shifts are those of the heads, in every layer.
+// recurformer: the key/value groups named, or the last round(fraction G) of them (fraction=0.5), are Mamba; which are
+// best is not known before training (recency ratios tell afterwards). mamba: all are. mixed: so many softmax, Mamba and
+// shift heads in this order, heads is their sum; shifts=1|2|4|...; d_state=16, d_conv=4, expand=2,
+// dt_rank=ceil(dh / 16).
 #pragma once
 
 #include <cstdint>

@@ -66,6 +66,9 @@ struct RecurformerConfig {
   friend bool operator==(const RecurformerConfig&, const RecurformerConfig&) = default;
 
   std::int64_t heads_per_group() const { return heads / kv_heads; }
+  std::int64_t softmax_groups() const {
+    return kv_heads - static_cast<std::int64_t>(recurrent_groups.size() + shift_groups.size());
+  }
 };
 
 using LayerConfig = std::variant<AttentionConfig, HsmConfig, RecurformerConfig>;

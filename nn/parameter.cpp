@@ -1,9 +1,33 @@
 #include "nn/parameter.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include "core/error.h"
 #include "core/rng.h"
 
 namespace mixgrad {
+namespace {
+
+void fill(const Tensor& value, const Init& init, Rng& rng) {
+  switch (init.kind) {
+    case Init::Kind::constant: value.fill(init.value); return;
+    case Init::Kind::normal: rng.fill_normal(value, 0.0, init.value); return;
+    case Init::Kind::uniform: rng.fill_uniform(value, -init.value, init.value); return;
+    case Init::Kind::log_count:
+      for (std::int64_t i = 0; i < value.numel(); ++i)
+        value.set(i, std::log(static_cast<double>(i % value.cols() + 1)));
+      return;
+    case Init::Kind::step_bias:
+      for (std::int64_t i = 0; i < value.numel(); ++i) {
+        const double step = std::max(1e-4, std::exp(std::log(1e-3) + rng.uniform() * std::log(1e2)));
+        value.set(i, step + std::log(-std::expm1(-step)));  // log(e^step - 1)
+      }
+      return;
+  }
+}
+
+}  // namespace
 
 Parameter* ParameterSet::add(const std::string& name, const Shape& shape, Init init, bool decay) {
   if (flat_.defined()) raise<ValueError>("parameters: '", name, "' is added after allocate()");
@@ -24,12 +48,8 @@ void ParameterSet::allocate(DType dtype) {
 void ParameterSet::initialize(std::uint64_t seed) {
   for (std::size_t i = 0; i < size(); ++i) {
     const Parameter& parameter = parameters_[i];
-    if (parameter.init.kind == Init::Kind::constant) {
-      parameter.value.fill(parameter.init.value);
-    } else {
-      Rng rng(seed, static_cast<std::uint64_t>(i + 1) << 40U);
-      rng.fill_normal(parameter.value, 0.0, parameter.init.value);
-    }
+    Rng rng(seed, static_cast<std::uint64_t>(i + 1) << 40U);
+    fill(parameter.value, parameter.init, rng);
   }
 }
 

@@ -17,12 +17,16 @@ namespace mixgrad {
 
 // How a parameter starts.
 struct Init {
-  enum class Kind : std::uint8_t { normal, constant };
+  enum class Kind : std::uint8_t { normal, constant, uniform, log_count, step_bias };
   Kind kind = Kind::constant;
-  double value = 0;  // standard deviation, or the constant
+  double value = 0;  // standard deviation, constant or bound
 
   static Init normal(double deviation) { return {Kind::normal, deviation}; }
   static Init constant(double value) { return {Kind::constant, value}; }
+  static Init uniform(double bound) { return {Kind::uniform, bound}; }  // in [-bound, bound)
+  static Init log_count() { return {Kind::log_count}; }                 // log(n + 1), n the index in the last axis
+  // x with softplus(x) log-uniform in [1e-3, 1e-1), at least 1e-4: a Mamba block's first step sizes
+  static Init step_bias() { return {Kind::step_bias}; }
 };
 
 struct Parameter {

@@ -24,11 +24,24 @@ std::vector<std::string_view> split(std::string_view text, char separator) {
 }
 
 std::int64_t parse_count(std::string_view text, const std::string& what, std::int64_t high) {
+  return parse_integer(text, what, 1, high);
+}
+
+std::int64_t parse_integer(std::string_view text, const std::string& what, std::int64_t low, std::int64_t high) {
   std::int64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || value < 1 || value > high) {
-    raise<ValueError>("mixer: ", what, " must be an integer from 1 to ", high, "; got ", quote(text),
+  if (error != std::errc() || end != text.data() + text.size() || value < low || value > high) {
+    raise<ValueError>("mixer: ", what, " must be an integer from ", low, " to ", high, "; got ", quote(text),
                       "; correct the pattern");
+  }
+  return value;
+}
+
+double parse_share(std::string_view text, const std::string& what) {
+  double value = -1;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || !(value >= 0 && value <= 1)) {
+    raise<ValueError>("mixer: ", what, " must be a number from 0 to 1; got ", quote(text), "; correct the pattern");
   }
   return value;
 }

@@ -14,4 +14,10 @@ std::vector<std::string_view> split(std::string_view text, char separator);  // 
 // ValueError "mixer: WHAT must be an integer from 1 to HIGH; got "x"; correct the pattern".
 std::int64_t parse_count(std::string_view text, const std::string& what, std::int64_t high);
 
+// The same from LOW on.
+std::int64_t parse_integer(std::string_view text, const std::string& what, std::int64_t low, std::int64_t high);
+
+// ValueError "mixer: WHAT must be a number from 0 to 1; got "x"; correct the pattern".
+double parse_share(std::string_view text, const std::string& what);
+
 }  // namespace mixgrad

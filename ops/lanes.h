@@ -41,9 +41,7 @@ inline void store_lanes(A* to, Lanes<A> x) {
 }
 template <class A>
 inline Lanes<A> all_lanes(A value) {
-  Lanes<A> x;
-  for (std::int64_t i = 0; i < kLanes<A>; ++i) x[i] = value;
-  return x;
+  return value - Lanes<A>{};  // one broadcast; a loop over the lanes becomes one insertion each
 }
 
 // In a fixed order: the upper half onto the lower, until one is left.

@@ -43,7 +43,8 @@ TEST_CASE("cli config: the file wins over the preset, the command line over both
 
 TEST_CASE("cli config: every preset parses, and what is printed reads back as the same") {
   const TempFolder folder;
-  for (const std::string preset : {"char", "char-hsm", "char-hybrid", "char-shortcut", "shortcut10", "baby"}) {
+  for (const std::string preset : {"char", "char-hsm", "char-hybrid", "char-mamba", "char-recurformer", "char-mixed",
+                                   "char-shortcut", "shortcut10", "baby"}) {
     INFO(preset);
     const Finished printed = mixgrad("train --print-config --min-lr 1e-05 --preset " + preset);
     CHECK(trouble(printed) == "");

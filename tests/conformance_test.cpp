@@ -70,10 +70,29 @@ void check_case(const std::filesystem::path& path, DType precision, const Tolera
 TEST_CASE("conformance: every case agrees with the reference, in f64 and in f32") {
   const OneThread one_thread;
   const std::vector<std::filesystem::path> files = cases();
-  for (const char* name : {"gpt", "gpt_erf_nopos_nobias", "gpt_mqa_untied_relu", "gpt_rope_gqa_swiglu", "hsm_fusion",
-                           "hsm_gate_double", "hsm_gate_single", "hsm_hybrid", "hsm_matrix", "hsm_rms_swiglu_proj",
-                           "hsm_scalar", "hsm_scalar_heads", "hsm_vector", "shortcut", "shortcut_depth",
-                           "shortcut_depth_gqa_rope", "shortcut_feature", "shortcut_gqa_rope"}) {
+  for (const char* name : {"gpt",
+                           "gpt_erf_nopos_nobias",
+                           "gpt_mqa_untied_relu",
+                           "gpt_rope_gqa_swiglu",
+                           "hsm_fusion",
+                           "hsm_gate_double",
+                           "hsm_gate_single",
+                           "hsm_hybrid",
+                           "hsm_matrix",
+                           "hsm_rms_swiglu_proj",
+                           "hsm_scalar",
+                           "hsm_scalar_heads",
+                           "hsm_vector",
+                           "recurformer",
+                           "recurformer_all_wide",
+                           "recurformer_gqa_rope",
+                           "mixed_heads",
+                           "shortcut",
+                           "shortcut_depth",
+                           "shortcut_depth_gqa_rope",
+                           "shortcut_feature",
+                           "shortcut_gqa_rope",
+                           "everything"}) {
     INFO(std::string(name));
     CHECK(std::find(files.begin(), files.end(), case_named(name)) != files.end());
   }

@@ -64,6 +64,10 @@ TEST_CASE("mixers: a state has the documented bytes") {
     std::size_t bytes = 0;
     if (const auto* attention = dynamic_cast<const KeyValueState*>(state.get())) {
       bytes = attention->keys.bytes() + attention->values.bytes();
+    } else if (const auto* mixed = dynamic_cast<const RecurformerState*>(state.get())) {
+      if (mixed->attention) bytes += mixed->attention->keys.bytes() + mixed->attention->values.bytes();
+      if (mixed->mamba) bytes += mixed->mamba->conv.bytes() + mixed->mamba->scan.bytes();
+      if (mixed->ring.defined()) bytes += mixed->ring.bytes();
     } else {
       bytes = dynamic_cast<const HsmState&>(*state).ring.bytes();
     }
@@ -102,8 +106,11 @@ TEST_CASE("mixers: 10,000 tokens take no more memory than the first ones") {
     forms.push_back({hsm_layer(variant, shifts)});
     forms.push_back({hsm_layer(variant, shifts, HsmProjection::vo, Boundary::self)});
   }
+  for (const MixerForm& form : recurformer_forms(33)) forms.push_back(form);
   for (const MixerForm& form : forms) {
-    const bool is_hsm = std::holds_alternative<HsmConfig>(form.layer);
+    const auto* mixed = std::get_if<RecurformerConfig>(&form.layer);
+    const bool constant =
+        std::holds_alternative<HsmConfig>(form.layer) || (mixed != nullptr && mixed->softmax_groups() == 0);
     const Subject subject = subject_of(form, DType::f32);
     INFO(subject.name);
     const Tensor token = subject.input(1, 1, 7);
@@ -114,7 +121,7 @@ TEST_CASE("mixers: 10,000 tokens take no more memory than the first ones") {
     advance(100);
     const std::size_t bytes = state->bytes();
     const PoolStats before = pool_stats(kCpu);
-    advance(is_hsm ? 9900 : 900);
+    advance(constant ? 9900 : 900);
     const PoolStats after = pool_stats(kCpu);
     CHECK(state->bytes() == bytes);
     if (form.positions == Positions::rope) continue;  // its table of angles grows with the position
@@ -136,7 +143,7 @@ TEST_CASE("attention beyond the ring is forward with that window, whatever the p
       INFO(subject.name);
       const auto& attention = dynamic_cast<const AttentionMixer&>(*subject.mixer);
       const Tensor x = subject.input(2, kSteps, 9);
-      const Tensor windowed = attention.forward(x, kRing);
+      const Tensor windowed = attention.windowed(x, kRing);
       const Tensor unlimited = attention.forward(x);
       CHECK(time_slice(windowed, 0, kRing).equal_bits(time_slice(unlimited, 0, kRing)));
       CHECK(differs(windowed, unlimited) != kHolds);
@@ -147,7 +154,7 @@ TEST_CASE("attention beyond the ring is forward with that window, whatever the p
       }
       // A shorter state is a shorter window.
       const auto state = subject.new_state(2, 5);
-      CHECK(differs(in_pieces(attention, x, *state, {4, 3}), attention.forward(x, 5)) == kHolds);
+      CHECK(differs(in_pieces(attention, x, *state, {4, 3}), attention.windowed(x, 5)) == kHolds);
     }
   }
 }
@@ -169,6 +176,7 @@ TEST_CASE("rotary attention sees distances only: far from the start it gives the
 TEST_CASE("mixers: the gradients of inputs and parameters are those of central differences") {
   const OneThread one_thread;
   std::vector<MixerForm> forms = attention_forms();
+  for (const MixerForm& form : recurformer_forms(3)) forms.push_back(form);
   for (const MixerForm& form : hsm_forms(3)) forms.push_back(form);  // shifts 1, 2, 3, 4 and 64, 5 tokens
   for (const MixerForm& form : forms) {
     OwnMixer own(form, DType::f64, 8);
@@ -215,11 +223,15 @@ TEST_CASE("mixers: a state of another mixer or another batch is refused") {
   CHECK(text(attention, hsm, 2) == "attention: the state must come from this mixer's new_state with batch 2");
   CHECK(text(attention, attention, 3) == "attention: the state must come from this mixer's new_state with batch 2");
   CHECK(text(hsm, attention, 2) == "hsm: the state must come from this mixer's new_state with batch 2");
+  const Subject mixed = subject_of({RecurformerConfig{2, 2, {1}}, Positions::none}, DType::f64);
+  CHECK(text(mixed, hsm, 2) == "recurformer: the state must come from this mixer's new_state with batch 2");
+  CHECK(text(mixed, mixed, 1) == "recurformer: the state must come from this mixer's new_state with batch 2");
   CHECK(text(hsm, hsm, 1) == "hsm: the state must come from this mixer's new_state with batch 2");
   const auto empty = [](const Subject& s, std::int64_t batch, std::int64_t tokens) {
     return error_text<ValueError>([&] { s.new_state(batch, tokens); });
   };
   CHECK(empty(attention, 0, 8) == "attention state: batch and max_tokens must be at least 1, got 0 and 8");
+  CHECK(empty(mixed, 1, 0) == "recurformer state: batch and max_tokens must be at least 1, got 1 and 0");
   CHECK(empty(hsm, 2, 0) == "hsm state: batch and max_tokens must be at least 1, got 2 and 0");
 }
 

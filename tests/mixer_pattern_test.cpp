@@ -141,10 +141,54 @@ TEST_CASE("mixer pattern: wrong schedules") {
   CHECK(has(refusal("hsm:fusion(hidden=0)"), "hsm:fusion hidden must be an integer from 1 to 1048576; got \"0\""));
 }
 
+TEST_CASE("mixer pattern: recurformer, mamba and mixed heads") {
+  const PatternDefaults wide{.layers = 2, .heads = 4, .context = 64, .d_model = 128};
+  RecurformerConfig want{.heads = 4, .kv_heads = 4, .recurrent_groups = {2, 3}, .dt_rank = 2};
+  CHECK(expand("recurformer", wide)[1] == LayerConfig(want));
+  CHECK(expand("recurformer(groups=2|3)", wide)[0] == LayerConfig(want));
+  want.recurrent_groups = {0, 1, 2, 3};
+  CHECK(expand("mamba", wide)[0] == LayerConfig(want));
+  CHECK(expand("recurformer(fraction=1)", wide)[0] == LayerConfig(want));
+  want.recurrent_groups = {};
+  CHECK(expand("recurformer(fraction=0)", wide)[0] == LayerConfig(want));
+  want.recurrent_groups = {1};
+  want.kv_heads = 2;
+  want.expand = 1;
+  want.d_state = 8;
+  want.d_conv = 3;
+  want.dt_rank = 5;
+  CHECK(expand("recurformer(kv_heads=2,fraction=0.3,expand=1,d_state=8,d_conv=3,dt_rank=5)", wide)[0] ==
+        LayerConfig(want));
+  const RecurformerConfig mixed{
+      .heads = 6, .kv_heads = 6, .recurrent_groups = {2, 3}, .dt_rank = 2, .shift_groups = {4, 5}, .shifts = {1, 2}};
+  CHECK(expand("mixed(softmax=2,mamba=2,shift=2)", wide)[0] == LayerConfig(mixed));
+  const RecurformerConfig shifted{.heads = 4, .kv_heads = 2, .dt_rank = 2, .shift_groups = {1}, .shifts = {3, 9}};
+  CHECK(expand("mixed(softmax=2,shift=2,kv_heads=2,shifts=3|9)", wide)[0] == LayerConfig(shifted));
+}
+
+TEST_CASE("mixer pattern: recurformer and mixed heads that do not fit") {
+  CHECK(refusal("recurformer(groups=8)") ==
+        "mixer: each of the groups (like groups=0|2) must be an integer from 0 to 7; got \"8\"; correct the pattern");
+  CHECK(has(refusal("recurformer(groups=)"), "got \"\""));
+  CHECK(has(refusal("recurformer(fraction=0.5,groups=1)"), "or a fraction of them; got both"));
+  for (const std::string value : {"1.1", "-0.1", "half", "nan", ""}) {
+    CHECK(has(refusal("recurformer(fraction=" + value + ")"),
+              "recurformer fraction must be a number from 0 to 1; got \"" + value + "\""));
+  }
+  CHECK(has(refusal("mamba(fraction=1)"), "mamba has the options heads, kv_heads, d_state"));
+  CHECK(has(refusal("mamba(expand=65)"), "mamba expand must be an integer from 1 to 64; got \"65\""));
+  CHECK(has(refusal("mixed"), "mixed needs heads of a kind"));
+  CHECK(has(refusal("mixed(softmax=0)"), "mixed softmax must be an integer from 1"));
+  CHECK(has(refusal("mixed(softmax=2,shift=2,shifts=1)"), "one shift per shift head; got 1 shifts and 2 heads"));
+  CHECK(has(refusal("mixed(softmax=3,mamba=1,kv_heads=2)"), "mixed needs whole key/value groups of each kind"));
+  CHECK(has(refusal("mixed(softmax=3,kv_heads=2)"), "got 3 softmax, 0 mamba and 0 shift heads and 2 kv_heads"));
+}
+
 TEST_CASE("mixer pattern: unknown names and options") {
   const std::string text = refusal("atention");
-  CHECK(text.starts_with(
-      "mixer: one of attention, hsm:scalar, hsm:vector, hsm:matrix, hsm:gate_single, hsm:gate_double"));
+  CHECK(
+      text.starts_with("mixer: one of attention, recurformer, mamba, mixed, hsm:scalar, hsm:vector, hsm:matrix, "
+                       "hsm:gate_single, hsm:gate_double"));
   CHECK(text.ends_with(" is required; got \"atention\"; did you mean \"attention\"? choose one of them"));
   CHECK(has(refusal("hsm:skalar"), "did you mean \"hsm:scalar\"?"));
   CHECK(has(refusal("hsm"), " is required; got \"hsm\""));

@@ -14,6 +14,7 @@
 #include "nn/decoder.h"
 #include "nn/hsm_mixer.h"
 #include "nn/mixer_pattern.h"
+#include "nn/recurformer_mixer.h"
 #include "nn/shift_schedule.h"
 #include "nn/shortcut_pattern.h"
 
@@ -57,6 +58,13 @@ inline std::string to_text(const LayerConfig& layer) {
     return "attention(heads=" + std::to_string(attention->heads) + ",kv_heads=" + std::to_string(attention->kv_heads) +
            ")";
   }
+  if (const auto* mixed = std::get_if<RecurformerConfig>(&layer)) {
+    std::string text = "recurformer(heads=" + std::to_string(mixed->heads) + "/" + std::to_string(mixed->kv_heads);
+    for (const std::int64_t group : mixed->recurrent_groups) text += " mamba " + std::to_string(group);
+    for (const std::int64_t group : mixed->shift_groups) text += " shift " + std::to_string(group);
+    for (const std::int64_t shift : mixed->shifts) text += " s=" + std::to_string(shift);
+    return text + " conv " + std::to_string(mixed->d_conv) + ")";
+  }
   const auto& hsm = std::get<HsmConfig>(layer);
   std::string shifts;
   for (const std::int64_t shift : hsm.shifts) shifts += (shifts.empty() ? "" : "|") + std::to_string(shift);
@@ -70,6 +78,15 @@ inline std::int64_t documented_state(const LayerConfig& layer, std::int64_t widt
                                      std::int64_t max_tokens) {
   if (const auto* attention = std::get_if<AttentionConfig>(&layer)) {
     return 2 * std::min(context, max_tokens) * attention->kv_heads * (width / attention->heads);
+  }
+  if (const auto* mixed = std::get_if<RecurformerConfig>(&layer)) {
+    const std::int64_t dh = width / mixed->heads;
+    const auto groups = static_cast<std::int64_t>(mixed->recurrent_groups.size());
+    const std::int64_t inner = groups * mixed->heads_per_group() * mixed->expand * dh;
+    std::int64_t values = 2 * std::min(context, max_tokens) * mixed->softmax_groups() * dh;
+    values += inner * (mixed->d_state + mixed->d_conv - 1);
+    for (const std::int64_t shift : mixed->shifts) values += shift * dh;
+    return values;
   }
   const auto& hsm = std::get<HsmConfig>(layer);
   std::int64_t values = 0;
@@ -140,8 +157,36 @@ inline std::vector<MixerForm> hsm_forms(std::int64_t length) {
   return forms;
 }
 
+// Splits of four heads and of four heads in two groups over softmax, Mamba and shift; shifts around the length.
+inline std::vector<MixerForm> recurformer_forms(std::int64_t length) {
+  using Groups = std::vector<std::int64_t>;
+  struct Split {
+    std::int64_t kv_heads;
+    Groups recurrent, shifted;
+  };
+  const std::vector<Split> splits{{4, {}, {}},  {4, {1}, {}},          {4, {0, 2, 3}, {}}, {4, {0, 1, 2, 3}, {}},
+                                  {4, {}, {3}}, {4, {}, {0, 1, 2, 3}}, {4, {2}, {0, 1}},   {4, {0, 3}, {1, 2}},
+                                  {2, {0}, {}}, {2, {1}, {0}},         {2, {}, {0}},       {1, {0}, {}}};
+  const Groups shifts{1, std::max<std::int64_t>(1, length - 1), length, length + 1};
+  std::vector<MixerForm> forms;
+  for (std::size_t i = 0; i < splits.size(); ++i) {
+    const Split& split = splits[i];
+    RecurformerConfig layer{.heads = 4, .kv_heads = split.kv_heads, .recurrent_groups = split.recurrent};
+    layer.d_state = 3;
+    layer.d_conv = std::vector<std::int64_t>{4, 1, 2, 7}[i % 4];
+    layer.expand = i % 3 == 0 ? 2 : 1;
+    layer.dt_rank = i % 2 == 0 ? 1 : 2;
+    layer.shift_groups = split.shifted;
+    const std::size_t shift_heads = split.shifted.size() * static_cast<std::size_t>(layer.heads_per_group());
+    for (std::size_t s = 0; s < shift_heads; ++s) layer.shifts.push_back(shifts[(s + i) % shifts.size()]);
+    forms.push_back({layer, i % 2 == 0 ? Positions::none : Positions::rope});
+  }
+  return forms;
+}
+
 inline std::vector<MixerForm> mixer_forms(std::int64_t length) {
   std::vector<MixerForm> forms = attention_forms();
+  for (MixerForm& form : recurformer_forms(length)) forms.push_back(std::move(form));
   for (MixerForm& form : hsm_forms(length)) forms.push_back(std::move(form));
   return forms;
 }
@@ -156,7 +201,9 @@ struct OwnMixer {
     config.d_model = width;
     config.context = context;
     config.positions = form.positions;
-    if (const auto* attention = std::get_if<AttentionConfig>(&form.layer)) {
+    if (const auto* mixed = std::get_if<RecurformerConfig>(&form.layer)) {
+      mixer = std::make_unique<RecurformerMixer>(parameters, "m", config, *mixed, 0.02);
+    } else if (const auto* attention = std::get_if<AttentionConfig>(&form.layer)) {
       mixer = std::make_unique<AttentionMixer>(parameters, "m", config, *attention, 0.02);
     } else {
       mixer = std::make_unique<HsmMixer>(parameters, "m", config, std::get<HsmConfig>(form.layer), 0.02, 0.05);
@@ -182,6 +229,8 @@ inline const std::vector<std::string>& decoder_patterns() {
       "attention(heads=2),hsm:vector",
       "hsm:scalar(proj=v),hsm:vector(proj=o,boundary=self),attention(kv_heads=2)",
       "hsm:matrix(heads=2),hsm:gate_single(boundary=self)",
+      "recurformer(fraction=0.5,d_state=3,d_conv=3),mamba(expand=1,heads=2,d_state=2)",
+      "mixed(softmax=1,mamba=1,shift=2,d_state=2),attention",
       "hsm:gate_double(heads=4,proj=o),attention,hsm:fusion(heads=2,hidden=5,schedule=reversed)",
       "attention(kv_heads=2),attention(kv_heads=1);0,1(hidden=5)",
       "hsm:scalar,attention;0,1(hidden=6,concat=feature)",

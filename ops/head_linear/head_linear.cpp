@@ -28,8 +28,8 @@ void head_linear_gradient(BackwardContext& context) {
   if (!context.wants(4)) return;
   const GradTarget dbias = context.parameter_gradient(4, context.attributes<HeadLinearAttributes>().bias);
   const std::int64_t width = dbias.tensor.numel();
-  MIXGRAD_DISPATCH(dy.device(), head_linear_bias_backward(
-                                    dy.cols() == width ? dy : dy.reshape({dy.numel() / width, width}), dbias));
+  MIXGRAD_DISPATCH(dy.device(),
+                   head_linear_bias_backward(dy.cols() == width ? dy : dy.reshape({dy.numel() / width, width}), dbias));
 }
 
 // [B,T,H,I]: each head of x is a row.
