@@ -51,6 +51,24 @@ OpCase one_input(const std::string& note, const Shape& rows, const Sizes& s) {
           [](std::span<const Tensor> in) { return std::vector{affine(in[0], in[1], in[2])}; }};
 }
 
+// x [B,T,H,I], each head a row; `columns_of` > I: a column view of rows that are longer.
+OpCase split_input(const std::string& note, const Shape& rows, const Sizes& s, std::int64_t columns_of) {
+  const std::int64_t n_in = s.in;
+  const Shape flat{rows[0], rows[1], s.heads * s.in};
+  const Shape out{rows[0], rows[1], s.heads, s.out};
+  return {
+      note,
+      {random_tensor({rows[0], rows[1], s.heads, columns_of}, 1), random_tensor({s.heads, s.out, s.in}, 2), bias_of(s)},
+      [=](std::span<const Tensor> in) {
+        const Tensor x = columns_of > n_in ? columns(in[0], 1, n_in + 1) : in[0];
+        return std::vector{head_linear(x, in[1], in[2])};
+      },
+      [=](std::span<const Tensor> in) {
+        const Tensor x = columns_of > n_in ? in[0].column_view(1, n_in + 1).clone() : in[0].clone();
+        return std::vector{affine(x.reshape(flat), in[1], in[2]).reshape(out)};
+      }};
+}
+
 OpCase two_inputs(const std::string& note, const Shape& rows, const Sizes& s) {
   const Shape x = rows.with_last(s.heads * s.in);
   const Shape weight{s.heads, s.out, s.in};
@@ -135,6 +153,10 @@ OpCases head_linear_cases() {
   using enum BiasForm;
   OpCases all;
   all.cases = {
+      split_input("heads as rows", {2, 5, 1}, {3, 4, 2, BiasForm::of_heads}, 4),
+      split_input("heads as rows, one head", {2, 5, 1}, {1, 4, 3, BiasForm::flat}, 4),
+      split_input("heads as rows, as wide as they are many", {2, 3, 1}, {3, 3, 3, BiasForm::none}, 3),
+      split_input("packed: heads as rows, columns of them", {2, 7, 1}, {3, 2, 5, BiasForm::of_heads}, 6),
       one_input("one element", {1, 1}, {1, 1, 1, flat}),
       one_input("one row without further axes", {1}, {3, 2, 5, of_heads}),
       one_input("one head is a linear", {2, 3, 1}, {1, 7, 5, flat}),
