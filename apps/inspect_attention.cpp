@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "nn/attention_mixer.h"
 #include "nn/hsm_paths.h"
+#include "nn/mamba_decay.h"
 
 namespace mixgrad::app {
 namespace {
@@ -36,6 +37,7 @@ class AttentionReport {
     print_recency();
     print_depth();
     print_shifts();
+    print_decays();
   }
 
  private:
@@ -142,6 +144,32 @@ class AttentionReport {
       std::printf("\nshift mixing\n");
     }
     inspect_shifts(model_, json_);
+  }
+
+  // Of Mamba heads: one line per head.
+  void print_decays() const {
+    const std::vector<MambaDecay> heads = mamba_decays(model_.parameters(), model_.config());
+    if (heads.empty()) return;
+    if (!json_) {
+      std::printf(
+          "\nMamba heads: tokens until a channel's longest memory is down to 1/e, at the step it takes by "
+          "itself\n%-16s "
+          "%9s %9s %9s\n",
+          "", "shortest", "median", "longest");
+    }
+    for (const MambaDecay& head : heads) {
+      if (json_) {
+        emit({{"layer", head.layer},
+              {"head", head.head},
+              {"decay_shortest", head.shortest},
+              {"decay_longest", head.longest}});
+        continue;
+      }
+      std::vector<double> sorted = head.longest;
+      std::sort(sorted.begin(), sorted.end());
+      std::printf("layer %-3lld head %-2lld %9.1f %9.1f %9.1f\n", static_cast<long long>(head.layer),
+                  static_cast<long long>(head.head), sorted.front(), sorted[sorted.size() / 2], sorted.back());
+    }
   }
 
   const Decoder& model_;
