@@ -75,17 +75,17 @@ std::string RecurformerMixer::describe() const {
   return text;
 }
 
-Tensor RecurformerMixer::joined(const std::vector<Tensor>& parts) const {
-  if (!in_order_) return o_->forward(concat_heads(parts, slots_, head_dim_));
-  const Tensor& only = parts.front();
+Tensor RecurformerMixer::joined(const Parts& parts) const {
+  if (!in_order_) return o_->forward(concat_heads({parts.of_kind.data(), parts.count}, slots_, head_dim_));
+  const Tensor& only = parts.of_kind.front();
   return o_->forward(only.reshape({only.dim(0), only.dim(1), only.numel() / (only.dim(0) * only.dim(1))}));
 }
 
 Tensor RecurformerMixer::windowed(const Tensor& u, std::int64_t window) const {
-  std::vector<Tensor> parts;
-  if (attention_) parts.push_back(attention_->forward(u, window));
-  if (mamba_) parts.push_back(mamba_->forward(u, nullptr));
-  if (shift_) parts.push_back(shift_->forward(u));
+  Parts parts;
+  if (attention_) parts.add(attention_->forward(u, window));
+  if (mamba_) parts.add(mamba_->forward(u, nullptr));
+  if (shift_) parts.add(shift_->forward(u));
   return joined(parts);
 }
 
@@ -94,15 +94,15 @@ Tensor RecurformerMixer::recency(const Tensor& u, std::int64_t k) const {
 }
 
 std::unique_ptr<MixerState> RecurformerMixer::new_state(std::int64_t batch, std::int64_t max_tokens,
-                                                        DType dtype) const {
+                                                        Placement place) const {
   if (batch < 1 || max_tokens < 1) {
     raise<ValueError>("recurformer state: batch and max_tokens must be at least 1, got ", batch, " and ", max_tokens);
   }
   auto state = std::make_unique<RecurformerState>();
   state->batch = batch;
-  if (attention_) state->attention = attention_->new_state(batch, max_tokens, dtype);
-  if (mamba_) state->mamba = mamba_->new_state(batch, dtype);
-  if (shift_) state->ring = shift_->new_ring(batch, dtype);
+  if (attention_) state->attention = attention_->new_state(batch, max_tokens, place);
+  if (mamba_) state->mamba = mamba_->new_state(batch, place);
+  if (shift_) state->ring = shift_->new_ring(batch, place);
   return state;
 }
 
@@ -113,10 +113,10 @@ Tensor RecurformerMixer::prefill(const Tensor& u, MixerState& base) const {
   }
   const std::int64_t first = state->consumed;
   state->consumed += u.dim(1);  // at once: an exception below leaves a state that the decoder refuses
-  std::vector<Tensor> parts;
-  if (attention_) parts.push_back(attention_->prefill(u, *state->attention));
-  if (mamba_) parts.push_back(mamba_->forward(u, &*state->mamba));
-  if (shift_) parts.push_back(shift_->prefill(u, state->ring, first));
+  Parts parts;
+  if (attention_) parts.add(attention_->prefill(u, *state->attention));
+  if (mamba_) parts.add(mamba_->forward(u, &*state->mamba));
+  if (shift_) parts.add(shift_->prefill(u, state->ring, first));
   return joined(parts);
 }
 

@@ -6,8 +6,10 @@
 // State: keys and values of the softmax groups only, the Mamba heads' two states, the shift heads' rings.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "nn/attention_mixer.h"
@@ -38,13 +40,18 @@ class RecurformerMixer : public Mixer {
   Tensor forward(const Tensor& u) const override { return windowed(u, 0); }
   Tensor windowed(const Tensor& u, std::int64_t window) const override;
   Tensor recency(const Tensor& u, std::int64_t k) const override;
-  std::unique_ptr<MixerState> new_state(std::int64_t batch, std::int64_t max_tokens, DType dtype) const override;
+  std::unique_ptr<MixerState> new_state(std::int64_t batch, std::int64_t max_tokens, Placement place) const override;
   Tensor prefill(const Tensor& u, MixerState& state) const override;
   double operations(std::int64_t tokens) const override;
   std::size_t state_bytes(std::int64_t tokens, DType dtype) const override;
 
  private:
-  Tensor joined(const std::vector<Tensor>& parts) const;  // of the kinds that there are, in order -> o
+  struct Parts {  // what the kinds of heads computed, those that there are, in order
+    std::array<Tensor, 3> of_kind;
+    std::size_t count = 0;
+    void add(Tensor part) { of_kind[count++] = std::move(part); }
+  };
+  Tensor joined(const Parts& parts) const;  // -> o
 
   std::int64_t head_dim_;
   std::vector<std::int64_t> slots_;  // of the softmax heads, then the Mamba heads, then the shift heads

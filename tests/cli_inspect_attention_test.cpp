@@ -107,6 +107,26 @@ TEST_CASE("cli: inspect attention leaves out what a model does not have") {
   CHECK(first_with(json_lines(inspect(feature, "the cat", "--json").out), "depth_mass").is_null());
 }
 
+TEST_CASE("cli: inspect attention tells how long each channel of a Mamba head remembers") {
+  const std::string run = trained("mamba", "", {"--mixer", "recurformer(fraction=0.5)"});
+  const Finished shown = inspect(run, "the cat");
+  CHECK(trouble(shown) == "");
+  CHECK(has(shown.out, "\nlayer 0    "));  // the recency of the one softmax head
+  CHECK(has(shown.out, "Mamba heads: tokens until"));
+  CHECK(has(shown.out, "\nlayer 0   head 1 "));
+  const Json decay = first_with(json_lines(inspect(run, "the cat", "--json").out), "decay_longest");
+  CHECK(keys_of(decay) == "layer,head,decay_shortest,decay_longest");
+  CHECK(decay["layer"] == 0);
+  CHECK(decay["head"] == 1);
+  REQUIRE(decay["decay_longest"].size() == 16);  // 2 dh inner channels, dh = 8
+  for (std::size_t d = 0; d < 16; ++d) {
+    const double shortest = decay["decay_shortest"][d];
+    const double longest = decay["decay_longest"][d];
+    CHECK(shortest > 0);
+    CHECK(std::abs(longest / shortest - 16) < 1);  // states at A = -1 to -16 at the start
+  }
+}
+
 TEST_CASE("cli: inspect attention shows bytes that are no characters") {
   const std::string bytes =
       trained("bytes", "--layers 2 --tokenizer byte", {"--shortcut", "0,1(hidden=8,concat=depth)"});

@@ -89,7 +89,8 @@ TEST_CASE("selective_scan: after 4,000 tokens with decays near one the f32 state
     const Tensor d = Tensor::zeros({1, 1}, dtype);
     return selective_scan(ones, dt, a_log, ones, ones, d).at(3999);
   };
-  CHECK(std::abs(last(DType::f32) / last(DType::f64) - 1) < 2e-5);
+  // A decay of 1 - 1.2e-4 is rounded to f32 by up to 3e-8, which 4,000 tokens make up to 1.2e-4.
+  CHECK(std::abs(last(DType::f32) / last(DType::f64) - 1) < 1e-4);
 }
 
 TEST_CASE("selective_scan: what is not a number spreads from where it is, and no further back") {
