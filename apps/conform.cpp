@@ -21,12 +21,14 @@ class Conform : public Verb {
   void declare(OptionSet& options) override {
     options.add_positional("files", files_, "Conformance files");
     options.add("precision", precision_, {"f64", "f32"}, "Type of the arithmetic; f64 must agree to 1e-9");
+    options.add("device", device_, "Where the model runs: cpu, cuda or cuda:N");
     options.add("threads", threads_, kThreads, "Threads; 0 = all cores");
     options.add_flag("json", json_, "One JSON object per file on stdout");
   }
 
   int run() override {
     if (threads_ > 0) set_threads(static_cast<int>(threads_));
+    require_device(parse_device(device_));
     if (!json_) {
       std::printf("%-28s %-4s %9s %9s %9s %9s %9s %9s %9s\n", "case", "", "logits", "loss", "grad", "steps", "after",
                   "decode", "probes");
@@ -47,7 +49,7 @@ class Conform : public Verb {
  private:
   ConformanceResult compare(const std::string& file) const {
     try {
-      return run_conformance(file, precision_ == "f64" ? DType::f64 : DType::f32);
+      return run_conformance(file, precision_ == "f64" ? DType::f64 : DType::f32, parse_device(device_));
     } catch (const FormatError&) {
       throw;
     } catch (const IoError&) {
@@ -67,10 +69,10 @@ class Conform : public Verb {
     std::printf("%s%s\n", r.pass ? "" : "  worst: ", r.worst.c_str());
   }
 
-  static void print_json(const ConformanceResult& r) {
+  void print_json(const ConformanceResult& r) const {
     nlohmann::ordered_json object;
     object["case"] = r.name;
-    object["device"] = "cpu";
+    object["device"] = parse_device(device_).str();
     object["precision"] = dtype_name(r.precision);
     const auto put = [&](const char* key, const std::optional<double>& figure) {
       if (figure) {  // JSON has no infinity, and null means that the file lacks the part
@@ -91,7 +93,7 @@ class Conform : public Verb {
   }
 
   std::vector<std::string> files_;
-  std::string precision_ = "f64";
+  std::string precision_ = "f64", device_ = "cpu";
   std::int64_t threads_ = 0;
   bool json_ = false;
 };

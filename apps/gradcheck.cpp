@@ -21,6 +21,7 @@ class Gradcheck : public Verb {
 
   void declare(OptionSet& options) override {
     options.add("op", op_, "Only this operator");
+    options.add("device", device_, "Where the operators run: cpu, cuda or cuda:N");
     options.add("threads", threads_, kThreads, "Threads; 0 = all cores");
     options.add_flag("json", json_, "One JSON object per row and a last one with the summary");
   }
@@ -28,6 +29,8 @@ class Gradcheck : public Verb {
   int run() override {
     if (threads_ > 0) set_threads(static_cast<int>(threads_));
     check_name();
+    const Device device = parse_device(device_);
+    require_device(device);
     if (!json_) std::printf("%-22s %-44s %-10s %-9s %9s\n", "op", "case", "input", "output", "error");
     for (const test::NamedCases& named : test::all_cases()) {
       const OpSpec& spec = op_spec(named.id);
@@ -35,7 +38,7 @@ class Gradcheck : public Verb {
       ++ops_;
       bool live = false;  // some case of this operator has a gradient that is not zero
       for (const test::OpCase& c : named.make().cases) {
-        const GradcheckReport report = gradcheck(c.inputs, c.run);
+        const GradcheckReport report = gradcheck(c.inputs, c.run, {.device = device});
         for (const GradcheckRow& row : report.rows) {
           live = live || (!row.vacuous && row.sabotage_caught);
           print(spec.name, c.note, row);
@@ -71,7 +74,7 @@ class Gradcheck : public Verb {
       object["op"] = op;
       object["case"] = note;
       object["input"] = row.output == "all" ? row.input : row.input + " from " + row.output;
-      object["device"] = "cpu";
+      object["device"] = parse_device(device_).str();
       object["dtype"] = "f64";
       object["max_rel_err"] = row.max_rel_error;
       object["pass"] = row.pass;
@@ -102,6 +105,7 @@ class Gradcheck : public Verb {
   }
 
   std::string op_;
+  std::string device_ = "cpu";
   std::int64_t threads_ = 0;
   bool json_ = false;
   int ops_ = 0, rows_ = 0, failed_ = 0, vacuous_ = 0, caught_ = 0;

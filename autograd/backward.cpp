@@ -2,37 +2,14 @@
 #include <algorithm>
 
 #include "autograd/tape.h"
+#include "core/accumulate.h"
 #include "core/error.h"
-#include "core/parallel.h"
 
 namespace mixgrad {
 namespace {
 
 void zero_columns(const Tensor& tensor, std::int64_t begin, std::int64_t end) {
-  if (begin >= end) return;
-  const Tensor part = tensor.column_view(begin, end);
-  const std::size_t bytes = static_cast<std::size_t>(end - begin) * dtype_bytes(part.dtype());
-  const std::size_t stride = static_cast<std::size_t>(part.row_stride()) * dtype_bytes(part.dtype());
-  auto* row = static_cast<std::byte*>(part.raw());
-  for (std::int64_t r = 0; r < part.rows(); ++r, row += stride) std::memset(row, 0, bytes);
-}
-
-void add_into(const Tensor& to, const Tensor& from) {
-  dispatch_float(to.dtype(), "add gradient", [&]<class T>() {
-    dispatch_float(from.dtype(), "add gradient", [&]<class From>() {
-      constexpr std::int64_t kRows = 64;
-      const std::int64_t width = to.cols();
-      parallel_for((to.rows() + kRows - 1) / kRows, [&](std::int64_t task) {
-        for (std::int64_t r = task * kRows; r < std::min(to.rows(), (task + 1) * kRows); ++r) {
-          T* y = to.data<T>() + r * to.row_stride();
-          const From* x = from.data<From>() + r * from.row_stride();
-          for (std::int64_t c = 0; c < width; ++c) {
-            y[c] = static_cast<T>(acc_t<T>(y[c]) + static_cast<acc_t<T>>(acc_t<From>(x[c])));
-          }
-        }
-      });
-    });
-  });
+  if (begin < end) tensor.column_view(begin, end).zero();
 }
 
 }  // namespace
@@ -48,7 +25,7 @@ void Tape::prepare_memory(Slot& slot) {
     }
     into_->arrived_[leaf] = 1;
   } else {
-    slot.gradient = Tensor::empty(slot.shape, slot.dtype);
+    slot.gradient = Tensor::empty(slot.shape, slot.dtype, slot.device);
   }
 }
 
@@ -129,7 +106,7 @@ void Tape::share(std::int32_t index, const Tensor& gradient) {
   }
   const GradTarget to = target(index, gradient.shape());
   if (to.add) {
-    add_into(to.tensor, gradient);
+    accumulate(to.tensor, gradient);
   } else {
     to.tensor.copy_from(gradient);
   }
@@ -176,7 +153,7 @@ GradTarget BackwardContext::target(int input, const Shape& shape, DType dtype) {
     return tape_.target(index, shape);
   }
   Apart& apart = apart_[static_cast<std::size_t>(apart_count_++)];
-  apart = {index, Tensor::empty(shape, dtype)};
+  apart = {index, Tensor::empty(shape, dtype, slot.device)};
   return {apart.gradient, false};
 }
 
@@ -234,6 +211,10 @@ void Tape::backward(std::span<const Seed> seeds, Gradients& into) && {
       raise<GradError>("backward: leaf ", index, " is ", dtype_name(slot.dtype), " ", slot.shape,
                        ", the gradients hold ", dtype_name(into.flat_.dtype()), " ", into.views_[index].shape());
     }
+    if (!(into.flat_.device() == slot.device)) {
+      raise<DeviceError>("backward: leaf ", index, " is on ", slot.device.str(), ", the gradients are on ",
+                         into.flat_.device().str(), "; make them on the leaf's device");
+    }
   }
   for (const Seed& seed : seeds) {  // all are checked before the first leaves a trace
     if (!tracked(seed.output)) {
@@ -248,7 +229,7 @@ void Tape::backward(std::span<const Seed> seeds, Gradients& into) && {
   for (const Seed& seed : seeds) {
     const GradTarget to = target(seed.output.track().slot, seed.output.shape());
     if (to.add) {
-      add_into(to.tensor, seed.cotangent);
+      accumulate(to.tensor, seed.cotangent);
     } else {
       to.tensor.copy_from(seed.cotangent);
     }
@@ -260,13 +241,13 @@ void Tape::backward(std::span<const Seed> seeds, Gradients& into) && {
 
 void Tape::backward(const Tensor& loss, Gradients& into, double scale) && {
   if (loss.numel() != 1) raise<GradError>("backward: the loss must have one element, got ", loss.shape());
-  const Seed seed{loss, Tensor::full(loss.shape(), loss.dtype(), scale)};
+  const Seed seed{loss, Tensor::full(loss.shape(), loss.dtype(), scale, loss.device())};
   std::move(*this).backward(std::span(&seed, 1), into);
 }
 
 Gradients Tape::backward(const Tensor& loss) && {
   const std::vector<Shape> shapes = leaf_shapes();
-  Gradients gradients(shapes, loss.dtype() == DType::f64 ? DType::f64 : DType::f32);
+  Gradients gradients(shapes, loss.dtype() == DType::f64 ? DType::f64 : DType::f32, loss.device());
   std::move(*this).backward(loss, gradients);
   return gradients;
 }

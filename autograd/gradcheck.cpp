@@ -139,7 +139,7 @@ std::string GradcheckReport::failures() const {
 }
 
 GradcheckReport gradcheck(std::span<const Tensor> inputs, const TensorFunction& run, const GradcheckOptions& options) {
-  Subject subject(inputs, run, options.differentiable, options.seed);
+  Subject subject(inputs, run, options.differentiable, options.seed, options.device);
   Differences differences(subject);
   Rng rng(options.seed + 1);
 

@@ -31,6 +31,7 @@ struct GradcheckOptions {
   std::uint64_t seed = 1;                            // of cotangents, noise and the places of sabotage
   std::uint64_t differentiable = ~std::uint64_t{0};  // bit i: input i is checked
   std::vector<std::string> names = {};               // of the inputs; "input i" where there is none
+  Device device = kCpu;                              // where the function runs; inputs may be anywhere
 };
 
 // One input (or direction), with the cotangents of one choice of outputs.
@@ -67,6 +68,7 @@ struct GradcheckDirectionOptions {
   std::uint64_t seed = 1;
   std::uint64_t differentiable = ~std::uint64_t{0};
   std::vector<std::string> names = {};
+  Device device = kCpu;  // where the function runs
 };
 
 // For what has too many elements: along random directions d, <gradient, d> against d f(x + t d) / dt. The differences

@@ -159,7 +159,7 @@ std::vector<Values> draw(const Subject& subject, const std::vector<Values>& grad
 
 GradcheckReport gradcheck_direction(std::span<const Tensor> inputs, const TensorFunction& run,
                                     const GradcheckDirectionOptions& options) {
-  Subject subject(inputs, run, options.differentiable, options.seed);
+  Subject subject(inputs, run, options.differentiable, options.seed, options.device);
   Rng rng(options.seed + 1);
   const std::vector<Values> gradient = subject.gradients(kAllOutputs, {});
   GradcheckReport report;

@@ -30,7 +30,8 @@ void finish(GradcheckReport& report, GradcheckRow row);
 // The function under test with own copies of its inputs, which may be perturbed, and its cotangents.
 class Subject {
  public:
-  Subject(std::span<const Tensor> given, const TensorFunction& run, std::uint64_t differentiable, std::uint64_t seed);
+  Subject(std::span<const Tensor> given, const TensorFunction& run, std::uint64_t differentiable, std::uint64_t seed,
+          Device device);
 
   int outputs() const { return static_cast<int>(cotangents_.size()); }
   bool takes_part(int output) const { return cotangents_[static_cast<std::size_t>(output)].defined(); }
@@ -51,7 +52,10 @@ class Subject {
   std::string complaint;            // what the tape did wrong beside the values
 
  private:
+  std::vector<Tensor> inputs_there() const;  // on the device
+
   TensorFunction run_;
+  Device device_;                   // where the function runs; everything here is on the host
   std::vector<Tensor> cotangents_;  // undefined: the output takes no part
   Values cotangent_;                // all of them, one after the other
   std::vector<std::size_t> begins_;

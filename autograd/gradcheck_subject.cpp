@@ -14,8 +14,9 @@ double* elements(const Tensor& tensor) { return tensor.data<double>(); }
 std::size_t count(const Tensor& tensor) { return static_cast<std::size_t>(tensor.numel()); }
 
 void collect(const std::vector<Tensor>& outputs, Values& values) {
-  for (const Tensor& output : outputs) {
-    if (!output.defined() || output.dtype() != DType::f64) continue;
+  for (const Tensor& computed : outputs) {
+    if (!computed.defined() || computed.dtype() != DType::f64) continue;
+    const Tensor output = computed.to(kCpu);
     for (std::int64_t r = 0; r < output.rows(); ++r) {
       const double* row = elements(output) + r * output.row_stride();
       values.insert(values.end(), row, row + output.cols());
@@ -25,7 +26,8 @@ void collect(const std::vector<Tensor>& outputs, Values& values) {
 
 void check_gaps(const Gradients& gradients, const std::vector<Shape>& shapes, std::string& complaint) {
   const FlatLayout layout(shapes);
-  const double* flat = elements(gradients.flat());
+  const Tensor host = gradients.flat().to(kCpu);
+  const double* flat = elements(host);
   for (std::size_t i = 0; i < shapes.size(); ++i) {
     const std::int64_t end = i + 1 < shapes.size() ? layout.offsets[i + 1] : layout.total;
     for (std::int64_t at = layout.offsets[i] + shapes[i].numel(); at < end; ++at) {
@@ -68,11 +70,11 @@ void finish(GradcheckReport& report, GradcheckRow row) {
 }
 
 Subject::Subject(std::span<const Tensor> given, const TensorFunction& run, std::uint64_t differentiable,
-                 std::uint64_t seed)
-    : run_(run) {
+                 std::uint64_t seed, Device device)
+    : run_(run), device_(device) {
   for (std::size_t i = 0; i < given.size(); ++i) {
     const Tensor& input = given[i];
-    inputs.push_back(input.defined() ? input.detach().clone() : Tensor());
+    inputs.push_back(input.defined() ? input.detach().to(kCpu).clone() : Tensor());
     if (!input.defined() || input.dtype() == DType::i32 || (i < 64 && (differentiable >> i & 1U) == 0U)) continue;
     if (input.dtype() != DType::f64) {
       raise<ValueError>("gradcheck: inputs must be f64 or i32, got ", dtype_name(input.dtype()), " ", input.shape(),
@@ -81,7 +83,7 @@ Subject::Subject(std::span<const Tensor> given, const TensorFunction& run, std::
     tested.push_back(i);
   }
   Rng rng(seed);
-  const std::vector<Tensor> outputs = run_(inputs);
+  const std::vector<Tensor> outputs = run_(inputs_there());
   collect(outputs, original_);
   for (const Tensor& output : outputs) {
     begins_.push_back(cotangent_.size());
@@ -100,9 +102,15 @@ std::span<double> Subject::at(std::size_t tested_index) const {
   return {elements(input), count(input)};
 }
 
+std::vector<Tensor> Subject::inputs_there() const {
+  std::vector<Tensor> there;
+  for (const Tensor& input : inputs) there.push_back(input.defined() ? input.to(device_) : input);
+  return there;
+}
+
 void Subject::evaluate(Values& values) const {
   values.clear();
-  collect(run_(inputs), values);
+  collect(run_(inputs_there()), values);
 }
 
 double Subject::product(const Values& plus, const Values& minus, int output) const {
@@ -116,19 +124,18 @@ double Subject::product(const Values& plus, const Values& minus, int output) con
 std::vector<Values> Subject::gradients(int output, const std::vector<Values>& before) {
   std::vector<Shape> shapes;
   for (const std::size_t i : tested) shapes.push_back(inputs[i].shape());
-  Gradients result(shapes, DType::f64);
+  Gradients result(shapes, DType::f64, device_);
   result.mark_all_arrived();
   for (std::size_t j = 0; j < tested.size(); ++j) {
-    double* memory = elements(result.of(j));
-    for (std::size_t e = 0; e < count(result.of(j)); ++e) {
-      memory[e] = before.empty() ? std::numeric_limits<double>::quiet_NaN() : before[j][e];
-    }
+    const Values noise =
+        before.empty() ? Values(count(result.of(j)), std::numeric_limits<double>::quiet_NaN()) : before[j];
+    result.of(j).copy_from(Tensor::from(noise, shapes[j], DType::f64));
   }
   if (before.empty()) result.clear();
 
   {
     Tape tape;
-    std::vector<Tensor> watched = inputs;
+    std::vector<Tensor> watched = inputs_there();
     for (const std::size_t i : tested) tape.watch(watched[i]);
     const std::vector<Tensor> computed = run_(watched);
     Values values;
@@ -140,7 +147,9 @@ std::vector<Values> Subject::gradients(int output, const std::vector<Values>& be
     for (int k = 0; k < outputs(); ++k) {
       const auto index = static_cast<std::size_t>(k);
       const bool wanted = takes_part(k) && (output == kAllOutputs || output == k);
-      if (wanted && tracked(computed[index])) seeds.push_back({computed[index], cotangents_[index]});
+      if (wanted && tracked(computed[index])) {
+        seeds.push_back({computed[index], cotangents_[index].to(device_)});
+      }
     }
     if (!seeds.empty()) std::move(tape).backward(seeds, result);
   }

@@ -22,9 +22,9 @@ Tensor FlatLayout::view(const Tensor& flat, std::size_t i) const {
   return flat.slice(offsets[i], offsets[i] + shapes[i].numel()).reshape(shapes[i]);
 }
 
-Gradients::Gradients(std::span<const Shape> shapes, DType dtype) : arrived_(shapes.size(), 0) {
+Gradients::Gradients(std::span<const Shape> shapes, DType dtype, Device device) : arrived_(shapes.size(), 0) {
   const FlatLayout layout(shapes);
-  flat_ = Tensor::zeros({layout.total}, dtype);
+  flat_ = Tensor::zeros({layout.total}, dtype, device);
   views_.reserve(shapes.size());
   for (std::size_t i = 0; i < shapes.size(); ++i) {
     views_.push_back(layout.view(flat_, i));

@@ -25,7 +25,7 @@ struct FlatLayout {
 class Gradients {
  public:
   // For leaves of these shapes. `dtype` is f64 or f32 (of bf16 leaves too: gradients accumulate in f32).
-  Gradients(std::span<const Shape> shapes, DType dtype);
+  Gradients(std::span<const Shape> shapes, DType dtype, Device device = kCpu);
 
   std::size_t size() const { return arrived_.size(); }
   const Tensor& flat() const { return flat_; }  // [total], zero in the gaps between leaves

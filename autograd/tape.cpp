@@ -46,11 +46,12 @@ Tape::~Tape() {
 
 Tape* Tape::current() { return t_current; }
 
-std::int32_t Tape::new_slot(const Shape& shape, DType dtype) {
+std::int32_t Tape::new_slot(const Shape& shape, DType dtype, Device device) {
   Slot slot;
   slot.shape = shape;
   slot.dtype = dtype;
   slot.value = dtype;
+  slot.device = device;
   memory_.slots.push_back(std::move(slot));
   return static_cast<std::int32_t>(memory_.slots.size()) - 1;
 }
@@ -62,7 +63,7 @@ void Tape::watch(Tensor& leaf, std::size_t index) {
     raise<GradError>("watch: only float tensors have gradients, got ", dtype_name(leaf.dtype()), " ", leaf.shape());
   }
   if (!leaf.is_contiguous()) raise<GradError>("watch: a leaf must be contiguous, got a row view ", leaf.shape());
-  const std::int32_t slot = new_slot(leaf.shape(), leaf.dtype() == DType::f64 ? DType::f64 : DType::f32);
+  const std::int32_t slot = new_slot(leaf.shape(), leaf.dtype() == DType::f64 ? DType::f64 : DType::f32, leaf.device());
   memory_.slots.back().value = leaf.dtype();
   memory_.slots.back().leaf = static_cast<std::int32_t>(index);
   memory_.leaves.push_back(slot);
@@ -87,7 +88,7 @@ bool any_tracked(std::initializer_list<const Tensor*> inputs) {
 Tensor output_columns(Tensor& whole, std::int64_t begin, std::int64_t end) {
   if (!tracked(whole)) {
     MIXGRAD_ASSERT(t_current != nullptr, "a tape that records");
-    whole.set_track({t_current->serial_, t_current->new_slot(whole.shape(), whole.dtype())});
+    whole.set_track({t_current->serial_, t_current->new_slot(whole.shape(), whole.dtype(), whole.device())});
   }
   return columns(whole, begin, end);
 }
@@ -96,7 +97,7 @@ Tensor columns(const Tensor& x, std::int64_t begin, std::int64_t end) {
   Tensor view = x.detach().column_view(begin, end);
   if (!tracked(x)) return view;
   Tape& tape = *t_current;
-  const std::int32_t slot = tape.new_slot(view.shape(), x.dtype());
+  const std::int32_t slot = tape.new_slot(view.shape(), x.dtype(), x.device());
   const Tape::Slot& from = tape.memory_.slots[static_cast<std::size_t>(x.track().slot)];
   Tape::Slot& to = tape.memory_.slots.back();
   to.parent = from.parent >= 0 ? from.parent : x.track().slot;
@@ -132,7 +133,7 @@ void record_entry(const OpSpec& spec, std::span<const Tensor* const> inputs, std
       ++tape.memory_.slots[static_cast<std::size_t>(whole)].writers;
       continue;
     }
-    entry.outputs[k] = tape.new_slot(outputs[k]->shape(), outputs[k]->dtype());
+    entry.outputs[k] = tape.new_slot(outputs[k]->shape(), outputs[k]->dtype(), outputs[k]->device());
     outputs[k]->set_track({tape.serial_, entry.outputs[k]});
   }
   entry.saved_begin = static_cast<std::int32_t>(tape.memory_.saved.size());

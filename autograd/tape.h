@@ -87,6 +87,7 @@ class Tape {
     Shape shape;
     DType dtype = DType::f32;  // of the gradient
     DType value = DType::f32;  // of the tensor: a bf16 leaf has an f32 gradient
+    Device device;             // of both
     std::int32_t parent = -1;  // a column view: the slot that owns the memory
     std::int64_t column = 0;   // and where the view starts in it
     std::int32_t leaf = -1;    // index in the Gradients
@@ -113,7 +114,7 @@ class Tape {
   };
   static Memory& spare_memory();
 
-  std::int32_t new_slot(const Shape& shape, DType dtype);
+  std::int32_t new_slot(const Shape& shape, DType dtype, Device device);
   GradTarget target(std::int32_t slot, const Shape& shape);
   void share(std::int32_t slot, const Tensor& gradient);
   Tensor finished(std::int32_t slot);

@@ -3,12 +3,14 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
 #include <vector>
 
+#include "core/cuda.h"
 #include "core/error.h"
 
 namespace mixgrad {
@@ -25,6 +27,7 @@ struct Storage::Block {
 namespace {
 
 constexpr std::size_t kAlignment = 64;
+constexpr int kMaxDevices = kMaxDeviceIndex + 1;
 constexpr std::size_t kHugePage = std::size_t{2} << 20U;
 
 // Sizes are rounded so that blocks are found again: to 512 bytes, above 64 KiB to an eighth of the power of two below.
@@ -36,8 +39,12 @@ std::size_t round_up(std::size_t bytes) {
   return (std::max<std::size_t>(bytes, 1) + step - 1) / step * step;
 }
 
-// Large blocks ask for huge pages: 2 to 3 % of a training step, whose products stride over them.
-void* system_allocate(std::size_t capacity) {
+// Null when the device has no such block left. Large blocks of the host ask for huge pages: 2 to 3 % of a training
+// step, whose products stride over them.
+void* system_allocate(std::size_t capacity, Device device) {
+  if constexpr (build::has_cuda) {
+    if (device.is_cuda()) return cuda::allocate(capacity, device);
+  }
   if (capacity < kHugePage) return std::aligned_alloc(kAlignment, capacity);
   const std::size_t whole = (capacity + kHugePage - 1) / kHugePage * kHugePage;
   void* data = std::aligned_alloc(kHugePage, whole);
@@ -47,6 +54,21 @@ void* system_allocate(std::size_t capacity) {
   return data;
 }
 
+void system_release(void* data, Device device) {
+  if constexpr (build::has_cuda) {
+    if (device.is_cuda()) return cuda::release(data, device);
+  }
+  std::free(data);
+}
+
+// NaN in f64, f32 and bf16, and -1 in i32.
+void fill_fresh(void* data, std::size_t bytes, Device device) {
+  if constexpr (build::has_cuda) {
+    if (device.is_cuda()) return cuda::fill_rows(data, device, bytes, bytes, 1, 0xff);
+  }
+  std::memset(data, 0xff, bytes);
+}
+
 }  // namespace
 
 class Pool {
@@ -54,12 +76,16 @@ class Pool {
   using Block = Storage::Block;
 
   static Pool& of(Device device) {
-    if (!device.is_cpu()) {
-      raise<DeviceError>("allocate: this build has the device cpu only, got ", device.str(),
-                         "; build with --preset cuda");
+    // Never destroyed: tensors with static lifetime may return blocks at exit.
+    static Pool* cpu = new Pool;
+    if (device.is_cpu()) return *cpu;
+    if constexpr (build::has_cuda) {
+      static auto* cuda = new std::array<Pool, kMaxDevices>;
+      if (device.index >= 0 && device.index < kMaxDevices) return (*cuda)[static_cast<std::size_t>(device.index)];
     }
-    static Pool* cpu = new Pool;  // never destroyed: tensors with static lifetime may return blocks at exit
-    return *cpu;
+    raise<DeviceError>(
+        "allocate: ", build::has_cuda ? "there is no device " : "this build has the device cpu only, got ",
+        device.str(), build::has_cuda ? "" : "; build with --preset cuda");
   }
 
   Block* allocate(std::size_t bytes, Device device) {
@@ -71,7 +97,7 @@ class Pool {
     block->references.store(1, std::memory_order_relaxed);
     stats_.in_use += block->capacity;
     stats_.peak = std::max(stats_.peak, stats_.in_use);
-    if constexpr (build::checked) std::memset(block->data, 0xff, block->capacity);
+    if constexpr (build::checked) fill_fresh(block->data, block->capacity, device);
     return block;
   }
 
@@ -86,15 +112,7 @@ class Pool {
 
   void trim() {
     const std::scoped_lock lock(mutex_);
-    for (Bin& bin : bins_) {
-      while (bin.free != nullptr) {
-        Block* block = bin.free;
-        bin.free = block->next;
-        stats_.cached -= block->capacity;
-        std::free(block->data);
-        delete block;
-      }
-    }
+    give_back_cached();
   }
 
   PoolStats stats() {
@@ -115,6 +133,21 @@ class Pool {
     std::size_t capacity;
     Block* free;
   };
+
+  // All cached blocks to the system; were there any?
+  bool give_back_cached() {
+    const bool any = stats_.cached > 0;
+    for (Bin& bin : bins_) {
+      while (bin.free != nullptr) {
+        Block* block = bin.free;
+        bin.free = block->next;
+        stats_.cached -= block->capacity;
+        system_release(block->data, block->device);
+        delete block;
+      }
+    }
+    return any;
+  }
 
   // A bin exists from the moment a block of its size was made, so returning a block never allocates.
   Bin& bin_of(std::size_t capacity) {
@@ -140,7 +173,8 @@ class Pool {
 
   Block* grow(std::size_t bytes, std::size_t capacity, Device device) {
     const bool fault = fail_in_ > 0 && --fail_in_ == 0;
-    void* data = fault ? nullptr : system_allocate(capacity);
+    void* data = fault ? nullptr : system_allocate(capacity, device);
+    if (data == nullptr && !fault && give_back_cached()) data = system_allocate(capacity, device);
     if (data == nullptr) {
       raise<OutOfMemory>("out of memory on ", device.str(), ": ", bytes, " bytes asked for, ", stats_.in_use,
                          " in use, ", stats_.cached,

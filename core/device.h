@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 namespace mixgrad {
 
@@ -31,5 +32,12 @@ struct Device {
 };
 
 inline constexpr Device kCpu{};
+inline constexpr int kMaxDeviceIndex = 63;
+
+// "cpu", "cuda" (= cuda:0) or "cuda:N"; ValueError for anything else.
+Device parse_device(std::string_view text);
+
+// DeviceError when this build or this machine has no such device, saying which and what to do.
+void require_device(Device device);
 
 }  // namespace mixgrad

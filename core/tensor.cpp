@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "core/cuda.h"
 #include "core/error.h"
 
 namespace mixgrad {
@@ -36,12 +37,12 @@ Tensor Tensor::empty(const Shape& shape, DType dtype, Device device) {
 
 Tensor Tensor::zeros(const Shape& shape, DType dtype, Device device) {
   Tensor tensor = empty(shape, dtype, device);
-  std::memset(tensor.raw(), 0, tensor.bytes());
+  tensor.zero();
   return tensor;
 }
 
-Tensor Tensor::full(const Shape& shape, DType dtype, double value) {
-  Tensor tensor = empty(shape, dtype);
+Tensor Tensor::full(const Shape& shape, DType dtype, double value, Device device) {
+  Tensor tensor = empty(shape, dtype, device);
   tensor.fill(value);
   return tensor;
 }
@@ -116,8 +117,16 @@ Tensor Tensor::detach() const {
 
 Tensor Tensor::clone() const { return to(dtype_); }
 
+Tensor Tensor::to(Device where) const {
+  if (where == device()) return *this;
+  Tensor copy = empty(shape_, dtype_, where);
+  copy.copy_from(*this);
+  copy.track_ = track_.severed();
+  return copy;
+}
+
 Tensor Tensor::to(DType dtype) const {
-  Tensor copy = empty(shape_, dtype);
+  Tensor copy = empty(shape_, dtype, device());
   copy.copy_from(*this);
   copy.track_ = track_.severed();
   return copy;
@@ -125,6 +134,11 @@ Tensor Tensor::to(DType dtype) const {
 
 void Tensor::copy_from(const Tensor& source) const {
   if (!(source.shape_ == shape_)) raise<ShapeError>("copy: shapes must be equal, got ", shape_, " and ", source.shape_);
+  if (on_cuda() || source.on_cuda()) {
+    const bool converts = dtype_ != source.dtype_;  // on the host
+    copy_rows_from(converts ? source.to(kCpu).to(dtype_) : source);
+    return;
+  }
   const std::int64_t width = cols();
   dispatch_any(dtype_, [&]<class To>() {
     dispatch_any(source.dtype_, [&]<class From>() {
@@ -145,8 +159,41 @@ void Tensor::copy_from(const Tensor& source) const {
   });
 }
 
+void Tensor::copy_rows_from(const Tensor& source) const {
+  if constexpr (build::has_cuda) {
+    const std::size_t size = dtype_bytes(dtype_);
+    cuda::copy({raw(), device(), static_cast<std::size_t>(row_stride_) * size, source.raw(), source.device(),
+                static_cast<std::size_t>(source.row_stride_) * size, static_cast<std::size_t>(cols()) * size,
+                static_cast<std::size_t>(rows())});
+  }
+}
+
 void Tensor::fill(double value) const {
+  if (on_cuda()) {
+    copy_from(full(shape_, dtype_, value));
+    return;
+  }
   for (std::int64_t i = 0; i < numel(); ++i) set(i, value);
+}
+
+void Tensor::zero() const {
+  const std::size_t row_bytes = static_cast<std::size_t>(cols()) * dtype_bytes(dtype_);
+  const std::size_t pitch = static_cast<std::size_t>(row_stride_) * dtype_bytes(dtype_);
+  const auto count = static_cast<std::size_t>(rows());
+  if constexpr (build::has_cuda) {
+    if (device().is_cuda()) return cuda::fill_rows(raw(), device(), pitch, row_bytes, count, 0);
+  }
+  auto* row = static_cast<std::byte*>(raw());
+  if (is_contiguous()) return static_cast<void>(std::memset(row, 0, count * row_bytes));
+  for (std::size_t r = 0; r < count; ++r, row += pitch) std::memset(row, 0, row_bytes);
+}
+
+Tensor Tensor::element_view(std::int64_t i) const {
+  Tensor view = *this;
+  view.offset_bytes_ += static_cast<std::size_t>(element_offset(i)) * dtype_bytes(dtype_);
+  view.shape_ = {1};
+  view.row_stride_ = 1;
+  return view;
 }
 
 double Tensor::item() const {
@@ -156,15 +203,21 @@ double Tensor::item() const {
 
 double Tensor::at(std::int64_t i) const {
   MIXGRAD_ASSERT(i >= 0 && i < numel(), "element index within the tensor");
+  if (on_cuda()) return element_view(i).to(kCpu).at(0);
   return dispatch_any(dtype_, [&]<class T>() { return static_cast<double>(data<T>()[element_offset(i)]); });
 }
 
 void Tensor::set(std::int64_t i, double value) const {
   MIXGRAD_ASSERT(i >= 0 && i < numel(), "element index within the tensor");
+  if (on_cuda()) {
+    element_view(i).copy_from(full({1}, dtype_, value));
+    return;
+  }
   dispatch_any(dtype_, [&]<class T>() { data<T>()[element_offset(i)] = static_cast<T>(value); });
 }
 
 std::vector<double> Tensor::to_vector() const {
+  if (on_cuda()) return to(kCpu).to_vector();
   std::vector<double> values(static_cast<std::size_t>(numel()));
   for (std::size_t i = 0; i < values.size(); ++i) values[i] = at(static_cast<std::int64_t>(i));
   return values;
@@ -172,6 +225,7 @@ std::vector<double> Tensor::to_vector() const {
 
 bool Tensor::equal_bits(const Tensor& other) const {
   if (!(shape_ == other.shape_) || dtype_ != other.dtype_) return false;
+  if (on_cuda() || other.on_cuda()) return to(kCpu).equal_bits(other.to(kCpu));
   const std::size_t row_bytes = static_cast<std::size_t>(cols()) * dtype_bytes(dtype_);
   const auto* a = static_cast<const std::byte*>(raw());
   const auto* b = static_cast<const std::byte*>(other.raw());

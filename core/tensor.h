@@ -29,14 +29,22 @@ struct Track {
   Track severed() const { return slot == kNone ? Track{} : Track{tape, kSevered}; }
 };
 
+// What memory a tensor is to have, where only that is open: f32, or {f32, device}.
+struct Placement {
+  DType dtype;
+  Device device;
+  Placement(DType type, Device where = kCpu) : dtype(type), device(where) {}  // NOLINT(google-explicit-constructor)
+};
+
 class Tensor {
  public:
   Tensor() = default;  // undefined: no memory, defined() is false
 
   static Tensor empty(const Shape& shape, DType dtype, Device device = kCpu);  // contents unspecified
+  static Tensor empty(const Shape& shape, Placement place) { return empty(shape, place.dtype, place.device); }
   static Tensor zeros(const Shape& shape, DType dtype, Device device = kCpu);
-  static Tensor full(const Shape& shape, DType dtype, double value);
-  // Copies `values` (as many as the shape has elements, else ShapeError), converting them to `dtype`.
+  static Tensor full(const Shape& shape, DType dtype, double value, Device device = kCpu);
+  // Copies `values` (as many as the shape has elements, else ShapeError), converting them to `dtype`. On the host.
   static Tensor from(std::span<const double> values, const Shape& shape, DType dtype);
   static Tensor from_i32(std::span<const std::int32_t> values, const Shape& shape);
 
@@ -70,11 +78,13 @@ class Tensor {
   Tensor detach() const;                                           // same memory, deliberately not tracked
 
   Tensor clone() const;                        // a contiguous copy
-  Tensor to(DType dtype) const;                // a contiguous, converted copy
-  void copy_from(const Tensor& source) const;  // same shape, any float dtype
+  Tensor to(DType dtype) const;                // a contiguous, converted copy on the same device
+  Tensor to(Device device) const;              // a contiguous copy there; the tensor itself when it is there already
+  void copy_from(const Tensor& source) const;  // same shape, any float dtype, any device
   void fill(double value) const;
+  void zero() const;
   double item() const;                           // of a tensor with one element
-  double at(std::int64_t i) const;               // element i in row-major order, for tests and printing
+  double at(std::int64_t i) const;               // element i in row-major order, for tests and printing: one copy each
   void set(std::int64_t i, double value) const;  // likewise
   std::vector<double> to_vector() const;
   bool equal_bits(const Tensor& other) const;  // same shape, dtype and bits
@@ -85,6 +95,9 @@ class Tensor {
  private:
   [[noreturn]] void wrong_dtype(DType asked) const;
   std::int64_t element_offset(std::int64_t i) const { return i / cols() * row_stride_ + i % cols(); }
+  bool on_cuda() const { return build::has_cuda && device().is_cuda(); }
+  Tensor element_view(std::int64_t i) const;        // [1]
+  void copy_rows_from(const Tensor& source) const;  // same dtype; at least one of the two on a CUDA device
 
   Storage storage_;
   std::size_t offset_bytes_ = 0;

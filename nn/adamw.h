@@ -7,6 +7,7 @@
 
 #include <cstdint>
 
+#include "nn/adamw_kernels.h"
 #include "nn/parameter.h"
 
 namespace mixgrad {
@@ -33,19 +34,17 @@ class AdamW {
   void restore(const Tensor& m, const Tensor& v, std::int64_t steps);
 
  private:
-  struct Block {  // of one parameter, at most kBlock elements
-    std::int64_t begin, end;
-    const Parameter* parameter;
-  };
-  double norm(const Tensor& flat);
+  double norm(const Tensor& gradient);
+  void update(const Tensor& gradient, const AdamWStep& step);
 
   ParameterSet& parameters_;
   AdamWOptions options_;
   Tensor m_;
   Tensor v_;
   std::int64_t steps_ = 0;
-  std::vector<Block> blocks_;  // of all parameters, in order
-  std::vector<double> sums_;   // one per block
+  std::vector<AdamWBlock> blocks_;        // of all parameters, in order
+  std::vector<const Parameter*> owners_;  // of the blocks
+  std::vector<double> sums_;              // one per block
 };
 
 }  // namespace mixgrad

@@ -53,9 +53,9 @@ Tensor AttentionHeads::recency(const Tensor& u, std::int64_t k) const {
 }
 
 std::unique_ptr<KeyValueState> AttentionHeads::new_state(std::int64_t batch, std::int64_t max_tokens,
-                                                         DType dtype) const {
+                                                         Placement place) const {
   return std::make_unique<KeyValueState>("attention", batch, std::min(max_tokens, context_), 1, kv_heads_ * head_dim_,
-                                         dtype);
+                                         place);
 }
 
 Tensor AttentionHeads::prefill(const Tensor& u, KeyValueState& state) const {

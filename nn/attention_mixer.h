@@ -25,7 +25,7 @@ class AttentionHeads {
   std::string describe() const;                                 // "4 heads of width 32, 2 key/value heads, rotary"
   Tensor forward(const Tensor& u, std::int64_t window) const;   // [B,T,D] -> [B,T,H dh]
   Tensor prefill(const Tensor& u, KeyValueState& state) const;  // likewise
-  std::unique_ptr<KeyValueState> new_state(std::int64_t batch, std::int64_t max_tokens, DType dtype) const;
+  std::unique_ptr<KeyValueState> new_state(std::int64_t batch, std::int64_t max_tokens, Placement place) const;
   Tensor recency(const Tensor& u, std::int64_t k) const;  // [H]
   double operations(std::int64_t tokens) const;
   std::size_t state_bytes(std::int64_t tokens, DType dtype) const;
@@ -55,8 +55,8 @@ class AttentionMixer : public Mixer {
   Tensor forward(const Tensor& u) const override { return windowed(u, 0); }
   Tensor windowed(const Tensor& u, std::int64_t window) const override { return o_.forward(heads_.forward(u, window)); }
   Tensor recency(const Tensor& u, std::int64_t k) const override { return heads_.recency(u, k); }
-  std::unique_ptr<MixerState> new_state(std::int64_t batch, std::int64_t max_tokens, DType dtype) const override {
-    return heads_.new_state(batch, max_tokens, dtype);
+  std::unique_ptr<MixerState> new_state(std::int64_t batch, std::int64_t max_tokens, Placement place) const override {
+    return heads_.new_state(batch, max_tokens, place);
   }
   Tensor prefill(const Tensor& u, MixerState& state) const override;
   double operations(std::int64_t tokens) const override;

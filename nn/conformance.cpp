@@ -24,8 +24,9 @@ Tolerance tolerance_for(DType precision) {
 }
 
 // Largest |x - reference| over max |reference|; a reference of zeros asks for the absolute error.
-double relative_error(const Tensor& x, const Tensor& reference, std::int64_t skip_begin = 0,
+double relative_error(const Tensor& computed, const Tensor& reference, std::int64_t skip_begin = 0,
                       std::int64_t skip_end = 0) {
+  const Tensor x = computed.to(kCpu);
   double worst = 0;
   double largest = 0;
   for (std::int64_t i = 0; i < reference.numel(); ++i) {
@@ -40,8 +41,8 @@ double relative_error(const Tensor& x, const Tensor& reference, std::int64_t ski
 
 class Case {
  public:
-  Case(const std::filesystem::path& path, DType precision)
-      : file_(SafetensorsFile::open(path)), tolerance_(tolerance_for(precision)) {
+  Case(const std::filesystem::path& path, DType precision, Device device)
+      : file_(SafetensorsFile::open(path)), tolerance_(tolerance_for(precision)), device_(device) {
     result_.name = path.stem().string();
     result_.precision = precision;
     if (meta("format") != "mixgrad-conformance-1") {
@@ -67,7 +68,7 @@ class Case {
                            entry.shape);
       }
     }
-    Decoder model(config, result_.precision);
+    Decoder model(config, {result_.precision, device_});
     ParameterSet& parameters = model.parameters();
     for (std::size_t i = 0; i < parameters.size(); ++i) {
       file_.read_into("param." + parameters[i].name, parameters[i].value);
@@ -285,6 +286,7 @@ class Case {
 
   SafetensorsFile file_;
   Tolerance tolerance_;
+  Device device_;
   ConformanceResult result_;
   double worst_ratio_ = 0;
   bool compared_ = false;
@@ -292,8 +294,8 @@ class Case {
 
 }  // namespace
 
-ConformanceResult run_conformance(const std::filesystem::path& path, DType precision) {
-  return Case(path, precision).run();
+ConformanceResult run_conformance(const std::filesystem::path& path, DType precision, Device device) {
+  return Case(path, precision, device).run();
 }
 
 }  // namespace mixgrad

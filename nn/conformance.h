@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 
+#include "core/device.h"
 #include "core/dtype.h"
 
 namespace mixgrad {
@@ -23,6 +24,6 @@ struct ConformanceResult {
 };
 
 // `precision` is f64 or f32. FormatError or IoError when the file is not a case.
-ConformanceResult run_conformance(const std::filesystem::path& path, DType precision);
+ConformanceResult run_conformance(const std::filesystem::path& path, DType precision, Device device = kCpu);
 
 }  // namespace mixgrad

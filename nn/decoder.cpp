@@ -54,8 +54,8 @@ std::map<std::string, Shape> parameter_shapes(const ModelConfig& config) {
   return shapes;
 }
 
-Decoder::Decoder(const ModelConfig& config, DType dtype, double hsm_scale) : Decoder(config, hsm_scale) {
-  parameters_.allocate(dtype);
+Decoder::Decoder(const ModelConfig& config, Placement place, double hsm_scale) : Decoder(config, hsm_scale) {
+  parameters_.allocate(place.dtype, place.device);
 }
 
 Decoder::Decoder(const ModelConfig& config, double hsm_scale) : config_(config) {
@@ -92,7 +92,8 @@ Tensor Decoder::run(const Tensor& tokens, std::int64_t first_position, const Mix
                     const MixShortcut& mix_shortcut) const {
   const ShortcutMixer* shortcut = layers_.back().shortcut.get();
   Tensor sources;  // [B,T,M D]
-  Tensor x = embedding(tokens, embed_->value, positions_ == nullptr ? Tensor() : positions_->value, first_position);
+  Tensor x = embedding(tokens.to(device()), embed_->value, positions_ == nullptr ? Tensor() : positions_->value,
+                       first_position);
   Tensor u = layers_.front().norm1.forward(x);
   for (std::size_t l = 0; l < layers_.size(); ++l) {
     const Layer& layer = layers_[l];
@@ -138,15 +139,15 @@ Tensor Decoder::head_logits(const Tensor& hidden) const {
 Tensor Decoder::logits(const Tensor& tokens, std::int64_t window) const { return head_logits(hidden(tokens, window)); }
 
 Tensor Decoder::loss(const Tensor& tokens, const Tensor& targets) const {
-  return linear_cross_entropy(hidden(tokens), head_ == nullptr ? embed_->value : head_->value, targets);
+  return linear_cross_entropy(hidden(tokens), head_ == nullptr ? embed_->value : head_->value, targets.to(device()));
 }
 
 DecoderState Decoder::new_state(std::int64_t batch, std::int64_t max_tokens) const {
   DecoderState state;
   state.batch = batch;
   for (const Layer& layer : layers_) {
-    state.mixers.push_back(layer.shortcut ? layer.shortcut->new_state(batch, max_tokens, dtype())
-                                          : layer.mixer->new_state(batch, max_tokens, dtype()));
+    state.mixers.push_back(layer.shortcut ? layer.shortcut->new_state(batch, max_tokens, {dtype(), device()})
+                                          : layer.mixer->new_state(batch, max_tokens, {dtype(), device()}));
   }
   return state;
 }
@@ -202,14 +203,14 @@ DepthMass Decoder::depth_mass(const Tensor& tokens) const {
         return u;
       });
   const std::vector<std::int64_t>& sources = config_.shortcut->sources;
-  result.effective_depth = Tensor::zeros(result.mass.shape().without_last(), result.mass.dtype());
-  for (std::int64_t i = 0; i < result.mass.numel(); ++i) {
-    const std::int64_t m = i % result.mass.cols();
-    const std::int64_t query = i / result.mass.cols();
-    result.effective_depth.set(query,
-                               result.effective_depth.at(query) +
-                                   static_cast<double>(sources[static_cast<std::size_t>(m)]) * result.mass.at(i));
+  const Tensor mass = result.mass.to(kCpu);
+  const Tensor depth = Tensor::zeros(mass.shape().without_last(), mass.dtype());
+  for (std::int64_t i = 0; i < mass.numel(); ++i) {
+    const auto m = static_cast<std::size_t>(i % mass.cols());
+    const std::int64_t query = i / mass.cols();
+    depth.set(query, depth.at(query) + static_cast<double>(sources[m]) * mass.at(i));
   }
+  result.effective_depth = depth.to(device());
   return result;
 }
 

@@ -46,14 +46,16 @@ std::map<std::string, Shape> parameter_shapes(const ModelConfig& config);
 
 class Decoder {
  public:
-  // a, b of HSM layers start at hsm_scale.
-  Decoder(const ModelConfig& config, DType dtype, double hsm_scale = 0.05);
+  // The parameters' memory (f64 or f32); a, b of HSM layers start at hsm_scale.
+  Decoder(const ModelConfig& config, Placement place, double hsm_scale = 0.05);
 
   const ModelConfig& config() const { return config_; }
   ParameterSet& parameters() { return parameters_; }
   const ParameterSet& parameters() const { return parameters_; }
   DType dtype() const { return parameters_.dtype(); }
+  Device device() const { return parameters_.device(); }
 
+  // Tokens and targets may be on the host: they are copied. Results are on the model's device.
   // tokens [B,T] i32, T <= context. window > 0: every softmax layer sees the last `window` tokens only; then, without
   // learned positions, T may exceed the context.
   Tensor hidden(const Tensor& tokens, std::int64_t window = 0) const;  // [B,T,D], after the final norm

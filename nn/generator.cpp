@@ -63,7 +63,7 @@ Generator::Generator(const Decoder& model, std::int64_t vocabulary, const Sampli
 
 void Generator::consume(std::span<const std::int32_t> tokens) {
   const Tensor input = Tensor::from_i32(tokens, {1, static_cast<std::int64_t>(tokens.size())});
-  const Tensor logits = model_.prefill(input, state_);
+  const Tensor logits = model_.prefill(input, state_).to(kCpu);
   const std::int64_t last = (input.dim(1) - 1) * model_.config().vocab_size;
   logits_.resize(static_cast<std::size_t>(vocabulary_));
   for (std::int64_t v = 0; v < vocabulary_; ++v) logits_[static_cast<std::size_t>(v)] = logits.at(last + v);

@@ -37,12 +37,12 @@ Tensor HsmMixer::mix(const Tensor& u, const HsmPast& past) const {
 
 Tensor HsmMixer::forward(const Tensor& u) const { return mix(u, {.options = options()}); }
 
-std::unique_ptr<MixerState> HsmMixer::new_state(std::int64_t batch, std::int64_t max_tokens, DType dtype) const {
+std::unique_ptr<MixerState> HsmMixer::new_state(std::int64_t batch, std::int64_t max_tokens, Placement place) const {
   if (batch < 1 || max_tokens < 1) {
     raise<ValueError>("hsm state: batch and max_tokens must be at least 1, got ", batch, " and ", max_tokens);
   }
   auto state = std::make_unique<HsmState>();
-  state->ring = Tensor::empty({batch, ring_elements(width_, layer_.shifts)}, dtype);
+  state->ring = Tensor::empty({batch, ring_elements(width_, layer_.shifts)}, place);
   return state;
 }
 

@@ -32,7 +32,7 @@ class HsmMixer : public Mixer {
 
   std::string describe() const override;
   Tensor forward(const Tensor& u) const override;
-  std::unique_ptr<MixerState> new_state(std::int64_t batch, std::int64_t max_tokens, DType dtype) const override;
+  std::unique_ptr<MixerState> new_state(std::int64_t batch, std::int64_t max_tokens, Placement place) const override;
   Tensor prefill(const Tensor& u, MixerState& state) const override;
   double operations(std::int64_t tokens) const override;
   std::size_t state_bytes(std::int64_t tokens, DType dtype) const override;

@@ -9,7 +9,7 @@ namespace {
 
 // Rows [first, first + n) of each sequence of x [B,*,W], copied.
 Tensor some_rows(const Tensor& x, std::int64_t first, std::int64_t n) {
-  const Tensor some = Tensor::empty({x.dim(0), n, x.dim(2)}, x.dtype());
+  const Tensor some = Tensor::empty({x.dim(0), n, x.dim(2)}, x.dtype(), x.device());
   for (std::int64_t b = 0; b < x.dim(0); ++b) {
     some.slice(b, b + 1)
         .reshape({n, x.dim(2)})
@@ -30,13 +30,13 @@ void write_rows(const Tensor& to, std::int64_t first, const Tensor& x) {
 }  // namespace
 
 KeyValueState::KeyValueState(const char* what, std::int64_t batch, std::int64_t tokens, std::int64_t rows,
-                             std::int64_t width, DType dtype)
+                             std::int64_t width, Placement place)
     : rows_per_token(rows) {
   if (batch < 1 || tokens < 1) {
     raise<ValueError>(what, " state: batch and max_tokens must be at least 1, got ", batch, " and ", tokens);
   }
-  keys = Tensor::empty({batch, tokens * rows, width}, dtype);
-  values = Tensor::empty({batch, tokens * rows, width}, dtype);
+  keys = Tensor::empty({batch, tokens * rows, width}, place);
+  values = Tensor::empty({batch, tokens * rows, width}, place);
 }
 
 std::unique_ptr<MixerState> KeyValueState::clone() const {
@@ -60,7 +60,7 @@ Tensor KeyValueState::append(const Tensor& q, const Tensor& k, const Tensor& v, 
     return out;
   }
   // Past the end of the ring a chunk's later keys would overwrite what its earlier queries see: token by token.
-  Tensor out = Tensor::empty(q.shape(), q.dtype());
+  Tensor out = Tensor::empty(q.shape(), q.dtype(), q.device());
   for (std::int64_t t = 0; t < steps; ++t) {
     write_rows(keys, consumed % capacity * r, some_rows(k, t * r, r));
     write_rows(values, consumed % capacity * r, some_rows(v, t * r, r));

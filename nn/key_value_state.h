@@ -20,7 +20,7 @@ struct KeyValueState : MixerState {
   KeyValueState() = default;
   // For `tokens` tokens. ValueError, beginning with `what`, when batch or tokens is below 1.
   KeyValueState(const char* what, std::int64_t batch, std::int64_t tokens, std::int64_t rows_per_token,
-                std::int64_t width, DType dtype);
+                std::int64_t width, Placement place);
 
   std::int64_t position() const override { return consumed; }
   std::size_t bytes() const override { return keys.bytes() + values.bytes(); }

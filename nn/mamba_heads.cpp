@@ -61,10 +61,10 @@ Tensor MambaHeads::forward(const Tensor& u, const MambaState* state) const {
   return head_linear(swiglu(columns(xz, inner_, 2 * inner_), y), out_proj_->value);  // [B,T,R,dh]
 }
 
-MambaState MambaHeads::new_state(std::int64_t batch, DType dtype) const {
-  const DType precise = dtype == DType::f64 ? DType::f64 : DType::f32;
-  return {Tensor::zeros({batch, taps_ - 1, heads_, inner_}, dtype),
-          Tensor::zeros({batch, heads_, states_, inner_}, precise)};
+MambaState MambaHeads::new_state(std::int64_t batch, Placement place) const {
+  const DType precise = place.dtype == DType::f64 ? DType::f64 : DType::f32;
+  return {Tensor::zeros({batch, taps_ - 1, heads_, inner_}, place.dtype, place.device),
+          Tensor::zeros({batch, heads_, states_, inner_}, precise, place.device)};
 }
 
 double MambaHeads::operations() const {

@@ -43,7 +43,7 @@ class Mixer {
   virtual Tensor recency(const Tensor& /*u*/, std::int64_t /*k*/) const { return {}; }
 
   // A state for `batch` sequences of at most max_tokens tokens (a hint: longer ones continue as each mixer documents).
-  virtual std::unique_ptr<MixerState> new_state(std::int64_t batch, std::int64_t max_tokens, DType dtype) const = 0;
+  virtual std::unique_ptr<MixerState> new_state(std::int64_t batch, std::int64_t max_tokens, Placement place) const = 0;
 
   // The next T tokens: u [B,T,D] -> [B,T,D]; advances the state by T. Not recorded.
   virtual Tensor prefill(const Tensor& u, MixerState& state) const = 0;

@@ -36,12 +36,12 @@ Parameter* ParameterSet::add(const std::string& name, const Shape& shape, Init i
   return &parameters_.back();
 }
 
-void ParameterSet::allocate(DType dtype) {
+void ParameterSet::allocate(DType dtype, Device device) {
   if (dtype != DType::f64 && dtype != DType::f32) {
     raise<DTypeError>("parameters: f64 or f32 are required, got ", dtype_name(dtype));
   }
   const FlatLayout layout(shapes());
-  flat_ = Tensor::zeros({layout.total}, dtype);
+  flat_ = Tensor::zeros({layout.total}, dtype, device);
   for (std::size_t i = 0; i < size(); ++i) parameters_[i].value = layout.view(flat_, i);
 }
 
@@ -49,7 +49,9 @@ void ParameterSet::initialize(std::uint64_t seed) {
   for (std::size_t i = 0; i < size(); ++i) {
     const Parameter& parameter = parameters_[i];
     Rng rng(seed, static_cast<std::uint64_t>(i + 1) << 40U);
-    fill(parameter.value, parameter.init, rng);
+    const Tensor drawn = Tensor::empty(parameter.shape, dtype());  // on the host, whatever the device
+    fill(drawn, parameter.init, rng);
+    parameter.value.copy_from(drawn);
   }
 }
 

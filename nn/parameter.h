@@ -47,7 +47,7 @@ class ParameterSet {
   // The handle stays valid. ValueError when the name is taken or allocate() was called.
   Parameter* add(const std::string& name, const Shape& shape, Init init, bool decay);
 
-  void allocate(DType dtype);           // f64 or f32; contents zero
+  void allocate(DType dtype, Device device = kCpu);  // f64 or f32; contents zero
   void initialize(std::uint64_t seed);  // draws by (seed, parameter index): one's values do not depend on another's
 
   std::size_t size() const { return parameters_.size(); }
@@ -56,10 +56,11 @@ class ParameterSet {
   Parameter* find(const std::string& name);  // null when there is none
   std::int64_t count() const;                // numbers in all parameters
   DType dtype() const { return flat_.dtype(); }
+  Device device() const { return flat_.device(); }
   const Tensor& flat() const { return flat_; }
 
   std::vector<Shape> shapes() const;
-  Gradients new_gradients() const { return Gradients(shapes(), flat_.dtype()); }
+  Gradients new_gradients() const { return Gradients(shapes(), flat_.dtype(), flat_.device()); }
   void watch(Tape& tape);  // all trainable ones, leaf i = parameter i
 
  private:

@@ -271,7 +271,7 @@ void SafetensorsFile::read_into(const std::string& name, const Tensor& target) c
                        is_float(target.dtype()) ? "F64, F32 or BF16" : "I32", "; found ", file_dtype(found.dtype),
                        "; check that the file belongs to this model");
   }
-  if (found.dtype != target.dtype()) {
+  if (found.dtype != target.dtype() || !target.device().is_cpu()) {
     target.copy_from(read(name));
     return;
   }
@@ -297,9 +297,9 @@ void write_safetensors(const std::filesystem::path& path, const Metadata& metada
       raise<ValueError>(path.string(), ": tensor names must be unique and not \"__metadata__\"; got ", quote(name),
                         name == kMetadataKey ? "" : " twice", "; rename one");
     }
-    if (!tensor.defined() || !tensor.device().is_cpu()) {
-      raise<ValueError>(path.string(), ": tensors on the cpu are required; ", quote(name),
-                        tensor.defined() ? " is on another device; copy it first" : " is undefined; give it a value");
+    if (!tensor.defined()) {
+      raise<ValueError>(path.string(), ": defined tensors are required; ", quote(name),
+                        " is undefined; give it a value");
     }
     std::vector<std::int64_t> shape;
     for (int axis = 0; axis < tensor.shape().rank(); ++axis) shape.push_back(tensor.dim(axis));
@@ -326,7 +326,7 @@ void write_safetensors(const std::filesystem::path& path, const Metadata& metada
     writer.write(&length, kLengthBytes);
     writer.write(text);
     for (const auto& item : tensors) {
-      const Tensor& tensor = item.second;
+      const Tensor tensor = item.second.to(kCpu);  // one at a time
       const auto* data = static_cast<const std::byte*>(tensor.raw());
       if (tensor.is_contiguous()) {
         writer.write(data, tensor.bytes());

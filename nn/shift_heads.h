@@ -20,7 +20,7 @@ class ShiftHeads {
   Tensor forward(const Tensor& u) const;  // [B,T,D] -> [B,T,S dh]
   // The next tokens after `position`; reads and advances `ring`. Not recorded.
   Tensor prefill(const Tensor& u, const Tensor& ring, std::int64_t position) const;
-  Tensor new_ring(std::int64_t batch, DType dtype) const;
+  Tensor new_ring(std::int64_t batch, Placement place) const;
   double operations() const;  // per token
   std::size_t state_bytes(DType dtype) const;
 

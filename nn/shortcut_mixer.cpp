@@ -104,9 +104,10 @@ Tensor ShortcutMixer::depth_mass(const Tensor& u, const Tensor& sources) const {
   return shortcut_depth_mass(queries(u, 0), kv.column_view(0, kv_heads_ * head_dim_), options(0));
 }
 
-std::unique_ptr<MixerState> ShortcutMixer::new_state(std::int64_t batch, std::int64_t max_tokens, DType dtype) const {
+std::unique_ptr<MixerState> ShortcutMixer::new_state(std::int64_t batch, std::int64_t max_tokens,
+                                                     Placement place) const {
   return std::make_unique<KeyValueState>("shortcut", batch, std::min(max_tokens, context_), state_rows(),
-                                         kv_heads_ * head_dim_, dtype);
+                                         kv_heads_ * head_dim_, place);
 }
 
 Tensor ShortcutMixer::prefill(const Tensor& u, const Tensor& sources, MixerState& base) const {

@@ -38,7 +38,7 @@ class ShortcutMixer {
   Tensor forward(const Tensor& u, const Tensor& sources, std::int64_t window) const;
 
   // As in a Mixer.
-  std::unique_ptr<MixerState> new_state(std::int64_t batch, std::int64_t max_tokens, DType dtype) const;
+  std::unique_ptr<MixerState> new_state(std::int64_t batch, std::int64_t max_tokens, Placement place) const;
   Tensor prefill(const Tensor& u, const Tensor& sources, MixerState& state) const;
   double operations(std::int64_t tokens) const;
   std::size_t state_bytes(std::int64_t tokens, DType dtype) const;

@@ -27,6 +27,12 @@ inline void require_float(std::string_view op, std::string_view name, const Tens
   }
 }
 
+inline void require_device(std::string_view op, std::string_view name, const Tensor& tensor, Device device) {
+  if (tensor.device() == device) return;
+  raise<DeviceError>(op, ": ", name, " must be on ", device.str(), " like the other inputs, got ",
+                     tensor.device().str(), "; copy it there first");
+}
+
 // `other` (named `name`) has the dtype and device of `first`.
 inline void require_like(std::string_view op, std::string_view name, const Tensor& other, const Tensor& first) {
   if (other.dtype() != first.dtype()) {

@@ -7,7 +7,9 @@
 namespace mixgrad {
 
 [[noreturn]] inline void raise_no_cuda(const char* op) {
-  raise<DeviceError>(op, ": the tensors are on cuda, but this build has no CUDA kernels; build with --preset cuda");
+  raise<DeviceError>(op, ": the tensors are on cuda, but ",
+                     build::has_cuda ? "this operator has no CUDA kernels yet; use --device cpu"
+                                     : "this build has no CUDA kernels; build with --preset cuda");
 }
 
 }  // namespace mixgrad
@@ -21,16 +23,21 @@ namespace mixgrad {
   __VA_ARGS__                \
   }
 
+// Has this operator's folder CUDA kernels in this build? The build says so for each folder with a .cu file.
+#if !defined(MIXGRAD_FOLDER_HAS_CUDA)
+#define MIXGRAD_FOLDER_HAS_CUDA false
+#endif
+
 // MIXGRAD_DISPATCH(x.device(), f(x, y)) calls cpu::f or cuda::f. A discarded branch needs no definition.
-#define MIXGRAD_DISPATCH(device, call)            \
-  do {                                            \
-    if ((device).is_cuda()) {                     \
-      if constexpr (::mixgrad::build::has_cuda) { \
-        cuda::call;                               \
-      } else {                                    \
-        ::mixgrad::raise_no_cuda(#call);          \
-      }                                           \
-    } else {                                      \
-      cpu::call;                                  \
-    }                                             \
+#define MIXGRAD_DISPATCH(device, call)         \
+  do {                                         \
+    if ((device).is_cuda()) {                  \
+      if constexpr (MIXGRAD_FOLDER_HAS_CUDA) { \
+        cuda::call;                            \
+      } else {                                 \
+        ::mixgrad::raise_no_cuda(#call);       \
+      }                                        \
+    } else {                                   \
+      cpu::call;                               \
+    }                                          \
   } while (false)

@@ -14,6 +14,7 @@
 #include "core/error.h"
 #include "nn/safetensors.h"
 #include "tests/close.h"
+#include "tests/device.h"
 #include "tests/temp_folder.h"
 
 namespace mixgrad::test {
@@ -45,7 +46,7 @@ struct Tolerance {
 
 void check_case(const std::filesystem::path& path, DType precision, const Tolerance& tolerance) {
   INFO(path.filename().string() << " " << std::string(dtype_name(precision)));
-  const ConformanceResult r = run_conformance(path, precision);
+  const ConformanceResult r = run_conformance(path, precision, test_device());
   CHECK(r.pass);
   CHECK(r.worst == kNothing);
   CHECK(r.name == path.stem().string());

@@ -281,6 +281,7 @@ TEST_CASE("decoders: the gradient of the loss is that of differences along 20 di
     GradcheckDirectionOptions options;
     options.tolerance = 1e-7;
     options.directions = 20;
+    options.device = test_device();
     if (form.config.mlp == Mlp::relu) options.first_step = 3e-4;  // else the differences step over kinks
     for (std::size_t i = 0; i < parameters.size(); ++i) {
       inputs.push_back(parameters[i].value.clone());

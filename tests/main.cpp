@@ -6,8 +6,9 @@
 #include <cstdio>
 #include <cstdlib>
 
-#include "core/device.h"
+#include "core/error.h"
 #include "core/parallel.h"
+#include "tests/device.h"
 
 namespace {
 
@@ -42,6 +43,12 @@ void say_what_is_absent() {
 
 int main(int argc, char** argv) {
   mixgrad::flush_denormals();
+  try {
+    mixgrad::require_device(mixgrad::test::test_device());
+  } catch (const mixgrad::Error& error) {  // asked for and absent: a failure, not a skip
+    std::fprintf(stderr, "MIXGRAD_DEVICE: %s\n", error.what());
+    return EXIT_FAILURE;
+  }
   doctest::Context context(argc, argv);
   const int status = context.run();
   if (context.shouldExit()) return status;  // a query, such as --list-test-cases

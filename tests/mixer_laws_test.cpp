@@ -272,9 +272,9 @@ class FaultyMixer : public Mixer {
       return own_.mixer->forward(u.reshape({1, u.dim(0) * u.dim(1), u.dim(2)})).reshape(u.shape());
     return y;
   }
-  std::unique_ptr<MixerState> new_state(std::int64_t batch, std::int64_t max_tokens, DType dtype) const override {
+  std::unique_ptr<MixerState> new_state(std::int64_t batch, std::int64_t max_tokens, Placement place) const override {
     auto state = std::make_unique<FaultyState>();
-    state->ring = dynamic_cast<HsmState&>(*own_.mixer->new_state(batch, max_tokens, dtype)).ring;
+    state->ring = dynamic_cast<HsmState&>(*own_.mixer->new_state(batch, max_tokens, place)).ring;
     state->mistake = mistake_;
     return state;
   }

@@ -27,7 +27,7 @@ void check_gradients(OpId id) {
   for (const OpCase& c : cases_of(id).cases) {
     const std::string note = c.note;
     CAPTURE(note);
-    const GradcheckReport report = gradcheck(c.inputs, c.run);
+    const GradcheckReport report = gradcheck(c.inputs, c.run, {.device = test_device()});
     CHECK(report.failures() == kNothing);
     CHECK(report.pass);
     const auto floats = std::count_if(c.inputs.begin(), c.inputs.end(), takes_gradient);
@@ -86,11 +86,12 @@ void check_accumulation(OpId id, OtherUse other) {
       std::vector<Tensor> seconds;
       const auto use_again = [&] {
         for (const Tensor& value : values) {
-          if (takes_gradient(value)) seconds.push_back(add(value, Tensor::zeros(value.shape(), value.dtype())));
+          if (takes_gradient(value))
+            seconds.push_back(add(value, Tensor::zeros(value.shape(), value.dtype(), value.device())));
         }
       };
       for (Tensor& value : values) {
-        if (takes_gradient(value)) value = add(value, Tensor::zeros(value.shape(), value.dtype()));
+        if (takes_gradient(value)) value = add(value, Tensor::zeros(value.shape(), value.dtype(), value.device()));
       }
       if (other == OtherUse::before) use_again();
       std::vector<Tensor> outputs = c.run(values);

@@ -27,7 +27,7 @@ namespace {
 const std::string kNothing;
 
 void check_large(const std::vector<Tensor>& inputs, const Function& run) {
-  const GradcheckReport report = gradcheck_direction(inputs, run, {.directions = 1});
+  const GradcheckReport report = gradcheck_direction(inputs, run, {.directions = 1, .device = test_device()});
   CHECK(report.failures() == kNothing);
   for (const GradcheckRow& row : report.rows) CHECK(row.sabotage_caught);
 
@@ -54,8 +54,9 @@ void check_large(const std::vector<Tensor>& inputs, const Function& run) {
 TEST_CASE("linear_cross_entropy: several chunks of rows, the last one not full") {
   const Tensor targets = random_tokens({150}, 17000, 3);
   for (const int ignored : {0, 70, 71, 149}) targets.set(ignored, -1);
-  check_large({random_tensor({150, 3}, 1), random_tensor({17000, 3}, 2)},
-              [=](std::span<const Tensor> in) { return std::vector{linear_cross_entropy(in[0], in[1], targets)}; });
+  check_large({random_tensor({150, 3}, 1), random_tensor({17000, 3}, 2)}, [=](std::span<const Tensor> in) {
+    return std::vector{linear_cross_entropy(in[0], in[1], targets.to(in[0].device()))};
+  });
 }
 
 TEST_CASE("linear_cross_entropy: several chunks give the loss of the rows one by one") {
@@ -72,8 +73,9 @@ TEST_CASE("linear_cross_entropy: several chunks give the loss of the rows one by
 
 TEST_CASE("linear_cross_entropy: several chunks, x and weight the same tensor") {
   const Tensor targets = random_tokens({1100}, 1100, 3);
-  check_large({random_tensor({1100, 3}, 1)},
-              [=](std::span<const Tensor> in) { return std::vector{linear_cross_entropy(in[0], in[0], targets)}; });
+  check_large({random_tensor({1100, 3}, 1)}, [=](std::span<const Tensor> in) {
+    return std::vector{linear_cross_entropy(in[0], in[0], targets.to(in[0].device()))};
+  });
 }
 
 TEST_CASE("attention: several blocks of queries and heads, packed, with and without a window") {
@@ -118,7 +120,7 @@ TEST_CASE("a small model: every operator on one tape, weights tied, everything p
       random_tensor({4}, 12)};
   const auto run = [=](std::span<const Tensor> p) {
     const std::vector<std::int64_t> shifts{1, 2, 5, 50};
-    const Tensor x = embedding(tokens, p[0], p[1]);
+    const Tensor x = embedding(tokens.to(p[0].device()), p[0], p[1]);
     const Tensor u = layer_norm(x, p[2], p[3], 1e-5);
     const Tensor qkv = linear(u, p[4]);
     const Tensor turned = rope(columns(qkv, 0, 2 * width), {.heads = 8, .head_dim = 4});
@@ -130,7 +132,7 @@ TEST_CASE("a small model: every operator on one tape, weights tied, everything p
     const Tensor hidden = add(swiglu(columns(packed, 0, 24), columns(packed, 24, 48)),
                               add(gelu(columns(packed, 0, 24)), gelu_erf(columns(packed, 12, 36))));
     const SumAndNorm last = add_layer_norm(next.sum, linear(hidden, p[6]), p[2], p[3], 1e-5);
-    return std::vector{linear_cross_entropy(silu(last.normed), p[0], targets)};
+    return std::vector{linear_cross_entropy(silu(last.normed), p[0], targets.to(p[0].device()))};
   };
   check_large(parameters, run);
 }

@@ -12,6 +12,7 @@
 #include "core/rng.h"
 #include "ops/cases.h"
 #include "ops/elementwise/elementwise.h"
+#include "tests/device.h"
 
 namespace mixgrad::test {
 
@@ -34,10 +35,10 @@ inline bool takes_gradient(const Tensor& input) { return input.defined() && is_f
 inline std::vector<Tensor> inputs_as(const OpCase& c, DType dtype) {
   std::vector<Tensor> inputs;
   for (const Tensor& input : c.inputs) inputs.push_back(takes_gradient(input) ? input.to(dtype) : input);
-  return inputs;
+  return on_device(inputs);
 }
 
-// Exact in f64: what the inputs have become by rounding them to `dtype`.
+// On the host, exact in f64: what the inputs have become by rounding them to `dtype`.
 inline std::vector<Tensor> rounded_inputs(const OpCase& c, DType dtype) {
   std::vector<Tensor> inputs;
   for (const Tensor& input : c.inputs) {
@@ -80,16 +81,17 @@ inline Function of_intermediates(const Function& run, std::uint64_t leaves) {
     std::vector<Tensor> values(in.begin(), in.end());
     for (std::size_t i = 0; i < values.size(); ++i) {
       if (!takes_gradient(values[i]) || (leaves >> i & 1U) == 1U) continue;
-      values[i] = add(values[i], Tensor::zeros(values[i].shape(), values[i].dtype()));
+      values[i] = add(values[i], Tensor::zeros(values[i].shape(), values[i].dtype(), values[i].device()));
     }
     return run(values);
   };
 }
 
-// Forward and backward with random cotangents, the same (bf16 numbers) for every dtype. Float inputs all have one
-// dtype.
+// Forward and backward on the device under test, with random cotangents, the same (bf16 numbers) for every dtype. Float
+// inputs all have one dtype. The results are on the host.
 inline Results run_with_gradients(const Function& run, std::vector<Tensor> inputs) {
   Results results;
+  inputs = on_device(inputs);
   Tape tape;
   DType dtype = DType::f64;
   for (Tensor& input : inputs) {
@@ -104,16 +106,16 @@ inline Results run_with_gradients(const Function& run, std::vector<Tensor> input
     const Tensor cotangent = Tensor::empty(output.shape(), DType::f64);
     Rng rng(seed++);
     rng.fill_normal(cotangent, 0, 1);
-    if (tracked(output)) seeds.push_back({output, cotangent.to(DType::bf16).to(output.dtype())});
+    if (tracked(output)) seeds.push_back({output, cotangent.to(DType::bf16).to(output.dtype()).to(test_device())});
   }
   const std::vector<Shape> shapes = tape.leaf_shapes();
-  Gradients gradients(shapes, dtype == DType::f64 ? DType::f64 : DType::f32);
+  Gradients gradients(shapes, dtype == DType::f64 ? DType::f64 : DType::f32, test_device());
   if (!seeds.empty()) std::move(tape).backward(seeds, gradients);
   for (std::size_t i = 0; i < shapes.size(); ++i) {
-    results.gradients.push_back(gradients.arrived(i) ? gradients.of(i).clone()
+    results.gradients.push_back(gradients.arrived(i) ? gradients.of(i).clone().to(kCpu)
                                                      : Tensor::zeros(shapes[i], gradients.flat().dtype()));
   }
-  for (Tensor& output : results.outputs) output = output.detach();
+  for (Tensor& output : results.outputs) output = output.detach().to(kCpu);
   return results;
 }
 

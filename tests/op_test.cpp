@@ -33,7 +33,7 @@ void check_forward(OpId id, DType dtype) {
     const std::string type = dtype_name(dtype);
     CAPTURE(note);
     CAPTURE(type);
-    const std::vector<Tensor> got = c.run(inputs_as(c, dtype));
+    const std::vector<Tensor> got = on_host(c.run(inputs_as(c, dtype)));
     const std::vector<Tensor> want = c.oracle(rounded_inputs(c, dtype));
     REQUIRE(got.size() == want.size());
     for (std::size_t k = 0; k < got.size(); ++k) {
@@ -91,15 +91,16 @@ void check_recording(OpId id) {
   for (const OpCase& c : cases_of(id).cases) {
     const std::string note = c.note;
     CAPTURE(note);
-    for (const Tensor& output : c.run(c.inputs)) CHECK(output.track().slot == Track::kNone);
+    const std::vector<Tensor> given = on_device(c.inputs);
+    for (const Tensor& output : c.run(given)) CHECK(output.track().slot == Track::kNone);
     Tape tape;
-    for (const Tensor& output : c.run(c.inputs)) CHECK(!tracked(output));
+    for (const Tensor& output : c.run(given)) CHECK(!tracked(output));
     CHECK(tape.entries() == 0);
-    for (std::size_t i = 0; i < c.inputs.size(); ++i) {
-      if (!takes_gradient(c.inputs[i])) continue;
+    for (std::size_t i = 0; i < given.size(); ++i) {
+      if (!takes_gradient(given[i])) continue;
       CAPTURE(i);
-      std::vector<Tensor> inputs = c.inputs;
-      Tensor leaf = c.inputs[i].clone();
+      std::vector<Tensor> inputs = given;
+      Tensor leaf = given[i].clone();
       tape.watch(leaf);
       inputs[i] = leaf.clone();  // severed: its gradient would be lost
       CHECK_THROWS_AS(c.run(inputs), GradError);

@@ -25,8 +25,8 @@ void embedding_gradient(BackwardContext& context) {
 }
 
 void check_tokens(const Tensor& tokens, std::int64_t vocabulary) {
-  if (!tokens.device().is_cpu()) return;  // the kernel reports it
-  const std::int32_t* ids = tokens.data<std::int32_t>();
+  const Tensor host = tokens.to(kCpu);
+  const std::int32_t* ids = host.data<std::int32_t>();
   for (std::int64_t i = 0; i < tokens.numel(); ++i) {
     if (ids[i] < 0 || ids[i] >= vocabulary) {
       raise<ValueError>("embedding: tokens must be in [0,", vocabulary, "), got ", ids[i], " at index ", i);
@@ -52,6 +52,7 @@ Tensor embedding(const Tensor& tokens, const Tensor& weight, const Tensor& posit
   require_contiguous("embedding", "tokens", tokens);
   require_float("embedding", "weight", weight);
   require_rank("embedding", "weight", weight, 2, "[V,D]");
+  require_device("embedding", "tokens", tokens, weight.device());
   const std::int64_t steps = tokens.dim(1);
   if (positions.defined()) {
     require_like("embedding", "positions", positions, weight);

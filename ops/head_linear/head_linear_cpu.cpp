@@ -4,22 +4,6 @@
 #include "ops/rows.h"
 
 namespace mixgrad::cpu {
-namespace {
-
-// A tensor of H heads, [..., H W] or [B,T,H,W], as the matrices of its heads: `rows` rows `ld` apart, heads `stride`.
-struct HeadMatrices {
-  std::int64_t rows, ld, stride;
-
-  HeadMatrices(const Tensor& tensor, std::int64_t heads, std::int64_t width) {
-    const bool split = tensor.cols() == width;  // with one head both are the same
-    rows = split ? tensor.rows() / heads : tensor.rows();
-    ld = split ? tensor.row_stride() * heads : tensor.row_stride();
-    stride = split ? tensor.row_stride() : width;
-  }
-};
-
-}  // namespace
-
 void head_linear_forward(const Tensor& x, const Tensor& weight, const Tensor& bias, bool add, const Tensor& y) {
   dispatch_float(x.dtype(), "head_linear", [&]<class T>() {
     const std::int64_t out = weight.dim(1);

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <vector>
 
 #include "autograd/tape.h"
 #include "ops/check.h"
@@ -71,13 +70,13 @@ Tensor concat_heads(std::span<const Tensor> parts, std::span<const std::int64_t>
   if (head_dim < 1) raise<ValueError>(kOp, ": the width of a head must be at least 1, got ", head_dim);
   const Shape& first = parts[0].shape();
   const auto heads = static_cast<std::int64_t>(slots.size());
-  std::vector<bool> taken(slots.size());
+  const Tensor taken = Tensor::zeros({heads}, DType::i32);
   for (const std::int64_t slot : slots) {
-    if (slot < 0 || slot >= heads || taken[static_cast<std::size_t>(slot)]) {
+    if (slot < 0 || slot >= heads || taken.data<std::int32_t>()[slot] != 0) {
       raise<ValueError>(kOp, ": the slots must be 0 to ", heads - 1, ", each once, got ", slot,
                         slot < 0 || slot >= heads ? "" : " twice");
     }
-    taken[static_cast<std::size_t>(slot)] = true;
+    taken.data<std::int32_t>()[slot] = 1;
   }
   ConcatAttributes attributes{head_dim, {}};
   std::array<Tensor, kMaxParts> part;
@@ -99,6 +98,7 @@ Tensor concat_heads(std::span<const Tensor> parts, std::span<const std::int64_t>
     for (std::int64_t i = 0; i < count; ++i) {
       place[p].data<std::int32_t>()[i] = static_cast<std::int32_t>(slots[static_cast<std::size_t>(next + i)]);
     }
+    place[p] = place[p].to(x.device());
     next += count;
     part[p] = x;
     attributes.split[p] = x.shape().rank() == 4;

@@ -49,7 +49,7 @@ OpCase side_by_side(const std::string& note, const std::vector<std::int64_t>& wi
   }
   return {note, inputs,
           [=](std::span<const Tensor> in) {
-            Tensor whole = Tensor::full({2, 5, total}, in[1].dtype(), 1);
+            Tensor whole = Tensor::full({2, 5, total}, in[1].dtype(), 1, in[1].device());
             for (std::size_t i = 1; i < in.size(); i += 2) {
               linear_into(in[i], in[i + 1], in[0], whole, static_cast<std::int64_t>(i / 2) * stride);
             }
@@ -103,7 +103,7 @@ OpCases linear_cases() {
       {"packed: what three products filled, read as three times as many rows and in part",
        {random_tensor({2, 3, 4}, 14), random_tensor({5, 4}, 15), random_tensor({2, 5}, 16), random_tensor({3, 7}, 17)},
        [](std::span<const Tensor> in) {
-         Tensor whole = Tensor::empty({2, 3, 15}, in[0].dtype());
+         Tensor whole = Tensor::empty({2, 3, 15}, in[0].dtype(), in[0].device());
          for (const std::int64_t column : {10, 0, 5}) linear_into(in[0], in[1], {}, whole, column);
          return std::vector{linear(whole.reshape({2, 9, 5}), in[2]), linear(columns(whole, 4, 11), in[3])};
        },
@@ -116,7 +116,7 @@ OpCases linear_cases() {
       {"packed: what two products filled, of which a part is read",
        {random_tensor({2, 3, 4}, 18), random_tensor({5, 4}, 19), random_tensor({3, 4}, 20)},
        [](std::span<const Tensor> in) {
-         Tensor whole = Tensor::empty({2, 3, 10}, in[0].dtype());
+         Tensor whole = Tensor::empty({2, 3, 10}, in[0].dtype(), in[0].device());
          for (const std::int64_t column : {0, 5}) linear_into(in[0], in[1], {}, whole, column);
          return std::vector{linear(columns(whole, 3, 7), in[2])};
        },

@@ -25,7 +25,8 @@ void cross_entropy_gradient(BackwardContext& context) {
 
 // Rows that have a target.
 std::int64_t count_targets(const Tensor& targets, std::int64_t vocabulary) {
-  const std::int32_t* ids = targets.data<std::int32_t>();
+  const Tensor host = targets.to(kCpu);
+  const std::int32_t* ids = host.data<std::int32_t>();
   std::int64_t count = 0;
   for (std::int64_t r = 0; r < targets.numel(); ++r) {
     if (ids[r] < -1 || ids[r] >= vocabulary) {
@@ -60,6 +61,7 @@ Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const Tensor&
   require_contiguous(op, "weight", weight);
   require_i32(op, "targets", targets);
   require_contiguous(op, "targets", targets);
+  require_device(op, "targets", targets, x.device());
   if (x.shape().rank() == 0 || x.cols() != weight.dim(1)) {
     raise<ShapeError>(op, ": the last axis of x must be ", weight.dim(1), " to match weight ", weight.shape(),
                       ", got x ", x.shape());

@@ -56,7 +56,7 @@ Tensor checked_shifts(const char* op, const Tensor& x, const ShiftOptions& optio
     shifts.data<std::int32_t>()[h] =
         static_cast<std::int32_t>(std::min<std::int64_t>(shift, std::numeric_limits<std::int32_t>::max()));
   }
-  return shifts;
+  return shifts.to(x.device());
 }
 
 void check_ring(const char* op, const Tensor& x, const Tensor& ring, std::int64_t position,

@@ -1,0 +1,38 @@
+# The CUDA backend: nvcc 12.4 or newer. Without it the CPU version is built, and said so in one line, unless
+# MIXGRAD_REQUIRE_CUDA asks for an error.
+if(NOT MIXGRAD_CUDA)
+  return()
+endif()
+
+find_program(MIXGRAD_NVCC nvcc HINTS ENV CUDACXX PATHS /usr/local/cuda/bin)
+set(no_cuda "")
+if(NOT MIXGRAD_NVCC)
+  set(no_cuda "no nvcc found")
+else()
+  execute_process(COMMAND ${MIXGRAD_NVCC} --version OUTPUT_VARIABLE nvcc_text)
+  string(REGEX MATCH "release ([0-9]+\\.[0-9]+)" ignored "${nvcc_text}")
+  if(CMAKE_MATCH_1 VERSION_LESS 12.4)
+    set(no_cuda "CUDA 12.4 or newer is required, ${MIXGRAD_NVCC} is ${CMAKE_MATCH_1}")
+  endif()
+endif()
+if(no_cuda)
+  if(MIXGRAD_REQUIRE_CUDA)
+    message(FATAL_ERROR "CUDA: not compiled: ${no_cuda}")
+  endif()
+  message(WARNING "CUDA: not compiled: ${no_cuda}; building the CPU version")
+  set(MIXGRAD_CUDA OFF)
+  return()
+endif()
+
+if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES AND NOT DEFINED ENV{CUDAARCHS})
+  set(CMAKE_CUDA_ARCHITECTURES native)  # of this machine's GPU; elsewhere -DCMAKE_CUDA_ARCHITECTURES=90
+endif()
+set(CMAKE_CUDA_COMPILER ${MIXGRAD_NVCC})
+enable_language(CUDA)
+if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)  # CMake 3.25 does not know the dialects of nvcc 13
+  set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
+  set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
+endif()
+set(CMAKE_CUDA_STANDARD 20)
+set(CMAKE_CUDA_FLAGS_RELEASE "-O3")
+find_package(CUDAToolkit REQUIRED)

@@ -1,0 +1,113 @@
+#include "core/cuda_launch.cuh"
+#include "ops/elementwise/elementwise_kernels.h"
+#include "ops/elementwise/functions.h"
+
+namespace mixgrad::cuda {
+namespace {
+
+template <class Function, class T>
+void forward(const Tensor& x, const Tensor& y) {
+  const Rows<T> in(x);
+  const Rows<T> out(y);
+  for_each("activation", x.device(), x.numel(), [=] __device__(std::int64_t i) {
+    const std::int64_t r = i / in.width;
+    const std::int64_t c = i % in.width;
+    out[r][c] = static_cast<T>(Function::f(acc_t<T>(in[r][c])));
+  });
+}
+
+template <class Function, class T>
+void backward(const Tensor& x, const Tensor& dy, const GradTarget& dx) {
+  using A = acc_t<T>;
+  const Rows<T> in(x);
+  const Rows<T> up(dy);
+  const Target<T> out(dx.tensor, dx.add);
+  for_each("activation", x.device(), x.numel(), [=] __device__(std::int64_t i) {
+    const std::int64_t r = i / in.width;
+    const std::int64_t c = i % in.width;
+    out.put(r, c, A(up[r][c]) * Function::df(A(in[r][c])));
+  });
+}
+
+template <class T>
+void swiglu(const Tensor& gate, const Tensor& up, const Tensor& y) {
+  using A = acc_t<T>;
+  const Rows<T> g(gate);
+  const Rows<T> u(up);
+  const Rows<T> out(y);
+  for_each("swiglu", gate.device(), gate.numel(), [=] __device__(std::int64_t i) {
+    const std::int64_t r = i / g.width;
+    const std::int64_t c = i % g.width;
+    out[r][c] = static_cast<T>(functions::Silu::f(A(g[r][c])) * A(u[r][c]));
+  });
+}
+
+template <class T>
+void swiglu_gradient(const Tensor& gate, const Tensor& up, const Tensor& dy, const GradTarget& dgate,
+                     const GradTarget& dup) {
+  using A = acc_t<T>;
+  const Rows<T> g(gate);
+  const Rows<T> u(up);
+  const Rows<T> d(dy);
+  const Target<T> to_gate(dgate.tensor, dgate.add);
+  const Target<T> to_up(dup.tensor, dup.add);
+  for_each("swiglu", gate.device(), gate.numel(), [=] __device__(std::int64_t i) {
+    const std::int64_t r = i / g.width;
+    const std::int64_t c = i % g.width;
+    const A a = A(g[r][c]);
+    if (to_gate) to_gate.put(r, c, A(d[r][c]) * A(u[r][c]) * functions::Silu::df(a));
+    if (to_up) to_up.put(r, c, A(d[r][c]) * functions::Silu::f(a));
+  });
+}
+
+template <class T>
+void add(const Tensor& a, const Tensor& b, const Tensor& y) {
+  using A = acc_t<T>;
+  const Rows<T> left(a);
+  const Rows<T> right(b);
+  const Rows<T> out(y);
+  for_each("add", a.device(), a.numel(), [=] __device__(std::int64_t i) {
+    const std::int64_t r = i / left.width;
+    const std::int64_t c = i % left.width;
+    out[r][c] = static_cast<T>(A(left[r][c]) + A(right[r][c]));
+  });
+}
+
+template <class F>
+void dispatch_activation(Activation kind, const F& f) {
+  switch (kind) {
+    case Activation::gelu: return f.template operator()<functions::Gelu>();
+    case Activation::gelu_erf: return f.template operator()<functions::GeluErf>();
+    case Activation::relu: return f.template operator()<functions::Relu>();
+    case Activation::silu: return f.template operator()<functions::Silu>();
+  }
+}
+
+}  // namespace
+
+void activation_forward(Activation kind, const Tensor& x, const Tensor& y) {
+  dispatch_activation(kind, [&]<class Function>() {
+    dispatch_float(x.dtype(), "activation", [&]<class T>() { forward<Function, T>(x, y); });
+  });
+}
+
+void activation_backward(Activation kind, const Tensor& x, const Tensor& dy, const GradTarget& dx) {
+  dispatch_activation(kind, [&]<class Function>() {
+    dispatch_float(x.dtype(), "activation", [&]<class T>() { backward<Function, T>(x, dy, dx); });
+  });
+}
+
+void swiglu_forward(const Tensor& gate, const Tensor& up, const Tensor& y) {
+  dispatch_float(gate.dtype(), "swiglu", [&]<class T>() { swiglu<T>(gate, up, y); });
+}
+
+void swiglu_backward(const Tensor& gate, const Tensor& up, const Tensor& dy, const GradTarget& dgate,
+                     const GradTarget& dup) {
+  dispatch_float(gate.dtype(), "swiglu", [&]<class T>() { swiglu_gradient<T>(gate, up, dy, dgate, dup); });
+}
+
+void add_forward(const Tensor& a, const Tensor& b, const Tensor& y) {
+  dispatch_float(a.dtype(), "add", [&]<class T>() { add<T>(a, b, y); });
+}
+
+}  // namespace mixgrad::cuda

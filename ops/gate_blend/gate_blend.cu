@@ -1,0 +1,55 @@
+#include "core/cuda_launch.cuh"
+#include "core/vec_math.h"
+#include "ops/gate_blend/gate_blend_kernels.h"
+
+namespace mixgrad::cuda {
+namespace {
+
+template <class T>
+void forward(const Tensor& gate, const Tensor& u, const Tensor& z, const Tensor& y) {
+  using A = acc_t<T>;
+  const Rows<T> p(gate);
+  const Rows<T> a(u);
+  const Rows<T> b(z);
+  const Rows<T> out(y);
+  for_each("gate_blend", gate.device(), gate.numel(), [=] __device__(std::int64_t i) {
+    const std::int64_t r = i / p.width;
+    const std::int64_t c = i % p.width;
+    out[r][c] = static_cast<T>(A(b[r][c]) + sigmoid_value(A(p[r][c])) * (A(a[r][c]) - A(b[r][c])));
+  });
+}
+
+template <class T>
+void backward(const Tensor& gate, const Tensor& u, const Tensor& z, const Tensor& dy, const GradTarget& dgate,
+              const GradTarget& du, const GradTarget& dz) {
+  using A = acc_t<T>;
+  const Rows<T> p(gate);
+  const Rows<T> a(u);
+  const Rows<T> b(z);
+  const Rows<T> up(dy);
+  const Target<T> to_gate(dgate.tensor, dgate.add);
+  const Target<T> to_u(du.tensor, du.add);
+  const Target<T> to_z(dz.tensor, dz.add);
+  for_each("gate_blend", gate.device(), gate.numel(), [=] __device__(std::int64_t i) {
+    const std::int64_t r = i / p.width;
+    const std::int64_t c = i % p.width;
+    const A g = A(up[r][c]);
+    const A s = sigmoid_value(A(p[r][c]));
+    if (to_gate) to_gate.put(r, c, g * (A(a[r][c]) - A(b[r][c])) * s * (A(1) - s));
+    if (to_u) to_u.put(r, c, g * s);
+    if (to_z) to_z.put(r, c, g * (A(1) - s));
+  });
+}
+
+}  // namespace
+
+void gate_blend_forward(const Tensor& gate, const Tensor& u, const Tensor& z, const Tensor& y) {
+  dispatch_float(gate.dtype(), "gate_blend", [&]<class T>() { forward<T>(gate, u, z, y); });
+}
+
+void gate_blend_backward(const Tensor& gate, const Tensor& u, const Tensor& z, const Tensor& dy,
+                         const GradTarget& dgate, const GradTarget& du, const GradTarget& dz) {
+  dispatch_float(gate.dtype(), "gate_blend", [&]<class T>() { backward<T>(gate, u, z, dy, dgate, du, dz); });
+}
+
+}  // namespace mixgrad::cuda

@@ -1,0 +1,125 @@
+#include "core/cuda_launch.cuh"
+#include "ops/layer_norm/layer_norm_kernels.h"
+
+namespace mixgrad::cuda {
+namespace {
+
+// One block per row.
+template <class T>
+void forward(const Tensor& x, const Tensor& y, const Tensor& weight, const Tensor& bias, double eps, const Tensor& sum,
+             const Tensor& normed, const Tensor& mean, const Tensor& inv_std) {
+  using A = acc_t<T>;
+  const Rows<T> in(x);
+  const Rows<T> addend(y);
+  const Rows<T> total(sum);
+  const Rows<T> out(normed);
+  const T* w = weight.data<T>();
+  const T* shift = bias.defined() ? bias.data<T>() : nullptr;
+  A* means = mean.data<A>();
+  A* inv_stds = inv_std.data<A>();
+  const A epsilon = A(eps);
+  for_each_row("layer_norm", x.device(), in.count, [=] __device__(std::int64_t r) {
+    const std::int64_t width = in.width;
+    const T* row = in[r];
+    if (addend) {  // each thread later reads only what it has written itself
+      T* to = total[r];
+      for (std::int64_t c = threadIdx.x; c < width; c += kRowThreads)
+        to[c] = static_cast<T>(A(row[c]) + A(addend[r][c]));
+      row = to;
+    }
+    A s = 0;
+    for (std::int64_t c = threadIdx.x; c < width; c += kRowThreads) s += A(row[c]);
+    const A mu = block_sum(s) / A(width);
+    A squares = 0;
+    for (std::int64_t c = threadIdx.x; c < width; c += kRowThreads) squares += (A(row[c]) - mu) * (A(row[c]) - mu);
+    const A inverse = A(1) / std::sqrt(block_sum(squares) / A(width) + epsilon);
+    if (threadIdx.x == 0) {
+      means[r] = mu;
+      inv_stds[r] = inverse;
+    }
+    for (std::int64_t c = threadIdx.x; c < width; c += kRowThreads) {
+      const A value = (A(row[c]) - mu) * inverse * A(w[c]);
+      out[r][c] = static_cast<T>(shift == nullptr ? value : value + A(shift[c]));
+    }
+  });
+}
+
+template <class T>
+void backward_x(const Tensor& x, const Tensor& weight, const Tensor& mean, const Tensor& inv_std, const Tensor& dnormed,
+                const Tensor& dsum, const GradTarget& d) {
+  using A = acc_t<T>;
+  const Rows<T> in(x);
+  const Rows<T> up(dnormed);
+  const Rows<T> residual(dsum);
+  const Target<T> out(d.tensor, d.add);
+  const T* w = weight.data<T>();
+  const A* means = mean.data<A>();
+  const A* inv_stds = inv_std.data<A>();
+  for_each_row("layer_norm", x.device(), in.count, [=] __device__(std::int64_t r) {
+    const std::int64_t width = in.width;
+    const A mu = means[r];
+    const A inverse = inv_stds[r];
+    A sum_g = 0;
+    A sum_gx = 0;
+    for (std::int64_t c = threadIdx.x; c < width; c += kRowThreads) {
+      const A g = A(up[r][c]) * A(w[c]);
+      sum_g += g;
+      sum_gx += g * (A(in[r][c]) - mu);
+    }
+    const A mean_g = block_sum(sum_g) / A(width);
+    const A slope = block_sum(sum_gx) * inverse * inverse / A(width);
+    for (std::int64_t c = threadIdx.x; c < width; c += kRowThreads) {
+      A value = inverse * (A(up[r][c]) * A(w[c]) - mean_g - (A(in[r][c]) - mu) * slope);
+      if (residual) value += A(residual[r][c]);
+      out.put(r, c, value);
+    }
+  });
+}
+
+template <class T>
+void backward_weight(const Tensor& x, const Tensor& mean, const Tensor& inv_std, const Tensor& dnormed,
+                     const GradTarget& dweight) {
+  using A = acc_t<T>;
+  const Rows<T> in(x);
+  const Rows<T> up(dnormed);
+  const A* means = mean.data<A>();
+  const A* inv_stds = inv_std.data<A>();
+  A* to = dweight.tensor.data<A>();
+  const bool add = dweight.add;
+  column_sums<A>(
+      "layer_norm", x.device(), in.count, in.width,
+      [=] __device__(std::int64_t r, std::int64_t c) { return A(up[r][c]) * ((A(in[r][c]) - means[r]) * inv_stds[r]); },
+      [=] __device__(std::int64_t c, A sum) { to[c] = add ? to[c] + sum : sum; });
+}
+
+template <class T>
+void backward_bias(const Tensor& dnormed, const GradTarget& dbias) {
+  using A = acc_t<T>;
+  const Rows<T> up(dnormed);
+  A* to = dbias.tensor.data<A>();
+  const bool add = dbias.add;
+  column_sums<A>(
+      "layer_norm", dnormed.device(), up.count, up.width,
+      [=] __device__(std::int64_t r, std::int64_t c) { return A(up[r][c]); },
+      [=] __device__(std::int64_t c, A sum) { to[c] = add ? to[c] + sum : sum; });
+}
+
+}  // namespace
+
+void layer_norm_forward(const Tensor& x, const Tensor& y, const Tensor& weight, const Tensor& bias, double eps,
+                        const Tensor& sum, const Tensor& normed, const Tensor& mean, const Tensor& inv_std) {
+  dispatch_float(x.dtype(), "layer_norm",
+                 [&]<class T>() { forward<T>(x, y, weight, bias, eps, sum, normed, mean, inv_std); });
+}
+
+void layer_norm_backward(const Tensor& x, const Tensor& weight, const Tensor& mean, const Tensor& inv_std,
+                         const Tensor& dnormed, const Tensor& dsum, const GradTarget& d, const GradTarget& dweight,
+                         const GradTarget& dbias) {
+  dispatch_float(x.dtype(), "layer_norm", [&]<class T>() {
+    if (d.tensor.defined()) backward_x<T>(x, weight, mean, inv_std, dnormed, dsum, d);
+    if (dweight.tensor.defined()) backward_weight<T>(x, mean, inv_std, dnormed, dweight);
+    if (dbias.tensor.defined()) backward_bias<T>(dnormed, dbias);
+  });
+}
+
+}  // namespace mixgrad::cuda

@@ -1,0 +1,91 @@
+#include "core/cuda_launch.cuh"
+#include "ops/rms_norm/rms_norm_kernels.h"
+
+namespace mixgrad::cuda {
+namespace {
+
+// One block per row.
+template <class T>
+void forward(const Tensor& x, const Tensor& y, const Tensor& weight, double eps, const Tensor& sum,
+             const Tensor& normed, const Tensor& inv_rms) {
+  using A = acc_t<T>;
+  const Rows<T> in(x);
+  const Rows<T> addend(y);
+  const Rows<T> total(sum);
+  const Rows<T> out(normed);
+  const T* w = weight.data<T>();
+  A* inverses = inv_rms.data<A>();
+  const A epsilon = A(eps);
+  for_each_row("rms_norm", x.device(), in.count, [=] __device__(std::int64_t r) {
+    const std::int64_t width = in.width;
+    const T* row = in[r];
+    if (addend) {  // each thread later reads only what it has written itself
+      T* to = total[r];
+      for (std::int64_t c = threadIdx.x; c < width; c += kRowThreads)
+        to[c] = static_cast<T>(A(row[c]) + A(addend[r][c]));
+      row = to;
+    }
+    A squares = 0;
+    for (std::int64_t c = threadIdx.x; c < width; c += kRowThreads) squares += A(row[c]) * A(row[c]);
+    const A inverse = A(1) / std::sqrt(block_sum(squares) / A(width) + epsilon);
+    if (threadIdx.x == 0) inverses[r] = inverse;
+    for (std::int64_t c = threadIdx.x; c < width; c += kRowThreads) {
+      out[r][c] = static_cast<T>(A(row[c]) * inverse * A(w[c]));
+    }
+  });
+}
+
+template <class T>
+void backward_x(const Tensor& x, const Tensor& weight, const Tensor& inv_rms, const Tensor& dnormed, const Tensor& dsum,
+                const GradTarget& d) {
+  using A = acc_t<T>;
+  const Rows<T> in(x);
+  const Rows<T> up(dnormed);
+  const Rows<T> residual(dsum);
+  const Target<T> out(d.tensor, d.add);
+  const T* w = weight.data<T>();
+  const A* inverses = inv_rms.data<A>();
+  for_each_row("rms_norm", x.device(), in.count, [=] __device__(std::int64_t r) {
+    const std::int64_t width = in.width;
+    const A inverse = inverses[r];
+    A sum_gx = 0;
+    for (std::int64_t c = threadIdx.x; c < width; c += kRowThreads) sum_gx += A(up[r][c]) * A(w[c]) * A(in[r][c]);
+    const A slope = block_sum(sum_gx) * inverse * inverse / A(width);
+    for (std::int64_t c = threadIdx.x; c < width; c += kRowThreads) {
+      A value = inverse * (A(up[r][c]) * A(w[c]) - A(in[r][c]) * slope);
+      if (residual) value += A(residual[r][c]);
+      out.put(r, c, value);
+    }
+  });
+}
+
+template <class T>
+void backward_weight(const Tensor& x, const Tensor& inv_rms, const Tensor& dnormed, const GradTarget& dweight) {
+  using A = acc_t<T>;
+  const Rows<T> in(x);
+  const Rows<T> up(dnormed);
+  const A* inverses = inv_rms.data<A>();
+  A* to = dweight.tensor.data<A>();
+  const bool add = dweight.add;
+  column_sums<A>(
+      "rms_norm", x.device(), in.count, in.width,
+      [=] __device__(std::int64_t r, std::int64_t c) { return A(up[r][c]) * (A(in[r][c]) * inverses[r]); },
+      [=] __device__(std::int64_t c, A sum) { to[c] = add ? to[c] + sum : sum; });
+}
+
+}  // namespace
+
+void rms_norm_forward(const Tensor& x, const Tensor& y, const Tensor& weight, double eps, const Tensor& sum,
+                      const Tensor& normed, const Tensor& inv_rms) {
+  dispatch_float(x.dtype(), "rms_norm", [&]<class T>() { forward<T>(x, y, weight, eps, sum, normed, inv_rms); });
+}
+
+void rms_norm_backward(const Tensor& x, const Tensor& weight, const Tensor& inv_rms, const Tensor& dnormed,
+                       const Tensor& dsum, const GradTarget& d, const GradTarget& dweight) {
+  dispatch_float(x.dtype(), "rms_norm", [&]<class T>() {
+    if (d.tensor.defined()) backward_x<T>(x, weight, inv_rms, dnormed, dsum, d);
+    if (dweight.tensor.defined()) backward_weight<T>(x, inv_rms, dnormed, dweight);
+  });
+}
+
+}  // namespace mixgrad::cuda

@@ -1,0 +1,90 @@
+#include "core/cuda_launch.cuh"
+#include "ops/shift/shift_kernels.h"
+
+namespace mixgrad::cuda {
+namespace {
+
+template <class T>
+void forward(const Tensor& x, const Tensor& shifts, Boundary boundary, const Tensor& z) {
+  const Rows<T> in(x);
+  const Rows<T> out(z);
+  const std::int32_t* shift_of = shifts.data<std::int32_t>();
+  const std::int64_t steps = x.dim(1);
+  const std::int64_t channels = x.cols() / shifts.numel();
+  const bool self = boundary == Boundary::self;
+  for_each("shift", x.device(), x.numel(), [=] __device__(std::int64_t i) {
+    const std::int64_t r = i / in.width;
+    const std::int64_t c = i % in.width;
+    const std::int64_t shift = shift_of[c / channels];
+    if (r % steps >= shift) {
+      out[r][c] = in[r - shift][c];
+    } else {
+      out[r][c] = self ? in[r][c] : T(0.0F);
+    }
+  });
+}
+
+template <class T>
+void backward(const Tensor& dz, const Tensor& shifts, Boundary boundary, const GradTarget& dx) {
+  using A = acc_t<T>;
+  const Rows<T> up(dz);
+  const Target<T> out(dx.tensor, dx.add);
+  const std::int32_t* shift_of = shifts.data<std::int32_t>();
+  const std::int64_t steps = dz.dim(1);
+  const std::int64_t channels = dz.cols() / shifts.numel();
+  const bool self = boundary == Boundary::self;
+  for_each("shift", dz.device(), dz.numel(), [=] __device__(std::int64_t i) {
+    const std::int64_t r = i / up.width;
+    const std::int64_t c = i % up.width;
+    const std::int64_t t = r % steps;
+    const std::int64_t shift = shift_of[c / channels];
+    A sum = 0;
+    if (t + shift < steps) sum += A(up[r + shift][c]);
+    if (self && t < shift) sum += A(up[r][c]);
+    out.put(r, c, sum);
+  });
+}
+
+// A thread owns one channel of one sequence and walks through the tokens: reads its slot, then overwrites it.
+template <class T>
+void ring(const Tensor& x, const Tensor& shifts, Boundary boundary, const Tensor& history, std::int64_t position,
+          const Tensor& z) {
+  const Rows<T> in(x);
+  const Rows<T> out(z);
+  const Rows<T> rings(history);
+  const std::int32_t* shift_of = shifts.data<std::int32_t>();
+  const std::int64_t steps = x.dim(1);
+  const std::int64_t channels = x.cols() / shifts.numel();
+  const bool self = boundary == Boundary::self;
+  for_each("shift", x.device(), x.dim(0) * x.cols(), [=] __device__(std::int64_t i) {
+    const std::int64_t n = i / in.width;
+    const std::int64_t c = i % in.width;
+    T* slots = rings[n] + c % channels;
+    for (std::int64_t h = 0; h < c / channels; ++h) slots += shift_of[h] * channels;
+    const std::int64_t shift = shift_of[c / channels];
+    for (std::int64_t t = 0; t < steps; ++t) {
+      const std::int64_t r = n * steps + t;
+      const T here = in[r][c];
+      T& slot = slots[(position + t) % shift * channels];
+      out[r][c] = position + t >= shift ? slot : (self ? here : T(0.0F));
+      slot = here;
+    }
+  });
+}
+
+}  // namespace
+
+void shift_forward(const Tensor& x, const Tensor& shifts, Boundary boundary, const Tensor& z) {
+  dispatch_float(x.dtype(), "shift", [&]<class T>() { forward<T>(x, shifts, boundary, z); });
+}
+
+void shift_backward(const Tensor& dz, const Tensor& shifts, Boundary boundary, const GradTarget& dx) {
+  dispatch_float(dz.dtype(), "shift", [&]<class T>() { backward<T>(dz, shifts, boundary, dx); });
+}
+
+void shift_ring(const Tensor& x, const Tensor& shifts, Boundary boundary, const Tensor& history, std::int64_t position,
+                const Tensor& z) {
+  dispatch_float(x.dtype(), "shift", [&]<class T>() { ring<T>(x, shifts, boundary, history, position, z); });
+}
+
+}  // namespace mixgrad::cuda
