@@ -173,6 +173,21 @@ void BackwardContext::pass(int input, const Tensor& gradient) {
   if (wants(input)) tape_.share(entry_.inputs[static_cast<std::size_t>(input)], gradient);
 }
 
+void Tape::tell_gradients(const Entry& entry, std::size_t place) {
+  if (TapeObserver::newest() == nullptr) return;
+  const TapeEvent event = event_of(entry, place);
+  for (int i = 0; i < entry.spec->inputs; ++i) {
+    const std::int32_t index = entry.inputs[static_cast<std::size_t>(i)];
+    if (index < 0) continue;
+    const Slot& slot = memory_.slots[static_cast<std::size_t>(index)];
+    const Slot& owner = slot.parent >= 0 ? memory_.slots[static_cast<std::size_t>(slot.parent)] : slot;
+    if (!owner.gradient.defined()) continue;
+    const Tensor gradient =
+        slot.parent >= 0 ? owner.gradient.column_view(slot.column, slot.column + slot.shape.cols()) : owner.gradient;
+    TapeObserver::tell(TapeObserver::newest(), [&](TapeObserver& observer) { observer.gradient(event, i, gradient); });
+  }
+}
+
 void Tape::run(Gradients& into) {
   for (std::size_t e = memory_.entries.size(); e-- > 0;) {
     Entry& entry = memory_.entries[e];
@@ -188,6 +203,7 @@ void Tape::run(Gradients& into) {
       const BackwardContext::Apart& apart = context.apart_[static_cast<std::size_t>(i)];
       share(apart.slot, apart.gradient);
     }
+    if (any) tell_gradients(entry, e);
     for (int k = 0; k < entry.spec->outputs; ++k) release(entry.outputs[static_cast<std::size_t>(k)]);
     for (std::int32_t i = 0; i < entry.saved_count; ++i) {
       memory_.saved[static_cast<std::size_t>(entry.saved_begin + i)] = Tensor();

@@ -25,6 +25,7 @@ Tensor FlatLayout::view(const Tensor& flat, std::size_t i) const {
 Gradients::Gradients(std::span<const Shape> shapes, DType dtype, Device device) : arrived_(shapes.size(), 0) {
   const FlatLayout layout(shapes);
   flat_ = Tensor::zeros({layout.total}, dtype, device);
+  flat_.set_role("gradients");
   views_.reserve(shapes.size());
   for (std::size_t i = 0; i < shapes.size(); ++i) {
     views_.push_back(layout.view(flat_, i));

@@ -33,6 +33,17 @@ Tape::Memory& Tape::spare_memory() {
   return spare;
 }
 
+TapeObserver*& TapeObserver::newest() {
+  thread_local TapeObserver* observer = nullptr;
+  return observer;
+}
+
+TapeObserver::TapeObserver() : older_(newest()) { newest() = this; }
+TapeObserver::~TapeObserver() {
+  MIXGRAD_ASSERT(newest() == this, "observers end in the reverse order of their beginning");
+  newest() = older_;
+}
+
 Tape::Tape() : previous_(t_current), serial_(++g_serial) {
   std::swap(memory_, spare_memory());
   t_current = this;
@@ -141,6 +152,31 @@ void record_entry(const OpSpec& spec, std::span<const Tensor* const> inputs, std
   for (const Tensor* tensor : saved) tape.memory_.saved.push_back(tensor == nullptr ? Tensor() : tensor->detach());
   std::memcpy(entry.attributes.data(), attributes, attribute_bytes);
   tape.memory_.entries.push_back(entry);
+  tape.tell_outputs(entry, outputs);
+}
+
+TapeEvent Tape::event_of(const Entry& entry, std::size_t place) const {
+  TapeEvent event;
+  event.spec = entry.spec;
+  event.entry = place;
+  event.leaves.fill(-1);
+  for (int i = 0; i < entry.spec->inputs; ++i) {
+    const auto index = static_cast<std::size_t>(i);
+    if (entry.inputs[index] < 0) continue;
+    const Slot& slot = memory_.slots[static_cast<std::size_t>(entry.inputs[index])];
+    event.leaves[index] = slot.parent >= 0 ? memory_.slots[static_cast<std::size_t>(slot.parent)].leaf : slot.leaf;
+  }
+  return event;
+}
+
+void Tape::tell_outputs(const Entry& entry, std::span<Tensor* const> outputs) const {
+  if (TapeObserver::newest() == nullptr) return;
+  const TapeEvent event = event_of(entry, memory_.entries.size() - 1);
+  for (std::size_t k = 0; k < outputs.size(); ++k) {
+    const Tensor value = outputs[k]->detach();
+    TapeObserver::tell(TapeObserver::newest(),
+                       [&](TapeObserver& observer) { observer.output(event, static_cast<int>(k), value); });
+  }
 }
 
 std::vector<Shape> Tape::leaf_shapes() const {

@@ -25,6 +25,7 @@
 
 #include "autograd/gradients.h"
 #include "autograd/op_spec.h"
+#include "autograd/tape_observer.h"
 #include "core/tensor.h"
 
 namespace mixgrad {
@@ -115,6 +116,9 @@ class Tape {
   static Memory& spare_memory();
 
   std::int32_t new_slot(const Shape& shape, DType dtype, Device device);
+  TapeEvent event_of(const Entry& entry, std::size_t place) const;
+  void tell_outputs(const Entry& entry, std::span<Tensor* const> outputs) const;
+  void tell_gradients(const Entry& entry, std::size_t place);
   GradTarget target(std::int32_t slot, const Shape& shape);
   void share(std::int32_t slot, const Tensor& gradient);
   Tensor finished(std::int32_t slot);

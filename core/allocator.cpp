@@ -8,10 +8,13 @@
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
+#include <unordered_map>
 #include <vector>
 
+#include "core/bytes.h"
 #include "core/cuda.h"
 #include "core/error.h"
+#include "core/free_memory.h"
 
 namespace mixgrad {
 
@@ -21,7 +24,10 @@ struct Storage::Block {
   std::size_t capacity = 0;  // rounded up, what the system gave
   std::atomic<int> references{0};
   Device device;
-  Block* next = nullptr;  // in the free list
+  MemoryLabel label;
+  std::int64_t number = 0;    // in the trace; 0 = handed out before it began
+  Block* next = nullptr;      // in the free list, or among those that are held
+  Block* previous = nullptr;  // among those that are held
 };
 
 namespace {
@@ -61,6 +67,13 @@ void system_release(void* data, Device device) {
   std::free(data);
 }
 
+std::size_t free_on(Device device) {
+  if constexpr (build::has_cuda) {
+    if (device.is_cuda()) return cuda::memory_info(device).free;
+  }
+  return free_memory();
+}
+
 // NaN in f64, f32 and bf16, and -1 in i32.
 void fill_fresh(void* data, std::size_t bytes, Device device) {
   if constexpr (build::has_cuda) {
@@ -88,26 +101,53 @@ class Pool {
         device.str(), build::has_cuda ? "" : "; build with --preset cuda");
   }
 
-  Block* allocate(std::size_t bytes, Device device) {
+  Pool() = default;
+  explicit Pool(bool without_memory) : without_memory_(without_memory) {}
+
+  Block* allocate(std::size_t bytes, Device device, const MemoryLabel& label) {
     const std::scoped_lock lock(mutex_);
     const std::size_t capacity = round_up(bytes);
     Block* block = take_cached(capacity);
-    if (block == nullptr) block = grow(bytes, capacity, device);
+    if (block == nullptr) block = grow(bytes, capacity, device, label);
     block->bytes = bytes;
+    block->label = label;
     block->references.store(1, std::memory_order_relaxed);
+    hold(block);
     stats_.in_use += block->capacity;
     stats_.peak = std::max(stats_.peak, stats_.in_use);
-    if constexpr (build::checked) fill_fresh(block->data, block->capacity, device);
+    if (trace_ != nullptr) {
+      block->number = ++traced_;
+      trace_->push_back({block->number, std::max<std::size_t>(bytes, 1)});
+    }
+    if constexpr (build::checked) {
+      if (!without_memory_) fill_fresh(block->data, block->capacity, device);
+    }
     return block;
   }
 
   void give_back(Block* block) {
     const std::scoped_lock lock(mutex_);
+    if (trace_ != nullptr && block->number > 0) trace_->push_back({block->number, 0});
+    block->number = 0;
+    (block->previous == nullptr ? held_ : block->previous->next) = block->next;
+    if (block->next != nullptr) block->next->previous = block->previous;
     stats_.in_use -= block->capacity;
     stats_.cached += block->capacity;
     Bin& bin = bin_of(block->capacity);
     block->next = bin.free;
     bin.free = block;
+  }
+
+  void set_role(Block* block, const char* role) {
+    const std::scoped_lock lock(mutex_);
+    block->label.role = role;
+  }
+
+  void trace_into(std::vector<PoolEvent>* events) {
+    const std::scoped_lock lock(mutex_);
+    trace_ = events;
+    traced_ = 0;
+    for (Block* block = held_; block != nullptr; block = block->next) block->number = 0;
   }
 
   void trim() {
@@ -134,6 +174,13 @@ class Pool {
     Block* free;
   };
 
+  void hold(Block* block) {
+    block->previous = nullptr;
+    block->next = held_;
+    if (held_ != nullptr) held_->previous = block;
+    held_ = block;
+  }
+
   // All cached blocks to the system; were there any?
   bool give_back_cached() {
     const bool any = stats_.cached > 0;
@@ -142,7 +189,7 @@ class Pool {
         Block* block = bin.free;
         bin.free = block->next;
         stats_.cached -= block->capacity;
-        system_release(block->data, block->device);
+        if (!without_memory_) system_release(block->data, block->device);
         delete block;
       }
     }
@@ -171,14 +218,16 @@ class Pool {
     return nullptr;
   }
 
-  Block* grow(std::size_t bytes, std::size_t capacity, Device device) {
+  Block* grow(std::size_t bytes, std::size_t capacity, Device device, const MemoryLabel& label) {
     const bool fault = fail_in_ > 0 && --fail_in_ == 0;
-    void* data = fault ? nullptr : system_allocate(capacity, device);
-    if (data == nullptr && !fault && give_back_cached()) data = system_allocate(capacity, device);
+    const std::size_t cached = stats_.cached;
+    void* data = fault ? nullptr : obtain(capacity, device);
+    if (data == nullptr && !fault && give_back_cached()) data = obtain(capacity, device);
     if (data == nullptr) {
-      raise<OutOfMemory>("out of memory on ", device.str(), ": ", bytes, " bytes asked for, ", stats_.in_use,
-                         " in use, ", stats_.cached,
-                         " cached; try a smaller --batch, a shorter --context, or more --accumulate");
+      raise<OutOfMemory>("out of memory on ", device.str(), ": ", bytes_text(bytes), " asked for (", describe(label),
+                         "), ", bytes_text(stats_.in_use), " in use, ", bytes_text(cached), " cached, ",
+                         bytes_text(free_on(device)), " free; the largest: ", largest(),
+                         "; try a smaller --batch, a shorter --context, or more --accumulate");
     }
     auto* block = new Block;
     block->data = data;
@@ -189,21 +238,78 @@ class Pool {
     return block;
   }
 
+  void* obtain(std::size_t capacity, Device device) {
+    return without_memory_ ? this : system_allocate(capacity, device);
+  }
+
+  static std::string describe(const MemoryLabel& label) {
+    const std::string role = label.role;
+    return (role.empty() ? "" : role + " ") + dtype_name(label.dtype) + " " + label.shape.str();
+  }
+
+  // "gradients f32 [1024] 4.0 KiB, ..." of the three largest blocks that are held
+  std::string largest() const {
+    std::array<const Block*, 3> top{};
+    for (const Block* block = held_; block != nullptr; block = block->next) {
+      const Block* mover = block;
+      for (const Block*& place : top) {
+        if (place == nullptr || mover->bytes > place->bytes) std::swap(place, mover);
+        if (mover == nullptr) break;
+      }
+    }
+    std::string text;
+    for (const Block* block : top) {
+      if (block == nullptr) continue;
+      text += (text.empty() ? "" : ", ") + describe(block->label) + " " + bytes_text(block->bytes);
+    }
+    return text.empty() ? "nothing is held" : text;
+  }
+
   std::mutex mutex_;
   std::vector<Bin> bins_;  // ascending capacity
+  Block* held_ = nullptr;  // the blocks that somebody holds, the youngest first
   PoolStats stats_;
   std::int64_t fail_in_ = 0;
+  bool without_memory_ = false;  // only counts
+  std::vector<PoolEvent>* trace_ = nullptr;
+  std::int64_t traced_ = 0;
 };
+
+PoolTrace::PoolTrace(Device device) : device_(device) { Pool::of(device).trace_into(&events); }
+PoolTrace::~PoolTrace() { Pool::of(device_).trace_into(nullptr); }
+
+PoolStats replay_pool(std::span<const PoolEvent> events) {
+  Pool pool(true);
+  std::unordered_map<std::int64_t, Pool::Block*> held;
+  for (const PoolEvent& event : events) {
+    if (event.bytes > 0) {
+      held[event.block] = pool.allocate(event.bytes, kCpu, {});
+      continue;
+    }
+    const auto found = held.find(event.block);
+    MIXGRAD_ASSERT(found != held.end(), "a block is given back once, and after it was handed out");
+    pool.give_back(found->second);
+    held.erase(found);
+  }
+  const PoolStats stats = pool.stats();
+  for (const auto& [number, block] : held) pool.give_back(block);
+  pool.trim();
+  return stats;
+}
 
 PoolStats pool_stats(Device device) { return Pool::of(device).stats(); }
 void pool_reset_peak(Device device) { Pool::of(device).reset_peak(); }
 void pool_trim(Device device) { Pool::of(device).trim(); }
 void pool_fail_at(Device device, std::int64_t n) { Pool::of(device).fail_at(n); }
 
-Storage Storage::allocate(std::size_t bytes, Device device) {
+Storage Storage::allocate(std::size_t bytes, Device device, const MemoryLabel& label) {
   Storage storage;
-  storage.block_ = Pool::of(device).allocate(bytes, device);
+  storage.block_ = Pool::of(device).allocate(bytes, device, label);
   return storage;
+}
+
+void Storage::set_role(const char* role) const {
+  if (block_ != nullptr) Pool::of(block_->device).set_role(block_, role);
 }
 
 void* Storage::data() const { return block_ == nullptr ? nullptr : block_->data; }

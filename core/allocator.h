@@ -6,9 +6,13 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <utility>
+#include <vector>
 
 #include "core/device.h"
+#include "core/dtype.h"
+#include "core/shape.h"
 
 namespace mixgrad {
 
@@ -23,16 +27,47 @@ PoolStats pool_stats(Device device);
 void pool_reset_peak(Device device);
 void pool_trim(Device device);  // gives cached blocks back to the system
 
+// What the pool was asked for, in order: the plan of a training run is made from it (nn/memory_plan.h).
+struct PoolEvent {
+  std::int64_t block = 0;  // a number of its own for each block handed out
+  std::size_t bytes = 0;   // asked for; 0 = the block was given back
+};
+
+// While it lives, notes what the pool of the device is asked for; one at a time. Blocks that were handed out before and
+// come back in the meantime are not noted.
+class PoolTrace {
+ public:
+  explicit PoolTrace(Device device);
+  ~PoolTrace();
+  PoolTrace(const PoolTrace&) = delete;
+  PoolTrace& operator=(const PoolTrace&) = delete;
+  std::vector<PoolEvent> events;
+
+ private:
+  Device device_;
+};
+
+// The statistics of a fresh pool after these events: the pool's own rules, without memory.
+PoolStats replay_pool(std::span<const PoolEvent> events);
+
 // For tests: the n-th pool growth from now on throws OutOfMemory (n = 1 is the next); 0 switches it off.
 void pool_fail_at(Device device, std::int64_t n);
+
+// What a block is for, as an OutOfMemory error says it.
+struct MemoryLabel {
+  Shape shape;
+  DType dtype = DType::f32;
+  const char* role = "";  // "parameters", "gradients", ...; "" = a tensor of a step. A literal: it is not copied
+};
 
 // One block of the pool. Copies share it; the last one to go returns it.
 class Storage {
  public:
   Storage() = default;
-  // 64-byte aligned. OutOfMemory names what was asked, what is in use and what is cached. In checked builds every
-  // byte is 0xff: NaN in f64, f32 and bf16, and -1 in i32.
-  static Storage allocate(std::size_t bytes, Device device);
+  // 64-byte aligned. OutOfMemory names what was asked for, what is in use, cached and free, and the three largest
+  // blocks. In checked builds every byte is 0xff: NaN in f64, f32 and bf16, and -1 in i32.
+  static Storage allocate(std::size_t bytes, Device device, const MemoryLabel& label = {});
+  void set_role(const char* role) const;
 
   Storage(const Storage& other) noexcept : block_(other.block_) { retain(); }
   Storage(Storage&& other) noexcept : block_(std::exchange(other.block_, nullptr)) {}

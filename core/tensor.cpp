@@ -31,7 +31,7 @@ Tensor Tensor::empty(const Shape& shape, DType dtype, Device device) {
   tensor.shape_ = shape;
   tensor.dtype_ = dtype;
   tensor.row_stride_ = shape.cols();
-  tensor.storage_ = Storage::allocate(tensor.bytes(), device);
+  tensor.storage_ = Storage::allocate(tensor.bytes(), device, {shape, dtype});
   return tensor;
 }
 

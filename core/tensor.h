@@ -89,6 +89,9 @@ class Tensor {
   std::vector<double> to_vector() const;
   bool equal_bits(const Tensor& other) const;  // same shape, dtype and bits
 
+  // What the memory is for, as an out-of-memory error says it: a literal, "gradients".
+  void set_role(const char* role) const { storage_.set_role(role); }
+
   const Track& track() const { return track_; }
   void set_track(Track track) { track_ = track; }
 
