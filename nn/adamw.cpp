@@ -18,6 +18,8 @@ AdamW::AdamW(ParameterSet& parameters, const AdamWOptions& options) : parameters
   check("clip", options.clip, options.clip > 0, "above 0");
   m_ = Tensor::zeros(parameters.flat().shape(), parameters.dtype(), parameters.device());
   v_ = Tensor::zeros(parameters.flat().shape(), parameters.dtype(), parameters.device());
+  m_.set_role("first moments");
+  v_.set_role("second moments");
   const FlatLayout layout(parameters.shapes());
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     const std::int64_t end = layout.offsets[i] + parameters[i].shape.numel();

@@ -28,10 +28,13 @@ class AdamW {
   // no gradient. When the norm is not finite nothing is written.
   double step(const Gradients& gradients, double learning_rate);
 
+  double norm_of(const Gradients& gradients) { return norm(gradients.flat()); }  // of the trainable parameters
+
   std::int64_t steps() const { return steps_; }
   const Tensor& first_moment() const { return m_; }  // flat, like the parameters
   const Tensor& second_moment() const { return v_; }
   void restore(const Tensor& m, const Tensor& v, std::int64_t steps);
+  void resume_at(std::int64_t steps) { steps_ = steps; }  // the moments were read in place
 
  private:
   double norm(const Tensor& gradient);

@@ -1,18 +1,23 @@
-// Checkpoints. A run's folder DIR keeps generations:
-//   DIR/step-N/config.json         the model (nn/model_config.h)
-//   DIR/step-N/model.safetensors   its parameters, under the names of the model description
-//   DIR/step-N/tokenizer.json      nn/tokenizer.h
-//   DIR/latest -> step-N
-// A generation is written whole into DIR/.step-N.tmp, made durable and renamed, then `latest` is swapped in one rename:
-// a reader finds the old one or the new one, never a part.
+// What a generation of a run (nn/generations.h) holds:
+//   config.json            the model (nn/model_config.h)
+//   model.safetensors      its parameters, under the names of the model description
+//   tokenizer.json         nn/tokenizer.h
+//   optimizer.safetensors  AdamW's moments, NAME.m and NAME.v
+//   trainer.json           everything else (nn/trainer_state.h)
+// The first three are a model on their own. Every tensor's XXH3 stands in its file's metadata, that of config.json and
+// tokenizer.json as "file:NAME" in the metadata of model.safetensors, that of trainer.json in itself: a bit that flips
+// anywhere is found on reading. The two safetensors files of a step are the same bytes however the run came there.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
 #include <memory>
 
+#include "nn/adamw.h"
 #include "nn/decoder.h"
+#include "nn/generations.h"
 #include "nn/tokenizer.h"
+#include "nn/trainer_state.h"
 
 namespace mixgrad {
 
@@ -22,15 +27,23 @@ struct Checkpoint {
   std::filesystem::path folder;  // the generation's
 };
 
-// Writes DIR/step-N and points DIR/latest to it. IoError with path and reason; what was there before stands.
-void save_checkpoint(const std::filesystem::path& run, std::int64_t step, const Decoder& model,
-                     const Tokenizer& tokenizer);
+// Writes RUN/step-N for N = state.step and points RUN/latest to it. IoError with path and reason, also beforehand when
+// the disk has too little space (need, have); ValueError when a parameter is not finite. Then what was there stands.
+void save_checkpoint(const std::filesystem::path& run, const Decoder& model, const Tokenizer& tokenizer,
+                     const AdamW& optimizer, const TrainerState& state);
+
+// Bytes of one generation, within a few per cent and never too few.
+std::uintmax_t generation_bytes(const Decoder& model, const Tokenizer& tokenizer);
+// IoError unless `generations` of them fit where `run` is or will be.
+void check_disk_space(const std::filesystem::path& run, std::uintmax_t bytes, std::int64_t generations);
 
 // `path` is a run's folder (its latest generation is taken) or a generation. FormatError when config, tensors and
-// tokenizer do not fit together, naming what is missing or has the wrong shape.
+// tokenizer do not fit together or were damaged, naming file and field.
 Checkpoint load_checkpoint(const std::filesystem::path& path, DType dtype);
 
-// Is there a generation in this folder?
-bool holds_run(const std::filesystem::path& run);
+// The rest of a generation, for resuming. FormatError, IoError as above.
+TrainerState load_trainer_state(const std::filesystem::path& generation);
+void load_optimizer(const std::filesystem::path& generation, const TrainerState& state, const ParameterSet& parameters,
+                    AdamW& optimizer);
 
 }  // namespace mixgrad

@@ -4,6 +4,7 @@
 #include <numbers>
 
 #include "core/error.h"
+#include "core/interrupt.h"
 
 namespace mixgrad {
 
@@ -18,6 +19,7 @@ Evaluation evaluate(const Decoder& model, const TokenData& data, TokenRange rang
   Evaluation result;
   double sum = 0;
   for (std::int64_t first = 0; first < windows.count(); first += batch) {
+    check_interrupt();
     const std::int64_t count = windows.fill(first, tokens, targets);
     sum += model.loss(tokens, targets).item() * static_cast<double>(count);
     result.targets += count;

@@ -17,7 +17,7 @@ inline constexpr std::int64_t kEvalBatch =
     16;  // sequences at a time: one value everywhere, so that losses are equal bits
 
 // Non-overlapping windows of the model's context, `batch` at a time; the result does not depend on `batch` beyond
-// rounding. ValueError when the data uses ids that the model does not have.
+// rounding. ValueError when the data uses ids that the model does not have; Interrupted (core/interrupt.h).
 Evaluation evaluate(const Decoder& model, const TokenData& data, TokenRange range, std::int64_t batch = kEvalBatch);
 
 }  // namespace mixgrad

@@ -110,18 +110,30 @@ MappedFile MappedFile::open(const std::filesystem::path& path) {
   return file;
 }
 
+MappedFile MappedFile::of(std::string_view memory, const std::string& name) {
+  MappedFile file;
+  file.path_ = name;
+  file.data_ = const_cast<char*>(memory.data());  // only ever read
+  file.size_ = memory.size();
+  file.owned_ = false;
+  return file;
+}
+
+void MappedFile::unmap() {
+  if (data_ != nullptr && owned_) ::munmap(data_, size_);
+}
+
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   if (this == &other) return *this;
-  if (data_ != nullptr) ::munmap(data_, size_);
+  unmap();
   data_ = std::exchange(other.data_, nullptr);
   size_ = std::exchange(other.size_, 0);
+  owned_ = std::exchange(other.owned_, true);
   path_ = std::move(other.path_);
   return *this;
 }
 
-MappedFile::~MappedFile() {
-  if (data_ != nullptr) ::munmap(data_, size_);
-}
+MappedFile::~MappedFile() { unmap(); }
 
 std::string read_text(const std::filesystem::path& path, std::size_t max_bytes) {
   const std::string name = path.string();
@@ -185,6 +197,21 @@ void write_file_atomic(const std::filesystem::path& path, const std::function<vo
 
 void write_file_atomic(const std::filesystem::path& path, std::string_view content) {
   write_file_atomic(path, [&](FileWriter& writer) { writer.write(content); });
+}
+
+void write_file_once(const std::filesystem::path& path, const std::function<void(FileWriter&)>& fill) {
+  const std::string name = path.string();
+  Descriptor file(::open(name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666));
+  if (file.get() < 0) fail_write(name, "creating it", errno);
+  FileWriter writer(file.get(), name);
+  fill(writer);
+  writer.flush();
+  if (::fsync(file.get()) != 0) fail_write(name, "fsync", errno);
+  if (file.close() != 0) fail_write(name, "close", errno);
+}
+
+void write_file_once(const std::filesystem::path& path, std::string_view content) {
+  write_file_once(path, [&](FileWriter& writer) { writer.write(content); });
 }
 
 void make_folder(const std::filesystem::path& path) {

@@ -19,6 +19,8 @@ class MappedFile {
  public:
   MappedFile() = default;
   static MappedFile open(const std::filesystem::path& path);  // IoError: missing, a directory, not a regular file
+  // Memory of the caller, which must outlive this, in place of a file.
+  static MappedFile of(std::string_view memory, const std::string& name);
 
   MappedFile(MappedFile&& other) noexcept { *this = std::move(other); }
   MappedFile& operator=(MappedFile&& other) noexcept;
@@ -32,8 +34,11 @@ class MappedFile {
   const std::string& path() const { return path_; }
 
  private:
+  void unmap();
+
   void* data_ = nullptr;
   std::size_t size_ = 0;
+  bool owned_ = true;
   std::string path_;
 };
 
@@ -48,6 +53,7 @@ class FileWriter {
 
  private:
   friend void write_file_atomic(const std::filesystem::path& path, const std::function<void(FileWriter&)>& fill);
+  friend void write_file_once(const std::filesystem::path& path, const std::function<void(FileWriter&)>& fill);
   FileWriter(int descriptor, std::string path);
   void flush();
   void write_through(const char* data, std::size_t bytes) const;
@@ -62,6 +68,14 @@ class FileWriter {
 // ValueError when `path` names no file; IoError otherwise.
 void write_file_atomic(const std::filesystem::path& path, const std::function<void(FileWriter&)>& fill);
 void write_file_atomic(const std::filesystem::path& path, std::string_view content);
+
+// The same for a file in a folder that nobody else sees yet: written where it is to be, fsynced, closed; one that
+// exists already is an IoError. The folder is left to sync_folder.
+void write_file_once(const std::filesystem::path& path, const std::function<void(FileWriter&)>& fill);
+void write_file_once(const std::filesystem::path& path, std::string_view content);
+
+// Either of the two.
+using WriteFile = void (*)(const std::filesystem::path& path, const std::function<void(FileWriter&)>& fill);
 
 // Creates the folder and those above it; one that exists already is fine. IoError when that cannot be.
 void make_folder(const std::filesystem::path& path);

@@ -42,6 +42,7 @@ void ParameterSet::allocate(DType dtype, Device device) {
   }
   const FlatLayout layout(shapes());
   flat_ = Tensor::zeros({layout.total}, dtype, device);
+  flat_.set_role("parameters");
   for (std::size_t i = 0; i < size(); ++i) parameters_[i].value = layout.view(flat_, i);
 }
 

@@ -8,6 +8,7 @@
 #include <tuple>
 
 #include "core/error.h"
+#include "nn/hash.h"
 #include "nn/suggest.h"
 
 namespace mixgrad {
@@ -21,6 +22,7 @@ using nlohmann::json;
 constexpr std::size_t kLengthBytes = 8;
 constexpr std::uint64_t kMaxHeaderBytes = 100'000'000;  // the limit of the format's own reader
 constexpr const char* kMetadataKey = "__metadata__";
+constexpr std::string_view kHashPrefix = "xxh3:";
 constexpr const char* kAdvice = "; the file is damaged or was not written as safetensors: fetch or write it again";
 
 constexpr const char* file_dtype(DType dtype) {
@@ -31,6 +33,28 @@ constexpr const char* file_dtype(DType dtype) {
     case DType::i32: return "I32";
   }
   return "?";
+}
+
+// Calls see(pointer, bytes) for the tensor's elements in row-major order.
+template <class See>
+void for_bytes(const Tensor& tensor, const See& see) {
+  const auto* data = static_cast<const std::byte*>(tensor.raw());
+  if (tensor.is_contiguous()) {
+    see(data, tensor.bytes());
+    return;
+  }
+  const std::size_t element = dtype_bytes(tensor.dtype());
+  for (std::int64_t r = 0; r < tensor.rows(); ++r) {
+    see(data + static_cast<std::size_t>(r * tensor.row_stride()) * element,
+        static_cast<std::size_t>(tensor.cols()) * element);
+  }
+}
+
+std::string hash_of(const Tensor& tensor) {
+  Xxh3 hash;
+  const Tensor here = tensor.to(kCpu);
+  for_bytes(here, [&](const std::byte* data, std::size_t bytes) { hash.add(data, bytes); });
+  return hash.hex();
 }
 
 }  // namespace
@@ -186,9 +210,11 @@ class SafetensorsHeader : public nlohmann::json_sax<json> {
   std::set<std::string> seen_;
 };
 
-SafetensorsFile SafetensorsFile::open(const std::filesystem::path& path) {
+SafetensorsFile SafetensorsFile::open(const std::filesystem::path& path) { return parse(MappedFile::open(path)); }
+
+SafetensorsFile SafetensorsFile::parse(MappedFile mapped) {
   SafetensorsFile file;
-  file.file_ = MappedFile::open(path);
+  file.file_ = std::move(mapped);
   const std::string_view content = file.file_.text();
   if (content.size() < kLengthBytes) {
     raise<FormatError>(file.path(), ": a safetensors file has at least 8 bytes; this one has ", content.size(),
@@ -229,7 +255,39 @@ SafetensorsFile SafetensorsFile::open(const std::filesystem::path& path) {
                        static_cast<std::uint64_t>(next) > data_bytes ? " (it is truncated)" : " (trailing bytes)",
                        kAdvice);
   }
+  file.take_hashes();
   return file;
+}
+
+// Moves "xxh3:NAME" out of the metadata.
+void SafetensorsFile::take_hashes() {
+  for (auto item = metadata_.begin(); item != metadata_.end();) {
+    if (!item->first.starts_with(kHashPrefix)) {
+      ++item;
+      continue;
+    }
+    if (!is_xxh3_hex(item->second)) {
+      raise<FormatError>(path(), ": metadata ", quote(item->first), " must be 16 hexadecimal digits; found ",
+                         quote(item->second), kAdvice);
+    }
+    hashes_.emplace(item->first.substr(kHashPrefix.size()), item->second);
+    item = metadata_.erase(item);
+  }
+}
+
+void SafetensorsFile::verify(const std::string& name, const Entry& entry) const {
+  if (hashes_.empty()) return;  // of another writer
+  const auto found = hashes_.find(name);
+  if (found == hashes_.end()) {
+    raise<FormatError>(path(), ": every tensor must have its XXH3 where one has; the metadata lacks that of ",
+                       quote(name), kAdvice);
+  }
+  const auto at = data_offset_ + static_cast<std::size_t>(entry.begin);
+  const std::string is = xxh3_hex(file_.text().substr(at, static_cast<std::size_t>(entry.end - entry.begin)));
+  if (is != found->second) {
+    raise<FormatError>(path(), ": tensor ", quote(name), " must have the XXH3 ", found->second, "; its bytes have ", is,
+                       "; the file was damaged after it was written: take another generation");
+  }
 }
 
 const SafetensorsFile::Entry& SafetensorsFile::entry(const std::string& name) const {
@@ -272,9 +330,10 @@ void SafetensorsFile::read_into(const std::string& name, const Tensor& target) c
                        "; check that the file belongs to this model");
   }
   if (found.dtype != target.dtype() || !target.device().is_cpu()) {
-    target.copy_from(read(name));
+    target.copy_from(read(name));  // verified there
     return;
   }
+  verify(name, found);
   const std::byte* from = file_.bytes().data() + data_offset_ + found.begin;
   const std::size_t element = dtype_bytes(found.dtype);
   const std::size_t row_bytes = static_cast<std::size_t>(target.cols()) * element;
@@ -287,9 +346,15 @@ void SafetensorsFile::read_into(const std::string& name, const Tensor& target) c
 }
 
 void write_safetensors(const std::filesystem::path& path, const Metadata& metadata,
-                       std::span<const std::pair<std::string, Tensor>> tensors) {
+                       std::span<const std::pair<std::string, Tensor>> tensors, WriteFile write) {
   nlohmann::ordered_json header = nlohmann::ordered_json::object();
-  if (!metadata.empty()) header[kMetadataKey] = metadata;
+  if (!metadata.empty() || !tensors.empty()) header[kMetadataKey] = metadata;
+  for (const auto& item : metadata) {
+    if (item.first.starts_with(kHashPrefix)) {
+      raise<ValueError>(path.string(), ": metadata must not begin with \"xxh3:\"; got ", quote(item.first),
+                        "; rename it");
+    }
+  }
   std::set<std::string> seen;
   std::uint64_t offset = 0;
   for (const auto& [name, tensor] : tensors) {
@@ -308,6 +373,7 @@ void write_safetensors(const std::filesystem::path& path, const Metadata& metada
     entry["shape"] = shape;
     entry["data_offsets"] = {offset, offset + tensor.bytes()};
     offset += tensor.bytes();
+    header[kMetadataKey][std::string(kHashPrefix) + name] = hash_of(tensor);
   }
   std::string text;
   try {
@@ -321,22 +387,13 @@ void write_safetensors(const std::filesystem::path& path, const Metadata& metada
     raise<ValueError>(path.string(), ": the header must have at most ", kMaxHeaderBytes, " bytes; it has ", text.size(),
                       "; write fewer tensors");
   }
-  write_file_atomic(path, [&](FileWriter& writer) {
+  write(path, [&](FileWriter& writer) {
     const std::uint64_t length = text.size();
     writer.write(&length, kLengthBytes);
     writer.write(text);
     for (const auto& item : tensors) {
-      const Tensor tensor = item.second.to(kCpu);  // one at a time
-      const auto* data = static_cast<const std::byte*>(tensor.raw());
-      if (tensor.is_contiguous()) {
-        writer.write(data, tensor.bytes());
-        continue;
-      }
-      const std::size_t element = dtype_bytes(tensor.dtype());
-      for (std::int64_t r = 0; r < tensor.rows(); ++r) {
-        writer.write(data + static_cast<std::size_t>(r * tensor.row_stride()) * element,
-                     static_cast<std::size_t>(tensor.cols()) * element);
-      }
+      const Tensor here = item.second.to(kCpu);  // one at a time
+      for_bytes(here, [&](const std::byte* data, std::size_t bytes) { writer.write(data, bytes); });
     }
   });
 }

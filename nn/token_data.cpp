@@ -4,12 +4,15 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/interrupt.h"
+#include "nn/hash.h"
 #include "nn/suggest.h"
 
 namespace mixgrad {
 namespace {
 
 constexpr std::int64_t kNarrowVocab = 65536;
+constexpr std::size_t kPiece = std::size_t{1} << 20U;  // bytes of text between two looks at the wish to stop
 
 void check_batch(const char* op, const Tensor& tokens, const Tensor& targets) {
   const bool same = tokens.defined() && targets.defined() && tokens.shape() == targets.shape();
@@ -20,6 +23,17 @@ void check_batch(const char* op, const Tensor& tokens, const Tensor& targets) {
 }
 
 }  // namespace
+
+TextId identify_text(const std::filesystem::path& path) {
+  const MappedFile file = MappedFile::open(path);
+  Xxh3 hash;
+  for (std::size_t at = 0; at < file.size(); at += kPiece) {
+    check_interrupt();
+    const std::string_view piece = file.text().substr(at, kPiece);
+    hash.add(piece.data(), piece.size());
+  }
+  return {file.size(), hash.hex()};
+}
 
 TokenData TokenData::open(const std::filesystem::path& path, const Tokenizer& tokenizer) {
   return from_file(MappedFile::open(path), tokenizer);
@@ -47,8 +61,13 @@ void TokenData::index() {
     size_ = static_cast<std::int64_t>(content.size());
   } else if (tokenizer_.is_single_byte()) {
     const auto& ids = tokenizer_.byte_ids();
-    const auto* stranger =
-        std::find_if(content.begin(), content.end(), [&](char c) { return ids[static_cast<unsigned char>(c)] < 0; });
+    const auto* stranger = content.begin();
+    for (std::size_t at = 0; at < content.size() && stranger == content.begin() + at; at += kPiece) {
+      check_interrupt();
+      const std::string_view piece = content.substr(at, kPiece);
+      stranger =
+          std::find_if(piece.begin(), piece.end(), [&](char c) { return ids[static_cast<unsigned char>(c)] < 0; });
+    }
     if (stranger != content.end()) {
       auto offset = static_cast<std::size_t>(stranger - content.begin());
       tokenizer_.encode_next(content, offset, source_);  // throws, with the character and its place
@@ -70,7 +89,11 @@ void TokenData::encode() {
       content.begin(), content.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0U) != 0x80U; }));
   const bool narrow = tokenizer_.vocab_size() <= kNarrowVocab;
   narrow ? narrow_.reserve(characters) : wide_.reserve(characters);
-  for (std::size_t offset = 0; offset < content.size();) {
+  for (std::size_t offset = 0, look = 0; offset < content.size();) {
+    if (offset >= look) {
+      check_interrupt();
+      look = offset + kPiece;
+    }
     const std::int32_t id = tokenizer_.encode_next(content, offset, source_);
     if (narrow) {
       narrow_.push_back(static_cast<std::uint16_t>(id));

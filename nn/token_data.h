@@ -26,6 +26,15 @@ struct TokenRange {
   friend bool operator==(const TokenRange&, const TokenRange&) = default;
 };
 
+// What a file holds, for telling it from another.
+struct TextId {
+  std::uint64_t bytes = 0;
+  std::string xxh3;
+  friend bool operator==(const TextId&, const TextId&) = default;
+};
+TextId identify_text(const std::filesystem::path& path);  // IoError as MappedFile::open
+
+// Reading a long text ends with Interrupted (core/interrupt.h) when that has been asked for.
 class TokenData {
  public:
   // Errors of all three: FormatError: fewer than two tokens, or char and not UTF-8; ValueError: a character outside the

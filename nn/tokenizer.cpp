@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/interrupt.h"
 #include "nn/strict_json.h"
 #include "nn/suggest.h"
 #include "nn/utf8.h"
@@ -51,13 +52,20 @@ Tokenizer Tokenizer::chars_of(std::string_view text, const std::string& source) 
     raise<FormatError>(source, ": text is required to take the vocabulary from; it is empty; choose another file");
   }
   std::vector<bool> seen(kCodePoints);
-  for (std::size_t offset = 0; offset < text.size();) {
+  char32_t highest = 0;
+  constexpr std::size_t kPiece = std::size_t{1} << 20U;
+  for (std::size_t offset = 0, look = 0; offset < text.size();) {
+    if (offset >= look) {
+      check_interrupt();
+      look = offset + kPiece;
+    }
     const std::int32_t code = next_code_point(text, offset);
     if (code < 0) not_utf8(text, offset, source);
     seen[static_cast<std::size_t>(code)] = true;
+    highest = std::max(highest, static_cast<char32_t>(code));
   }
   std::vector<char32_t> codes;
-  for (char32_t code = 0; code < kCodePoints; ++code) {
+  for (char32_t code = 0; code <= highest; ++code) {
     if (seen[code]) codes.push_back(code);
   }
   return from_codes(std::move(codes));

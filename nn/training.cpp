@@ -1,5 +1,7 @@
 #include "nn/training.h"
 
+#include <cmath>
+
 namespace mixgrad {
 
 double TrainStep::accumulate(const Tensor& tokens, const Tensor& targets, std::int64_t parts) {
@@ -17,10 +19,16 @@ double TrainStep::apply(double learning_rate) {
   return norm;
 }
 
+double TrainStep::discard() {
+  const double norm = optimizer_.norm_of(gradients_);
+  gradients_.clear();
+  return norm;
+}
+
 StepResult TrainStep::run(const Tensor& tokens, const Tensor& targets, double learning_rate) {
   StepResult result;
   result.loss = accumulate(tokens, targets);
-  result.gradient_norm = apply(learning_rate);
+  result.gradient_norm = std::isfinite(result.loss) ? apply(learning_rate) : discard();
   return result;
 }
 

@@ -24,6 +24,9 @@ class TrainStep {
   // Steps with what has been accumulated since the last apply(). Returns the gradient norm before clipping.
   double apply(double learning_rate);
 
+  // Forgets what has been accumulated instead; returns its norm.
+  double discard();
+
   // Both for a single batch.
   StepResult run(const Tensor& tokens, const Tensor& targets, double learning_rate);
   const Gradients& gradients() const { return gradients_; }

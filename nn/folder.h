@@ -1,0 +1,49 @@
+// What a run does in its folder beyond writing files: names that change in one step, a lock, free space.
+// Errors: IoError with the path and the system's reason.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+namespace mixgrad {
+
+void rename_path(const std::filesystem::path& from, const std::filesystem::path& to);
+// Both exist; each then stands where the other stood, at no time is either name missing.
+void exchange_paths(const std::filesystem::path& a, const std::filesystem::path& b);
+// `link` points to `target` afterwards; until then it points where it did.
+void replace_symlink(const std::filesystem::path& link, const std::string& target);
+void remove_folder(const std::filesystem::path& path);  // with all that is in it; none there is fine
+
+// Bytes that may still be written where `path` is, or will be once created; the largest number when nobody knows.
+std::uintmax_t free_disk_bytes(const std::filesystem::path& path);
+
+// The folder belongs to this process until it ends or the object goes: a second lock is an IoError that names `holder`.
+class FolderLock {
+ public:
+  explicit FolderLock(const std::filesystem::path& path, std::string_view holder);
+  ~FolderLock();
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
+
+ private:
+  int descriptor_;
+};
+
+// A file that grows line by line. Each line is handed to the system whole.
+class LineFile {
+ public:
+  explicit LineFile(const std::filesystem::path& path);  // appends to what is there
+  ~LineFile();
+  LineFile(const LineFile&) = delete;
+  LineFile& operator=(const LineFile&) = delete;
+
+  void append(std::string_view line);  // with its line end
+
+ private:
+  std::string path_;
+  int descriptor_;
+};
+
+}  // namespace mixgrad

@@ -1,0 +1,43 @@
+// What a training run needs, beside model and optimizer, to go on bit for bit: trainer.json.
+//   {"format": "mixgrad-trainer-1", "step": 20, "optimizer_steps": 20, "skipped": 0,
+//    "rng": {"seed": 1, "counter": 9223372036854775908}, "text": {"bytes": 1115394, "xxh3": "..."},
+//    "best": {"step": 10, "val_loss": 1.5} or null, "evaluations_since_best": 1, "evaluation_due": true,
+//    "last": {"loss": 1.6, "lr": 0.001, "grad_norm": 0.3, "tokens_per_s": 9000.0} or null,
+//    "options": {"lr": "0.001", ...}, "xxh3": "of all other values"}
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace mixgrad {
+
+struct TrainerState {
+  struct Best {
+    std::int64_t step = 0;
+    double val_loss = 0;
+  };
+  struct Last {  // of the step, as metrics.jsonl has it; not finite values are null in the file
+    double loss = 0, lr = 0, grad_norm = 0, tokens_per_s = 0;
+  };
+
+  std::int64_t step = 0;             // steps done, skipped ones included
+  std::int64_t optimizer_steps = 0;  // those that changed the weights
+  std::int64_t skipped = 0;          // those whose loss or gradient was not finite
+  std::uint64_t rng_seed = 0, rng_counter = 0;
+  std::uint64_t text_bytes = 0;  // of the file that is trained on
+  std::string text_xxh3;
+  std::optional<Best> best;                 // by validation loss, of the scheduled evaluations
+  std::int64_t evaluations_since_best = 0;  // without a loss lower by min-delta: for --early-stop
+  bool evaluation_due = false;              // saved before the evaluation of this step
+  std::optional<Last> last;                 // none before the first step
+  std::map<std::string, std::string> options;
+};
+
+std::string to_json(const TrainerState& state);
+// FormatError, strict: every key known, present, once, of the right type and in its range; `source` names the file.
+TrainerState parse_trainer_state(std::string_view text, const std::string& source);
+
+}  // namespace mixgrad
