@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cstdint>
 #include <string_view>
+#include <utility>
 
 #include "core/error.h"
 #include "nn/file.h"
@@ -18,8 +19,8 @@ constexpr const char* kBlank = " \t\r";
 
 class ConfigReader {
  public:
-  ConfigReader(const std::string& path, const std::string& section)
-      : path_(path), section_(section), text_(read_text(path, kMaxBytes)) {}
+  ConfigReader(std::string text, const std::string& path, const std::string& section)
+      : path_(path), section_(section), text_(std::move(text)) {}
 
   std::vector<ConfigEntry> read() {
     for (std::size_t at = 0; at < text_.size();) {
@@ -164,7 +165,11 @@ class ConfigReader {
 }  // namespace
 
 std::vector<ConfigEntry> read_config(const std::string& path, const std::string& section) {
-  return ConfigReader(path, section).read();
+  return parse_config(read_text(path, kMaxBytes), path, section);
+}
+
+std::vector<ConfigEntry> parse_config(std::string text, const std::string& path, const std::string& section) {
+  return ConfigReader(std::move(text), path, section).read();
 }
 
 }  // namespace mixgrad::app

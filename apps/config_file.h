@@ -19,5 +19,7 @@ struct ConfigEntry {
 // it), and keys with a string, a number, true or false. ValueError with the line for anything else, also for a key that
 // occurs twice; IoError when the file cannot be read.
 std::vector<ConfigEntry> read_config(const std::string& path, const std::string& section);
+// The same of a text; `path` names it in errors.
+std::vector<ConfigEntry> parse_config(std::string text, const std::string& path, const std::string& section);
 
 }  // namespace mixgrad::app

@@ -11,6 +11,7 @@
 #include "apps/verb.h"
 #include "apps/version.h"
 #include "core/error.h"
+#include "core/interrupt.h"
 #include "core/parallel.h"
 #include "nn/suggest.h"
 
@@ -18,7 +19,8 @@ namespace mixgrad::app {
 namespace {
 
 constexpr const char* kExitCodes =
-    "Exit codes: 0 done, 1 a check failed, 2 wrong options, 3 bad input (data, checkpoint), 4 system (files, memory).";
+    "Exit codes: 0 done, 1 a check failed, 2 wrong options, 3 bad input (data, checkpoint), 4 system (files, memory),\n"
+    "130 and 143 stopped by SIGINT or SIGTERM.";
 
 // One option: how it reads and prints its value, and what the command line gave. Values reach the variables only in
 // CliOptions::resolve, so preset, config file and command line follow the same rules.
@@ -26,14 +28,16 @@ struct Option {
   std::string name;
   ConfigEntry::Type type = ConfigEntry::Type::text;  // that its value has in a config file
   std::function<void(const std::string& what, const std::string& text)> set;
-  std::function<std::string()> print;
+  std::function<std::string()> value;  // as text, as `set` takes it
   CLI::Option* command = nullptr;
   std::string text;         // from the command line
   std::string config_text;  // from the config file
   std::string config_place;
   bool in_config = false;
+  bool in_preset = false;
 
   bool given() const { return in_config || command->count() > 0; }
+  std::string toml() const { return type == ConfigEntry::Type::text ? quoted_toml(value()) : value(); }
 };
 
 class CliOptions : public OptionSet {
@@ -43,7 +47,7 @@ class CliOptions : public OptionSet {
   void add(const std::string& name, std::string& value, const std::string& help) override {
     declare(
         name, "TEXT", help, ConfigEntry::Type::text, [&value](const auto&, const auto& text) { value = text; },
-        [&value] { return quoted_toml(value); }, value);
+        [&value] { return value; }, value);
   }
   void add(const std::string& name, std::int64_t& value, IntRange range, const std::string& help) override {
     declare(
@@ -70,7 +74,7 @@ class CliOptions : public OptionSet {
     declare(
         name, kinds, help, ConfigEntry::Type::text,
         [&value, allowed](const auto& what, const auto& text) { value = parse_word(what, text, allowed); },
-        [&value] { return quoted_toml(value); }, value);
+        [&value] { return value; }, value);
   }
   void add_switch(const std::string& name, bool& value, const std::string& help) override {
     declare(
@@ -106,8 +110,9 @@ class CliOptions : public OptionSet {
     command_.add_flag("--print-config", print_text_, "Print all values as TOML and stop");
   }
 
-  // Sets the variables after the command line was read: preset, then config file, then command line.
-  void resolve() {
+  // Sets the variables after the command line was read: preset, then config file, then command line, and under all of
+  // them what an earlier run decides.
+  void resolve(Verb& verb) {
     if (command_.get_option("--config")->count() > 0) apply_config();
     const Option* preset = find("preset");
     if (preset != nullptr && preset->given()) apply_preset(*preset);
@@ -116,6 +121,10 @@ class CliOptions : public OptionSet {
       if (option->in_config) option->set(option->config_place + option->name, option->config_text);
       if (option->command->count() > 0) option->set(what, option->text);
     }
+    apply_earlier(verb);
+    OptionTexts values;
+    for (const auto& option : options_) values.emplace_back(option->name, option->value());
+    verb.note_values(values);
   }
 
   bool print_config() const { return parse_switch("--print-config", print_text_); }
@@ -123,7 +132,7 @@ class CliOptions : public OptionSet {
   void print(std::ostream& out, const Verb& verb) const {
     for (const auto& option : options_) {
       if (option->name != "preset" && verb.without_effect(option->name).empty()) {
-        out << option->name << " = " << option->print() << "\n";
+        out << option->name << " = " << option->toml() << "\n";
       }
     }
   }
@@ -164,12 +173,12 @@ class CliOptions : public OptionSet {
 
   // Without a type's name it is a flag.
   void declare(const std::string& name, const std::string& type_name, const std::string& help, ConfigEntry::Type type,
-               Set set, std::function<std::string()> print, const std::string& shown) {
+               Set set, std::function<std::string()> value, const std::string& shown) {
     Option& option = *options_.emplace_back(std::make_unique<Option>());
     option.name = name;
     option.type = type;
     option.set = std::move(set);
-    option.print = std::move(print);
+    option.value = std::move(value);
     option.command = type_name.empty() ? command_.add_flag("--" + name, option.text, help)
                                        : command_.add_option("--" + name, option.text, help)->type_name(type_name);
     option.command->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
@@ -202,9 +211,44 @@ class CliOptions : public OptionSet {
     for (const Preset& preset : presets_) {
       if (preset.name != preset_) continue;
       for (const auto& [name, value] : preset.values) {
-        const Option* known = find(name);
+        Option* known = find(name);
         MIXGRAD_ASSERT(known != nullptr, "a preset names options of the verb");
+        known->in_preset = true;
         known->set("preset " + preset_ + ": " + name, value);
+      }
+    }
+  }
+
+  void apply_earlier(Verb& verb) {
+    const OptionTexts earlier = verb.earlier_values();
+    if (earlier.empty()) return;
+    std::vector<std::string> kept;
+    for (const auto& option : options_) {
+      if (verb.keeps(option->name)) kept.push_back(option->name);
+    }
+    const auto has = [&](const std::string& name) {
+      return std::any_of(earlier.begin(), earlier.end(), [&](const auto& item) { return item.first == name; });
+    };
+    for (const std::string& name : kept) {
+      if (!has(name)) raise<FormatError>("trainer.json: options.", name, " is required; it is missing");
+    }
+    for (const auto& [name, text] : earlier) {
+      const Option* option = find(name);
+      if (option == nullptr || !verb.keeps(name)) {
+        raise<FormatError>("trainer.json: unknown key options.", name, "; ", did_you_mean(name, kept),
+                           "the keys are the options that a run keeps");
+      }
+      const bool asked = option->given() || option->in_preset;
+      if (asked && verb.may_change(name)) continue;
+      const std::string wanted = option->value();
+      try {
+        option->set("options." + name, text);
+      } catch (const ValueError& error) {
+        raise<FormatError>("trainer.json: ", error.what(), "; take another generation");
+      }
+      if (asked && option->value() != wanted) {
+        raise<ValueError>("--", name, " must stay what it was in this run, ", quote(option->value()), "; got ",
+                          quote(wanted), "; leave it out, or start a new run from its weights with --checkpoint");
       }
     }
   }
@@ -283,7 +327,7 @@ int run_verb(Verb& verb, Arguments arguments) {
     }
     if (command.remaining_size() > 0) refuse_extras(command.remaining(), options.names());
     if (missing) raise<ValueError>("an argument is required, as in ", verb.example());
-    options.resolve();
+    options.resolve(verb);
     options.refuse_without_effect(verb);
     prints = options.print_config();
   } catch (const ValueError& error) {
@@ -353,6 +397,8 @@ int exit_code_of(const Arguments& arguments) {
     return fail(kSystem, error.what());
   } catch (const OutOfMemory& error) {
     return fail(kSystem, error.what());
+  } catch (const Interrupted& interrupted) {
+    return 128 + interrupted.signal;  // whoever let it through has said what stands
   } catch (const std::bad_alloc&) {
     return fail(kSystem, "out of memory; try a smaller --batch or model");
   } catch (const Error& error) {

@@ -2,14 +2,13 @@
 
 #include <unistd.h>
 
-#include <cerrno>
+#include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <cstring>
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "core/error.h"
+#include "nn/file.h"
 
 namespace mixgrad::app {
 namespace {
@@ -49,26 +48,19 @@ std::string json_line(const StepLog& entry) {
 
 }  // namespace
 
-Progress::Progress(std::int64_t steps, const std::filesystem::path& metrics, bool json_to_stdout)
+Progress::Progress(std::int64_t steps, std::int64_t first, const std::filesystem::path& metrics, bool json_to_stdout)
     : steps_(steps),
-      metrics_path_(metrics),
-      metrics_(std::fopen(metrics.c_str(), "a")),
+      first_(first),
+      metrics_(metrics),
       json_(json_to_stdout),
       terminal_(isatty(STDERR_FILENO) == 1),
-      start_(now()) {
-  if (metrics_ == nullptr) raise<IoError>(metrics.string(), ": cannot be opened for writing: ", std::strerror(errno));
-}
+      start_(now()) {}
 
-Progress::~Progress() {
-  finish();
-  std::fclose(metrics_);
-}
+Progress::~Progress() { finish(); }
 
 void Progress::log(const StepLog& entry) {
   const std::string line = json_line(entry);
-  if (std::fputs(line.c_str(), metrics_) == EOF || std::fflush(metrics_) != 0) {
-    raise<IoError>(metrics_path_.string(), ": cannot be written: ", std::strerror(errno));
-  }
+  metrics_.append(line);
   if (json_) {
     std::fputs(line.c_str(), stdout);
     std::fflush(stdout);
@@ -81,7 +73,8 @@ void Progress::log(const StepLog& entry) {
   char val[32] = "-";
   if (val_loss_) std::snprintf(val, sizeof val, "%.4f", *val_loss_);
   char text[256];
-  const double left = elapsed / static_cast<double>(entry.step) * static_cast<double>(steps_ - entry.step);
+  const double left = elapsed / static_cast<double>(std::max<std::int64_t>(entry.step - first_, 1)) *
+                      static_cast<double>(steps_ - entry.step);
   std::snprintf(text, sizeof text, "step %lld/%lld  loss %.4f  val %s  lr %.2e  grad %.2f  %.0f tok/s  left %s",
                 static_cast<long long>(entry.step), static_cast<long long>(steps_), entry.loss, val, entry.lr,
                 entry.grad_norm, entry.tokens_per_s, duration(left).c_str());
@@ -98,6 +91,22 @@ void Progress::log(const StepLog& entry) {
 void Progress::finish() {
   if (open_line_) std::fputs("\n", stderr);
   open_line_ = false;
+}
+
+void continue_metrics(const std::filesystem::path& from, const std::filesystem::path& to, std::int64_t last_step) {
+  std::error_code error;
+  if (!std::filesystem::exists(from, error)) return;
+  constexpr std::size_t kMaxBytes = std::size_t{1} << 31U;
+  const std::string text = read_text(from, kMaxBytes);
+  std::string kept;
+  for (std::size_t at = 0, end = 0; (end = text.find('\n', at)) != std::string::npos; at = end + 1) {
+    const std::string line = text.substr(at, end + 1 - at);
+    const nlohmann::json entry = nlohmann::json::parse(line, nullptr, false);
+    const bool whole = entry.is_object() && entry.contains("step") && entry["step"].is_number_integer();
+    if (!whole || entry["step"].get<std::int64_t>() > last_step) break;
+    kept += line;
+  }
+  if (from != to || kept.size() != text.size()) write_file_atomic(to, kept);
 }
 
 }  // namespace mixgrad::app

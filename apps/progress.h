@@ -7,6 +7,8 @@
 #include <filesystem>
 #include <optional>
 
+#include "nn/folder.h"
+
 namespace mixgrad::app {
 
 struct StepLog {
@@ -20,8 +22,8 @@ struct StepLog {
 
 class Progress {
  public:
-  // Appends to `metrics` (IoError when it cannot be opened).
-  Progress(std::int64_t steps, const std::filesystem::path& metrics, bool json_to_stdout);
+  // Appends to `metrics` (IoError when it cannot be opened). The run goes from step `first` to `steps`.
+  Progress(std::int64_t steps, std::int64_t first, const std::filesystem::path& metrics, bool json_to_stdout);
   ~Progress();
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
@@ -30,9 +32,8 @@ class Progress {
   void finish();  // ends the live line
 
  private:
-  std::int64_t steps_;
-  std::filesystem::path metrics_path_;
-  std::FILE* metrics_;
+  std::int64_t steps_, first_;
+  LineFile metrics_;
   bool json_;
   bool terminal_;
   bool open_line_ = false;
@@ -40,5 +41,9 @@ class Progress {
   double last_plain_ = 0;
   std::optional<double> val_loss_;  // the last one known
 };
+
+// Copies the lines of `from` up to this step to `to`, for a run that is resumed there; both may be the same. What a
+// crash left of a last line is dropped. No file `from`: nothing happens.
+void continue_metrics(const std::filesystem::path& from, const std::filesystem::path& to, std::int64_t last_step);
 
 }  // namespace mixgrad::app

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "core/error.h"
+#include "core/interrupt.h"
 
 namespace mixgrad::app {
 namespace {
@@ -26,6 +27,7 @@ void stream_sample(const Decoder& model, const Tokenizer& tokenizer, const std::
   put(prompt);
   bool told = false;
   for (std::int64_t i = 0; i < tokens; ++i) {
+    check_interrupt();
     put(tokenizer.decode(generator.next()));
     if (generator.restarted() && !told) {
       if (isatty(STDERR_FILENO) == 1) std::fputs("\n", stderr);  // the text so far ends within a line

@@ -10,7 +10,7 @@
 
 namespace mixgrad::app {
 
-// Exit codes, as `mixgrad --help` and docs/cli.md state them.
+// Exit codes, as `mixgrad --help` and docs/cli.md state them. A run that a signal stopped ends with 128 + its number.
 enum ExitCode : int {
   kOk = 0,
   kCheckFailed = 1,  // gradcheck or conform found a difference, or training met a loss that is not finite
@@ -62,6 +62,8 @@ class OptionSet {
   virtual void add_presets(const std::vector<Preset>& presets) = 0;
 };
 
+using OptionTexts = std::vector<std::pair<std::string, std::string>>;  // option, value as text
+
 class Verb {
  public:
   virtual ~Verb() = default;
@@ -75,6 +77,19 @@ class Verb {
     static_cast<void>(option);
     return {};
   }
+  // `train --resume`: the values that an earlier run decides. They are asked for when all given values are set; a given
+  // one must then be the same, unless may_change(option). None: a verb, or a command, that goes on with nothing.
+  virtual OptionTexts earlier_values() { return {}; }
+  virtual bool keeps(const std::string& option) const {  // belongs to the earlier values
+    static_cast<void>(option);
+    return false;
+  }
+  virtual bool may_change(const std::string& option) const {
+    static_cast<void>(option);
+    return false;
+  }
+  // All options with the values that they have in the end.
+  virtual void note_values(const OptionTexts& values) { static_cast<void>(values); }
   virtual int run() = 0;  // an ExitCode; may throw any mixgrad::Error
 };
 

@@ -45,6 +45,11 @@ if(NOT MIXGRAD_FETCH)
     add_library(Random123::Random123 INTERFACE IMPORTED)
     set_target_properties(Random123::Random123 PROPERTIES INTERFACE_INCLUDE_DIRECTORIES ${RANDOM123_INCLUDE})
   endif()
+  find_path(XXHASH_INCLUDE xxhash.h)
+  if(XXHASH_INCLUDE)
+    add_library(xxHash::xxHash INTERFACE IMPORTED)
+    set_target_properties(xxHash::xxHash PROPERTIES INTERFACE_INCLUDE_DIRECTORIES ${XXHASH_INCLUDE})
+  endif()
   if(BUILD_TESTING)
     find_package(doctest 2.4.9 QUIET)
   endif()
@@ -58,6 +63,8 @@ mixgrad_fetch(CLI11::CLI11 libcli11-dev https://github.com/CLIUtils/CLI11.git
               70f8072f9dd2292fd0b9f9e5f58e279f60483ed3 include)  # 2.1.2
 mixgrad_fetch(Random123::Random123 librandom123-dev https://github.com/DEShawResearch/random123.git
               726a093cd9a73f3ec3c8d7a70ff10ed8efec8d13 include)  # 1.14.0
+mixgrad_fetch(xxHash::xxHash libxxhash-dev https://github.com/Cyan4973/xxHash.git
+              35b0373c697b5f160d3db26b1cbb45a0d5ba788c .)  # 0.8.1, XXH_INLINE_ALL: the header alone
 if(BUILD_TESTING)
   mixgrad_fetch(doctest::doctest doctest-dev https://github.com/doctest/doctest.git
                 b7c21ec5ceeadb4951b00396fc1e4642dd347e5f .)  # 2.4.9
