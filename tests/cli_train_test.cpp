@@ -44,7 +44,11 @@ std::string digits_of(const std::string& line, const std::string& key) {
 }
 
 std::string expected_generation(const std::string& name) {
-  return name + "/config.json\n" + name + "/model.safetensors\n" + name + "/tokenizer.json\n";
+  std::string files;
+  for (const char* file :
+       {"config.json", "model.safetensors", "optimizer.safetensors", "tokenizer.json", "trainer.json"})
+    files += name + "/" + file + "\n";
+  return files;
 }
 
 TEST_CASE("cli train: a run with its metrics, its generations and the loss that eval finds again") {

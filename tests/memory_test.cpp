@@ -9,11 +9,13 @@
 #include <vector>
 
 #include "core/allocator.h"
+#include "core/bytes.h"
 #include "core/error.h"
 #include "core/parallel.h"
 #include "core/rng.h"
 #include "core/tensor.h"
 #include "tests/close.h"
+#include "tests/temp_folder.h"
 
 namespace mixgrad::test {
 
@@ -90,18 +92,61 @@ TEST_CASE("pool: the statistics add up, and trim empties the cache") {
 
 TEST_CASE("pool: a growth can be made to fail, and the pool works on afterwards") {
   pool_trim(kCpu);
-  pool_fail_at(kCpu, 2);
+  pool_fail_at(kCpu, 3);
   const Tensor first = Tensor::empty({100}, DType::f64);
+  first.set_role("gradients");
+  const Tensor second = Tensor::empty({1, 20}, DType::f32);  // from here on in the order of their sizes
   const PoolStats stats = pool_stats(kCpu);
-  const std::string text = error_text<OutOfMemory>([] { Tensor::empty({777}, DType::f64); });
-  CHECK(text == "out of memory on cpu: 6216 bytes asked for, " + std::to_string(stats.in_use) + " in use, " +
-                    std::to_string(stats.cached) +
-                    " cached; try a smaller --batch, a shorter --context, or more --accumulate");
+  const std::string text = error_text<OutOfMemory>([] { Tensor::empty({7, 111}, DType::f64); });
+  CHECK(has(text, "out of memory on cpu: 6.1 KiB asked for (f64 [7,111]), " + bytes_text(stats.in_use) + " in use, " +
+                      bytes_text(stats.cached) + " cached, "));
+  CHECK(has(text, " free; the largest: gradients f64 [100] 800 bytes"));
+  CHECK(text.ends_with("; try a smaller --batch, a shorter --context, or more --accumulate"));
   CHECK(pool_stats(kCpu).in_use == stats.in_use);
   CHECK_NOTHROW(Tensor::empty({777}, DType::f64));
   pool_fail_at(kCpu, 1);
   pool_fail_at(kCpu, 0);
   CHECK_NOTHROW(Tensor::empty({7777}, DType::f64));
+}
+
+TEST_CASE("pool: the three largest of many blocks are named, in their order") {
+  const std::vector<Tensor> held{Tensor::empty({5'000'000}, DType::f64), Tensor::empty({6'000'000}, DType::f64),
+                                 Tensor::empty({4'000'000}, DType::f64), Tensor::empty({7'000'000}, DType::f64)};
+  pool_fail_at(kCpu, 1);
+  const std::string text = error_text<OutOfMemory>([] { Tensor::empty({16'000'000}, DType::f64); });
+  CHECK(has(text, "the largest: f64 [7000000] 53.4 MiB, f64 [6000000] 45.8 MiB, f64 [5000000] 38.1 MiB; try"));
+}
+
+TEST_CASE("pool: a trace replayed gives the statistics of the pool") {
+  pool_trim(kCpu);
+  const Tensor outside = Tensor::empty({100}, DType::f64);
+  const PoolStats before = pool_stats(kCpu);
+  pool_reset_peak(kCpu);
+  PoolStats replayed;
+  Tensor kept;
+  {
+    PoolTrace trace(kCpu);
+    for (std::int64_t round = 0; round < 3; ++round) {
+      const Tensor a = Tensor::empty({1000 + 100 * round}, DType::f64);
+      kept = Tensor::empty({100'000, round + 1}, DType::f32);
+      const Tensor b = a.clone();
+    }
+    replayed = replay_pool(trace.events);
+    CHECK(trace.events.size() == 9 + 8);  // the last `kept` is not back yet
+  }
+  const PoolStats after = pool_stats(kCpu);
+  CHECK(replayed.peak == after.peak - before.in_use);
+  CHECK(replayed.in_use == after.in_use - before.in_use);
+  CHECK(replayed.cached == after.cached);
+  CHECK(replayed.system_allocations == after.system_allocations - before.system_allocations);
+}
+
+TEST_CASE("bytes_text") {
+  CHECK(bytes_text(0) == "0 bytes");
+  CHECK(bytes_text(1023) == "1023 bytes");
+  CHECK(bytes_text(1024) == "1.0 KiB");
+  CHECK(bytes_text((1U << 20U) - 1) == "1.0 MiB");
+  CHECK(bytes_text(std::size_t{5} << 29U) == "2.5 GiB");
 }
 
 #if !defined(__SANITIZE_ADDRESS__)  // the sanitizer's own allocator stops the program instead
