@@ -88,7 +88,7 @@ inline Finished run_program(const Arguments& arguments, const std::string& out_p
   ::close(err[1]);
   Finished result;
   const bool ended = drain({out[0], err[0]}, {&result.out, &result.err}, kSanitized ? 100 : 10);
-  if (!ended) ::kill(child, SIGKILL);
+  if (!ended && child > 0) ::kill(child, SIGKILL);  // kill(-1) would reach every process there is
   int status = 0;
   ::waitpid(child, &status, 0);
   ::close(out[0]);

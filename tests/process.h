@@ -48,7 +48,10 @@ class Process {
     }
   }
 
-  void signal(int number) const { ::kill(child_, number); }
+  // Nothing when it has ended: kill(-1) would reach every process there is.
+  void signal(int number) const {
+    if (child_ > 0) ::kill(child_, number);
+  }
 
   // Waits for its end; kTimedOut when that takes longer, and it goes on.
   Finished wait(double seconds) {

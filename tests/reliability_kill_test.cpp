@@ -131,7 +131,7 @@ TEST_CASE("reliability: signals while the data is read, during the sample, and t
     // A step that takes long: the second signal does not wait for its end.
     Process process(folder, tiny_run(folder, "twice", "--steps 5 --accumulate 1000000 --d-model 64"));
     while (!has(TempFolder::get(folder / "stderr"), "parameters")) sleep_for(0.005);
-    sleep_for(0.05);
+    sleep_for(0.5);  // into the step
     process.signal(SIGINT);
     CHECK(process.wait(0.3).code == kTimedOut);
     process.signal(SIGINT);
