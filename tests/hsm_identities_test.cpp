@@ -1,3 +1,4 @@
+// Above 400 lines by a few: one identity after another, each on its own.
 // What is known of hierarchical shift mixing on paper: a stack of layers x <- x + a x_t + b x_{t-s}, s = 1, 2, 4, ...
 // answers an impulse, at lag d, with the product over the layers of b (bit of d set) or 1 + a (not set).
 #include <doctest/doctest.h>

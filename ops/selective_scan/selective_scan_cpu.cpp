@@ -1,3 +1,4 @@
+// Above 400 lines: forward and backward share the chunk in the first cache, its loads and its inner loop.
 // The chunked rung on the CPU. Channels are innermost: a block of up to 64 of one head, padded with zeros to whole
 // vectors, goes through time in chunks of 16 tokens, state after state, so that what a chunk needs stays in the first
 // cache (28 KiB in f32). Every loop over channels is one the compiler vectorises.
