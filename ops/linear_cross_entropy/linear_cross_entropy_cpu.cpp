@@ -44,7 +44,7 @@ A log_sum_exp(const A* row, std::int64_t width) {
 
 }  // namespace
 
-void linear_cross_entropy_forward(const Tensor& x, const Tensor& weight, const Tensor& targets, std::int64_t count,
+void linear_cross_entropy_forward(const Tensor& x, const Tensor& weight, const Tensor& targets, const Tensor& count,
                                   const Tensor& lse, const Tensor& loss) {
   dispatch_float(x.dtype(), "linear_cross_entropy", [&]<class T>() {
     using A = acc_t<T>;
@@ -70,12 +70,17 @@ void linear_cross_entropy_forward(const Tensor& x, const Tensor& weight, const T
       });
     }
     double sum = 0;
-    for (std::int64_t r = 0; r < rows; ++r) sum += static_cast<double>(losses[r]);
-    *loss.data<A>() = static_cast<A>(count == 0 ? 0.0 : sum / static_cast<double>(count));
+    std::int32_t live = 0;
+    for (std::int64_t r = 0; r < rows; ++r) {
+      sum += static_cast<double>(losses[r]);
+      live += ids[r] >= 0 ? 1 : 0;
+    }
+    *count.data<std::int32_t>() = live;
+    *loss.data<A>() = static_cast<A>(live == 0 ? 0.0 : sum / static_cast<double>(live));
   });
 }
 
-void linear_cross_entropy_backward(const Tensor& x, const Tensor& weight, const Tensor& targets, std::int64_t count,
+void linear_cross_entropy_backward(const Tensor& x, const Tensor& weight, const Tensor& targets, const Tensor& count,
                                    const Tensor& lse, const Tensor& dloss, const GradTarget& dx,
                                    const GradTarget& dweight) {
   dispatch_float(x.dtype(), "linear_cross_entropy", [&]<class T>() {
@@ -89,7 +94,8 @@ void linear_cross_entropy_backward(const Tensor& x, const Tensor& weight, const 
     T* dlogits = rounded.data<T>();
     const A* lses = lse.data<A>();
     const std::int32_t* ids = targets.data<std::int32_t>();
-    const A scale = count == 0 ? A(0) : *dloss.data<A>() / static_cast<A>(count);
+    const std::int32_t live = *count.data<std::int32_t>();
+    const A scale = live == 0 ? A(0) : *dloss.data<A>() / static_cast<A>(live);
     for (std::int64_t first = 0; first < rows; first += chunk) {
       const std::int64_t here = std::min(chunk, rows - first);
       chunk_logits<T>(x, weight, first, here, logits);
