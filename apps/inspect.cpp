@@ -47,21 +47,21 @@ class Inspect : public Verb {
   int run() override {
     check_word("inspect", what_, {"model", "tape", "attention", "shifts"});
     training_.check();
-    training_.apply_threads();
+    training_.apply();
     if (what_[0] == "attention") {
       if (checkpoint_.empty()) {
         raise<ValueError>("inspect attention: a trained model is required; give it with --checkpoint DIR");
       }
-      inspect_attention(load_checkpoint(checkpoint_, training_.dtype()), text_, recency_, json_);
+      inspect_attention(load_checkpoint(checkpoint_, training_.place()), text_, recency_, json_);
       return kOk;
     }
     std::unique_ptr<Decoder> model;
     if (checkpoint_.empty()) {
-      model = std::make_unique<Decoder>(model_.config(model_.open_data().tokenizer().vocab_size()), training_.dtype(),
+      model = std::make_unique<Decoder>(model_.config(model_.open_data().tokenizer().vocab_size()), training_.place(),
                                         model_.hsm_scale);
       model->parameters().initialize(training_.seed);
     } else {
-      model = std::move(load_checkpoint(checkpoint_, training_.dtype()).model);
+      model = std::move(load_checkpoint(checkpoint_, training_.place()).model);
     }
     if (what_[0] == "model") print_model(*model);
     if (what_[0] == "tape") print_tape(*model);
