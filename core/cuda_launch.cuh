@@ -13,7 +13,7 @@
 
 #include "core/cuda.h"
 #include "core/error.h"
-#include "core/tensor.h"
+#include "core/rows.h"
 
 namespace mixgrad::cuda {
 
@@ -137,23 +137,6 @@ void column_sums(const char* what, Device device, std::int64_t rows, std::int64_
   for_each(what, device, blocks * width, PartialSum<A, F>{rows, width, f, partial});
   for_each(what, device, width, TotalSum<A, Store>{blocks, width, partial, store});
 }
-
-// A tensor as kernels read it: rows of `width` elements, `stride` apart. Null when the tensor is undefined.
-template <class T>
-struct Rows {
-  T* data = nullptr;
-  std::int64_t count = 0;
-  std::int64_t width = 0;
-  std::int64_t stride = 0;
-
-  explicit Rows(const Tensor& tensor)
-      : data(tensor.defined() ? tensor.data<T>() : nullptr),
-        count(tensor.defined() ? tensor.rows() : 0),
-        width(tensor.defined() ? tensor.cols() : 0),
-        stride(tensor.row_stride()) {}
-  __host__ __device__ T* operator[](std::int64_t row) const { return data + row * stride; }
-  __host__ __device__ explicit operator bool() const { return data != nullptr; }
-};
 
 // Where a gradient goes: element (r, c) is written, or added to. Null when it is not wanted.
 template <class T>

@@ -1,5 +1,6 @@
 #include "core/cuda_launch.cuh"
 #include "ops/layer_norm/layer_norm_kernels.h"
+#include "ops/norm.h"
 
 namespace mixgrad::cuda {
 namespace {
@@ -20,13 +21,7 @@ void forward(const Tensor& x, const Tensor& y, const Tensor& weight, const Tenso
   const A epsilon = A(eps);
   for_each_row("layer_norm", x.device(), in.count, [=] __device__(std::int64_t r) {
     const std::int64_t width = in.width;
-    const T* row = in[r];
-    if (addend) {  // each thread later reads only what it has written itself
-      T* to = total[r];
-      for (std::int64_t c = threadIdx.x; c < width; c += kRowThreads)
-        to[c] = static_cast<T>(A(row[c]) + A(addend[r][c]));
-      row = to;
-    }
+    const T* row = row_to_norm(in, addend, total, r, threadIdx.x, kRowThreads);
     A s = 0;
     for (std::int64_t c = threadIdx.x; c < width; c += kRowThreads) s += A(row[c]);
     const A mu = block_sum(s) / A(width);

@@ -1,5 +1,6 @@
 #include "core/cuda_launch.cuh"
 #include "core/vec_math.h"
+#include "ops/linear/linear_products.h"
 #include "ops/linear_cross_entropy/linear_cross_entropy_kernels.h"
 #include "ops/matmul/matmul_cuda.h"
 
@@ -18,18 +19,8 @@ std::int64_t logit_stride(std::int64_t vocabulary) { return (vocabulary + 7) / 8
 // logits[0,rows) = x[first,first+rows) weight^T, in the accumulation type.
 template <class T>
 void chunk_logits(const Tensor& x, const Tensor& weight, std::int64_t first, std::int64_t rows, acc_t<T>* logits) {
-  Product<T, acc_t<T>> product{};
-  product.m = rows;
-  product.n = weight.dim(0);
-  product.k = weight.dim(1);
-  product.a = x.data<T>() + first * x.row_stride();
-  product.lda = x.row_stride();
-  product.b = weight.data<T>();
-  product.ldb = weight.row_stride();
-  product.transpose_b = true;
-  product.c = logits;
-  product.ldc = logit_stride(weight.dim(0));
-  matmul(product, x.device());
+  const Rows<acc_t<T>> to(logits, rows, weight.dim(0), logit_stride(weight.dim(0)));
+  matmul(linear_product(Rows<T>(x).part(first, rows), Rows<T>(weight), to), x.device());
 }
 
 // lses[r] and losses[r] of the rows of a chunk, whose pointers begin at the chunk.
@@ -107,37 +98,16 @@ void chunk_gradient(Device device, std::int64_t rows, std::int64_t vocabulary, c
 }
 
 template <class T>
-void chunk_dx(const Tensor& weight, const T* dlogits, std::int64_t first, std::int64_t rows, const GradTarget& dx) {
-  Product<T, T> product{};
-  product.m = rows;
-  product.n = weight.dim(1);
-  product.k = weight.dim(0);
-  product.a = dlogits;
-  product.lda = logit_stride(weight.dim(0));
-  product.b = weight.data<T>();
-  product.ldb = weight.row_stride();
-  product.c = dx.tensor.data<T>() + first * dx.tensor.row_stride();
-  product.ldc = dx.tensor.row_stride();
-  product.accumulate = dx.add;
-  matmul(product, weight.device());
+void chunk_dx(const Tensor& weight, const Rows<T>& dlogits, std::int64_t first, const GradTarget& dx) {
+  const Rows<T> to = Rows<T>(dx.tensor).part(first, dlogits.count);
+  matmul(linear_dx_product(dlogits, Rows<T>(weight), to, dx.add), weight.device());
 }
 
 template <class T>
-void chunk_dweight(const Tensor& x, const T* dlogits, std::int64_t first, std::int64_t rows,
-                   const GradTarget& dweight) {
-  Product<T, acc_t<T>> product{};
-  product.m = dweight.tensor.dim(0);
-  product.n = dweight.tensor.dim(1);
-  product.k = rows;
-  product.a = dlogits;
-  product.lda = logit_stride(product.m);
-  product.transpose_a = true;
-  product.b = x.data<T>() + first * x.row_stride();
-  product.ldb = x.row_stride();
-  product.c = dweight.tensor.data<acc_t<T>>();
-  product.ldc = dweight.tensor.row_stride();
-  product.accumulate = dweight.add || first > 0;
-  matmul(product, x.device());
+void chunk_dweight(const Tensor& x, const Rows<T>& dlogits, std::int64_t first, const GradTarget& dweight) {
+  const bool add = dweight.add || first > 0;
+  const Rows<T> from = Rows<T>(x).part(first, dlogits.count);
+  matmul(linear_dweight_product(dlogits, from, Rows<acc_t<T>>(dweight.tensor), add), x.device());
 }
 
 template <class T>
@@ -155,8 +125,9 @@ void backward(const Tensor& x, const Tensor& weight, const Tensor& targets, cons
     chunk_logits<T>(x, weight, first, here, scratch.data<A>());
     chunk_gradient<T>(x.device(), here, vocabulary, count.data<std::int32_t>(), scratch.data<A>(),
                       targets.data<std::int32_t>() + first, lse.data<A>() + first, dloss.data<A>(), rounded.data<T>());
-    if (dx.tensor.defined()) chunk_dx<T>(weight, rounded.data<T>(), first, here, dx);
-    if (dweight.tensor.defined()) chunk_dweight<T>(x, rounded.data<T>(), first, here, dweight);
+    const Rows<T> dlogits(rounded.data<T>(), here, vocabulary, logit_stride(vocabulary));
+    if (dx.tensor.defined()) chunk_dx<T>(weight, dlogits, first, dx);
+    if (dweight.tensor.defined()) chunk_dweight<T>(x, dlogits, first, dweight);
   }
 }
 

@@ -2,6 +2,7 @@
 #include <limits>
 
 #include "core/vec_math.h"
+#include "ops/linear/linear_products.h"
 #include "ops/linear_cross_entropy/linear_cross_entropy_kernels.h"
 #include "ops/matmul/matmul.h"
 #include "ops/rows.h"
@@ -12,23 +13,6 @@ namespace {
 // Rows whose logits exist at the same time: about 4 MiB of them, by shape only.
 std::int64_t chunk_rows(std::int64_t rows, std::int64_t vocabulary) {
   return std::min(rows, std::max<std::int64_t>(64, (std::int64_t{1} << 20U) / std::max<std::int64_t>(vocabulary, 1)));
-}
-
-// logits[0,rows) = x[first,first+rows) weight^T, in the accumulation type.
-template <class T>
-void chunk_logits(const Tensor& x, const Tensor& weight, std::int64_t first, std::int64_t rows, acc_t<T>* logits) {
-  Product<T, acc_t<T>> product{};
-  product.m = rows;
-  product.n = weight.dim(0);
-  product.k = weight.dim(1);
-  product.a = x.data<T>() + first * x.row_stride();
-  product.lda = x.row_stride();
-  product.b = weight.data<T>();
-  product.ldb = weight.row_stride();
-  product.transpose_b = true;
-  product.c = logits;
-  product.ldc = weight.dim(0);
-  matmul(product);
 }
 
 template <class A>
@@ -48,6 +32,8 @@ void linear_cross_entropy_forward(const Tensor& x, const Tensor& weight, const T
                                   const Tensor& lse, const Tensor& loss) {
   dispatch_float(x.dtype(), "linear_cross_entropy", [&]<class T>() {
     using A = acc_t<T>;
+    const Rows<T> in(x);
+    const Rows<T> w(weight);
     const std::int64_t rows = x.rows();
     const std::int64_t vocabulary = weight.dim(0);
     const std::int64_t chunk = chunk_rows(rows, vocabulary);
@@ -59,7 +45,7 @@ void linear_cross_entropy_forward(const Tensor& x, const Tensor& weight, const T
     const std::int32_t* ids = targets.data<std::int32_t>();
     for (std::int64_t first = 0; first < rows; first += chunk) {
       const std::int64_t here = std::min(chunk, rows - first);
-      chunk_logits<T>(x, weight, first, here, logits);
+      matmul(linear_product(in.part(first, here), w, Rows<A>(logits, here, vocabulary, vocabulary)));
       parallel_rows(here, rows_per_task(vocabulary), [&](std::int64_t begin, std::int64_t end, std::int64_t) {
         for (std::int64_t r = begin; r < end; ++r) {
           const A* row = logits + r * vocabulary;
@@ -85,6 +71,8 @@ void linear_cross_entropy_backward(const Tensor& x, const Tensor& weight, const 
                                    const GradTarget& dweight) {
   dispatch_float(x.dtype(), "linear_cross_entropy", [&]<class T>() {
     using A = acc_t<T>;
+    const Rows<T> in(x);
+    const Rows<T> w(weight);
     const std::int64_t rows = x.rows();
     const std::int64_t vocabulary = weight.dim(0);
     const std::int64_t chunk = chunk_rows(rows, vocabulary);
@@ -98,7 +86,7 @@ void linear_cross_entropy_backward(const Tensor& x, const Tensor& weight, const 
     const A scale = live == 0 ? A(0) : *dloss.data<A>() / static_cast<A>(live);
     for (std::int64_t first = 0; first < rows; first += chunk) {
       const std::int64_t here = std::min(chunk, rows - first);
-      chunk_logits<T>(x, weight, first, here, logits);
+      matmul(linear_product(in.part(first, here), w, Rows<A>(logits, here, vocabulary, vocabulary)));
       parallel_rows(here, rows_per_task(vocabulary), [&](std::int64_t begin, std::int64_t end, std::int64_t) {
         for (std::int64_t r = begin; r < end; ++r) {
           const A* from = logits + r * vocabulary;
@@ -115,34 +103,11 @@ void linear_cross_entropy_backward(const Tensor& x, const Tensor& weight, const 
           to[target] = static_cast<T>(hit);
         }
       });
-      if (dx.tensor.defined()) {
-        Product<T, T> product{};
-        product.m = here;
-        product.n = weight.dim(1);
-        product.k = vocabulary;
-        product.a = dlogits;
-        product.lda = vocabulary;
-        product.b = weight.data<T>();
-        product.ldb = weight.row_stride();
-        product.c = dx.tensor.data<T>() + first * dx.tensor.row_stride();
-        product.ldc = dx.tensor.row_stride();
-        product.accumulate = dx.add;
-        matmul(product);
-      }
+      const Rows<T> up(dlogits, here, vocabulary, vocabulary);
+      if (dx.tensor.defined()) matmul(linear_dx_product(up, w, Rows<T>(dx.tensor).part(first, here), dx.add));
       if (dweight.tensor.defined()) {
-        Product<T, A> product{};
-        product.m = vocabulary;
-        product.n = weight.dim(1);
-        product.k = here;
-        product.a = dlogits;
-        product.lda = vocabulary;
-        product.transpose_a = true;
-        product.b = x.data<T>() + first * x.row_stride();
-        product.ldb = x.row_stride();
-        product.c = dweight.tensor.data<A>();
-        product.ldc = dweight.tensor.row_stride();
-        product.accumulate = dweight.add || first > 0;
-        matmul(product);
+        const bool add = dweight.add || first > 0;
+        matmul(linear_dweight_product(up, in.part(first, here), Rows<A>(dweight.tensor), add));
       }
     }
   });

@@ -1,4 +1,5 @@
 #include "core/cuda_launch.cuh"
+#include "ops/norm.h"
 #include "ops/rms_norm/rms_norm_kernels.h"
 
 namespace mixgrad::cuda {
@@ -18,13 +19,7 @@ void forward(const Tensor& x, const Tensor& y, const Tensor& weight, double eps,
   const A epsilon = A(eps);
   for_each_row("rms_norm", x.device(), in.count, [=] __device__(std::int64_t r) {
     const std::int64_t width = in.width;
-    const T* row = in[r];
-    if (addend) {  // each thread later reads only what it has written itself
-      T* to = total[r];
-      for (std::int64_t c = threadIdx.x; c < width; c += kRowThreads)
-        to[c] = static_cast<T>(A(row[c]) + A(addend[r][c]));
-      row = to;
-    }
+    const T* row = row_to_norm(in, addend, total, r, threadIdx.x, kRowThreads);
     A squares = 0;
     for (std::int64_t c = threadIdx.x; c < width; c += kRowThreads) squares += A(row[c]) * A(row[c]);
     const A inverse = A(1) / std::sqrt(block_sum(squares) / A(width) + epsilon);
