@@ -15,7 +15,7 @@ std::vector<std::string> wrapped(const std::string& text, std::size_t width) {
     if (cut == std::string::npos || cut < indent.size()) cut = rest.find(' ', width);
     if (cut == std::string::npos) break;
     lines.push_back(rest.substr(0, cut));
-    rest = indent + rest.substr(cut + 1);
+    rest.replace(0, cut + 1, indent);
   }
   lines.push_back(rest);
   return lines;
