@@ -7,8 +7,8 @@ namespace {
 template <class T>
 void fill_with(const Tensor& tensor, T value) {
   const Rows<T> rows(tensor);
-  for_each("fill", tensor.device(), tensor.numel(),
-           [=] __device__(std::int64_t i) { rows[i / rows.width][i % rows.width] = value; });
+  for_each_cell("fill", tensor.device(), rows.count, rows.width,
+                [=] __device__(std::int64_t r, std::int64_t c) { rows[r][c] = value; });
 }
 
 // As the host's copy_from rounds: to bf16 by way of f32.
@@ -25,9 +25,8 @@ template <class To, class From>
 void convert_rows(const Tensor& to, const Tensor& from) {
   const Rows<To> y(to);
   const Rows<From> x(from);
-  for_each("convert", to.device(), to.numel(), [=] __device__(std::int64_t i) {
-    y[i / y.width][i % y.width] = converted<To>(x[i / x.width][i % x.width]);
-  });
+  for_each_cell("convert", to.device(), y.count, y.width,
+                [=] __device__(std::int64_t r, std::int64_t c) { y[r][c] = converted<To>(x[r][c]); });
 }
 
 }  // namespace

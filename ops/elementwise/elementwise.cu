@@ -9,9 +9,7 @@ template <class Function, class T>
 void forward(const Tensor& x, const Tensor& y) {
   const Rows<T> in(x);
   const Rows<T> out(y);
-  for_each("activation", x.device(), x.numel(), [=] __device__(std::int64_t i) {
-    const std::int64_t r = i / in.width;
-    const std::int64_t c = i % in.width;
+  for_each_cell("activation", x.device(), in.count, in.width, [=] __device__(std::int64_t r, std::int64_t c) {
     out[r][c] = static_cast<T>(Function::f(acc_t<T>(in[r][c])));
   });
 }
@@ -22,9 +20,7 @@ void backward(const Tensor& x, const Tensor& dy, const GradTarget& dx) {
   const Rows<T> in(x);
   const Rows<T> up(dy);
   const Target<T> out(dx.tensor, dx.add);
-  for_each("activation", x.device(), x.numel(), [=] __device__(std::int64_t i) {
-    const std::int64_t r = i / in.width;
-    const std::int64_t c = i % in.width;
+  for_each_cell("activation", x.device(), in.count, in.width, [=] __device__(std::int64_t r, std::int64_t c) {
     out.put(r, c, A(up[r][c]) * Function::df(A(in[r][c])));
   });
 }
@@ -35,9 +31,7 @@ void swiglu(const Tensor& gate, const Tensor& up, const Tensor& y) {
   const Rows<T> g(gate);
   const Rows<T> u(up);
   const Rows<T> out(y);
-  for_each("swiglu", gate.device(), gate.numel(), [=] __device__(std::int64_t i) {
-    const std::int64_t r = i / g.width;
-    const std::int64_t c = i % g.width;
+  for_each_cell("swiglu", gate.device(), g.count, g.width, [=] __device__(std::int64_t r, std::int64_t c) {
     out[r][c] = static_cast<T>(functions::Silu::f(A(g[r][c])) * A(u[r][c]));
   });
 }
@@ -51,9 +45,7 @@ void swiglu_gradient(const Tensor& gate, const Tensor& up, const Tensor& dy, con
   const Rows<T> d(dy);
   const Target<T> to_gate(dgate.tensor, dgate.add);
   const Target<T> to_up(dup.tensor, dup.add);
-  for_each("swiglu", gate.device(), gate.numel(), [=] __device__(std::int64_t i) {
-    const std::int64_t r = i / g.width;
-    const std::int64_t c = i % g.width;
+  for_each_cell("swiglu", gate.device(), g.count, g.width, [=] __device__(std::int64_t r, std::int64_t c) {
     const A a = A(g[r][c]);
     if (to_gate) to_gate.put(r, c, A(d[r][c]) * A(u[r][c]) * functions::Silu::df(a));
     if (to_up) to_up.put(r, c, A(d[r][c]) * functions::Silu::f(a));
@@ -66,9 +58,7 @@ void add(const Tensor& a, const Tensor& b, const Tensor& y) {
   const Rows<T> left(a);
   const Rows<T> right(b);
   const Rows<T> out(y);
-  for_each("add", a.device(), a.numel(), [=] __device__(std::int64_t i) {
-    const std::int64_t r = i / left.width;
-    const std::int64_t c = i % left.width;
+  for_each_cell("add", a.device(), left.count, left.width, [=] __device__(std::int64_t r, std::int64_t c) {
     out[r][c] = static_cast<T>(A(left[r][c]) + A(right[r][c]));
   });
 }

@@ -13,9 +13,7 @@ void forward(const Tensor& tokens, const Tensor& weight, const Tensor& positions
   const Rows<T> table(weight);
   const Rows<T> position_table(positions);
   const Rows<T> out(y);
-  for_each("embedding", weight.device(), y.numel(), [=] __device__(std::int64_t i) {
-    const std::int64_t r = i / out.width;
-    const std::int64_t c = i % out.width;
+  for_each_cell("embedding", weight.device(), out.count, out.width, [=] __device__(std::int64_t r, std::int64_t c) {
     const bool known = ids[r] >= 0 && ids[r] < table.count;
     const T value = known ? table[ids[r]][c] : static_cast<T>(A(NAN));
     out[r][c] = position_table ? static_cast<T>(A(value) + A(position_table[first_position + r % steps][c])) : value;
