@@ -80,7 +80,7 @@ std::size_t free_memory_on(Device device) {
 namespace {
 
 // NaN in f64, f32 and bf16, and -1 in i32.
-void fill_fresh(void* data, std::size_t bytes, Device device) {
+[[maybe_unused]] void fill_fresh(void* data, std::size_t bytes, Device device) {
   if constexpr (build::has_cuda) {
     if (device.is_cuda()) return cuda::fill_rows(data, device, bytes, bytes, 1, 0xff);
   }
@@ -99,7 +99,9 @@ class Pool {
     if (device.is_cpu()) return *cpu;
     if constexpr (build::has_cuda) {
       static auto* cuda = new std::array<Pool, kMaxDevices>;
-      if (device.index >= 0 && device.index < kMaxDevices) return (*cuda)[static_cast<std::size_t>(device.index)];
+      if (device.index >= 0 && device.index < kMaxDevices) {
+        return (*cuda)[static_cast<unsigned char>(device.index)];
+      };
     }
     raise<DeviceError>(
         "allocate: ", build::has_cuda ? "there is no device " : "this build has the device cpu only, got ",
