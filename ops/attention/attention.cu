@@ -13,6 +13,7 @@
 #include "ops/attention/attention_tensor_core.cuh"
 #include "ops/attention/attention_tensor_core_backward.cuh"
 #include "ops/attention/attention_tiled.cuh"
+#include "ops/attention/attention_tiled_backward.cuh"
 
 namespace mixgrad::cuda {
 namespace {

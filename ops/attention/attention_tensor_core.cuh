@@ -14,6 +14,7 @@
 // NaN, so a NaN in a key or value also reaches the queries of its tile that come before it.
 #pragma once
 
+#include "ops/attention/attention_copy.cuh"
 #include "ops/attention/attention_naive.cuh"
 #include "ops/attention/attention_sizes.cuh"
 
@@ -42,29 +43,6 @@ __device__ inline int thread_column() { return lane_id() % 4 * 2; }
 #else
 #define MIXGRAD_SM80(...) __trap()
 #endif
-
-__device__ inline unsigned shared_address(const void* place) {
-  return static_cast<unsigned>(__cvta_generic_to_shared(place));
-}
-
-// 16 bytes (or zeros) from global into shared memory, asynchronously.
-__device__ inline void copy_chunk(void* to, const void* from, bool there) {
-  MIXGRAD_SM80(asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from),
-                            "r"(there ? 16 : 0)
-                            : "memory"));
-}
-__device__ inline void copy_float(float* to, const float* from, bool there) {
-  MIXGRAD_SM80(asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(shared_address(to)), "l"(from),
-                            "r"(there ? 4 : 0)
-                            : "memory"));
-}
-// Closes the group of copies issued since the last call.
-__device__ inline void commit_copies() { MIXGRAD_SM80(asm volatile("cp.async.commit_group;" ::: "memory")); }
-// Until at most kOpen groups are under way. The block must synchronize after it.
-template <int kOpen>
-__device__ void wait_for_copies() {
-  MIXGRAD_SM80(asm volatile("cp.async.wait_group %0;" ::"n"(kOpen) : "memory"));
-}
 
 // Four 8x8 matrices; lane l gives the address of row l % 8 of matrix l / 8.
 __device__ inline void load_matrices(unsigned (&to)[4], const bf16* row) {

@@ -190,7 +190,8 @@ inline void backward(Device device, const AttentionSizes& s, const AttentionGrad
   const float scale = 1.0F / std::sqrt(static_cast<float>(s.head_dim));
   if (g.dq.data == nullptr) naive::row_products<bf16>(device, s, g);
   dispatch_width(s.head_dim, [&]<int kWidth>() {
-    constexpr std::size_t kTileBytes = (2 * kTileRows + 4 * kColumns<kWidth>)*kPitch<kWidth> * sizeof(bf16);
+    constexpr int kRowsInAll = 2 * kTileRows + 4 * kColumns<kWidth>;
+    constexpr std::size_t kTileBytes = sizeof(bf16) * kRowsInAll * kPitch<kWidth>;
     if (g.dq.data != nullptr) {
       launch_attention(query_gradient_kernel<kWidth>, device, s.batch * s.heads * tiles_of(s.queries), kTileThreads,
                        kTileBytes, s, g, scale);
