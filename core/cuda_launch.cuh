@@ -11,6 +11,7 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
+#include <initializer_list>
 
 #include "core/cuda.h"
 #include "core/error.h"
@@ -162,6 +163,24 @@ void column_sums(const char* what, Device device, std::int64_t rows, std::int64_
   A* partial = scratch.data<A>();
   for_each(what, device, blocks * width, PartialSum<A, F>{rows, width, f, partial});
   for_each_row(what, device, width, TotalSum<A, Store>{blocks, width, partial, store});
+}
+
+// As many elements as 16 bytes hold: one load or store.
+template <class T>
+struct alignas(16) Chunk {
+  static constexpr int kSize = 16 / static_cast<int>(sizeof(T));
+  T values[kSize];
+};
+
+// Can these tensors, of one shape, be read and written as chunks from their first element to the last? Undefined ones
+// do not matter.
+inline bool are_chunks(std::initializer_list<const Tensor*> tensors) {
+  for (const Tensor* x : tensors) {
+    if (!x->defined()) continue;
+    if (!x->is_contiguous() || reinterpret_cast<std::uintptr_t>(x->raw()) % 16 != 0 || x->bytes() % 16 != 0)
+      return false;
+  }
+  return true;
 }
 
 // Where a gradient goes: element (r, c) is written, or added to. Null when it is not wanted.

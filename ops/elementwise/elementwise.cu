@@ -5,8 +5,44 @@
 namespace mixgrad::cuda {
 namespace {
 
+// 16 bytes a thread: with one element a thread bf16 reached half of the memory's bandwidth.
+template <class Function, class T>
+void forward_chunks(const Tensor& x, const Tensor& y) {
+  using C = Chunk<T>;
+  const C* in = reinterpret_cast<const C*>(x.data<T>());
+  C* out = reinterpret_cast<C*>(y.data<T>());
+  for_each("activation", x.device(), x.numel() / C::kSize, [=] __device__(std::int64_t i) {
+    C chunk = in[i];
+#pragma unroll
+    for (T& value : chunk.values) value = static_cast<T>(Function::f(acc_t<T>(value)));
+    out[i] = chunk;
+  });
+}
+
+template <class Function, class T>
+void backward_chunks(const Tensor& x, const Tensor& dy, const GradTarget& dx) {
+  using A = acc_t<T>;
+  using C = Chunk<T>;
+  const C* in = reinterpret_cast<const C*>(x.data<T>());
+  const C* up = reinterpret_cast<const C*>(dy.data<T>());
+  C* out = reinterpret_cast<C*>(dx.tensor.data<T>());
+  const bool add = dx.add;
+  for_each("activation", x.device(), x.numel() / C::kSize, [=] __device__(std::int64_t i) {
+    const C from = in[i];
+    const C slope = up[i];
+    C to = add ? out[i] : C{};
+#pragma unroll
+    for (int k = 0; k < C::kSize; ++k) {
+      const A value = A(slope.values[k]) * Function::df(A(from.values[k]));
+      to.values[k] = static_cast<T>(add ? A(to.values[k]) + value : value);
+    }
+    out[i] = to;
+  });
+}
+
 template <class Function, class T>
 void forward(const Tensor& x, const Tensor& y) {
+  if (are_chunks({&x, &y})) return forward_chunks<Function, T>(x, y);
   const Rows<T> in(x);
   const Rows<T> out(y);
   for_each_cell("activation", x.device(), in.count, in.width, [=] __device__(std::int64_t r, std::int64_t c) {
@@ -16,6 +52,7 @@ void forward(const Tensor& x, const Tensor& y) {
 
 template <class Function, class T>
 void backward(const Tensor& x, const Tensor& dy, const GradTarget& dx) {
+  if (are_chunks({&x, &dy, &dx.tensor})) return backward_chunks<Function, T>(x, dy, dx);
   using A = acc_t<T>;
   const Rows<T> in(x);
   const Rows<T> up(dy);
