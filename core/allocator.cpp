@@ -113,7 +113,7 @@ class Pool {
 
   Pool() = default;
   explicit Pool(bool without_memory) : without_memory_(without_memory) {}
-  explicit Pool(Device device) : private_(true), device_(device) {}
+  explicit Pool(Device device) : private_(true), device_(device), together_(&of(device).own_) {}
 
   Block* allocate(std::size_t bytes, Device device, const MemoryLabel& label) {
     const std::scoped_lock lock(mutex_);
@@ -125,7 +125,7 @@ class Pool {
     block->references.store(1, std::memory_order_relaxed);
     hold(block);
     stats_.in_use += block->capacity;
-    stats_.peak = std::max(stats_.peak, stats_.in_use);
+    together_->take(block->capacity);
     if (trace_ != nullptr) {
       block->number = ++traced_;
       trace_->push_back({block->number, std::max<std::size_t>(bytes, 1)});
@@ -143,6 +143,7 @@ class Pool {
     (block->previous == nullptr ? held_ : block->previous->next) = block->next;
     if (block->next != nullptr) block->next->previous = block->previous;
     stats_.in_use -= block->capacity;
+    together_->in_use -= block->capacity;
     stats_.cached += block->capacity;
     Bin& bin = bin_of(block->capacity);
     block->next = bin.free;
@@ -169,12 +170,11 @@ class Pool {
   Device device() const { return device_; }
   PoolStats stats() {
     const std::scoped_lock lock(mutex_);
-    return stats_;
+    PoolStats stats = stats_;
+    stats.peak = together_->peak;
+    return stats;
   }
-  void reset_peak() {
-    const std::scoped_lock lock(mutex_);
-    stats_.peak = stats_.in_use;
-  }
+  void reset_peak() { together_->peak = together_->in_use.load(); }
   void fail_at(std::int64_t n) {
     const std::scoped_lock lock(mutex_);
     fail_in_ = n;
@@ -290,6 +290,21 @@ class Pool {
   bool without_memory_ = false;  // only counts
   bool private_ = false;
   Device device_;  // of a private one
+
+  // What all pools of a device hold at the same time.
+  struct Together {
+    std::atomic<std::size_t> in_use{0};
+    std::atomic<std::size_t> peak{0};
+
+    void take(std::size_t bytes) {
+      const std::size_t now = in_use += bytes;
+      std::size_t before = peak;
+      while (before < now && !peak.compare_exchange_weak(before, now)) {
+      }
+    }
+  };
+  Together own_;
+  Together* together_ = &own_;
   std::vector<PoolEvent>* trace_ = nullptr;
   std::int64_t traced_ = 0;
 };
@@ -345,7 +360,6 @@ PoolStats replay_pool(std::span<const PoolEvent> events) {
   return stats;
 }
 
-// The peak is at most the sum of the pools' peaks, which need not be of one moment.
 PoolStats pool_stats(Device device) {
   PoolStats all = Pool::of(device).stats();
   const std::scoped_lock lock(g_private_mutex);
@@ -354,7 +368,6 @@ PoolStats pool_stats(Device device) {
     const PoolStats more = pool->stats();
     all.in_use += more.in_use;
     all.cached += more.cached;
-    all.peak += more.peak;
     all.system_allocations += more.system_allocations;
   }
   return all;

@@ -1,6 +1,7 @@
 #include "core/cuda_launch.cuh"
 #include "ops/layer_norm/layer_norm_kernels.h"
 #include "ops/norm.h"
+#include "ops/norm_rows.cuh"
 
 namespace mixgrad::cuda {
 namespace {
@@ -9,6 +10,9 @@ namespace {
 template <class T>
 void forward(const Tensor& x, const Tensor& y, const Tensor& weight, const Tensor& bias, double eps, const Tensor& sum,
              const Tensor& normed, const Tensor& mean, const Tensor& inv_std) {
+  if (fit_warps<T>(x.cols(), {&x, &y, &weight, &bias, &sum, &normed})) {
+    return norm_rows<true, T>("layer_norm", x, y, weight, bias, eps, sum, normed, mean, inv_std);
+  }
   using A = acc_t<T>;
   const Rows<T> in(x);
   const Rows<T> addend(y);
@@ -42,6 +46,9 @@ void forward(const Tensor& x, const Tensor& y, const Tensor& weight, const Tenso
 template <class T>
 void backward_x(const Tensor& x, const Tensor& weight, const Tensor& mean, const Tensor& inv_std, const Tensor& dnormed,
                 const Tensor& dsum, const GradTarget& d) {
+  if (fit_warps<T>(x.cols(), {&x, &weight, &dnormed, &dsum, &d.tensor})) {
+    return norm_rows_gradient<true, T>("layer_norm", x, weight, mean, inv_std, dnormed, dsum, d);
+  }
   using A = acc_t<T>;
   const Rows<T> in(x);
   const Rows<T> up(dnormed);
