@@ -75,7 +75,7 @@ std::size_t free_on(Device device) {
 }
 
 // NaN in f64, f32 and bf16, and -1 in i32.
-void fill_fresh(void* data, std::size_t bytes, Device device) {
+[[maybe_unused]] void fill_fresh(void* data, std::size_t bytes, Device device) {
   if constexpr (build::has_cuda) {
     if (device.is_cuda()) return cuda::fill_rows(data, device, bytes, bytes, 1, 0xff);
   }

@@ -50,10 +50,16 @@ inline A sum_of_lanes(Lanes<A> x) {
   if constexpr (Half == 0) {
     return x[0];
   } else {
+#if defined(__clang__)  // has no __builtin_shuffle
+    Lanes<A> turned;
+    for (std::int64_t i = 0; i < kLanes<A>; ++i) turned[i] = x[(i + Half) % kLanes<A>];
+    return sum_of_lanes<A, Half / 2>(x + turned);
+#else
     using Index = std::conditional_t<sizeof(A) == 4, std::int32_t, std::int64_t>;
     typename RegisterOf<Index>::Type upper;
     for (std::int64_t i = 0; i < kLanes<A>; ++i) upper[i] = static_cast<Index>((i + Half) % kLanes<A>);
     return sum_of_lanes<A, Half / 2>(x + __builtin_shuffle(x, upper));
+#endif
   }
 }
 
