@@ -14,6 +14,7 @@
 #include "core/allocator.h"
 #include "core/error.h"
 #include "core/parallel.h"
+#include "nn/graph_trainer.h"
 #include "nn/training.h"
 
 namespace mixgrad::app {
@@ -34,6 +35,8 @@ std::size_t resident_bytes() {
 
 double mebibytes(std::size_t bytes) { return static_cast<double>(bytes) / 1048576.0; }
 
+constexpr int kWarmup = 3;  // untimed steps
+
 class Bench : public Verb {
  public:
   std::string name() const override { return "bench"; }
@@ -49,7 +52,6 @@ class Bench : public Verb {
     training_.declare(options);
     options.add("rounds", rounds_, kCount, "Timed steps, after three untimed ones; the median is printed");
     options.add("tokens", tokens_, kCount, "bench decode: length of the sequence, one token at a time");
-    options.add("device", device_, "Where the model runs: cpu, cuda or cuda:N");
     options.add_flag("json", json_, "One JSON object on stdout");
   }
 
@@ -62,18 +64,19 @@ class Bench : public Verb {
   int run() override {
     check_word("bench", what_, {"train", "decode"});
     training_.check();
-    training_.apply_threads();
-    require_device(parse_device(device_));
+    training_.apply();
     return what_[0] == "train" ? time_training() : time_decoding();
   }
 
  private:
   int time_training() {
     const TokenData data = model_.open_data();
-    Decoder model(model_.config(data.tokenizer().vocab_size()), {training_.dtype(), parse_device(device_)},
-                  model_.hsm_scale);
+    Decoder model(model_.config(data.tokenizer().vocab_size()), training_.place(), model_.hsm_scale);
     model.parameters().initialize(training_.seed);
     AdamW optimizer(model.parameters(), training_.adamw());
+    if constexpr (build::has_cuda) {
+      if (model.device().is_cuda()) return time_graph(model, optimizer, data);
+    }
     TrainStep step(model, optimizer);
     const Shape shape{training_.batch, model.config().context};
     const Tensor tokens = Tensor::empty(shape, DType::i32);
@@ -86,10 +89,9 @@ class Bench : public Verb {
       }
       step.apply(training_.lr);
     };
-    constexpr int kWarmup = 3;
     for (int i = 0; i < kWarmup; ++i) one_step();
     std::vector<double> times(static_cast<std::size_t>(rounds_));
-    pool_reset_peak(parse_device(device_));
+    pool_reset_peak(training_.place().device);
     const std::int64_t before = allocations_so_far();
     for (double& time : times) {
       const double start = now_ms();
@@ -100,15 +102,36 @@ class Bench : public Verb {
     std::sort(times.begin(), times.end());
     const double median = times[times.size() / 2];
     const double step_tokens = static_cast<double>(shape.numel() * training_.accumulate);
-    report(times.front(), median, step_tokens / median * 1e3, pool_stats(parse_device(device_)).peak, allocations);
+    report(times.front(), median, step_tokens / median * 1e3, pool_stats(training_.place().device).peak, allocations);
+    return kOk;
+  }
+
+  // On a CUDA device steps are queued as in a run; the time of each is that of all of them over their number.
+  int time_graph(Decoder& model, AdamW& optimizer, const TokenData& data) {
+    Schedule schedule = training_.schedule_values();
+    schedule.steps = kWarmup + rounds_;
+    const auto trainer = cuda::make_graph_trainer(
+        model, optimizer, data,
+        {.batch = training_.batch, .accumulate = training_.accumulate, .schedule = schedule, .capture = true});
+    trainer->start(0, Rng(training_.seed));
+    for (int i = 0; i < kWarmup; ++i) trainer->queue();
+    trainer->wait();
+    const std::int64_t before = allocations_so_far();
+    const double start = now_ms();
+    for (std::int64_t i = 0; i < rounds_; ++i) trainer->queue();
+    const std::int64_t allocations = allocations_so_far() - before;
+    trainer->wait();
+    const double each = (now_ms() - start) / static_cast<double>(rounds_);
+    const auto step_tokens = static_cast<double>(training_.batch * model.config().context * training_.accumulate);
+    report(each, each, step_tokens / each * 1e3, pool_stats(model.device()).peak,
+           static_cast<double>(allocations) / static_cast<double>(rounds_));
     return kOk;
   }
 
   // Ten equal parts of one sequence: a state that grows shows as a rising figure.
   int time_decoding() const {
     const TokenData data = model_.open_data();
-    Decoder model(model_.config(data.tokenizer().vocab_size()), {training_.dtype(), parse_device(device_)},
-                  model_.hsm_scale);
+    Decoder model(model_.config(data.tokenizer().vocab_size()), training_.place(), model_.hsm_scale);
     model.parameters().initialize(training_.seed);
     DecoderState state = model.new_state(1, model.config().context);
     Rng rng(training_.seed);
@@ -133,7 +156,7 @@ class Bench : public Verb {
   }
 
   void report_part(const DecoderState& state, double microseconds) const {
-    const std::size_t tensors = pool_stats(parse_device(device_)).in_use;
+    const std::size_t tensors = pool_stats(training_.place().device).in_use;
     const std::size_t resident = resident_bytes();
     if (!json_) {
       std::printf("%10lld %14.1f %12zu %12.2f %14.2f\n", static_cast<long long>(state.position()), microseconds,
@@ -176,7 +199,6 @@ class Bench : public Verb {
   ModelOptions model_;
   TrainingOptions training_;
   std::int64_t rounds_ = 20, tokens_ = 10000;
-  std::string device_ = "cpu";
   bool json_ = false;
 };
 

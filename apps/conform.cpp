@@ -4,6 +4,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "apps/placement_options.h"
 #include "apps/verb.h"
 #include "core/error.h"
 #include "core/parallel.h"
@@ -20,15 +21,14 @@ class Conform : public Verb {
 
   void declare(OptionSet& options) override {
     options.add_positional("files", files_, "Conformance files");
-    options.add("precision", precision_, {"f64", "f32"}, "Type of the arithmetic; f64 must agree to 1e-9");
-    options.add("device", device_, "Where the model runs: cpu, cuda or cuda:N");
+    placement_.declare(options, {"f64", "f32", "bf16"}, "Type of the arithmetic; f64 must agree to 1e-9");
     options.add("threads", threads_, kThreads, "Threads; 0 = all cores");
     options.add_flag("json", json_, "One JSON object per file on stdout");
   }
 
   int run() override {
     if (threads_ > 0) set_threads(static_cast<int>(threads_));
-    require_device(parse_device(device_));
+    placement_.apply();
     if (!json_) {
       std::printf("%-28s %-4s %9s %9s %9s %9s %9s %9s %9s\n", "case", "", "logits", "loss", "grad", "steps", "after",
                   "decode", "probes");
@@ -41,7 +41,7 @@ class Conform : public Verb {
     }
     if (!json_) {
       std::printf("%zu of %zu cases pass in %s (largest error relative to the largest value of each tensor)\n",
-                  files_.size() - static_cast<std::size_t>(failed), files_.size(), precision_.c_str());
+                  files_.size() - static_cast<std::size_t>(failed), files_.size(), placement_.precision.c_str());
     }
     return failed == 0 ? kOk : kCheckFailed;
   }
@@ -49,7 +49,7 @@ class Conform : public Verb {
  private:
   ConformanceResult compare(const std::string& file) const {
     try {
-      return run_conformance(file, precision_ == "f64" ? DType::f64 : DType::f32, parse_device(device_));
+      return run_conformance(file, placement_.place().dtype, placement_.where());
     } catch (const FormatError&) {
       throw;
     } catch (const IoError&) {
@@ -72,7 +72,7 @@ class Conform : public Verb {
   void print_json(const ConformanceResult& r) const {
     nlohmann::ordered_json object;
     object["case"] = r.name;
-    object["device"] = parse_device(device_).str();
+    object["device"] = placement_.where().str();
     object["precision"] = dtype_name(r.precision);
     const auto put = [&](const char* key, const std::optional<double>& figure) {
       if (figure) {  // JSON has no infinity, and null means that the file lacks the part
@@ -93,7 +93,7 @@ class Conform : public Verb {
   }
 
   std::vector<std::string> files_;
-  std::string precision_ = "f64", device_ = "cpu";
+  PlacementOptions placement_{.precision = "f64"};
   std::int64_t threads_ = 0;
   bool json_ = false;
 };

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/model_options.h"
+#include "apps/placement_options.h"
 #include "apps/verb.h"
 #include "core/error.h"
 #include "core/parallel.h"
@@ -25,14 +26,15 @@ class Eval : public Verb {
     options.add("split", split_, {"valid", "train", "all"}, "valid: the last 10 % of the tokens; train: the rest");
     options.add("batch", batch_, kBatch, "Sequences at a time");
     options.add("threads", threads_, kThreads, "Threads; 0 = all cores");
-    options.add("precision", precision_, {"stored", "f32", "f64"},
-                "Type of the arithmetic; stored: that of the training");
+    placement_.declare(options, {"stored", "f32", "f64", "bf16"},
+                       "Type of the arithmetic; stored: that of the parameters in the checkpoint");
     options.add_flag("json", json_, "One JSON object on stdout");
   }
 
   int run() override {
     if (checkpoint_.empty()) raise<ValueError>("eval: --checkpoint DIR is required: the folder of a training run");
     if (threads_ > 0) set_threads(static_cast<int>(threads_));
+    placement_.apply();
     const Checkpoint checkpoint = load();
     const TokenData data = text_.open_data(checkpoint.tokenizer);
     const Evaluation result = evaluate(*checkpoint.model, data, data.split(split_), batch_);
@@ -56,15 +58,16 @@ class Eval : public Verb {
 
  private:
   Checkpoint load() const {
-    Checkpoint checkpoint = load_checkpoint(checkpoint_, precision_ == "f64" ? DType::f64 : DType::f32);
-    if (precision_ != "stored") return checkpoint;
+    if (placement_.precision != "stored") return load_checkpoint(checkpoint_, placement_.place());
+    Checkpoint checkpoint = load_checkpoint(checkpoint_, {DType::f32, placement_.where()});
     const SafetensorsFile file = SafetensorsFile::open(checkpoint.folder / "model.safetensors");
-    const DType stored = file.entry(file.names().front()).dtype;
-    return stored == DType::f64 ? load_checkpoint(checkpoint.folder, DType::f64) : std::move(checkpoint);
+    if (file.entry(file.names().front()).dtype != DType::f64) return checkpoint;
+    return load_checkpoint(checkpoint.folder, {DType::f64, placement_.where()});
   }
 
   ModelOptions text_;
-  std::string checkpoint_, split_ = "valid", precision_ = "stored";
+  PlacementOptions placement_{.precision = "stored"};
+  std::string checkpoint_, split_ = "valid";
   std::int64_t batch_ = kEvalBatch, threads_ = 0;
   bool json_ = false;
 };

@@ -1,4 +1,5 @@
 // mixgrad generate: text from a trained model, streamed.
+#include "apps/placement_options.h"
 #include "apps/sample.h"
 #include "apps/verb.h"
 #include "core/error.h"
@@ -27,14 +28,16 @@ class Generate : public Verb {
                 "Only the likeliest tokens that make up this probability");
     options.add("seed", seed_, "Seed of the draws");
     options.add("threads", threads_, kThreads, "Threads; 0 = all cores");
+    placement_.declare(options, {"f32", "f64", "bf16"}, "Type of the arithmetic");
   }
 
   int run() override {
     if (checkpoint_.empty()) raise<ValueError>("generate: --checkpoint DIR is required: the folder of a training run");
     if (prompt_.empty()) raise<ValueError>("generate: --prompt needs at least one character");
     if (threads_ > 0) set_threads(static_cast<int>(threads_));
+    placement_.apply();
     validate(sampling_);
-    const Checkpoint checkpoint = load_checkpoint(checkpoint_, DType::f32);
+    const Checkpoint checkpoint = load_checkpoint(checkpoint_, placement_.place());
     stream_sample(*checkpoint.model, checkpoint.tokenizer, prompt_, tokens_, sampling_, seed_);
     return kOk;
   }
@@ -44,6 +47,7 @@ class Generate : public Verb {
   std::string prompt_ = "\n";
   std::int64_t tokens_ = 200, threads_ = 0;
   SamplingOptions sampling_;
+  PlacementOptions placement_;
   std::uint64_t seed_ = 1;
 };
 

@@ -3,9 +3,9 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/inspect_attention.h"
-#include "apps/inspect_shifts.h"
 #include "apps/model_options.h"
 #include "apps/option_value.h"
+#include "apps/text_table.h"
 #include "apps/training_options.h"
 #include "apps/verb.h"
 #include "core/error.h"
@@ -19,20 +19,20 @@ class Inspect : public Verb {
  public:
   std::string name() const override { return "inspect"; }
   std::string summary() const override {
-    return "Look into a model (inspect model, attention, shifts) or one training step (inspect tape)";
+    return "Look into a model (inspect model, inspect attention) or one training step (inspect tape)";
   }
   std::string example() const override { return "mixgrad inspect model --preset char"; }
 
   void declare(OptionSet& options) override {
-    options.add_positional(
-        "what", what_,
-        "model: parameters, operations and state of each layer; tape: one step; attention: where a trained model looks "
-        "on a text; shifts: the lags that shift-mixing layers reach");
+    options.add_positional("what", what_,
+                           "model: parameters, operations and state of each layer; tape: one step; attention: where a "
+                           "model looks: recency "
+                           "ratios and depth mass on a text, lags of shift mixing, decay times of Mamba heads");
     options.add_presets(model_presets());
     model_.declare(options);
     training_.declare(options);
     options.add("checkpoint", checkpoint_, "A trained model instead of the options");
-    options.add("text", text_, "inspect attention: the text that the model reads");
+    options.add("text", text_, "inspect attention: the text that softmax heads read");
     options.add("recency", recency_, {0, kMaxContext},
                 "inspect attention: k of the recency ratio, tokens before a token");
     options.add_flag("json", json_, "JSON, one object per line");
@@ -45,34 +45,47 @@ class Inspect : public Verb {
   }
 
   int run() override {
-    check_word("inspect", what_, {"model", "tape", "attention", "shifts"});
+    check_word("inspect", what_, {"model", "tape", "attention"});
     training_.check();
-    training_.apply_threads();
-    if (what_[0] == "attention") {
-      if (checkpoint_.empty()) {
-        raise<ValueError>("inspect attention: a trained model is required; give it with --checkpoint DIR");
-      }
-      inspect_attention(load_checkpoint(checkpoint_, training_.dtype()), text_, recency_, json_);
-      return kOk;
-    }
+    training_.apply();
     std::unique_ptr<Decoder> model;
+    std::unique_ptr<Tokenizer> tokenizer;
     if (checkpoint_.empty()) {
-      model = std::make_unique<Decoder>(model_.config(model_.open_data().tokenizer().vocab_size()), training_.dtype(),
-                                        model_.hsm_scale);
+      tokenizer = std::make_unique<Tokenizer>(model_.open_data().tokenizer());
+      model = std::make_unique<Decoder>(model_.config(tokenizer->vocab_size()), training_.place(), model_.hsm_scale);
       model->parameters().initialize(training_.seed);
     } else {
-      model = std::move(load_checkpoint(checkpoint_, training_.dtype()).model);
+      Checkpoint trained = load_checkpoint(checkpoint_, training_.place());
+      tokenizer = std::make_unique<Tokenizer>(std::move(trained.tokenizer));
+      model = std::move(trained.model);
     }
     if (what_[0] == "model") print_model(*model);
     if (what_[0] == "tape") print_tape(*model);
-    if (what_[0] == "shifts") inspect_shifts(*model, json_);
+    if (what_[0] == "attention") inspect_attention(*model, *tokenizer, text_, recency_, json_);
     return kOk;
   }
 
  private:
   void print_model(const Decoder& model) const {
-    const ParameterSet& parameters = model.parameters();
-    if (!json_) std::printf("%-40s %-14s %12s  decay\n", "parameter", "shape", "numbers");
+    print_parameters(model.parameters());
+    std::vector<LayerReport> rows = model.report();
+    LayerReport total{"total", model.parameters().count(), 0, 0};
+    for (const LayerReport& row : rows) {
+      total.operations += row.operations;
+      total.state_bytes += row.state_bytes;
+    }
+    rows.push_back(total);
+    print_parts(rows);
+    if (!json_) {
+      std::printf(
+          "operations: forward, per token at %lld tokens; a training step takes three times as many. "
+          "state: one sequence of that length while decoding, %s\n",
+          static_cast<long long>(model.config().context), dtype_name(model.dtype()));
+    }
+  }
+
+  void print_parameters(const ParameterSet& parameters) const {
+    TextTable table({{"parameter"}, {"shape"}, {"numbers", true}, {"decay"}});
     for (std::size_t i = 0; i < parameters.size(); ++i) {
       const Parameter& p = parameters[i];
       if (json_) {
@@ -82,38 +95,28 @@ class Inspect : public Verb {
         row["decay"] = p.decay;
         std::printf("%s\n", row.dump().c_str());
       } else {
-        std::printf("%-40s %-14s %12lld  %s\n", p.name.c_str(), p.shape.str().c_str(),
-                    static_cast<long long>(p.shape.numel()), p.decay ? "yes" : "no");
+        table.add_row({p.name, p.shape.str(), std::to_string(p.shape.numel()), p.decay ? "yes" : "no"});
       }
     }
-    if (!json_) std::printf("\n%-64s %12s %14s %12s\n", "part", "parameters", "operations", "state bytes");
-    double operations = 0;
-    std::size_t state = 0;
-    for (const LayerReport& row : model.report()) {
-      operations += row.operations;
-      state += row.state_bytes;
-      print_part(row.what, row.parameters, row.operations, row.state_bytes);
-    }
-    print_part("total", parameters.count(), operations, state);
-    if (!json_) {
-      std::printf(
-          "operations: forward, per token at %lld tokens; a training step takes three times as many. "
-          "state: one sequence of that length while decoding, %s\n",
-          static_cast<long long>(model.config().context), dtype_name(model.dtype()));
-    }
+    if (!json_) std::printf("%s\n", table.text().c_str());
   }
 
-  void print_part(const std::string& what, std::int64_t parameters, double operations, std::size_t state) const {
-    if (json_) {
-      nlohmann::ordered_json row;
-      row["part"] = what;
-      row["parameters"] = parameters;
-      row["operations_per_token"] = operations;
-      row["state_bytes"] = state;
-      std::printf("%s\n", row.dump().c_str());
-    } else {
-      std::printf("%-64s %12lld %14.0f %12zu\n", what.c_str(), static_cast<long long>(parameters), operations, state);
+  void print_parts(const std::vector<LayerReport>& rows) const {
+    TextTable table({{"part"}, {"parameters", true}, {"operations", true}, {"state bytes", true}});
+    for (const LayerReport& part : rows) {
+      if (json_) {
+        nlohmann::ordered_json row;
+        row["part"] = part.what;
+        row["parameters"] = part.parameters;
+        row["operations_per_token"] = part.operations;
+        row["state_bytes"] = part.state_bytes;
+        std::printf("%s\n", row.dump().c_str());
+      } else {
+        table.add_row({part.what, std::to_string(part.parameters),
+                       std::to_string(static_cast<std::int64_t>(part.operations)), std::to_string(part.state_bytes)});
+      }
     }
+    if (!json_) std::printf("%s", table.text().c_str());
   }
 
   void print_tape(Decoder& model) const {

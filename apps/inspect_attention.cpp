@@ -4,7 +4,6 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
-#include "apps/inspect_shifts.h"
 #include "core/error.h"
 #include "nn/attention_mixer.h"
 #include "nn/hsm_paths.h"
@@ -15,27 +14,37 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+// Softmax heads look at a text; shifts and decay times are those of the parameters alone.
+bool needs_text(const ModelConfig& config) {
+  return std::any_of(config.layers.begin(), config.layers.end(), [](const LayerConfig& layer) {
+    const auto* heads = std::get_if<RecurformerConfig>(&layer);
+    return std::holds_alternative<AttentionConfig>(layer) || (heads != nullptr && heads->softmax_groups() > 0);
+  });
+}
+
 class AttentionReport {
  public:
-  AttentionReport(const Checkpoint& checkpoint, const std::string& text, std::int64_t window, bool json)
-      : model_(*checkpoint.model), tokenizer_(checkpoint.tokenizer), window_(window), json_(json) {
+  AttentionReport(const Decoder& model, const Tokenizer& tokenizer, std::int64_t window, bool json)
+      : model_(model), tokenizer_(tokenizer), window_(window), json_(json) {}
+
+  void read(const std::string& text) {
     const std::vector<std::int32_t> ids = tokenizer_.encode(text, "--text");
-    if (ids.empty()) raise<ValueError>("inspect attention: --text must hold at least one token, got an empty text");
     const auto count = static_cast<std::int64_t>(ids.size());
     const std::int64_t length = std::min(count, model_.config().context);
     const std::int64_t batch = count / length;
     tokens_ = Tensor::from_i32(std::span(ids).first(static_cast<std::size_t>(batch * length)), {batch, length});
-    if (!json_) {
-      std::printf("%lld tokens in %lld sequence%s of %lld", static_cast<long long>(count),
-                  static_cast<long long>(batch), batch == 1 ? "" : "s", static_cast<long long>(length));
-      if (batch * length < count) std::printf("; the last %lld are left out", static_cast<long long>(count % length));
-      std::printf("\n");
-    }
+    if (json_) return;
+    std::printf("%lld tokens in %lld sequence%s of %lld", static_cast<long long>(count), static_cast<long long>(batch),
+                batch == 1 ? "" : "s", static_cast<long long>(length));
+    if (batch * length < count) std::printf("; the last %lld are left out", static_cast<long long>(count % length));
+    std::printf("\n");
   }
 
   void print() const {
-    print_recency();
-    print_depth();
+    if (tokens_.defined()) {
+      print_recency();
+      print_depth();
+    }
     print_shifts();
     print_decays();
   }
@@ -135,15 +144,42 @@ class AttentionReport {
     std::printf(" %8.3f\n", level);
   }
 
+  // Of shift-mixing layers (nn/hsm_paths.h): what they shift by, and one line per lag.
   void print_shifts() const {
-    const HsmPaths paths = hsm_paths(model_, 1);
-    if (paths.layers.empty()) return;
+    constexpr std::int64_t kLags = 4096;  // more are cut off
+    const HsmPaths report = hsm_paths(model_, kLags);
+    if (report.layers.empty()) return;
+    Json shifts = Json::array();
+    for (const std::int64_t l : report.layers) shifts.push_back(shift_layer(l).shifts);
     if (json_) {
-      emit({{"shift_layers", paths.layers}, {"receptive_field", paths.receptive_field}});
+      emit({{"shift_layers", report.layers}, {"shifts", shifts}, {"receptive_field", report.receptive_field}});
     } else {
-      std::printf("\nshift mixing\n");
+      std::printf("\nshift mixing\n%5s  %-12s shifts of its heads\n", "layer", "variant");
+      for (const std::int64_t l : report.layers) {
+        std::printf("%5lld  %-12s", static_cast<long long>(l), to_string(shift_layer(l).variant).c_str());
+        for (const std::int64_t shift : shift_layer(l).shifts) std::printf(" %lld", static_cast<long long>(shift));
+        std::printf("\n");
+      }
+      std::printf("receptive field of these layers: %lld tokens\n\n%8s %10s %12s\n",
+                  static_cast<long long>(report.receptive_field), "lag", "paths", "weight");
     }
-    inspect_shifts(model_, json_);
+    for (std::size_t lag = 0; lag < report.paths.size(); ++lag) print_lag(report, lag);
+    if (!json_) std::printf("means over the channels, without norms and MLPs; weights where all layers have a and b\n");
+  }
+
+  const HsmConfig& shift_layer(std::int64_t l) const {
+    return std::get<HsmConfig>(model_.config().layers[static_cast<std::size_t>(l)]);
+  }
+
+  void print_lag(const HsmPaths& report, std::size_t lag) const {
+    const bool weighted = !report.weights.empty();
+    if (json_) {
+      emit({{"lag", lag}, {"paths", report.paths[lag]}, {"weight", weighted ? Json(report.weights[lag]) : Json()}});
+    } else if (weighted) {
+      std::printf("%8zu %10.3f %12.6f\n", lag, report.paths[lag], report.weights[lag]);
+    } else {
+      std::printf("%8zu %10.3f %12s\n", lag, report.paths[lag], "-");
+    }
   }
 
   // Of Mamba heads: one line per head.
@@ -174,15 +210,29 @@ class AttentionReport {
 
   const Decoder& model_;
   const Tokenizer& tokenizer_;
-  Tensor tokens_;  // [B,T]
+  Tensor tokens_;  // [B,T]; undefined without a text
   std::int64_t window_;
   bool json_;
 };
 
 }  // namespace
 
-void inspect_attention(const Checkpoint& checkpoint, const std::string& text, std::int64_t window, bool json) {
-  AttentionReport(checkpoint, text, window, json).print();
+void inspect_attention(const Decoder& model, const Tokenizer& tokenizer, const std::string& text, std::int64_t window,
+                       bool json) {
+  if (text.empty() && needs_text(model.config())) {
+    raise<ValueError>(
+        "inspect attention: --text must hold at least one token for a model with softmax heads, got an empty text; "
+        "give one with --text TEXT");
+  }
+  if (!needs_text(model.config()) && hsm_paths(model, 1).layers.empty() &&
+      mamba_decays(model.parameters(), model.config()).empty()) {
+    raise<ValueError>(
+        "inspect attention: the model must have softmax heads, shift-mixing layers or Mamba heads; it has none; choose "
+        "another --mixer");
+  }
+  AttentionReport report(model, tokenizer, window, json);
+  if (!text.empty()) report.read(text);
+  report.print();
 }
 
 }  // namespace mixgrad::app

@@ -36,7 +36,6 @@ RunLoop::RunLoop(Decoder& model, const TokenData& data, AdamW& optimizer, const 
       training_(training),
       options_(options),
       state_(std::move(state)),
-      step_(model, optimizer),
       schedule_(training.schedule_values()),
       last_(options.stop_after > 0 ? std::min(options.stop_after, training.steps) : training.steps),
       tokens_(Tensor::empty({training.batch, model.config().context}, DType::i32)),
@@ -44,7 +43,17 @@ RunLoop::RunLoop(Decoder& model, const TokenData& data, AdamW& optimizer, const 
       rng_(state_.rng_seed, state_.rng_counter),
       step_start_(rng_),
       progress_(last_, state_.step, options.out / "metrics.jsonl", options.json),
-      val_loss_(std::nan("")) {}
+      val_loss_(std::nan("")) {
+  if constexpr (build::has_cuda) {
+    if (model.device().is_cuda() && cuda::fits(data, model.device())) {
+      trainer_ = cuda::make_graph_trainer(
+          model, optimizer, data,
+          {.batch = training.batch, .accumulate = training.accumulate, .schedule = schedule_, .capture = true});
+      trainer_->start(state_.step, rng_);
+    }
+  }
+  if (!trainer_) step_.emplace(model, optimizer);
+}
 
 int RunLoop::run() {
   if (state_.step > 0) saved_step_ = state_.step;  // resumed from it
@@ -55,7 +64,7 @@ int RunLoop::run() {
     if (state_.step > 0 && !std::isfinite(val_loss_) && due(options_.log_every)) log({});
     while (after == After::go_on && state_.step < last_) {
       if (interrupt_requested() != 0) return interrupted(interrupt_requested());
-      if (!step()) return stop_not_finite();
+      if (!(trainer_ ? steps_queued() : step())) return stop_not_finite();
       const bool evaluates = at_end() || due(options_.eval_every);
       state_.evaluation_due = evaluates && evaluation_scheduled();
       // Before evaluating: an evaluation that fails or is cut off loses nothing.
@@ -78,7 +87,7 @@ double RunLoop::accumulate() {
   double loss = 0;
   for (std::int64_t part = 0; part < training_.accumulate; ++part) {
     data_.sample_batch(rng_, tokens_, targets_);
-    loss += step_.accumulate(tokens_, targets_, training_.accumulate) / parts;
+    loss += step_->accumulate(tokens_, targets_, training_.accumulate) / parts;
   }
   return loss;
 }
@@ -89,22 +98,56 @@ bool RunLoop::step() {
   now_done.lr = schedule_.at(state_.step);
   now_done.loss = accumulate();
   // A loss that is not finite must not reach the weights, whatever its gradients are.
-  now_done.grad_norm = std::isfinite(now_done.loss) ? step_.apply(now_done.lr) : step_.discard();
-  const bool finite = std::isfinite(now_done.loss) && std::isfinite(now_done.grad_norm);
-  if (!finite) {
-    state_.last = now_done;
-    if (state_.skipped >= options_.skip_nonfinite) return false;
+  now_done.grad_norm = std::isfinite(now_done.loss) ? step_->apply(now_done.lr) : step_->discard();
+  return take_step(now_done, 1);
+}
+
+// `count` steps are done, the last of them `done`. Its figures may not be finite: then nothing has changed by it.
+bool RunLoop::take_step(const TrainerState::Last& done, std::int64_t count) {
+  state_.last = done;
+  const std::int64_t last = state_.step + count;
+  if (!std::isfinite(done.loss) || !std::isfinite(done.grad_norm)) {
+    if (state_.skipped >= options_.skip_nonfinite) {
+      state_.step = last - 1;
+      return false;
+    }
     ++state_.skipped;
     progress_.finish();
     std::fprintf(stderr, "mixgrad: step %lld skipped (%lld of %lld): loss %g, gradient norm %g; no weight changed\n",
-                 static_cast<long long>(state_.step + 1), static_cast<long long>(state_.skipped),
-                 static_cast<long long>(options_.skip_nonfinite), now_done.loss, now_done.grad_norm);
+                 static_cast<long long>(last), static_cast<long long>(state_.skipped),
+                 static_cast<long long>(options_.skip_nonfinite), done.loss, done.grad_norm);
   }
-  ++state_.step;
-  ++window_steps_;
+  state_.step = last;
+  window_steps_ += count;
   const double step_tokens = static_cast<double>(tokens_.numel() * training_.accumulate);
-  now_done.tokens_per_s = static_cast<double>(window_steps_) * step_tokens / (now() - window_start_);
-  state_.last = now_done;
+  state_.last->tokens_per_s = static_cast<double>(window_steps_) * step_tokens / (now() - window_start_);
+  return true;
+}
+
+// The first step after this one at which the host has something to do.
+std::int64_t RunLoop::next_stop() const {
+  std::int64_t stop = last_;
+  for (const std::int64_t every : {options_.log_every, options_.eval_every, options_.save_every}) {
+    if (every > 0) stop = std::min(stop, (state_.step / every + 1) * every);
+  }
+  return stop;
+}
+
+bool RunLoop::steps_queued() {
+  const std::int64_t stop = next_stop();
+  for (std::int64_t step = state_.step; step < stop && interrupt_requested() == 0; ++step) trainer_->queue();
+  const GraphTrainer::Result result = trainer_->wait();
+  rng_ = Rng(rng_.seed(), result.rng_counter);
+  const std::int64_t done = result.step - state_.step;
+  if (done == 0 && !result.halted) return true;  // a signal came first
+  if (!result.halted) {
+    return take_step({result.loss, schedule_.at(result.step - 1), result.gradient_norm, 0}, done);
+  }
+  // The step after those done: its batch is drawn once more by the host, to be looked at or left out.
+  step_start_ = rng_;
+  if (!take_step({result.loss, schedule_.at(result.step), result.gradient_norm, 0}, done + 1)) return false;
+  for (std::int64_t part = 0; part < training_.accumulate; ++part) data_.sample_batch(rng_, tokens_, targets_);
+  trainer_->start(state_.step, rng_);
   return true;
 }
 
@@ -166,7 +209,7 @@ int RunLoop::finish(bool early) {
   if (state_.best && state_.best->step != state_.step) {
     std::fprintf(stderr, " (best %.4f in step-%lld)", state_.best->val_loss, static_cast<long long>(state_.best->step));
   }
-  std::fprintf(stderr, "; tensors took at most %s\n", bytes_text(pool_stats(kCpu).peak).c_str());
+  std::fprintf(stderr, "; tensors took at most %s\n", bytes_text(pool_stats(model_.device()).peak).c_str());
   if (!options_.json) {
     std::fprintf(stderr, "a sample:\n\n");
     stream_sample(model_, data_.tokenizer(), data_.tokenizer().decode(first_token(data_)), kSampleTokens, {0.8, 0, 1.0},
@@ -189,8 +232,9 @@ std::string RunLoop::explain(Rng start) {
   if (!first.empty()) return first;
   FiniteWatch watch(model_.parameters());
   rng_ = start;
+  if (!step_) step_.emplace(model_, optimizer_);
   accumulate();
-  step_.discard();
+  step_->discard();
   return watch.first().empty() ? "no operator's; the sum of the squares is too large for its type" : watch.first();
 }
 

@@ -9,6 +9,7 @@
 #include "apps/progress.h"
 #include "apps/training_options.h"
 #include "nn/checkpoint.h"
+#include "nn/graph_trainer.h"
 #include "nn/token_data.h"
 #include "nn/training.h"
 
@@ -35,7 +36,10 @@ class RunLoop {
  private:
   enum class After : std::uint8_t { go_on, stop_early, failed };
 
-  bool step();  // false: not finite, and not to be skipped
+  bool step();          // false: not finite, and not to be skipped
+  bool steps_queued();  // the same for all steps up to the next that is logged, saved or evaluated
+  bool take_step(const TrainerState::Last& done, std::int64_t count);
+  std::int64_t next_stop() const;
   double accumulate();
   void save();
   After evaluate_and_log();
@@ -56,7 +60,8 @@ class RunLoop {
   const TrainingOptions& training_;
   const RunOptions& options_;
   TrainerState state_;
-  TrainStep step_;
+  std::optional<TrainStep> step_;          // on a CUDA device only when a step is run again for its first number
+  std::unique_ptr<GraphTrainer> trainer_;  // there: whole steps without the host
   Schedule schedule_;
   std::int64_t last_;  // the step to end at
   Tensor tokens_, targets_;

@@ -7,9 +7,9 @@
 #include "apps/signals.h"
 #include "apps/training_options.h"
 #include "apps/verb.h"
+#include "core/allocator.h"
 #include "core/bytes.h"
 #include "core/error.h"
-#include "core/free_memory.h"
 #include "core/interrupt.h"
 #include "core/parallel.h"
 #include "nn/file.h"
@@ -60,7 +60,7 @@ class Train : public Verb {
 
   // What the bits of the result depend on; the rest may differ each time that a run goes on.
   bool keeps(const std::string& option) const override {
-    return !one_of(option, {"preset", "out", "resume", "stop-after", "threads", "plan", "json"});
+    return !one_of(option, {"preset", "out", "resume", "stop-after", "threads", "device", "plan", "json"});
   }
   bool may_change(const std::string& option) const override {
     return one_of(option, {"eval-every", "save-every", "log-every", "data"});  // data: its content must be the same
@@ -96,7 +96,7 @@ class Train : public Verb {
   int train() {
     training_.check();
     run_.early_stop = parse_early_stop(early_stop_);
-    training_.apply_threads();
+    training_.apply();
     if (plan_) return print_plan();
     choose_folder();
     Checkpoint start = initial();
@@ -148,14 +148,14 @@ class Train : public Verb {
 
   // A new model for the data's vocabulary, the weights of --checkpoint, or where --resume goes on.
   Checkpoint initial() {
-    if (resumed()) return load_checkpoint(generation_, training_.dtype());
+    if (resumed()) return load_checkpoint(generation_, training_.place());
     state_.rng_seed = training_.seed;
     state_.rng_counter = std::uint64_t{1} << 63U;  // counters that no parameter's draw uses
-    if (!checkpoint_.empty()) return load_checkpoint(checkpoint_, training_.dtype());
+    if (!checkpoint_.empty()) return load_checkpoint(checkpoint_, training_.place());
     const TokenData data = model_.open_data();
     const ModelConfig config = model_.config(data.tokenizer().vocab_size());
     data.check_context(config.context);  // before the model takes memory for it
-    auto model = std::make_unique<Decoder>(config, training_.dtype(), model_.hsm_scale);
+    auto model = std::make_unique<Decoder>(config, training_.place(), model_.hsm_scale);
     model->parameters().initialize(training_.seed);
     return {std::move(model), data.tokenizer(), {}};
   }
@@ -169,20 +169,21 @@ class Train : public Verb {
 
   int print_plan() const {
     const ModelConfig config = planned_config();
-    const MemoryPlan plan = plan_training(config, training_.dtype(), training_.batch);
+    const MemoryPlan plan = plan_training(config, training_.place(), training_.batch);
+    const std::size_t free = free_memory_on(training_.place().device);
     const std::size_t checkpoint = plan.parameters + plan.optimizer;
     if (run_.json) {
       std::printf(
           "{\"parameters\":%zu,\"gradients\":%zu,\"optimizer\":%zu,\"activations\":%zu,\"peak\":%zu,"
           "\"reserved\":%zu,\"checkpoint\":%zu,\"free\":%zu}\n",
           plan.parameters, plan.gradients, plan.optimizer, plan.activations, plan.peak, plan.reserved, checkpoint,
-          free_memory());
+          free);
       return kOk;
     }
     const auto row = [](const char* what, std::size_t bytes, const std::string& note) {
       std::printf("%-12s %12s  %s\n", what, bytes_text(bytes).c_str(), note.c_str());
     };
-    row("parameters", plan.parameters, training_.precision);
+    row("parameters", plan.parameters, training_.placement.precision);
     row("gradients", plan.gradients, "");
     row("optimizer", plan.optimizer, "two moments");
     row("activations", plan.activations,
@@ -191,8 +192,7 @@ class Train : public Verb {
                  ? "; estimated from a batch of " + std::to_string(plan.traced_batch)
                  : ""));
     row("peak", plan.peak, "of tensors; the pool takes " + bytes_text(plan.reserved) + " from the system");
-    row("free", free_memory(),
-        plan.reserved > free_memory() ? "TOO LITTLE: try a smaller --batch with more --accumulate" : "");
+    row("free", free, plan.reserved > free ? "TOO LITTLE: try a smaller --batch with more --accumulate" : "");
     row("checkpoint", checkpoint, "on disk, up to " + std::to_string(kGenerationsAtOnce) + " at a time");
     return kOk;
   }
@@ -221,9 +221,11 @@ class Train : public Verb {
     std::fprintf(stderr, "%s: %lld tokens, %lld kinds, the last %lld held out\n", data.source().c_str(),
                  static_cast<long long>(data.size()), static_cast<long long>(data.tokenizer().vocab_size()),
                  static_cast<long long>(data.valid().size()));
-    std::fprintf(stderr, "model: %lld parameters, %zu layers, %s, %d threads\n",
+    const Device device = model.device();
+    std::fprintf(stderr, "model: %lld parameters, %zu layers, %s, %s\n",
                  static_cast<long long>(model.parameters().count()), model.config().layers.size(),
-                 training_.precision.c_str(), threads());
+                 training_.placement.precision.c_str(),
+                 device.is_cpu() ? (std::to_string(threads()) + " threads").c_str() : device.str().c_str());
     if (resumed()) {
       std::fprintf(stderr, "going on from %s, after step %lld of %lld\n", generation_.c_str(),
                    static_cast<long long>(state_.step), static_cast<long long>(training_.steps));

@@ -52,7 +52,8 @@ void TrainingOptions::declare(OptionSet& options) {
   options.add("clip", clip, kAboveZero, "Largest norm of the gradient");
   options.add("seed", seed, "Seed of weights and batches");
   options.add("threads", threads, kThreads, "Threads; 0 = all cores. The result does not depend on it");
-  options.add("precision", precision, {"f32", "f64"}, "Type of parameters and arithmetic");
+  placement.declare(options, {"f32", "f64", "bf16"},
+                    "Type of parameters and arithmetic; bf16 keeps f32 sums, statistics and master weights");
 }
 
 void TrainingOptions::check() const {
@@ -60,10 +61,9 @@ void TrainingOptions::check() const {
     raise<ValueError>("--min-lr must be at most --lr (", lr, "); got ", min_lr, "; give a smaller --min-lr");
 }
 
-void TrainingOptions::apply_threads() const {
+void TrainingOptions::apply() const {
   if (threads > 0) set_threads(static_cast<int>(threads));
+  placement.apply();
 }
-
-DType TrainingOptions::dtype() const { return precision == "f64" ? DType::f64 : DType::f32; }
 
 }  // namespace mixgrad::app

@@ -1,6 +1,7 @@
 #include "apps/version.h"
 
 #include "build_info.h"
+#include "core/device.h"
 
 namespace mixgrad::app {
 
@@ -15,7 +16,7 @@ std::string version_text() {
 #else
   text += "baseline";
 #endif
-  return text + ", devices cpu";
+  return text + ", devices cpu" + (build::has_cuda ? ", cuda" : "");
 }
 
 }  // namespace mixgrad::app

@@ -8,9 +8,9 @@ template <class T, class From>
 void add_rows(const Tensor& to, const Tensor& from) {
   const Rows<T> y(to);
   const Rows<From> x(from);
-  for_each("add gradient", to.device(), to.numel(), [=] __device__(std::int64_t i) {
-    T& place = y[i / y.width][i % y.width];
-    place = static_cast<T>(acc_t<T>(place) + static_cast<acc_t<T>>(acc_t<From>(x[i / x.width][i % x.width])));
+  for_each_cell("add gradient", to.device(), y.count, y.width, [=] __device__(std::int64_t r, std::int64_t c) {
+    T& place = y[r][c];
+    place = static_cast<T>(acc_t<T>(place) + static_cast<acc_t<T>>(acc_t<From>(x[r][c])));
   });
 }
 

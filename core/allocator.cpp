@@ -24,6 +24,7 @@ struct Storage::Block {
   std::size_t capacity = 0;  // rounded up, what the system gave
   std::atomic<int> references{0};
   Device device;
+  Pool* owner = nullptr;  // where it returns to
   MemoryLabel label;
   std::int64_t number = 0;    // in the trace; 0 = handed out before it began
   Block* next = nullptr;      // in the free list, or among those that are held
@@ -67,12 +68,16 @@ void system_release(void* data, Device device) {
   std::free(data);
 }
 
-std::size_t free_on(Device device) {
+}  // namespace
+
+std::size_t free_memory_on(Device device) {
   if constexpr (build::has_cuda) {
     if (device.is_cuda()) return cuda::memory_info(device).free;
   }
   return free_memory();
 }
+
+namespace {
 
 // NaN in f64, f32 and bf16, and -1 in i32.
 [[maybe_unused]] void fill_fresh(void* data, std::size_t bytes, Device device) {
@@ -94,15 +99,21 @@ class Pool {
     if (device.is_cpu()) return *cpu;
     if constexpr (build::has_cuda) {
       static auto* cuda = new std::array<Pool, kMaxDevices>;
-      if (device.index >= 0 && device.index < kMaxDevices) return (*cuda)[static_cast<std::size_t>(device.index)];
+      if (device.index >= 0 && device.index < kMaxDevices) {
+        return (*cuda)[static_cast<unsigned char>(device.index)];
+      };
     }
     raise<DeviceError>(
         "allocate: ", build::has_cuda ? "there is no device " : "this build has the device cpu only, got ",
         device.str(), build::has_cuda ? "" : "; build with --preset cuda");
   }
 
+  // The pool that this thread takes from: the device's, or the private one whose scope it is in.
+  static Pool& current(Device device);
+
   Pool() = default;
   explicit Pool(bool without_memory) : without_memory_(without_memory) {}
+  explicit Pool(Device device) : private_(true), device_(device), together_(&of(device).own_) {}
 
   Block* allocate(std::size_t bytes, Device device, const MemoryLabel& label) {
     const std::scoped_lock lock(mutex_);
@@ -114,7 +125,7 @@ class Pool {
     block->references.store(1, std::memory_order_relaxed);
     hold(block);
     stats_.in_use += block->capacity;
-    stats_.peak = std::max(stats_.peak, stats_.in_use);
+    together_->take(block->capacity);
     if (trace_ != nullptr) {
       block->number = ++traced_;
       trace_->push_back({block->number, std::max<std::size_t>(bytes, 1)});
@@ -132,6 +143,7 @@ class Pool {
     (block->previous == nullptr ? held_ : block->previous->next) = block->next;
     if (block->next != nullptr) block->next->previous = block->previous;
     stats_.in_use -= block->capacity;
+    together_->in_use -= block->capacity;
     stats_.cached += block->capacity;
     Bin& bin = bin_of(block->capacity);
     block->next = bin.free;
@@ -155,14 +167,14 @@ class Pool {
     give_back_cached();
   }
 
+  Device device() const { return device_; }
   PoolStats stats() {
     const std::scoped_lock lock(mutex_);
-    return stats_;
+    PoolStats stats = stats_;
+    stats.peak = together_->peak;
+    return stats;
   }
-  void reset_peak() {
-    const std::scoped_lock lock(mutex_);
-    stats_.peak = stats_.in_use;
-  }
+  void reset_peak() { together_->peak = together_->in_use.load(); }
   void fail_at(std::int64_t n) {
     const std::scoped_lock lock(mutex_);
     fail_in_ = n;
@@ -223,16 +235,21 @@ class Pool {
     const std::size_t cached = stats_.cached;
     void* data = fault ? nullptr : obtain(capacity, device);
     if (data == nullptr && !fault && give_back_cached()) data = obtain(capacity, device);
+    if (data == nullptr && !fault && private_) {
+      of(device).trim();
+      data = obtain(capacity, device);
+    }
     if (data == nullptr) {
       raise<OutOfMemory>("out of memory on ", device.str(), ": ", bytes_text(bytes), " asked for (", describe(label),
                          "), ", bytes_text(stats_.in_use), " in use, ", bytes_text(cached), " cached, ",
-                         bytes_text(free_on(device)), " free; the largest: ", largest(),
+                         bytes_text(free_memory_on(device)), " free; the largest: ", largest(),
                          "; try a smaller --batch, a shorter --context, or more --accumulate");
     }
     auto* block = new Block;
     block->data = data;
     block->capacity = capacity;
     block->device = device;
+    block->owner = this;
     bin_of(capacity);
     ++stats_.system_allocations;
     return block;
@@ -271,9 +288,55 @@ class Pool {
   PoolStats stats_;
   std::int64_t fail_in_ = 0;
   bool without_memory_ = false;  // only counts
+  bool private_ = false;
+  Device device_;  // of a private one
+
+  // What all pools of a device hold at the same time.
+  struct Together {
+    std::atomic<std::size_t> in_use{0};
+    std::atomic<std::size_t> peak{0};
+
+    void take(std::size_t bytes) {
+      const std::size_t now = in_use += bytes;
+      std::size_t before = peak;
+      while (before < now && !peak.compare_exchange_weak(before, now)) {
+      }
+    }
+  };
+  Together own_;
+  Together* together_ = &own_;
   std::vector<PoolEvent>* trace_ = nullptr;
   std::int64_t traced_ = 0;
 };
+
+namespace {
+
+thread_local Pool* t_scope = nullptr;  // the private pool whose scope this thread is in
+
+// The private pools that live, so that pool_stats can count them in.
+std::mutex g_private_mutex;
+std::vector<Pool*> g_private;
+
+}  // namespace
+
+Pool& Pool::current(Device device) { return t_scope != nullptr && t_scope->device_ == device ? *t_scope : of(device); }
+
+PrivatePool::PrivatePool(Device device) : pool_(std::make_shared<Pool>(device)) {
+  const std::scoped_lock lock(g_private_mutex);
+  g_private.push_back(pool_.get());
+}
+
+PrivatePool::~PrivatePool() {
+  {
+    const std::scoped_lock lock(g_private_mutex);
+    std::erase(g_private, pool_.get());
+  }
+  pool_->trim();
+  if (pool_->stats().in_use > 0) static_cast<void>(new std::shared_ptr<Pool>(pool_));  // its tensors need it for ever
+}
+
+PrivatePool::Scope::Scope(PrivatePool& pool) : outer_(t_scope) { t_scope = pool.pool_.get(); }
+PrivatePool::Scope::~Scope() { t_scope = outer_; }
 
 PoolTrace::PoolTrace(Device device) : device_(device) { Pool::of(device).trace_into(&events); }
 PoolTrace::~PoolTrace() { Pool::of(device_).trace_into(nullptr); }
@@ -297,19 +360,30 @@ PoolStats replay_pool(std::span<const PoolEvent> events) {
   return stats;
 }
 
-PoolStats pool_stats(Device device) { return Pool::of(device).stats(); }
+PoolStats pool_stats(Device device) {
+  PoolStats all = Pool::of(device).stats();
+  const std::scoped_lock lock(g_private_mutex);
+  for (Pool* pool : g_private) {
+    if (!(pool->device() == device)) continue;
+    const PoolStats more = pool->stats();
+    all.in_use += more.in_use;
+    all.cached += more.cached;
+    all.system_allocations += more.system_allocations;
+  }
+  return all;
+}
 void pool_reset_peak(Device device) { Pool::of(device).reset_peak(); }
 void pool_trim(Device device) { Pool::of(device).trim(); }
 void pool_fail_at(Device device, std::int64_t n) { Pool::of(device).fail_at(n); }
 
 Storage Storage::allocate(std::size_t bytes, Device device, const MemoryLabel& label) {
   Storage storage;
-  storage.block_ = Pool::of(device).allocate(bytes, device, label);
+  storage.block_ = Pool::current(device).allocate(bytes, device, label);
   return storage;
 }
 
 void Storage::set_role(const char* role) const {
-  if (block_ != nullptr) Pool::of(block_->device).set_role(block_, role);
+  if (block_ != nullptr) block_->owner->set_role(block_, role);
 }
 
 void* Storage::data() const { return block_ == nullptr ? nullptr : block_->data; }
@@ -323,7 +397,7 @@ void Storage::retain() const {
 
 void Storage::release() {
   if (block_ == nullptr) return;
-  if (block_->references.fetch_sub(1, std::memory_order_acq_rel) == 1) Pool::of(block_->device).give_back(block_);
+  if (block_->references.fetch_sub(1, std::memory_order_acq_rel) == 1) block_->owner->give_back(block_);
   block_ = nullptr;
 }
 

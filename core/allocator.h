@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <utility>
 #include <vector>
@@ -16,6 +17,8 @@
 
 namespace mixgrad {
 
+class Pool;
+
 struct PoolStats {
   std::size_t in_use = 0;               // bytes in blocks that somebody holds
   std::size_t cached = 0;               // bytes in blocks that wait for reuse
@@ -24,6 +27,7 @@ struct PoolStats {
 };
 
 PoolStats pool_stats(Device device);
+std::size_t free_memory_on(Device device);  // bytes that the pool could still get from the system
 void pool_reset_peak(Device device);
 void pool_trim(Device device);  // gives cached blocks back to the system
 
@@ -49,6 +53,31 @@ class PoolTrace {
 
 // The statistics of a fresh pool after these events: the pool's own rules, without memory.
 PoolStats replay_pool(std::span<const PoolEvent> events);
+
+// A pool beside the device's own, for memory that must stay where it is: what a captured CUDA graph reads and writes.
+// While a Scope on it lives, this thread's tensors on that device come from it; a block returns to the pool it came
+// from. pool_stats counts it in. When it ends before the last of its tensors, their memory stays theirs.
+class PrivatePool {
+ public:
+  explicit PrivatePool(Device device);
+  ~PrivatePool();
+  PrivatePool(const PrivatePool&) = delete;
+  PrivatePool& operator=(const PrivatePool&) = delete;
+
+  class Scope {
+   public:
+    explicit Scope(PrivatePool& pool);
+    ~Scope();
+    Scope(const Scope&) = delete;
+    Scope& operator=(const Scope&) = delete;
+
+   private:
+    Pool* outer_;
+  };
+
+ private:
+  std::shared_ptr<Pool> pool_;
+};
 
 // For tests: the n-th pool growth from now on throws OutOfMemory (n = 1 is the next); 0 switches it off.
 void pool_fail_at(Device device, std::int64_t n);

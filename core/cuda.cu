@@ -122,6 +122,10 @@ MemoryInfo memory_info(Device device) {
 void copy(const RowCopy& c) {
   if (c.rows == 0 || c.row_bytes == 0) return;
   const bool to_host = c.to_device.is_cpu();
+  if (capturing() && (to_host || c.from_device.is_cpu())) {
+    raise<DeviceError>("copy: no copy ", to_host ? "to" : "from",
+                       " the host can be part of a captured graph; keep the value on the device");
+  }
   const cudaStream_t queue = stream(to_host ? c.from_device : c.to_device);
   if (c.rows == 1 || (c.to_pitch == c.row_bytes && c.from_pitch == c.row_bytes)) {
     MIXGRAD_CUDA_CALL("copy", cudaMemcpyAsync(c.to, c.from, c.rows * c.row_bytes, cudaMemcpyDefault, queue));

@@ -14,6 +14,10 @@
 
 #include "core/device.h"
 
+namespace mixgrad {
+class Tensor;
+}
+
 namespace mixgrad::cuda {
 
 // Number of usable devices: 0 without a driver. Never fails.
@@ -50,6 +54,65 @@ void copy(const RowCopy& copy);
 void fill_rows(void* to, Device device, std::size_t pitch, std::size_t row_bytes, std::size_t rows, int byte);
 
 void synchronize(Device device);
+
+// Set all elements of a float or i32 tensor; from one float type to another, of equal shapes, with the host's
+// rounding. Row views are allowed, and both tensors are on the same device. No copy through the host: they may be
+// captured.
+void fill(const Tensor& tensor, double value);
+void convert(const Tensor& to, const Tensor& from);
+
+// A recorded sequence of kernels and copies of a device's stream, replayed with one call. While a Capture lives, this
+// thread's calls on the device are recorded and not run: no copy from or to the host may be among them (DeviceError),
+// nor a wait. The memory they use must stay (core/allocator.h, PrivatePool).
+class Graph {
+ public:
+  Graph() = default;
+  ~Graph();
+  Graph(const Graph&) = delete;
+  Graph& operator=(const Graph&) = delete;
+
+  bool ready() const { return executable_ != nullptr; }
+  std::size_t nodes() const { return nodes_; }
+  // Queues it. DeviceError when it was not captured.
+  void launch() const;
+
+  class Capture {
+   public:
+    Capture(Graph& graph, Device device);
+    ~Capture();  // without finish() the recording is thrown away
+    Capture(const Capture&) = delete;
+    Capture& operator=(const Capture&) = delete;
+    void finish();
+
+   private:
+    Graph& graph_;
+    Device device_;
+    bool open_ = true;
+  };
+
+ private:
+  void* executable_ = nullptr;
+  std::size_t nodes_ = 0;
+  Device device_;
+};
+
+// Is this thread recording a graph? Then values on the device do not exist yet and cannot be looked at.
+bool capturing();
+
+// Marks a place in a device's queue; wait() returns when the device has come to it.
+class Event {
+ public:
+  explicit Event(Device device);
+  ~Event();
+  Event(const Event&) = delete;
+  Event& operator=(const Event&) = delete;
+  void record();
+  void wait() const;
+
+ private:
+  void* event_ = nullptr;
+  Device device_;
+};
 
 // For tests: copies from a device to the host so far in this process.
 std::int64_t copies_to_host();

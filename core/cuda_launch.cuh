@@ -1,6 +1,7 @@
-// What every .cu file stands on: checked calls, the stream, and three ways to run a kernel.
+// What every .cu file stands on: checked calls, the stream, and four ways to run a kernel.
 //
 //   for_each(op, device, n, f)            f(i) for i in [0,n)
+//   for_each_cell(op, device, rows, width, f)    f(r, c) for r in [0,rows), c in [0,width), without a division
 //   for_each_row(op, device, rows, f)     f(row) by all kRowThreads threads of a block, which may use block_sum /
 //   block_max column_sums(...)                      sums over rows in a fixed order, whatever the launch
 //
@@ -10,10 +11,11 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
+#include <initializer_list>
 
 #include "core/cuda.h"
 #include "core/error.h"
-#include "core/tensor.h"
+#include "core/rows.h"
 
 namespace mixgrad::cuda {
 
@@ -29,6 +31,7 @@ cudaStream_t stream(Device device);
 inline constexpr int kThreads = 256;     // of a block of for_each
 inline constexpr int kRowThreads = 128;  // of a block of for_each_row
 inline constexpr int kWarp = 32;
+inline constexpr std::int64_t kMostBlocks = 8192;  // of for_each_cell: some 60 for each multiprocessor of a large GPU
 
 template <class F>
 __global__ void for_each_kernel(std::int64_t count, F f) {
@@ -43,6 +46,29 @@ void for_each(const char* what, Device device, std::int64_t count, const F& f) {
   const dim3 grid(static_cast<unsigned>(blocks < 65536 ? blocks : 65536));
   for_each_kernel<<<grid, kThreads, 0, stream(device)>>>(count, f);
   check_launch(what, grid, kThreads);
+}
+
+template <class F>
+__global__ void for_each_cell_kernel(std::int64_t rows, std::int64_t width, F f) {
+  const std::int64_t step = static_cast<std::int64_t>(gridDim.y) * blockDim.y;
+  const std::int64_t c = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (c >= width) return;
+  for (std::int64_t r = static_cast<std::int64_t>(blockIdx.y) * blockDim.y + threadIdx.y; r < rows; r += step) f(r, c);
+}
+
+// A block is as wide as a power of two that holds the row, at most kThreads.
+template <class F>
+void for_each_cell(const char* what, Device device, std::int64_t rows, std::int64_t width, const F& f) {
+  if (rows <= 0 || width <= 0) return;
+  unsigned across = 1;
+  while (across < kThreads && across < width) across *= 2;
+  const dim3 block(across, kThreads / across);
+  const std::int64_t columns = (width + across - 1) / across;
+  const std::int64_t needed = (rows + block.y - 1) / block.y;
+  const std::int64_t most = columns < kMostBlocks ? kMostBlocks / columns : 1;
+  const dim3 grid(static_cast<unsigned>(columns), static_cast<unsigned>(needed < most ? needed : most));
+  for_each_cell_kernel<<<grid, block, 0, stream(device)>>>(rows, width, f);
+  check_launch(what, grid, block);
 }
 
 template <class F>
@@ -96,7 +122,7 @@ __device__ A block_max(A value) {
 
 inline constexpr std::int64_t kSumRows = 64;  // rows of one partial sum, by shape only
 
-// store(c, sum over rows r of f(r, c)) for c in [0,width): partial sums over blocks of rows, then those in order.
+// store(c, sum over rows r of f(r, c)) for c in [0,width): partial sums over blocks of rows, then a tree over those.
 template <class A, class F, class Store>
 void column_sums(const char* what, Device device, std::int64_t rows, std::int64_t width, const F& f,
                  const Store& store);
@@ -123,8 +149,9 @@ struct TotalSum {
   Store store;
   __device__ void operator()(std::int64_t c) const {
     A sum = 0;
-    for (std::int64_t b = 0; b < blocks; ++b) sum += partial[b * width + c];
-    store(c, sum);
+    for (std::int64_t b = threadIdx.x; b < blocks; b += kRowThreads) sum += partial[b * width + c];
+    sum = block_sum(sum);
+    if (threadIdx.x == 0) store(c, sum);
   }
 };
 
@@ -135,25 +162,26 @@ void column_sums(const char* what, Device device, std::int64_t rows, std::int64_
   const Tensor scratch = Tensor::empty({blocks, width}, dtype_of<A>(), device);
   A* partial = scratch.data<A>();
   for_each(what, device, blocks * width, PartialSum<A, F>{rows, width, f, partial});
-  for_each(what, device, width, TotalSum<A, Store>{blocks, width, partial, store});
+  for_each_row(what, device, width, TotalSum<A, Store>{blocks, width, partial, store});
 }
 
-// A tensor as kernels read it: rows of `width` elements, `stride` apart. Null when the tensor is undefined.
+// As many elements as 16 bytes hold: one load or store.
 template <class T>
-struct Rows {
-  T* data = nullptr;
-  std::int64_t count = 0;
-  std::int64_t width = 0;
-  std::int64_t stride = 0;
-
-  explicit Rows(const Tensor& tensor)
-      : data(tensor.defined() ? tensor.data<T>() : nullptr),
-        count(tensor.defined() ? tensor.rows() : 0),
-        width(tensor.defined() ? tensor.cols() : 0),
-        stride(tensor.row_stride()) {}
-  __host__ __device__ T* operator[](std::int64_t row) const { return data + row * stride; }
-  __host__ __device__ explicit operator bool() const { return data != nullptr; }
+struct alignas(16) Chunk {
+  static constexpr int kSize = 16 / static_cast<int>(sizeof(T));
+  T values[kSize];
 };
+
+// Can these tensors, of one shape, be read and written as chunks from their first element to the last? Undefined ones
+// do not matter.
+inline bool are_chunks(std::initializer_list<const Tensor*> tensors) {
+  for (const Tensor* x : tensors) {
+    if (!x->defined()) continue;
+    if (!x->is_contiguous() || reinterpret_cast<std::uintptr_t>(x->raw()) % 16 != 0 || x->bytes() % 16 != 0)
+      return false;
+  }
+  return true;
+}
 
 // Where a gradient goes: element (r, c) is written, or added to. Null when it is not wanted.
 template <class T>

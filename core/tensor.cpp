@@ -135,8 +135,12 @@ Tensor Tensor::to(DType dtype) const {
 void Tensor::copy_from(const Tensor& source) const {
   if (!(source.shape_ == shape_)) raise<ShapeError>("copy: shapes must be equal, got ", shape_, " and ", source.shape_);
   if (on_cuda() || source.on_cuda()) {
-    const bool converts = dtype_ != source.dtype_;  // on the host
-    copy_rows_from(converts ? source.to(kCpu).to(dtype_) : source);
+    const bool converts = dtype_ != source.dtype_;
+    if constexpr (build::has_cuda) {
+      const bool floats = is_float(dtype_) && is_float(source.dtype_);
+      if (converts && floats && device() == source.device()) return cuda::convert(*this, source);
+    }
+    copy_rows_from(converts ? source.to(kCpu).to(dtype_) : source);  // converted on the host
     return;
   }
   const std::int64_t width = cols();
@@ -169,9 +173,8 @@ void Tensor::copy_rows_from(const Tensor& source) const {
 }
 
 void Tensor::fill(double value) const {
-  if (on_cuda()) {
-    copy_from(full(shape_, dtype_, value));
-    return;
+  if constexpr (build::has_cuda) {
+    if (on_cuda()) return cuda::fill(*this, value);
   }
   for (std::int64_t i = 0; i < numel(); ++i) set(i, value);
 }

@@ -30,6 +30,13 @@ class AdamW {
 
   double norm_of(const Gradients& gradients) { return norm(gradients.flat()); }  // of the trainable parameters
 
+  // On a CUDA device: queues a step that needs nothing from the host and may be captured in a graph. It takes learning
+  // rate and loss from device_state(), counts there, and changes nothing once that is halted (nn/adamw_kernels.h).
+  void queue_step(const Gradients& gradients);
+  const Tensor& device_state() const { return state_; }  // holds one AdamWDeviceState; undefined on the host
+  AdamWDeviceState read_state() const;                   // waits for the device
+  void write_state(const AdamWDeviceState& state);
+
   std::int64_t steps() const { return steps_; }
   const Tensor& first_moment() const { return m_; }  // flat, like the parameters
   const Tensor& second_moment() const { return v_; }
@@ -37,8 +44,12 @@ class AdamW {
   void resume_at(std::int64_t steps) { steps_ = steps; }  // the moments were read in place
 
  private:
+  void check_arrived(const Gradients& gradients) const;
+  void note_flags();  // a parameter may have been frozen since the last step
   double norm(const Tensor& gradient);
-  void update(const Tensor& gradient, const AdamWStep& step);
+  double step_on_device(const Gradients& gradients, double learning_rate);
+  AdamWConstants constants() const;
+  AdamWBuffers buffers() const;
 
   ParameterSet& parameters_;
   AdamWOptions options_;
@@ -48,6 +59,7 @@ class AdamW {
   std::vector<AdamWBlock> blocks_;        // of all parameters, in order
   std::vector<const Parameter*> owners_;  // of the blocks
   std::vector<double> sums_;              // one per block
+  Tensor table_, device_sums_, state_;    // the same on a CUDA device, and what it keeps of the optimizer
 };
 
 }  // namespace mixgrad

@@ -27,12 +27,13 @@ double adamw_norm(const Tensor& gradient, const std::vector<AdamWBlock>& blocks,
 }
 
 void adamw_update(const Tensor& gradient, const std::vector<AdamWBlock>& blocks, const AdamWStep& step,
-                  const Tensor& parameters, const Tensor& first, const Tensor& second) {
+                  const AdamWBuffers& buffers) {
   dispatch_accumulation(gradient.dtype(), "adamw", [&]<class T>() {
     const T* g = gradient.data<T>();
-    T* p = parameters.data<T>();
-    T* m = first.data<T>();
-    T* v = second.data<T>();
+    T* p = buffers.master.data<T>();
+    T* m = buffers.first.data<T>();
+    T* v = buffers.second.data<T>();
+    bf16* copy = buffers.copy.defined() ? buffers.copy.data<bf16>() : nullptr;
     const T factor = T(step.scale);
     const T beta1 = T(step.beta1);
     const T beta2 = T(step.beta2);
@@ -50,6 +51,8 @@ void adamw_update(const Tensor& gradient, const std::vector<AdamWBlock>& blocks,
         v[j] = beta2 * v[j] + (T(1) - beta2) * value * value;
         p[j] = p[j] * keep - rate * m[j] / (std::sqrt(v[j] * inverse2) + eps);
       }
+      if (copy == nullptr) return;
+      for (std::int64_t j = block.begin; j < block.end; ++j) copy[j] = static_cast<bf16>(p[j]);
     });
   });
 }

@@ -27,7 +27,7 @@ using Named = std::vector<std::pair<std::string, Tensor>>;
 
 Named named_parameters(const ParameterSet& parameters) {
   Named tensors;
-  for (std::size_t i = 0; i < parameters.size(); ++i) tensors.emplace_back(parameters[i].name, parameters[i].value);
+  for (std::size_t i = 0; i < parameters.size(); ++i) tensors.emplace_back(parameters[i].name, parameters[i].master);
   return tensors;
 }
 
@@ -44,10 +44,10 @@ Named named_moments(const ParameterSet& parameters, const AdamW& optimizer) {
 
 void require_finite(const ParameterSet& parameters, std::int64_t step) {
   for (std::size_t i = 0; i < parameters.size(); ++i) {
-    const std::int64_t at = first_not_finite(parameters[i].value);
+    const std::int64_t at = first_not_finite(parameters[i].master);
     if (at < 0) continue;
     raise<ValueError>("checkpoint of step ", step, ": every parameter must be finite; element ", at, " of ",
-                      parameters[i].name, " is ", parameters[i].value.at(at),
+                      parameters[i].name, " is ", parameters[i].master.at(at),
                       "; nothing was written, earlier generations stand; go on from one of them with a lower --lr");
   }
 }
@@ -123,7 +123,8 @@ void save_checkpoint(const fs::path& run, const Decoder& model, const Tokenizer&
 
 std::uintmax_t generation_bytes(const Decoder& model, const Tokenizer& tokenizer) {
   const ParameterSet& parameters = model.parameters();
-  const std::uintmax_t numbers = static_cast<std::uintmax_t>(parameters.count()) * dtype_bytes(parameters.dtype());
+  const std::uintmax_t numbers =
+      static_cast<std::uintmax_t>(parameters.count()) * dtype_bytes(parameters.master().dtype());
   constexpr std::uintmax_t kHeaderEntry = 320;  // of one tensor, its name twice; and a block of the disk for each file
   constexpr std::uintmax_t kTrainer = 8192, kBlocks = 7 * 4096;
   return 3 * (numbers + kHeaderEntry * parameters.size()) + to_json(model.config()).size() +
@@ -139,7 +140,7 @@ void check_disk_space(const fs::path& run, std::uintmax_t bytes, std::int64_t ge
                  " are free; make room or choose another folder; generations that are there stand");
 }
 
-Checkpoint load_checkpoint(const fs::path& path, DType dtype) {
+Checkpoint load_checkpoint(const fs::path& path, Placement place) {
   const fs::path folder = find_generation(path);
   const fs::path config_path = folder / "config.json";
   const std::string config_text = read_text(config_path);
@@ -156,9 +157,10 @@ Checkpoint load_checkpoint(const fs::path& path, DType dtype) {
   require_tensors(file, parameter_shapes(config));
   verify_file(file, config_path, config_text);
   verify_file(file, tokenizer_path, tokenizer_text);
-  auto model = std::make_unique<Decoder>(config, dtype);
+  auto model = std::make_unique<Decoder>(config, place);
   ParameterSet& parameters = model->parameters();
-  for (std::size_t i = 0; i < parameters.size(); ++i) file.read_into(parameters[i].name, parameters[i].value);
+  for (std::size_t i = 0; i < parameters.size(); ++i) file.read_into(parameters[i].name, parameters[i].master);
+  parameters.refresh();
   return {std::move(model), std::move(tokenizer), folder};
 }
 

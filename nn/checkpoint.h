@@ -1,6 +1,6 @@
 // What a generation of a run (nn/generations.h) holds:
 //   config.json            the model (nn/model_config.h)
-//   model.safetensors      its parameters, under the names of the model description
+//   model.safetensors      its parameters, under the names of the model description (of a bf16 model the f32 masters)
 //   tokenizer.json         nn/tokenizer.h
 //   optimizer.safetensors  AdamW's moments, NAME.m and NAME.v
 //   trainer.json           everything else (nn/trainer_state.h)
@@ -38,8 +38,9 @@ std::uintmax_t generation_bytes(const Decoder& model, const Tokenizer& tokenizer
 void check_disk_space(const std::filesystem::path& run, std::uintmax_t bytes, std::int64_t generations);
 
 // `path` is a run's folder (its latest generation is taken) or a generation. FormatError when config, tensors and
-// tokenizer do not fit together or were damaged, naming file and field.
-Checkpoint load_checkpoint(const std::filesystem::path& path, DType dtype);
+// tokenizer do not fit together or were damaged, naming file and field. A checkpoint does not depend on the device that
+// it was trained on.
+Checkpoint load_checkpoint(const std::filesystem::path& path, Placement place);
 
 // The rest of a generation, for resuming. FormatError, IoError as above.
 TrainerState load_trainer_state(const std::filesystem::path& generation);

@@ -13,7 +13,8 @@
 
 namespace mixgrad {
 
-// Figures are the largest |x - reference| / max |reference| over the tensors of a part. A part that the file lacks, or
+// Figures are the largest |x - reference| / max |reference| over the tensors of a part; in bf16 |x - reference| /
+// |reference| in the Frobenius norm, of a tensor, or of all gradients as one vector. A part that the file lacks, or
 // that this check does not have, is empty.
 struct ConformanceResult {
   std::string name;  // of the file, without folder and ending
@@ -23,7 +24,7 @@ struct ConformanceResult {
   bool pass = false;
 };
 
-// `precision` is f64 or f32. FormatError or IoError when the file is not a case.
+// `precision` is f64, f32 or bf16 (which has no `after`). FormatError or IoError when the file is not a case.
 ConformanceResult run_conformance(const std::filesystem::path& path, DType precision, Device device = kCpu);
 
 }  // namespace mixgrad

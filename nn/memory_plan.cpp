@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "core/allocator.h"
-#include "core/free_memory.h"
 #include "nn/evaluation.h"
 #include "nn/training.h"
 
@@ -15,8 +14,8 @@ namespace {
 using Events = std::vector<PoolEvent>;
 
 template <class Run>
-Events traced(const Run& run) {
-  PoolTrace trace(kCpu);
+Events traced(Device device, const Run& run) {
+  PoolTrace trace(device);
   run();
   return std::move(trace.events);
 }
@@ -61,7 +60,7 @@ Events extrapolate(const Events& at_a, std::int64_t a, const Events& at_b, std::
 }
 
 Events trace_step(Decoder& model, TrainStep& step, std::int64_t batch) {
-  return traced([&] {
+  return traced(model.device(), [&] {
     const Tensor tokens = Tensor::zeros({batch, model.config().context}, DType::i32);
     const Tensor targets = Tensor::zeros({batch, model.config().context}, DType::i32);
     step.accumulate(tokens, targets);
@@ -70,7 +69,7 @@ Events trace_step(Decoder& model, TrainStep& step, std::int64_t batch) {
 }
 
 Events trace_evaluation(const Decoder& model, std::int64_t batch) {
-  return traced([&] {
+  return traced(model.device(), [&] {
     const Tensor tokens = Tensor::zeros({batch, model.config().context}, DType::i32);
     const Tensor targets = Tensor::zeros({batch, model.config().context}, DType::i32);
     model.loss(tokens, targets);
@@ -79,14 +78,16 @@ Events trace_evaluation(const Decoder& model, std::int64_t batch) {
 
 }  // namespace
 
-MemoryPlan plan_training(const ModelConfig& config, DType dtype, std::int64_t batch) {
+MemoryPlan plan_training(const ModelConfig& config, Placement place, std::int64_t batch) {
+  const Device device = place.device;
   MemoryPlan plan;
   std::unique_ptr<Decoder> model;
   std::unique_ptr<AdamW> optimizer;
   std::unique_ptr<TrainStep> step;
-  const Events parameters = traced([&] { model = std::make_unique<Decoder>(config, dtype); });
-  const Events moments = traced([&] { optimizer = std::make_unique<AdamW>(model->parameters(), AdamWOptions{}); });
-  const Events gradients = traced([&] { step = std::make_unique<TrainStep>(*model, *optimizer); });
+  const Events parameters = traced(device, [&] { model = std::make_unique<Decoder>(config, place); });
+  const Events moments =
+      traced(device, [&] { optimizer = std::make_unique<AdamW>(model->parameters(), AdamWOptions{}); });
+  const Events gradients = traced(device, [&] { step = std::make_unique<TrainStep>(*model, *optimizer); });
   plan.parameters = replay_pool(parameters).in_use;
   plan.optimizer = replay_pool(moments).in_use;
   plan.gradients = replay_pool(gradients).in_use;
@@ -100,7 +101,7 @@ MemoryPlan plan_training(const ModelConfig& config, DType dtype, std::int64_t ba
 
   const std::size_t one = replay_pool(first).peak;
   const auto fits = [&](std::int64_t b) {
-    return static_cast<double>(b) * static_cast<double>(one) < static_cast<double>(free_memory()) / 2;
+    return static_cast<double>(b) * static_cast<double>(one) < static_cast<double>(free_memory_on(device)) / 2;
   };
   // Near the real batch: a size that stops growing in between, such as a chunk of logits, is then hardly overrated.
   std::int64_t low = batch - batch / 4;

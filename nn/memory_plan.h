@@ -8,7 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "core/dtype.h"
+#include "core/tensor.h"
 #include "nn/model_config.h"
 
 namespace mixgrad {
@@ -22,8 +22,8 @@ struct MemoryPlan {
 };
 
 // For steps of `batch` sequences of the model's context, and evaluations (nn/evaluation.h). Takes the memory and the
-// time of about a step and a half; less, and is less exact, where that would not fit into half of
+// time, on the device, of about a step and a half; less, and is less exact, where that would not fit into half of
 // the free memory. OutOfMemory when not even a batch of one fits.
-MemoryPlan plan_training(const ModelConfig& config, DType dtype, std::int64_t batch);
+MemoryPlan plan_training(const ModelConfig& config, Placement place, std::int64_t batch);
 
 }  // namespace mixgrad

@@ -32,28 +32,39 @@ void fill(const Tensor& value, const Init& init, Rng& rng) {
 Parameter* ParameterSet::add(const std::string& name, const Shape& shape, Init init, bool decay) {
   if (flat_.defined()) raise<ValueError>("parameters: '", name, "' is added after allocate()");
   if (find(name) != nullptr) raise<ValueError>("parameters: the name '", name, "' is taken");
-  parameters_.push_back({name, shape, init, decay, true, Tensor()});
+  parameters_.push_back({name, shape, init, decay, true, Tensor(), Tensor()});
   return &parameters_.back();
 }
 
 void ParameterSet::allocate(DType dtype, Device device) {
-  if (dtype != DType::f64 && dtype != DType::f32) {
-    raise<DTypeError>("parameters: f64 or f32 are required, got ", dtype_name(dtype));
-  }
+  if (!is_float(dtype)) raise<DTypeError>("parameters: f64, f32 or bf16 are required, got ", dtype_name(dtype));
   const FlatLayout layout(shapes());
   flat_ = Tensor::zeros({layout.total}, dtype, device);
   flat_.set_role("parameters");
-  for (std::size_t i = 0; i < size(); ++i) parameters_[i].value = layout.view(flat_, i);
+  master_ = flat_;
+  if (dtype == DType::bf16) {
+    master_ = Tensor::zeros({layout.total}, DType::f32, device);
+    master_.set_role("master parameters");
+  }
+  for (std::size_t i = 0; i < size(); ++i) {
+    parameters_[i].value = layout.view(flat_, i);
+    parameters_[i].master = layout.view(master_, i);
+  }
+}
+
+void ParameterSet::refresh() {
+  if (!flat_.shares_memory_with(master_)) flat_.copy_from(master_);
 }
 
 void ParameterSet::initialize(std::uint64_t seed) {
   for (std::size_t i = 0; i < size(); ++i) {
     const Parameter& parameter = parameters_[i];
     Rng rng(seed, static_cast<std::uint64_t>(i + 1) << 40U);
-    const Tensor drawn = Tensor::empty(parameter.shape, dtype());  // on the host, whatever the device
+    const Tensor drawn = Tensor::empty(parameter.shape, master_.dtype());  // on the host, whatever the device
     fill(drawn, parameter.init, rng);
-    parameter.value.copy_from(drawn);
+    parameter.master.copy_from(drawn);
   }
+  refresh();
 }
 
 Parameter* ParameterSet::find(const std::string& name) {

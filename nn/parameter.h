@@ -35,7 +35,8 @@ struct Parameter {
   Init init;
   bool decay = true;      // weight decay applies
   bool trainable = true;  // a frozen parameter is not watched and not stepped
-  Tensor value;           // a view of the flat buffer, after allocate()
+  Tensor value;           // what the model computes with: a view of flat(), after allocate()
+  Tensor master;          // what the optimizer changes and a checkpoint holds: a view of master()
 };
 
 class ParameterSet {
@@ -47,7 +48,11 @@ class ParameterSet {
   // The handle stays valid. ValueError when the name is taken or allocate() was called.
   Parameter* add(const std::string& name, const Shape& shape, Init init, bool decay);
 
-  void allocate(DType dtype, Device device = kCpu);  // f64 or f32; contents zero
+  // f64, f32 or bf16; contents zero. Of bf16 parameters there is a master copy in f32, which the optimizer changes and
+  // from which it writes the bf16 values; f64 and f32 are their own master.
+  void allocate(DType dtype, Device device = kCpu);
+  // After the masters were written from elsewhere: the values become those of the masters.
+  void refresh();
   void initialize(std::uint64_t seed);  // draws by (seed, parameter index): one's values do not depend on another's
 
   std::size_t size() const { return parameters_.size(); }
@@ -58,14 +63,15 @@ class ParameterSet {
   DType dtype() const { return flat_.dtype(); }
   Device device() const { return flat_.device(); }
   const Tensor& flat() const { return flat_; }
+  const Tensor& master() const { return master_; }  // flat() itself unless that is bf16
 
   std::vector<Shape> shapes() const;
-  Gradients new_gradients() const { return Gradients(shapes(), flat_.dtype(), flat_.device()); }
+  Gradients new_gradients() const { return Gradients(shapes(), master_.dtype(), master_.device()); }
   void watch(Tape& tape);  // all trainable ones, leaf i = parameter i
 
  private:
   std::deque<Parameter> parameters_;
-  Tensor flat_;
+  Tensor flat_, master_;
 };
 
 }  // namespace mixgrad

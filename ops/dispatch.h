@@ -1,6 +1,8 @@
 // The one place per operator that chooses a device, and the declaration of its kernels for both.
 #pragma once
 
+#include <cstdint>
+
 #include "core/device.h"
 #include "core/error.h"
 
@@ -28,6 +30,11 @@ namespace mixgrad {
 #define MIXGRAD_FOLDER_HAS_CUDA false
 #endif
 
+namespace mixgrad {
+// For tests: calls of CPU kernels in this thread. A step on a CUDA device makes none.
+inline thread_local std::int64_t cpu_kernel_calls = 0;
+}  // namespace mixgrad
+
 // MIXGRAD_DISPATCH(x.device(), f(x, y)) calls cpu::f or cuda::f. A discarded branch needs no definition.
 #define MIXGRAD_DISPATCH(device, call)         \
   do {                                         \
@@ -38,6 +45,7 @@ namespace mixgrad {
         ::mixgrad::raise_no_cuda(#call);       \
       }                                        \
     } else {                                   \
+      ++::mixgrad::cpu_kernel_calls;           \
       cpu::call;                               \
     }                                          \
   } while (false)

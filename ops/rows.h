@@ -1,29 +1,13 @@
-// A tensor as kernels on the CPU read it: rows of `width` elements, `stride` apart.
+// Work over the rows of tensors on the CPU: fixed blocks of them, column sums in a fixed order.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
 
 #include "core/parallel.h"
-#include "core/tensor.h"
+#include "core/rows.h"
 
 namespace mixgrad::cpu {
-
-template <class T>
-struct Rows {
-  T* data = nullptr;
-  std::int64_t count = 0;
-  std::int64_t width = 0;
-  std::int64_t stride = 0;
-
-  explicit Rows(const Tensor& tensor)
-      : data(tensor.defined() ? tensor.data<T>() : nullptr),
-        count(tensor.defined() ? tensor.rows() : 0),
-        width(tensor.defined() ? tensor.cols() : 0),
-        stride(tensor.row_stride()) {}
-  T* operator[](std::int64_t row) const { return data + row * stride; }
-  explicit operator bool() const { return data != nullptr; }
-};
 
 // Rows per task, by shape only, so that a task touches about 16 Ki elements.
 inline std::int64_t rows_per_task(std::int64_t width) {

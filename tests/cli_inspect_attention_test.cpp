@@ -89,7 +89,9 @@ TEST_CASE("cli: inspect attention in JSON has the same figures, whole") {
   CHECK(std::abs(std::accumulate(means.begin(), means.end(), 0.0) - 1) < 1e-5);
   CHECK(std::abs(mean["mean_effective_depth"].get<double>() - means[1] - 2 * means[2]) < 1e-5);
   CHECK(first_with(rows, "receptive_field")["receptive_field"] == 3);
+  CHECK(keys_of(first_with(rows, "receptive_field")) == "shift_layers,shifts,receptive_field");
   CHECK(first_with(rows, "receptive_field")["shift_layers"] == Json{0});
+  CHECK(first_with(rows, "receptive_field")["shifts"] == Json::array({Json::array({1, 2})}));
   CHECK(first_with(rows, "lag")["lag"] == 0);
 }
 
@@ -127,6 +129,35 @@ TEST_CASE("cli: inspect attention tells how long each channel of a Mamba head re
   }
 }
 
+TEST_CASE("cli: inspect attention needs neither a text nor a checkpoint for what the model alone says") {
+  const Arguments model{"--data", folder().put("text.txt", small_text()).string(), "--layers", "3", "--context", "8"};
+  Arguments shifts = model;
+  shifts.insert(shifts.end(), {"--mixer", "hsm:scalar"});
+  const Finished table = mixgrad("inspect attention", shifts);
+  CHECK(trouble(table) == "");
+  CHECK(has(table.out, "\n    2  scalar       4\n"));
+  CHECK(has(table.out, "receptive field of these layers: 8 tokens"));
+  CHECK(!has(table.out, "recency"));
+  const std::vector<Json> rows = json_lines(mixgrad("inspect attention --json", shifts).out);
+  REQUIRE(rows.size() == 9);
+  CHECK(rows[0] == Json{{"shift_layers", {0, 1, 2}}, {"shifts", {{1}, {2}, {4}}}, {"receptive_field", 8}});
+  CHECK(keys_of(rows[8]) == "lag,paths,weight");
+  CHECK(rows[8]["lag"] == 7);
+  CHECK(rows[8]["paths"] == 1);
+  CHECK(rows[8]["weight"].get<double>() == doctest::Approx(0.05 * 0.05 * 0.05));
+
+  Arguments mamba = model;
+  mamba.insert(mamba.end(), {"--mixer", "mamba", "--heads", "2"});
+  const Finished decays = mixgrad("inspect attention", mamba);
+  CHECK(trouble(decays) == "");
+  CHECK(has(decays.out, "\nlayer 2   head 1 "));
+
+  // Softmax heads before training, on a text.
+  const Finished heads = mixgrad("inspect attention --text cat", model);
+  CHECK(trouble(heads) == "");
+  CHECK(has(heads.out, "recency ratio of each softmax head"));
+}
+
 TEST_CASE("cli: inspect attention shows bytes that are no characters") {
   const std::string bytes =
       trained("bytes", "--layers 2 --tokenizer byte", {"--shortcut", "0,1(hidden=8,concat=depth)"});
@@ -145,9 +176,12 @@ TEST_CASE("cli: inspect attention refuses what it cannot read") {
     CHECK(has(run_.err, text));
     CHECK(lines_of(run_.err).size() == 1);
   };
-  refused(mixgrad("inspect attention --text x"),
-          "inspect attention: a trained model is required; give it with --checkpoint DIR");
-  refused(inspect(run, ""), "inspect attention: --text must hold at least one token, got an empty text");
+  refused(inspect(run, ""),
+          "inspect attention: --text must hold at least one token for a model with softmax heads, got");
+  refused(inspect(trained("mamba", "", {"--mixer", "recurformer(fraction=0.5)"}), ""), "give one with --text TEXT");
+  refused(mixgrad("inspect attention", {"--mixer", "mixed(shift=4)"}),
+          "the model must have softmax heads, shift-mixing layers or Mamba heads; it has none; choose another --mixer");
+  refused(mixgrad("inspect shifts"), "must be one of model, tape, attention");
   refused(inspect(run, "the CAT"), "--text");
   refused(inspect(run, "the cat", "--recency -1"), "--recency must be an integer from 0");
   refused(mixgrad("inspect model --text x --preset char"), "it belongs to inspect attention");

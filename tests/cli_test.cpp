@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "autograd/op_spec.h"
+#include "core/device.h"
 
 namespace mixgrad::test {
 namespace {
@@ -156,12 +157,89 @@ TEST_CASE("cli: gradcheck of one operator: a row for each case and input, and a 
 
   const Finished table = mixgrad("gradcheck --op relu --threads 1");
   CHECK(trouble(table) == "");
-  CHECK(lines_of(table.out).size() == rows.size() + 1);
+  CHECK(std::ranges::count_if(lines_of(table.out), [](const std::string& line) { return has(line, " cpu f64 "); }) ==
+        static_cast<std::ptrdiff_t>(rows.size()));  // its rows and the matrix's title
   CHECK(has(table.out, "1 operators, " + std::to_string(rows.size() - 1) + " rows, 0 failed"));
 
   const Finished unknown = mixgrad("gradcheck --op rleu");
   CHECK(not_refused(unknown, 2) == "");
   CHECK(has(unknown.err, "did you mean \"relu\"?"));
+}
+
+// The words of the line that begins with `first`.
+Arguments line_with(const std::string& text, const std::string& first) {
+  for (const std::string& line : lines_of(text)) {
+    if (line.starts_with(first + " ")) return words(line.substr(first.size()));
+  }
+  return {};
+}
+
+TEST_CASE("cli: gradcheck ends with a matrix operator x device x dtype that shows what was not run") {
+  const Finished part = mixgrad("gradcheck --op linear --threads 1");
+  CHECK(trouble(part) == "");
+  const std::vector<Json> rows = json_lines(mixgrad("gradcheck --op linear --json --threads 1").out);
+  const std::string count = std::to_string(rows.size() - 1);
+  Arguments want{count + "/" + count, "-", "-"};
+  const Arguments here = build::has_cuda ? Arguments{"cpu", "f64", "cpu", "f32", "cpu", "bf16", "cuda:0", "f64"}
+                                         : Arguments{"cpu", "f64", "cpu", "f32", "cpu", "bf16"};
+  if (build::has_cuda) want.insert(want.end(), {"-", "-", "-"});
+  const Arguments title = line_with(part.out, "    ");
+  REQUIRE(title.size() >= here.size());
+  CHECK(Arguments(title.begin(), title.begin() + static_cast<std::ptrdiff_t>(here.size())) == here);
+  CHECK(line_with(part.out, "all") == want);
+  CHECK(has(part.out, "not run: " + std::to_string(kOpCount - 1) + " of " + std::to_string(kOpCount) + " operators"));
+  CHECK(has(part.out, "not run: the dtypes with -"));
+  CHECK(has(part.out, build::has_cuda ? "not run: the devices with -" : "not run: cuda, which this build does not"));
+  const Json matrix = rows.back()["matrix"];
+  REQUIRE(matrix.size() == (build::has_cuda ? 6 : 3));
+  for (std::size_t i = 0; i < matrix.size(); ++i) {
+    CHECK(keys_of(matrix[i]) == "op,device,dtype,rows,failed,worst");
+    CHECK(matrix[i]["op"] == "linear");
+    CHECK(matrix[i]["dtype"] == std::vector<std::string>{"f64", "f32", "bf16"}[i % 3]);
+    CHECK(matrix[i]["rows"] == (i == 0 ? rows.size() - 1 : 0));
+    CHECK(matrix[i]["failed"] == 0);
+    CHECK(matrix[i]["worst"].is_null() == (i > 0));
+  }
+  CHECK(matrix[0]["worst"] == rows.back()["worst"]);
+}
+
+TEST_CASE("cli: gradcheck in f32 and bf16 compares with the gradient in f64") {
+  const Finished run = mixgrad("gradcheck --op linear --dtype bf16,f32 --json --threads 1");
+  CHECK(trouble(run) == "");
+  const std::vector<Json> rows = json_lines(run.out);
+  int of_f32 = 0;
+  int of_bf16 = 0;
+  double coarsest = 0;  // of bf16
+  for (std::size_t i = 0; i + 1 < rows.size(); ++i) {
+    const double error = rows[i]["max_rel_err"];
+    CHECK(rows[i]["pass"] == true);
+    if (rows[i]["dtype"] == "f32") {
+      ++of_f32;
+      CHECK(error < 1e-4);
+    } else {
+      CHECK(rows[i]["dtype"] == "bf16");
+      ++of_bf16;
+      CHECK(error < 5e-2);
+      coarsest = std::max(coarsest, error);
+    }
+  }
+  CHECK(of_f32 > 10);
+  CHECK(of_bf16 == of_f32);
+  CHECK(coarsest > 1e-3);                        // it is bf16 that was run
+  CHECK(rows.back()["matrix"][0]["rows"] == 0);  // f64
+  CHECK(rows.back()["matrix"][1]["rows"] == of_f32);
+  CHECK(rows.back()["matrix"][2]["rows"] == of_bf16);
+  const auto refused = [](const std::string& options, const std::string& text) {
+    const Finished refusal = mixgrad("gradcheck --op relu " + options);
+    CHECK(not_refused(refusal, 2) == "");
+    INFO(refusal.err);
+    CHECK(has(refusal.err, text));
+    CHECK(refusal.out == "");
+  };
+  refused("--dtype f16", "--dtype must be one of f64, f32, bf16");
+  refused("--dtype f64,f64", "--dtype: each must stand once; got \"f64\" again");
+  refused("--device cpu,gpu", "device: must be cpu, cuda or cuda:N");
+  if (!build::has_cuda) refused("--device cpu,cuda", "this build has the device cpu only, got cuda:0");
 }
 
 TEST_CASE("cli: conform compares with a case") {
@@ -245,6 +323,7 @@ TEST_CASE("cli: inspect model tells parameters and layers, inspect tape one step
   CHECK(rows.back()["parameters"] == numbers);
   CHECK(rows.back()["operations_per_token"].get<double>() > static_cast<double>(numbers));
 
+  CHECK(has(text.out, "\nlayer 0 hsm scalar, shifts 1"));
   model[0] = "tape";
   const Finished tape = mixgrad("inspect --batch 2 --threads 1", model);
   CHECK(trouble(tape) == "");
@@ -254,6 +333,31 @@ TEST_CASE("cli: inspect model tells parameters and layers, inspect tape one step
   for (const Json& entry : entries) CHECK(keys_of(entry) == "op,outputs,saved_bytes,saved");
   CHECK(entries.front()["op"] == "embedding");
   CHECK(entries.back()["op"] == "linear_cross_entropy");
+}
+
+TEST_CASE("cli: inspect model keeps its columns, however much there is to say of a layer") {
+  Arguments model = data();
+  model.insert(model.end(), {"--layers", "1", "--d-model", "64", "--mixer",
+                             "mixed(softmax=4,mamba=2,shift=2,shifts=1000|2000)", "--heads", "8", "--context", "4000"});
+  const Finished shown = mixgrad("inspect model", model);
+  CHECK(trouble(shown) == "");
+  const std::vector<std::string> lines = lines_of(shown.out);
+  const auto title = std::ranges::find_if(lines, [](const std::string& line) { return line.starts_with("part "); });
+  REQUIRE(title != lines.end());
+  const std::size_t end = title->size();
+  std::string layer;                                              // what is said of the mixer, its lines joined
+  for (auto line = title + 1; line + 1 != lines.end(); ++line) {  // the last line is a remark
+    INFO(*line);
+    if (line->starts_with("    ")) {  // goes on
+      CHECK(line->size() <= 64);
+      layer += line->substr(3);
+      continue;
+    }
+    CHECK(line->size() == end);  // state bytes, at the right
+    if (line->starts_with("layer 0 softmax")) layer = line->substr(0, line->find("  "));
+  }
+  const std::vector<Json> rows = json_lines(mixgrad("inspect model --json", model).out);
+  CHECK(std::ranges::any_of(rows, [&](const Json& row) { return row.value("part", "") == layer; }));
 }
 
 TEST_CASE("cli: --match params gives the MLP what the mixers save against attention") {
@@ -321,24 +425,6 @@ TEST_CASE("cli: bench train measures a step, which allocates nothing") {
   const Finished text = mixgrad("bench train --rounds 1" + kTiny, data());
   CHECK(trouble(text) == "");
   CHECK(has(text.out, "ms a step"));
-}
-
-TEST_CASE("cli: inspect shifts shows the lags that shift-mixing layers reach") {
-  Arguments model{"shifts"};
-  const Arguments text = data();
-  model.insert(model.end(), text.begin(), text.end());
-  model.insert(model.end(), {"--mixer", "hsm:scalar", "--layers", "3", "--context", "8"});
-  const Finished table = mixgrad("inspect", model);
-  CHECK(trouble(table) == "");
-  CHECK(has(table.out, "receptive field of these layers: 8 tokens"));
-  const std::vector<Json> rows = json_lines(mixgrad("inspect --json", model).out);
-  REQUIRE(rows.size() == 8);
-  CHECK(rows[7]["lag"] == 7);
-  CHECK(rows[7]["paths"] == 1);
-  CHECK(rows[7]["weight"].get<double>() == doctest::Approx(0.05 * 0.05 * 0.05));
-  const Finished none = mixgrad("inspect shifts", data());
-  CHECK(not_refused(none, 2) == "");
-  CHECK(has(none.err, "inspect shifts: the model must have a shift-mixing layer; it has none; choose another --mixer"));
 }
 
 TEST_CASE("cli: bench decode times the tokens of one sequence, and a shift-mixing state does not grow") {

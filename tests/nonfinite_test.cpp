@@ -73,7 +73,7 @@ TEST_CASE("non-finite: planted at each output and each gradient of every operato
         const FiniteWatch watch(none);
         run_with_gradients(c.run, inputs_as(c, DType::f64));
         if (!planter.planted()) continue;
-        const std::string first = watch.first();
+        const std::string& first = watch.first();
         INFO(spec.name << " " << c.note << ": " << first);
         const std::string what = !output            ? "the gradient of input " + std::to_string(which) + " of "
                                  : spec.outputs > 1 ? "output " + std::to_string(which) + " of "
@@ -136,7 +136,8 @@ TEST_CASE("non-finite: planted anywhere in a model's step, the step is stopped, 
           }
         }
         ++planted;
-        INFO(forms[f].name << ", " << spec->name << " at " << entry << (output ? ", output " : ", gradient ") << which);
+        const std::string planted_at = std::string(spec->name) + " at " + std::to_string(entry);
+        INFO(forms[f].name << ", " << planted_at << (output ? ", output " : ", gradient ") << which);
         const bool finite = std::isfinite(result.loss) && std::isfinite(result.gradient_norm);
         const bool unchanged = model->parameters().flat().equal_bits(weights) &&
                                optimizer.first_moment().equal_bits(m) && optimizer.second_moment().equal_bits(v) &&

@@ -1,16 +1,13 @@
-// What the tests of all operators share: a case in another dtype, and its gradients.
+// What the tests of all operators share: their registration, and which inputs are parameters of a model.
 #pragma once
 
 #include <doctest/doctest.h>
 
 #include <span>
 #include <string>
-#include <utility>
 #include <vector>
 
-#include "autograd/tape.h"
-#include "core/rng.h"
-#include "ops/cases.h"
+#include "ops/case_gradients.h"
 #include "ops/elementwise/elementwise.h"
 #include "tests/device.h"
 
@@ -29,28 +26,6 @@ inline OpCases cases_of(OpId id) { return all_cases()[static_cast<std::size_t>(i
 inline bool inputs_are_the_operators(const OpCase& c) {
   return c.note.rfind("packed", 0) != 0 && c.note.rfind("shared", 0) != 0;
 }
-
-inline bool takes_gradient(const Tensor& input) { return input.defined() && is_float(input.dtype()); }
-
-inline std::vector<Tensor> inputs_as(const OpCase& c, DType dtype) {
-  std::vector<Tensor> inputs;
-  for (const Tensor& input : c.inputs) inputs.push_back(takes_gradient(input) ? input.to(dtype) : input);
-  return on_device(inputs);
-}
-
-// On the host, exact in f64: what the inputs have become by rounding them to `dtype`.
-inline std::vector<Tensor> rounded_inputs(const OpCase& c, DType dtype) {
-  std::vector<Tensor> inputs;
-  for (const Tensor& input : c.inputs) {
-    inputs.push_back(takes_gradient(input) ? input.to(dtype).to(DType::f64) : input);
-  }
-  return inputs;
-}
-
-struct Results {
-  std::vector<Tensor> outputs;
-  std::vector<Tensor> gradients;  // of the float inputs, in order; zeros where none has arrived
-};
 
 inline std::uint64_t all_inputs() { return ~std::uint64_t{0}; }
 
@@ -87,36 +62,9 @@ inline Function of_intermediates(const Function& run, std::uint64_t leaves) {
   };
 }
 
-// Forward and backward on the device under test, with random cotangents, the same (bf16 numbers) for every dtype. Float
-// inputs all have one dtype. The results are on the host.
-inline Results run_with_gradients(const Function& run, std::vector<Tensor> inputs) {
-  Results results;
-  inputs = on_device(inputs);
-  Tape tape;
-  DType dtype = DType::f64;
-  for (Tensor& input : inputs) {
-    if (!takes_gradient(input)) continue;
-    dtype = input.dtype();
-    tape.watch(input);
-  }
-  results.outputs = run(inputs);
-  std::vector<Tape::Seed> seeds;
-  std::uint64_t seed = 77;
-  for (const Tensor& output : results.outputs) {
-    const Tensor cotangent = Tensor::empty(output.shape(), DType::f64);
-    Rng rng(seed++);
-    rng.fill_normal(cotangent, 0, 1);
-    if (tracked(output)) seeds.push_back({output, cotangent.to(DType::bf16).to(output.dtype()).to(test_device())});
-  }
-  const std::vector<Shape> shapes = tape.leaf_shapes();
-  Gradients gradients(shapes, dtype == DType::f64 ? DType::f64 : DType::f32, test_device());
-  if (!seeds.empty()) std::move(tape).backward(seeds, gradients);
-  for (std::size_t i = 0; i < shapes.size(); ++i) {
-    results.gradients.push_back(gradients.arrived(i) ? gradients.of(i).clone().to(kCpu)
-                                                     : Tensor::zeros(shapes[i], gradients.flat().dtype()));
-  }
-  for (Tensor& output : results.outputs) output = output.detach().to(kCpu);
-  return results;
+// On the device under test.
+inline Results run_with_gradients(const Function& run, const std::vector<Tensor>& inputs) {
+  return run_with_gradients(run, inputs, test_device());
 }
 
 }  // namespace mixgrad::test

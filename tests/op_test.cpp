@@ -33,7 +33,7 @@ void check_forward(OpId id, DType dtype) {
     const std::string type = dtype_name(dtype);
     CAPTURE(note);
     CAPTURE(type);
-    const std::vector<Tensor> got = on_host(c.run(inputs_as(c, dtype)));
+    const std::vector<Tensor> got = on_host(c.run(on_device(inputs_as(c, dtype))));
     const std::vector<Tensor> want = c.oracle(rounded_inputs(c, dtype));
     REQUIRE(got.size() == want.size());
     for (std::size_t k = 0; k < got.size(); ++k) {

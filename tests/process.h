@@ -24,7 +24,7 @@ class Process {
     argv.push_back(nullptr);
     std::vector<std::string> texts;
     for (char** item = environ; *item != nullptr; ++item) texts.emplace_back(*item);
-    for (const auto& [name, value] : setting.environment) texts.push_back(name + "=" + value);
+    for (const auto& [name, value] : setting.environment) texts.emplace_back(name).append("=").append(value);
     std::vector<char*> environment;
     for (std::string& text : texts) environment.push_back(text.data());
     environment.push_back(nullptr);

@@ -86,7 +86,8 @@ TEST_CASE("shortcut_attention_cached: the last T of the valid tokens are the que
       const Tensor v = random_tensor(s.keys(), 3).to(dtype);
       const auto in_cache = [&](const Tensor& x) {  // NaN behind
         const std::int64_t rows = x.dim(1) + 3 * s.options.sources;
-        const Tensor cache = Tensor::full({x.dim(0), rows, x.dim(2)}, dtype, std::numeric_limits<double>::quiet_NaN());
+        const double nan = std::numeric_limits<double>::quiet_NaN();
+        const Tensor cache = Tensor::full({x.dim(0), rows, x.dim(2)}, x.dtype(), nan);
         for (std::int64_t b = 0; b < x.dim(0); ++b) {
           cache.slice(b, b + 1)
               .reshape({rows, x.dim(2)})

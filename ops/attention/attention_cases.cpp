@@ -120,6 +120,10 @@ std::vector<OpCase> some_cases() {
       plain("T=33, H=2, G=1, B=2", {2, 33, 33, 3}, {.heads = 2, .kv_heads = 1}),
       plain("T=65, window 1", {1, 65, 65, 2}, {.window = 1}),
       plain("large scores: exp alone would overflow", {1, 9, 9, 4}, {.heads = 2, .kv_heads = 2}, 60),
+      // 16 queries and more: the tiles of the CUDA kernels, here of heads of whole 16-byte chunks
+      plain("T=17, dh=16, H=2, G=1", {1, 17, 17, 16}, {.heads = 2, .kv_heads = 1}),
+      plain("T=16, S=20, dh=8, window 5", {1, 16, 20, 8}, {.window = 5}),
+      packed("packed: qkv, T=18, dh=8", {1, 18, 18, 8}, {.heads = 2, .kv_heads = 2}, 8),
       packed("packed: qkv, G=H", {2, 7, 7, 3}, {.heads = 2, .kv_heads = 2}),
       packed("packed: qkv, H=4, G=2, unused columns between", {2, 5, 5, 3}, {.heads = 4, .kv_heads = 2}, 2),
       packed("packed: qkv, H=3, G=1, window 3", {1, 9, 9, 5}, {.heads = 3, .kv_heads = 1, .window = 3}),

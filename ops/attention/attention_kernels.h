@@ -26,3 +26,20 @@ MIXGRAD_KERNELS(
     // ratio: [H] in the accumulation type.
     void attention_recency(const Tensor& q, const Tensor& k, const Tensor& lse, std::int64_t recency_window,
                            const AttentionOptions& options, const Tensor& ratio);)
+
+// In builds with CUDA. Three implementations of the same formulas, from the plainest to the quickest: each is the
+// reference of the next.
+namespace mixgrad::cuda {
+
+enum class AttentionRung { naive, tiled, tensor_core };
+
+// As the kernels above, on the highest rung that takes these shapes and is at most `highest`; returns which it was.
+AttentionRung attention_forward(AttentionRung highest, const Tensor& q, const Tensor& k, const Tensor& v,
+                                std::int64_t length, std::int64_t keys_per_token, const AttentionOptions& options,
+                                const Tensor& out, const Tensor& lse);
+AttentionRung attention_backward(AttentionRung highest, const Tensor& q, const Tensor& k, const Tensor& v,
+                                 const Tensor& out, const Tensor& lse, const Tensor& dout, std::int64_t keys_per_token,
+                                 const AttentionOptions& options, const GradTarget& dq, const GradTarget& dk,
+                                 const GradTarget& dv);
+
+}  // namespace mixgrad::cuda

@@ -48,11 +48,10 @@ template <class T>
 void forward(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& history, const Tensor& y) {
   const ConvInputs<T> in(x, weight, bias, history);
   const Rows<T> out(y);
-  for_each("causal_conv", x.device(), x.numel(), [=] __device__(std::int64_t i) {
-    const std::int64_t r = i / in.channels;
-    const std::int64_t c = i % in.channels;
-    out[r][c] = static_cast<T>(functions::Silu::f(in.filter(r, c)));
-  });
+  for_each_cell("causal_conv", x.device(), x.numel() / in.channels, in.channels,
+                [=] __device__(std::int64_t r, std::int64_t c) {
+                  out[r][c] = static_cast<T>(functions::Silu::f(in.filter(r, c)));
+                });
 }
 
 // dp [B,T,R,C] = dy silu'(p)
@@ -61,11 +60,10 @@ void before_silu(const ConvInputs<T>& in, const Tensor& dy, const Tensor& dp) {
   using A = acc_t<T>;
   const Rows<T> up(dy);
   A* to = dp.data<A>();
-  for_each("causal_conv", dy.device(), dy.numel(), [=] __device__(std::int64_t i) {
-    const std::int64_t r = i / in.channels;
-    const std::int64_t c = i % in.channels;
-    to[i] = A(up[r][c]) * functions::Silu::df(in.filter(r, c));
-  });
+  for_each_cell("causal_conv", dy.device(), dy.numel() / in.channels, in.channels,
+                [=] __device__(std::int64_t r, std::int64_t c) {
+                  to[r * in.channels + c] = A(up[r][c]) * functions::Silu::df(in.filter(r, c));
+                });
 }
 
 template <class T>
@@ -73,18 +71,18 @@ void backward_x(const ConvInputs<T>& in, const Tensor& dp, const GradTarget& dx)
   using A = acc_t<T>;
   const Target<T> out(dx.tensor, dx.add);
   const A* d = dp.data<A>();
-  for_each("causal_conv", dp.device(), dp.numel(), [=] __device__(std::int64_t i) {
-    const std::int64_t r = i / in.channels;
-    const std::int64_t c = i % in.channels;
-    const std::int64_t t = r / in.heads % in.steps;
-    A sum = 0;
-    for (std::int64_t w = 0; w < in.width; ++w) {
-      const std::int64_t later = in.width - 1 - w;
-      if (t + later >= in.steps) continue;
-      sum += A(in.weight[(r % in.heads * in.channels + c) * in.width + w]) * d[i + later * in.heads * in.channels];
-    }
-    out.put(r, c, sum);
-  });
+  for_each_cell("causal_conv", dp.device(), dp.numel() / in.channels, in.channels,
+                [=] __device__(std::int64_t r, std::int64_t c) {
+                  const std::int64_t t = r / in.heads % in.steps;
+                  A sum = 0;
+                  for (std::int64_t w = 0; w < in.width; ++w) {
+                    const std::int64_t later = in.width - 1 - w;
+                    if (t + later >= in.steps) continue;
+                    sum += A(in.weight[(r % in.heads * in.channels + c) * in.width + w]) *
+                           d[(r + later * in.heads) * in.channels + c];
+                  }
+                  out.put(r, c, sum);
+                });
 }
 
 // Column (place, w) of the sums is tap w of a channel, and column (place, W) its bias.

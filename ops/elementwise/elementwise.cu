@@ -5,26 +5,59 @@
 namespace mixgrad::cuda {
 namespace {
 
+// 16 bytes a thread: with one element a thread bf16 reached half of the memory's bandwidth.
+template <class Function, class T>
+void forward_chunks(const Tensor& x, const Tensor& y) {
+  using C = Chunk<T>;
+  const C* in = reinterpret_cast<const C*>(x.data<T>());
+  C* out = reinterpret_cast<C*>(y.data<T>());
+  for_each("activation", x.device(), x.numel() / C::kSize, [=] __device__(std::int64_t i) {
+    C chunk = in[i];
+#pragma unroll
+    for (T& value : chunk.values) value = static_cast<T>(Function::f(acc_t<T>(value)));
+    out[i] = chunk;
+  });
+}
+
+template <class Function, class T>
+void backward_chunks(const Tensor& x, const Tensor& dy, const GradTarget& dx) {
+  using A = acc_t<T>;
+  using C = Chunk<T>;
+  const C* in = reinterpret_cast<const C*>(x.data<T>());
+  const C* up = reinterpret_cast<const C*>(dy.data<T>());
+  C* out = reinterpret_cast<C*>(dx.tensor.data<T>());
+  const bool add = dx.add;
+  for_each("activation", x.device(), x.numel() / C::kSize, [=] __device__(std::int64_t i) {
+    const C from = in[i];
+    const C slope = up[i];
+    C to = add ? out[i] : C{};
+#pragma unroll
+    for (int k = 0; k < C::kSize; ++k) {
+      const A value = A(slope.values[k]) * Function::df(A(from.values[k]));
+      to.values[k] = static_cast<T>(add ? A(to.values[k]) + value : value);
+    }
+    out[i] = to;
+  });
+}
+
 template <class Function, class T>
 void forward(const Tensor& x, const Tensor& y) {
+  if (are_chunks({&x, &y})) return forward_chunks<Function, T>(x, y);
   const Rows<T> in(x);
   const Rows<T> out(y);
-  for_each("activation", x.device(), x.numel(), [=] __device__(std::int64_t i) {
-    const std::int64_t r = i / in.width;
-    const std::int64_t c = i % in.width;
+  for_each_cell("activation", x.device(), in.count, in.width, [=] __device__(std::int64_t r, std::int64_t c) {
     out[r][c] = static_cast<T>(Function::f(acc_t<T>(in[r][c])));
   });
 }
 
 template <class Function, class T>
 void backward(const Tensor& x, const Tensor& dy, const GradTarget& dx) {
+  if (are_chunks({&x, &dy, &dx.tensor})) return backward_chunks<Function, T>(x, dy, dx);
   using A = acc_t<T>;
   const Rows<T> in(x);
   const Rows<T> up(dy);
   const Target<T> out(dx.tensor, dx.add);
-  for_each("activation", x.device(), x.numel(), [=] __device__(std::int64_t i) {
-    const std::int64_t r = i / in.width;
-    const std::int64_t c = i % in.width;
+  for_each_cell("activation", x.device(), in.count, in.width, [=] __device__(std::int64_t r, std::int64_t c) {
     out.put(r, c, A(up[r][c]) * Function::df(A(in[r][c])));
   });
 }
@@ -35,9 +68,7 @@ void swiglu(const Tensor& gate, const Tensor& up, const Tensor& y) {
   const Rows<T> g(gate);
   const Rows<T> u(up);
   const Rows<T> out(y);
-  for_each("swiglu", gate.device(), gate.numel(), [=] __device__(std::int64_t i) {
-    const std::int64_t r = i / g.width;
-    const std::int64_t c = i % g.width;
+  for_each_cell("swiglu", gate.device(), g.count, g.width, [=] __device__(std::int64_t r, std::int64_t c) {
     out[r][c] = static_cast<T>(functions::Silu::f(A(g[r][c])) * A(u[r][c]));
   });
 }
@@ -51,9 +82,7 @@ void swiglu_gradient(const Tensor& gate, const Tensor& up, const Tensor& dy, con
   const Rows<T> d(dy);
   const Target<T> to_gate(dgate.tensor, dgate.add);
   const Target<T> to_up(dup.tensor, dup.add);
-  for_each("swiglu", gate.device(), gate.numel(), [=] __device__(std::int64_t i) {
-    const std::int64_t r = i / g.width;
-    const std::int64_t c = i % g.width;
+  for_each_cell("swiglu", gate.device(), g.count, g.width, [=] __device__(std::int64_t r, std::int64_t c) {
     const A a = A(g[r][c]);
     if (to_gate) to_gate.put(r, c, A(d[r][c]) * A(u[r][c]) * functions::Silu::df(a));
     if (to_up) to_up.put(r, c, A(d[r][c]) * functions::Silu::f(a));
@@ -66,9 +95,7 @@ void add(const Tensor& a, const Tensor& b, const Tensor& y) {
   const Rows<T> left(a);
   const Rows<T> right(b);
   const Rows<T> out(y);
-  for_each("add", a.device(), a.numel(), [=] __device__(std::int64_t i) {
-    const std::int64_t r = i / left.width;
-    const std::int64_t c = i % left.width;
+  for_each_cell("add", a.device(), left.count, left.width, [=] __device__(std::int64_t r, std::int64_t c) {
     out[r][c] = static_cast<T>(A(left[r][c]) + A(right[r][c]));
   });
 }

@@ -13,17 +13,68 @@ void forward(const Tensor& tokens, const Tensor& weight, const Tensor& positions
   const Rows<T> table(weight);
   const Rows<T> position_table(positions);
   const Rows<T> out(y);
-  for_each("embedding", weight.device(), y.numel(), [=] __device__(std::int64_t i) {
-    const std::int64_t r = i / out.width;
-    const std::int64_t c = i % out.width;
-    const T value = table[ids[r]][c];
+  for_each_cell("embedding", weight.device(), out.count, out.width, [=] __device__(std::int64_t r, std::int64_t c) {
+    const bool known = ids[r] >= 0 && ids[r] < table.count;
+    const T value = known ? table[ids[r]][c] : static_cast<T>(A(NAN));
     out[r][c] = position_table ? static_cast<T>(A(value) + A(position_table[first_position + r % steps][c])) : value;
+  });
+}
+
+inline constexpr std::int64_t kSegment = 512;  // rows that one block looks through
+
+// Block (segment, id) adds up the rows with that id in its segment, in order; then the segments are added in order.
+template <class T>
+void backward_by_id(const Tensor& tokens, const Tensor& dy, const GradTarget& dweight) {
+  using A = acc_t<T>;
+  const std::int32_t* ids = tokens.data<std::int32_t>();
+  const Rows<T> up(dy);
+  const Rows<A> to(dweight.tensor);
+  const std::int64_t vocabulary = dweight.tensor.dim(0);
+  const std::int64_t width = up.width;
+  const std::int64_t segments = (up.count + kSegment - 1) / kSegment;
+  const Tensor scratch = Tensor::empty({segments, vocabulary, width}, dtype_of<A>(), dy.device());
+  A* partial = scratch.data<A>();
+  for_each_row("embedding", dy.device(), segments * vocabulary, [=] __device__(std::int64_t block) {
+    __shared__ std::int32_t rows[kSegment];  // those with the id, ascending
+    __shared__ int offsets[kRowThreads];
+    const std::int64_t id = block % vocabulary;
+    const std::int64_t begin = block / vocabulary * kSegment;
+    const std::int64_t end = begin + kSegment < up.count ? begin + kSegment : up.count;
+    constexpr std::int64_t kEach = kSegment / kRowThreads;
+    const std::int64_t mine = begin + static_cast<std::int64_t>(threadIdx.x) * kEach;
+    int found = 0;
+    for (std::int64_t r = mine; r < mine + kEach && r < end; ++r) found += ids[r] == id ? 1 : 0;
+    offsets[threadIdx.x] = found;
+    __syncthreads();
+    int before = 0;
+    int total = 0;
+    for (int t = 0; t < kRowThreads; ++t) {
+      if (t == static_cast<int>(threadIdx.x)) before = total;
+      total += offsets[t];
+    }
+    for (std::int64_t r = mine; r < mine + kEach && r < end; ++r) {
+      if (ids[r] == id) rows[before++] = static_cast<std::int32_t>(r);
+    }
+    __syncthreads();
+    for (std::int64_t c = threadIdx.x; c < width; c += kRowThreads) {
+      A sum = 0;
+      for (int i = 0; i < total; ++i) sum += A(up[rows[i]][c]);
+      partial[block * width + c] = sum;
+    }
+    __syncthreads();  // the next block of this thread block may write
+  });
+  const bool add = dweight.add;
+  for_each("embedding", dy.device(), vocabulary * width, [=] __device__(std::int64_t i) {
+    A sum = 0;
+    for (std::int64_t s = 0; s < segments; ++s) sum += partial[s * vocabulary * width + i];
+    A& place = to[i / width][i % width];
+    place = add ? place + sum : sum;
   });
 }
 
 // The block of the first row with an id adds up all rows with that id, in order; the others have nothing to do.
 template <class T>
-void backward_weight(const Tensor& tokens, const Tensor& dy, const GradTarget& dweight) {
+void backward_by_first_row(const Tensor& tokens, const Tensor& dy, const GradTarget& dweight) {
   using A = acc_t<T>;
   if (!dweight.add) dweight.tensor.zero();
   const std::int32_t* ids = tokens.data<std::int32_t>();
@@ -31,6 +82,7 @@ void backward_weight(const Tensor& tokens, const Tensor& dy, const GradTarget& d
   const Rows<A> to(dweight.tensor);
   for_each_row("embedding", dy.device(), up.count, [=] __device__(std::int64_t row) {
     const std::int32_t id = ids[row];
+    if (id < 0 || id >= to.count) return;
     int earlier = 0;
     for (std::int64_t r = threadIdx.x; r < row && earlier == 0; r += kRowThreads) earlier = ids[r] == id ? 1 : 0;
     if (block_max(earlier) != 0) return;
@@ -42,6 +94,16 @@ void backward_weight(const Tensor& tokens, const Tensor& dy, const GradTarget& d
       to[id][c] = sum;
     }
   });
+}
+
+// By id while the partial sums take no more than four times the rows.
+template <class T>
+void backward_weight(const Tensor& tokens, const Tensor& dy, const GradTarget& dweight) {
+  if (dweight.tensor.dim(0) <= 4 * kSegment) {
+    backward_by_id<T>(tokens, dy, dweight);
+  } else {
+    backward_by_first_row<T>(tokens, dy, dweight);
+  }
 }
 
 template <class T>

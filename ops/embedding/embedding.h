@@ -4,7 +4,8 @@
 //   gradient: dweight[v,:] = sum of dy[b,t,:] over tokens[b,t] = v;  dpositions[p,:] = sum_b dy[b,p-first_position,:]
 //             (rows that no token names get zero)                                      saves tokens
 //   cost: reads and writes B T D; the backward visits tokens in order, a slice of channels per task: deterministic
-//   errors: ValueError for a token outside [0,V) or a position at or above C
+//   errors: ValueError for a token outside [0,V) or a position at or above C; in a captured CUDA graph such a token's
+//           row is NaN instead
 #pragma once
 
 #include "core/tensor.h"

@@ -12,9 +12,7 @@ void forward(const Tensor& gate, const Tensor& u, const Tensor& z, const Tensor&
   const Rows<T> a(u);
   const Rows<T> b(z);
   const Rows<T> out(y);
-  for_each("gate_blend", gate.device(), gate.numel(), [=] __device__(std::int64_t i) {
-    const std::int64_t r = i / p.width;
-    const std::int64_t c = i % p.width;
+  for_each_cell("gate_blend", gate.device(), p.count, p.width, [=] __device__(std::int64_t r, std::int64_t c) {
     out[r][c] = static_cast<T>(A(b[r][c]) + sigmoid_value(A(p[r][c])) * (A(a[r][c]) - A(b[r][c])));
   });
 }
@@ -30,9 +28,7 @@ void backward(const Tensor& gate, const Tensor& u, const Tensor& z, const Tensor
   const Target<T> to_gate(dgate.tensor, dgate.add);
   const Target<T> to_u(du.tensor, du.add);
   const Target<T> to_z(dz.tensor, dz.add);
-  for_each("gate_blend", gate.device(), gate.numel(), [=] __device__(std::int64_t i) {
-    const std::int64_t r = i / p.width;
-    const std::int64_t c = i % p.width;
+  for_each_cell("gate_blend", gate.device(), p.count, p.width, [=] __device__(std::int64_t r, std::int64_t c) {
     const A g = A(up[r][c]);
     const A s = sigmoid_value(A(p[r][c]));
     if (to_gate) to_gate.put(r, c, g * (A(a[r][c]) - A(b[r][c])) * s * (A(1) - s));

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "autograd/tape.h"
+#include "core/constant_table.h"
 #include "ops/check.h"
 #include "ops/heads/heads_kernels.h"
 
@@ -98,7 +99,7 @@ Tensor concat_heads(std::span<const Tensor> parts, std::span<const std::int64_t>
     for (std::int64_t i = 0; i < count; ++i) {
       place[p].data<std::int32_t>()[i] = static_cast<std::int32_t>(slots[static_cast<std::size_t>(next + i)]);
     }
-    place[p] = place[p].to(x.device());
+    place[p] = constant_table(place[p], x.device());
     next += count;
     part[p] = x;
     attributes.split[p] = x.shape().rank() == 4;

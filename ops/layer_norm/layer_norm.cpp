@@ -1,65 +1,35 @@
 #include "ops/layer_norm/layer_norm.h"
 
-#include "autograd/tape.h"
-#include "ops/check.h"
 #include "ops/layer_norm/layer_norm_kernels.h"
+#include "ops/norm.h"
 
 namespace mixgrad {
 namespace {
 
-struct NormAttributes {
-  double eps;
-};
-
 void check(const char* op, const Tensor& x, const Tensor& weight, const Tensor& bias, double eps) {
-  require_float(op, "x", x);
-  require_float(op, "weight", weight);
-  require_like(op, "weight", weight, x);
-  if (x.shape().rank() == 0 || x.cols() == 0)
-    raise<ShapeError>(op, ": x needs a last axis of at least 1, got ", x.shape());
-  require_shape(op, "weight", weight, {x.cols()});
-  if (bias.defined()) {
-    require_like(op, "bias", bias, x);
-    require_shape(op, "bias", bias, {x.cols()});
-  }
-  if (!(eps > 0)) raise<ValueError>(op, ": eps must be above 0, got ", eps);
+  check_norm(op, x, weight, eps);
+  if (!bias.defined()) return;
+  require_like(op, "bias", bias, x);
+  require_shape(op, "bias", bias, {x.cols()});
 }
-
-DType statistics_dtype(const Tensor& x) { return x.dtype() == DType::f64 ? DType::f64 : DType::f32; }
 
 // Inputs of both operators end in weight, bias; what was normed, weight, mean and inv_std are saved in this order.
-void norm_gradient(BackwardContext& context, int first_parameter, const Tensor& dnormed, const Tensor& dsum,
-                   const GradTarget& d) {
-  const Tensor& x = context.saved(0);
-  const Tensor& weight = context.saved(1);
-  GradTarget dweight;
-  GradTarget dbias;
-  if (context.wants(first_parameter)) dweight = context.parameter_gradient(first_parameter, weight.shape());
-  if (context.wants(first_parameter + 1)) dbias = context.parameter_gradient(first_parameter + 1, weight.shape());
-  MIXGRAD_DISPATCH(
-      x.device(), layer_norm_backward(x, weight, context.saved(2), context.saved(3), dnormed, dsum, d, dweight, dbias));
+auto gradient_of(BackwardContext& context) {
+  return [&context](int first_parameter, const Tensor& dnormed, const Tensor& dsum, const GradTarget& d) {
+    const Tensor& x = context.saved(0);
+    const Tensor& weight = context.saved(1);
+    GradTarget dweight;
+    GradTarget dbias;
+    if (context.wants(first_parameter)) dweight = context.parameter_gradient(first_parameter, weight.shape());
+    if (context.wants(first_parameter + 1)) dbias = context.parameter_gradient(first_parameter + 1, weight.shape());
+    MIXGRAD_DISPATCH(x.device(), layer_norm_backward(x, weight, context.saved(2), context.saved(3), dnormed, dsum, d,
+                                                     dweight, dbias));
+  };
 }
 
-void layer_norm_gradient(BackwardContext& context) {
-  GradTarget dx;
-  if (context.wants(0)) dx = context.gradient(0, context.saved(0).shape());
-  norm_gradient(context, 1, context.output_gradient(), Tensor(), dx);
-}
+void layer_norm_gradient(BackwardContext& context) { norm_alone_gradient(context, gradient_of(context)); }
 
-void add_layer_norm_gradient(BackwardContext& context) {
-  const Tensor& dsum = context.output_gradient(0);
-  const Tensor& dnormed = context.output_gradient(1);
-  if (!dnormed.defined()) {
-    context.pass(0, dsum);
-    context.pass(1, dsum);
-    return;
-  }
-  const Tensor& sum = context.saved(0);
-  const Tensor d = Tensor::empty(sum.shape(), sum.dtype(), sum.device());
-  norm_gradient(context, 2, dnormed, dsum, {d, false});
-  context.pass(0, d);
-  context.pass(1, d);
-}
+void add_layer_norm_gradient(BackwardContext& context) { add_norm_gradient(context, gradient_of(context)); }
 
 }  // namespace
 
@@ -98,9 +68,7 @@ Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, dou
 
 SumAndNorm add_layer_norm(const Tensor& x, const Tensor& y, const Tensor& weight, const Tensor& bias, double eps) {
   check("add_layer_norm", x, weight, bias, eps);
-  require_float("add_layer_norm", "y", y);
-  require_like("add_layer_norm", "y", y, x);
-  require_shape("add_layer_norm", "y", y, x.shape());
+  check_addend("add_layer_norm", y, x);
   SumAndNorm out{Tensor::empty(x.shape(), x.dtype(), x.device()), Tensor::empty(x.shape(), x.dtype(), x.device())};
   const Tensor mean = Tensor::empty({x.rows()}, statistics_dtype(x), x.device());
   const Tensor inv_std = Tensor::empty({x.rows()}, statistics_dtype(x), x.device());

@@ -1,5 +1,7 @@
 #include "core/cuda_launch.cuh"
 #include "ops/layer_norm/layer_norm_kernels.h"
+#include "ops/norm.h"
+#include "ops/norm_rows.cuh"
 
 namespace mixgrad::cuda {
 namespace {
@@ -8,6 +10,9 @@ namespace {
 template <class T>
 void forward(const Tensor& x, const Tensor& y, const Tensor& weight, const Tensor& bias, double eps, const Tensor& sum,
              const Tensor& normed, const Tensor& mean, const Tensor& inv_std) {
+  if (fit_warps<T>(x.cols(), {&x, &y, &weight, &bias, &sum, &normed})) {
+    return norm_rows<true, T>("layer_norm", x, y, weight, bias, eps, sum, normed, mean, inv_std);
+  }
   using A = acc_t<T>;
   const Rows<T> in(x);
   const Rows<T> addend(y);
@@ -20,13 +25,7 @@ void forward(const Tensor& x, const Tensor& y, const Tensor& weight, const Tenso
   const A epsilon = A(eps);
   for_each_row("layer_norm", x.device(), in.count, [=] __device__(std::int64_t r) {
     const std::int64_t width = in.width;
-    const T* row = in[r];
-    if (addend) {  // each thread later reads only what it has written itself
-      T* to = total[r];
-      for (std::int64_t c = threadIdx.x; c < width; c += kRowThreads)
-        to[c] = static_cast<T>(A(row[c]) + A(addend[r][c]));
-      row = to;
-    }
+    const T* row = row_to_norm(in, addend, total, r, threadIdx.x, kRowThreads);
     A s = 0;
     for (std::int64_t c = threadIdx.x; c < width; c += kRowThreads) s += A(row[c]);
     const A mu = block_sum(s) / A(width);
@@ -47,6 +46,9 @@ void forward(const Tensor& x, const Tensor& y, const Tensor& weight, const Tenso
 template <class T>
 void backward_x(const Tensor& x, const Tensor& weight, const Tensor& mean, const Tensor& inv_std, const Tensor& dnormed,
                 const Tensor& dsum, const GradTarget& d) {
+  if (fit_warps<T>(x.cols(), {&x, &weight, &dnormed, &dsum, &d.tensor})) {
+    return norm_rows_gradient<true, T>("layer_norm", x, weight, mean, inv_std, dnormed, dsum, d);
+  }
   using A = acc_t<T>;
   const Rows<T> in(x);
   const Rows<T> up(dnormed);

@@ -80,6 +80,7 @@ OpCases layer_norm_cases() {
       norm_case("D=65, no bias", random_tensor({7, 65}, 1), false, 1e-5),
       norm_case("130 rows of 16, beyond a block of rows", random_tensor({2, 65, 16}, 1), true, 1e-5),
       norm_case("2100 rows of 2", random_tensor({2100, 2}, 1), true, 0.5),
+      norm_case("D=136, whole chunks of 16 bytes", random_tensor({6, 136}, 1), true, 1e-5),
       norm_case("D=300", random_tensor({5, 300}, 1), true, 1e-5),
       norm_case("offset 100: the variance must not cancel", with_offset(random_tensor({3, 17}, 1), 100), true, 1e-5),
       norm_case("large eps, a constant row", Tensor::full({2, 7}, DType::f64, 3), true, 0.5),
@@ -130,6 +131,7 @@ OpCases add_layer_norm_cases() {
       pair("D=65, no bias", {7, 65}, false),
       pair("130 rows of 9, beyond a block of rows", {2, 65, 9}, true),
       pair("2100 rows of 2", {2100, 2}, true, 0.5),
+      pair("D=136, whole chunks of 16 bytes", {6, 136}, true),
       pair("D=300", {3, 300}, true),
       // All numbers and their sums are multiples of 1/2 below 128, so that bf16 holds them exactly.
       add_case("offset 96: the variance must not cancel", with_offset(in_halves(random_tensor({3, 17}, 1)), 96),

@@ -1,59 +1,10 @@
 #include "core/cuda_launch.cuh"
 #include "ops/linear/linear_kernels.h"
+#include "ops/linear/linear_products.h"
 #include "ops/matmul/matmul_cuda.h"
 
 namespace mixgrad::cuda {
 namespace {
-
-template <class T>
-void forward(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& y) {
-  Product<T, T> product{};
-  product.m = x.rows();
-  product.n = weight.dim(0);
-  product.k = weight.dim(1);
-  product.a = x.data<T>();
-  product.lda = x.row_stride();
-  product.b = weight.data<T>();
-  product.ldb = weight.row_stride();
-  product.transpose_b = true;
-  product.c = y.data<T>();
-  product.ldc = y.row_stride();
-  product.bias = bias.defined() ? bias.data<T>() : nullptr;
-  matmul(product, x.device());
-}
-
-template <class T>
-void backward_x(const Tensor& weight, const Tensor& dy, const GradTarget& dx) {
-  Product<T, T> product{};
-  product.m = dy.rows();
-  product.n = weight.dim(1);
-  product.k = weight.dim(0);
-  product.a = dy.data<T>();
-  product.lda = dy.row_stride();
-  product.b = weight.data<T>();
-  product.ldb = weight.row_stride();
-  product.c = dx.tensor.data<T>();
-  product.ldc = dx.tensor.row_stride();
-  product.accumulate = dx.add;
-  matmul(product, dy.device());
-}
-
-template <class T>
-void backward_weight(const Tensor& x, const Tensor& dy, const GradTarget& dweight) {
-  Product<T, acc_t<T>> product{};
-  product.m = dy.cols();
-  product.n = x.cols();
-  product.k = x.rows();
-  product.a = dy.data<T>();
-  product.lda = dy.row_stride();
-  product.transpose_a = true;
-  product.b = x.data<T>();
-  product.ldb = x.row_stride();
-  product.c = dweight.tensor.data<acc_t<T>>();
-  product.ldc = dweight.tensor.row_stride();
-  product.accumulate = dweight.add;
-  matmul(product, dy.device());
-}
 
 template <class T>
 void backward_bias(const Tensor& dy, const GradTarget& dbias) {
@@ -69,14 +20,21 @@ void backward_bias(const Tensor& dy, const GradTarget& dbias) {
 }  // namespace
 
 void linear_forward(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& y) {
-  dispatch_float(x.dtype(), "linear", [&]<class T>() { forward<T>(x, weight, bias, y); });
+  dispatch_float(x.dtype(), "linear", [&]<class T>() {
+    Product<T, T> product = linear_product(Rows<T>(x), Rows<T>(weight), Rows<T>(y));
+    product.bias = bias.defined() ? bias.data<T>() : nullptr;
+    matmul(product, x.device());
+  });
 }
 
 void linear_backward(const Tensor& x, const Tensor& weight, const Tensor& dy, const GradTarget& dx,
                      const GradTarget& dweight, const GradTarget& dbias) {
   dispatch_float(x.dtype(), "linear", [&]<class T>() {
-    if (dx.tensor.defined()) backward_x<T>(weight, dy, dx);
-    if (dweight.tensor.defined()) backward_weight<T>(x, dy, dweight);
+    const Rows<T> up(dy);
+    if (dx.tensor.defined()) matmul(linear_dx_product(up, Rows<T>(weight), Rows<T>(dx.tensor), dx.add), dy.device());
+    if (dweight.tensor.defined()) {
+      matmul(linear_dweight_product(up, Rows<T>(x), Rows<acc_t<T>>(dweight.tensor), dweight.add), dy.device());
+    }
     if (dbias.tensor.defined()) backward_bias<T>(dy, dbias);
   });
 }

@@ -1,15 +1,14 @@
 #include "ops/linear_cross_entropy/linear_cross_entropy.h"
 
 #include "autograd/tape.h"
+#include "core/cuda.h"
 #include "ops/check.h"
 #include "ops/linear_cross_entropy/linear_cross_entropy_kernels.h"
 
 namespace mixgrad {
 namespace {
 
-struct CrossEntropyAttributes {
-  std::int64_t count;
-};
+struct NoAttributes {};
 
 void cross_entropy_gradient(BackwardContext& context) {
   const Tensor& x = context.saved(0);
@@ -18,24 +17,21 @@ void cross_entropy_gradient(BackwardContext& context) {
   GradTarget dweight;
   if (context.wants(0)) dx = context.gradient(0, x.shape());
   if (context.wants(1)) dweight = context.parameter_gradient(1, weight.shape());
-  MIXGRAD_DISPATCH(x.device(), linear_cross_entropy_backward(x, weight, context.saved(2),
-                                                             context.attributes<CrossEntropyAttributes>().count,
-                                                             context.saved(3), context.output_gradient(), dx, dweight));
+  MIXGRAD_DISPATCH(x.device(), linear_cross_entropy_backward(x, weight, context.saved(2), context.saved(3),
+                                                             context.saved(4), context.output_gradient(), dx, dweight));
 }
 
-// Rows that have a target.
-std::int64_t count_targets(const Tensor& targets, std::int64_t vocabulary) {
+void check_targets(const Tensor& targets, std::int64_t vocabulary) {
+  if constexpr (build::has_cuda) {
+    if (cuda::capturing()) return;  // the values do not exist yet: the kernel makes the loss NaN
+  }
   const Tensor host = targets.to(kCpu);
   const std::int32_t* ids = host.data<std::int32_t>();
-  std::int64_t count = 0;
   for (std::int64_t r = 0; r < targets.numel(); ++r) {
-    if (ids[r] < -1 || ids[r] >= vocabulary) {
-      raise<ValueError>("linear_cross_entropy: targets must be -1 (ignored) or in [0,", vocabulary, "), got ", ids[r],
-                        " at index ", r);
-    }
-    if (ids[r] >= 0) ++count;
+    if (ids[r] >= -1 && ids[r] < vocabulary) continue;
+    raise<ValueError>("linear_cross_entropy: targets must be -1 (ignored) or in [0,", vocabulary, "), got ", ids[r],
+                      " at index ", r);
   }
-  return count;
 }
 
 }  // namespace
@@ -46,7 +42,7 @@ const OpSpec linear_cross_entropy_spec{
     "loss = mean over targets != -1 of lse_r - logits[r,target_r], logits = x weight^T",
     "dlogits = dloss (softmax(logits) - onehot)/count; dx = dlogits weight, "
     "dweight = dlogits^T x",
-    "x, weight, targets, lse",
+    "x, weight, targets, count, lse",
     3,
     1,
     0b011,
@@ -67,14 +63,15 @@ Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const Tensor&
                       ", got x ", x.shape());
   }
   require_shape(op, "targets", targets, x.shape().without_last());
-  const std::int64_t count = count_targets(targets, weight.dim(0));
+  check_targets(targets, weight.dim(0));
   const DType sums = x.dtype() == DType::f64 ? DType::f64 : DType::f32;
+  const Tensor count = Tensor::empty({1}, DType::i32, x.device());
   const Tensor lse = Tensor::empty({x.rows()}, sums, x.device());
   Tensor loss = Tensor::empty({1}, sums, x.device());
   MIXGRAD_DISPATCH(x.device(), linear_cross_entropy_forward(x, weight, targets, count, lse, loss));
   if (any_tracked({&x, &weight})) {
-    record(linear_cross_entropy_spec, {&x, &weight, &targets}, {&loss}, {&x, &weight, &targets, &lse},
-           CrossEntropyAttributes{count});
+    record(linear_cross_entropy_spec, {&x, &weight, &targets}, {&loss}, {&x, &weight, &targets, &count, &lse},
+           NoAttributes{});
   }
   return loss;
 }

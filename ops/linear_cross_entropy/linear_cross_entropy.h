@@ -4,9 +4,9 @@
 //   x: [..., D] float   weight: [V,D]   targets: [...] i32 in [0,V) or -1 = ignored   loss: [1], f32 (f64 for f64)
 //   gradient: dlogits[r,v] = dloss (exp(logits[r,v] - lse_r) - [v = target_r]) / count, 0 for ignored rows,
 //             dx = dlogits weight,  dweight = dlogits^T x
-//   saves x, weight, targets and lse; the logits of a chunk are computed again, so no [rows, V] exists
+//   saves x, weight, targets, the count and lse; the logits of a chunk are computed again, so no [rows, V] exists
 //   cost: 2 R V D operations forward, 6 R V D backward
-//   errors: ShapeError, ValueError for a target outside [-1,V)
+//   errors: ShapeError, ValueError for a target outside [-1,V); in a captured CUDA graph the loss is NaN instead
 #pragma once
 
 #include "core/tensor.h"

@@ -2,6 +2,7 @@
 #include <limits>
 
 #include "core/vec_math.h"
+#include "ops/linear/linear_products.h"
 #include "ops/linear_cross_entropy/linear_cross_entropy_kernels.h"
 #include "ops/matmul/matmul.h"
 #include "ops/rows.h"
@@ -12,23 +13,6 @@ namespace {
 // Rows whose logits exist at the same time: about 4 MiB of them, by shape only.
 std::int64_t chunk_rows(std::int64_t rows, std::int64_t vocabulary) {
   return std::min(rows, std::max<std::int64_t>(64, (std::int64_t{1} << 20U) / std::max<std::int64_t>(vocabulary, 1)));
-}
-
-// logits[0,rows) = x[first,first+rows) weight^T, in the accumulation type.
-template <class T>
-void chunk_logits(const Tensor& x, const Tensor& weight, std::int64_t first, std::int64_t rows, acc_t<T>* logits) {
-  Product<T, acc_t<T>> product{};
-  product.m = rows;
-  product.n = weight.dim(0);
-  product.k = weight.dim(1);
-  product.a = x.data<T>() + first * x.row_stride();
-  product.lda = x.row_stride();
-  product.b = weight.data<T>();
-  product.ldb = weight.row_stride();
-  product.transpose_b = true;
-  product.c = logits;
-  product.ldc = weight.dim(0);
-  matmul(product);
 }
 
 template <class A>
@@ -44,10 +28,12 @@ A log_sum_exp(const A* row, std::int64_t width) {
 
 }  // namespace
 
-void linear_cross_entropy_forward(const Tensor& x, const Tensor& weight, const Tensor& targets, std::int64_t count,
+void linear_cross_entropy_forward(const Tensor& x, const Tensor& weight, const Tensor& targets, const Tensor& count,
                                   const Tensor& lse, const Tensor& loss) {
   dispatch_float(x.dtype(), "linear_cross_entropy", [&]<class T>() {
     using A = acc_t<T>;
+    const Rows<T> in(x);
+    const Rows<T> w(weight);
     const std::int64_t rows = x.rows();
     const std::int64_t vocabulary = weight.dim(0);
     const std::int64_t chunk = chunk_rows(rows, vocabulary);
@@ -59,7 +45,7 @@ void linear_cross_entropy_forward(const Tensor& x, const Tensor& weight, const T
     const std::int32_t* ids = targets.data<std::int32_t>();
     for (std::int64_t first = 0; first < rows; first += chunk) {
       const std::int64_t here = std::min(chunk, rows - first);
-      chunk_logits<T>(x, weight, first, here, logits);
+      matmul(linear_product(in.part(first, here), w, Rows<A>(logits, here, vocabulary, vocabulary)));
       parallel_rows(here, rows_per_task(vocabulary), [&](std::int64_t begin, std::int64_t end, std::int64_t) {
         for (std::int64_t r = begin; r < end; ++r) {
           const A* row = logits + r * vocabulary;
@@ -70,16 +56,23 @@ void linear_cross_entropy_forward(const Tensor& x, const Tensor& weight, const T
       });
     }
     double sum = 0;
-    for (std::int64_t r = 0; r < rows; ++r) sum += static_cast<double>(losses[r]);
-    *loss.data<A>() = static_cast<A>(count == 0 ? 0.0 : sum / static_cast<double>(count));
+    std::int32_t live = 0;
+    for (std::int64_t r = 0; r < rows; ++r) {
+      sum += static_cast<double>(losses[r]);
+      live += ids[r] >= 0 ? 1 : 0;
+    }
+    *count.data<std::int32_t>() = live;
+    *loss.data<A>() = static_cast<A>(live == 0 ? 0.0 : sum / static_cast<double>(live));
   });
 }
 
-void linear_cross_entropy_backward(const Tensor& x, const Tensor& weight, const Tensor& targets, std::int64_t count,
+void linear_cross_entropy_backward(const Tensor& x, const Tensor& weight, const Tensor& targets, const Tensor& count,
                                    const Tensor& lse, const Tensor& dloss, const GradTarget& dx,
                                    const GradTarget& dweight) {
   dispatch_float(x.dtype(), "linear_cross_entropy", [&]<class T>() {
     using A = acc_t<T>;
+    const Rows<T> in(x);
+    const Rows<T> w(weight);
     const std::int64_t rows = x.rows();
     const std::int64_t vocabulary = weight.dim(0);
     const std::int64_t chunk = chunk_rows(rows, vocabulary);
@@ -89,10 +82,11 @@ void linear_cross_entropy_backward(const Tensor& x, const Tensor& weight, const 
     T* dlogits = rounded.data<T>();
     const A* lses = lse.data<A>();
     const std::int32_t* ids = targets.data<std::int32_t>();
-    const A scale = count == 0 ? A(0) : *dloss.data<A>() / static_cast<A>(count);
+    const std::int32_t live = *count.data<std::int32_t>();
+    const A scale = live == 0 ? A(0) : *dloss.data<A>() / static_cast<A>(live);
     for (std::int64_t first = 0; first < rows; first += chunk) {
       const std::int64_t here = std::min(chunk, rows - first);
-      chunk_logits<T>(x, weight, first, here, logits);
+      matmul(linear_product(in.part(first, here), w, Rows<A>(logits, here, vocabulary, vocabulary)));
       parallel_rows(here, rows_per_task(vocabulary), [&](std::int64_t begin, std::int64_t end, std::int64_t) {
         for (std::int64_t r = begin; r < end; ++r) {
           const A* from = logits + r * vocabulary;
@@ -109,34 +103,11 @@ void linear_cross_entropy_backward(const Tensor& x, const Tensor& weight, const 
           to[target] = static_cast<T>(hit);
         }
       });
-      if (dx.tensor.defined()) {
-        Product<T, T> product{};
-        product.m = here;
-        product.n = weight.dim(1);
-        product.k = vocabulary;
-        product.a = dlogits;
-        product.lda = vocabulary;
-        product.b = weight.data<T>();
-        product.ldb = weight.row_stride();
-        product.c = dx.tensor.data<T>() + first * dx.tensor.row_stride();
-        product.ldc = dx.tensor.row_stride();
-        product.accumulate = dx.add;
-        matmul(product);
-      }
+      const Rows<T> up(dlogits, here, vocabulary, vocabulary);
+      if (dx.tensor.defined()) matmul(linear_dx_product(up, w, Rows<T>(dx.tensor).part(first, here), dx.add));
       if (dweight.tensor.defined()) {
-        Product<T, A> product{};
-        product.m = vocabulary;
-        product.n = weight.dim(1);
-        product.k = here;
-        product.a = dlogits;
-        product.lda = vocabulary;
-        product.transpose_a = true;
-        product.b = x.data<T>() + first * x.row_stride();
-        product.ldb = x.row_stride();
-        product.c = dweight.tensor.data<A>();
-        product.ldc = dweight.tensor.row_stride();
-        product.accumulate = dweight.add || first > 0;
-        matmul(product);
+        const bool add = dweight.add || first > 0;
+        matmul(linear_dweight_product(up, in.part(first, here), Rows<A>(dweight.tensor), add));
       }
     }
   });

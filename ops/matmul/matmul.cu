@@ -4,9 +4,12 @@
 
 #include "core/cuda_launch.cuh"
 #include "ops/matmul/matmul_cuda.h"
+#include "ops/matmul/precision.h"
 
 namespace mixgrad::cuda {
 namespace {
+
+constexpr std::size_t kWorkspace = std::size_t{32} << 20U;  // what NVIDIA recommends for Hopper
 
 void check_cublas(cublasStatus_t status, const char* call) {
   check(cudaSuccess, call, "matmul");  // counts it for MIXGRAD_FAULT
@@ -23,9 +26,23 @@ cublasHandle_t handle_of(Device device) {
   if (handle == nullptr) {
     check_cublas(cublasCreate(&handle), "cublasCreate");
     check_cublas(cublasSetStream(handle, queue), "cublasSetStream");
-    check_cublas(cublasSetMathMode(handle, CUBLAS_PEDANTIC_MATH), "cublasSetMathMode");
+    // A workspace of ours: products in a captured graph must not take memory of their own.
+    void* workspace = allocate(kWorkspace, device);
+    if (workspace == nullptr) raise<OutOfMemory>("matmul: no ", kWorkspace >> 20U, " MiB are free for cuBLAS");
+    check_cublas(cublasSetWorkspace(handle, workspace, kWorkspace), "cublasSetWorkspace");
   }
   return handle;
+}
+
+template <class In>
+cublasComputeType_t compute_type() {
+  if constexpr (std::is_same_v<In, double>) return CUBLAS_COMPUTE_64F;
+  if constexpr (std::is_same_v<In, bf16>) return CUBLAS_COMPUTE_32F;
+  switch (matmul_precision()) {
+    case MatmulPrecision::high: return CUBLAS_COMPUTE_32F_FAST_TF32;
+    case MatmulPrecision::medium: return CUBLAS_COMPUTE_32F_FAST_16BF;
+    default: return CUBLAS_COMPUTE_32F_PEDANTIC;
+  }
 }
 
 template <class T>
@@ -61,15 +78,14 @@ void matmul(const Product<In, Out>& p, Device device) {
   using A = acc_t<In>;
   const A alpha = p.alpha;
   const A beta = p.accumulate || with_bias ? A(1) : A(0);
-  const cublasComputeType_t compute =
-      std::is_same_v<A, double> ? CUBLAS_COMPUTE_64F_PEDANTIC : CUBLAS_COMPUTE_32F_PEDANTIC;
-  check_cublas(cublasGemmStridedBatchedEx(
-                   handle_of(device), p.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N,
-                   p.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N, static_cast<int>(p.n), static_cast<int>(p.m),
-                   static_cast<int>(p.k), &alpha, p.b, data_type<In>(), static_cast<int>(p.ldb), p.stride_b, p.a,
-                   data_type<In>(), static_cast<int>(p.lda), p.stride_a, &beta, p.c, data_type<Out>(),
-                   static_cast<int>(p.ldc), p.stride_c, static_cast<int>(p.batch), compute, CUBLAS_GEMM_DEFAULT),
-               "cublasGemmStridedBatchedEx");
+  check_cublas(
+      cublasGemmStridedBatchedEx(handle_of(device), p.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N,
+                                 p.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N, static_cast<int>(p.n),
+                                 static_cast<int>(p.m), static_cast<int>(p.k), &alpha, p.b, data_type<In>(),
+                                 static_cast<int>(p.ldb), p.stride_b, p.a, data_type<In>(), static_cast<int>(p.lda),
+                                 p.stride_a, &beta, p.c, data_type<Out>(), static_cast<int>(p.ldc), p.stride_c,
+                                 static_cast<int>(p.batch), compute_type<In>(), CUBLAS_GEMM_DEFAULT),
+      "cublasGemmStridedBatchedEx");
 }
 
 template void matmul(const Product<double, double>&, Device);

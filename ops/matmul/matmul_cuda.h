@@ -1,6 +1,6 @@
-// The matrix product on a CUDA device (arguments: product.h), by cuBLAS. f64 and f32 in full precision (no TF32), bf16
-// with f32 sums. The same call gives the same bits each time; rows need not have the same bits in products of another
-// size. C must not overlap A, B or bias.
+// The matrix product on a CUDA device (arguments: product.h), by cuBLAS. f64 in full precision, bf16 with f32 sums, f32
+// as MatmulPrecision says. The same call gives the same bits each time; rows need not have the same bits in products of
+// another size. C must not overlap A, B or bias.
 #pragma once
 
 #include "core/device.h"

@@ -1,4 +1,6 @@
 #include "core/cuda_launch.cuh"
+#include "ops/norm.h"
+#include "ops/norm_rows.cuh"
 #include "ops/rms_norm/rms_norm_kernels.h"
 
 namespace mixgrad::cuda {
@@ -8,6 +10,9 @@ namespace {
 template <class T>
 void forward(const Tensor& x, const Tensor& y, const Tensor& weight, double eps, const Tensor& sum,
              const Tensor& normed, const Tensor& inv_rms) {
+  if (fit_warps<T>(x.cols(), {&x, &y, &weight, &sum, &normed})) {
+    return norm_rows<false, T>("rms_norm", x, y, weight, {}, eps, sum, normed, {}, inv_rms);
+  }
   using A = acc_t<T>;
   const Rows<T> in(x);
   const Rows<T> addend(y);
@@ -18,13 +23,7 @@ void forward(const Tensor& x, const Tensor& y, const Tensor& weight, double eps,
   const A epsilon = A(eps);
   for_each_row("rms_norm", x.device(), in.count, [=] __device__(std::int64_t r) {
     const std::int64_t width = in.width;
-    const T* row = in[r];
-    if (addend) {  // each thread later reads only what it has written itself
-      T* to = total[r];
-      for (std::int64_t c = threadIdx.x; c < width; c += kRowThreads)
-        to[c] = static_cast<T>(A(row[c]) + A(addend[r][c]));
-      row = to;
-    }
+    const T* row = row_to_norm(in, addend, total, r, threadIdx.x, kRowThreads);
     A squares = 0;
     for (std::int64_t c = threadIdx.x; c < width; c += kRowThreads) squares += A(row[c]) * A(row[c]);
     const A inverse = A(1) / std::sqrt(block_sum(squares) / A(width) + epsilon);
@@ -38,6 +37,9 @@ void forward(const Tensor& x, const Tensor& y, const Tensor& weight, double eps,
 template <class T>
 void backward_x(const Tensor& x, const Tensor& weight, const Tensor& inv_rms, const Tensor& dnormed, const Tensor& dsum,
                 const GradTarget& d) {
+  if (fit_warps<T>(x.cols(), {&x, &weight, &dnormed, &dsum, &d.tensor})) {
+    return norm_rows_gradient<false, T>("rms_norm", x, weight, {}, inv_rms, dnormed, dsum, d);
+  }
   using A = acc_t<T>;
   const Rows<T> in(x);
   const Rows<T> up(dnormed);

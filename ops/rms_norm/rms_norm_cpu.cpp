@@ -1,5 +1,6 @@
 #include <cmath>
 
+#include "ops/norm.h"
 #include "ops/rms_norm/rms_norm_kernels.h"
 #include "ops/rows.h"
 
@@ -18,13 +19,7 @@ void rms_norm_forward(const Tensor& x, const Tensor& y, const Tensor& weight, do
     const std::int64_t width = in.width;
     parallel_rows(in.count, rows_per_task(width), [&](std::int64_t begin, std::int64_t end, std::int64_t) {
       for (std::int64_t r = begin; r < end; ++r) {
-        const T* row = in[r];
-        if (addend) {
-          const T* other = addend[r];
-          T* to = total[r];
-          for (std::int64_t c = 0; c < width; ++c) to[c] = static_cast<T>(A(row[c]) + A(other[c]));
-          row = to;
-        }
+        const T* row = row_to_norm(in, addend, total, r, 0, 1);
         A squares = 0;
 #pragma omp simd reduction(+ : squares)
         for (std::int64_t c = 0; c < width; ++c) squares += A(row[c]) * A(row[c]);

@@ -75,6 +75,7 @@ OpCases selective_scan_cases() {
       plain("17 channels", {1, 4, 2, 17}, 2),
       plain("65 channels: two blocks", {2, 3, 1, 65}, 2),
       plain("260 channels: two groups", {2, 2, 1, 260}, 1),
+      plain("three sequences", {3, 2, 2, 3}, 2),
       plain("sequential: one element", {1, 1, 1, 1}, 1, ScanRung::sequential),
       plain("sequential: T=17, heads", {2, 17, 2, 3}, 3, ScanRung::sequential),
       with_steps("very small steps: long memory", -4, -6),

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "autograd/tape.h"
+#include "core/constant_table.h"
 #include "ops/check.h"
 #include "ops/shift/shift_check.h"
 #include "ops/shift/shift_kernels.h"
@@ -56,7 +57,7 @@ Tensor checked_shifts(const char* op, const Tensor& x, const ShiftOptions& optio
     shifts.data<std::int32_t>()[h] =
         static_cast<std::int32_t>(std::min<std::int64_t>(shift, std::numeric_limits<std::int32_t>::max()));
   }
-  return shifts.to(x.device());
+  return constant_table(shifts, x.device());
 }
 
 void check_ring(const char* op, const Tensor& x, const Tensor& ring, std::int64_t position,

@@ -12,9 +12,7 @@ void forward(const Tensor& x, const Tensor& shifts, Boundary boundary, const Ten
   const std::int64_t steps = x.dim(1);
   const std::int64_t channels = x.cols() / shifts.numel();
   const bool self = boundary == Boundary::self;
-  for_each("shift", x.device(), x.numel(), [=] __device__(std::int64_t i) {
-    const std::int64_t r = i / in.width;
-    const std::int64_t c = i % in.width;
+  for_each_cell("shift", x.device(), in.count, in.width, [=] __device__(std::int64_t r, std::int64_t c) {
     const std::int64_t shift = shift_of[c / channels];
     if (r % steps >= shift) {
       out[r][c] = in[r - shift][c];
@@ -33,9 +31,7 @@ void backward(const Tensor& dz, const Tensor& shifts, Boundary boundary, const G
   const std::int64_t steps = dz.dim(1);
   const std::int64_t channels = dz.cols() / shifts.numel();
   const bool self = boundary == Boundary::self;
-  for_each("shift", dz.device(), dz.numel(), [=] __device__(std::int64_t i) {
-    const std::int64_t r = i / up.width;
-    const std::int64_t c = i % up.width;
+  for_each_cell("shift", dz.device(), up.count, up.width, [=] __device__(std::int64_t r, std::int64_t c) {
     const std::int64_t t = r % steps;
     const std::int64_t shift = shift_of[c / channels];
     A sum = 0;

@@ -34,9 +34,7 @@ void forward(const Tensor& x, const Tensor& a, const Tensor& b, const Tensor& sh
   const Coefficients<T> k(x, a, b, shifts);
   const std::int64_t steps = x.dim(1);
   const bool self = boundary == Boundary::self;
-  for_each("shift_mix", x.device(), x.numel(), [=] __device__(std::int64_t i) {
-    const std::int64_t r = i / in.width;
-    const std::int64_t c = i % in.width;
+  for_each_cell("shift_mix", x.device(), in.count, in.width, [=] __device__(std::int64_t r, std::int64_t c) {
     const std::int64_t shift = k.shift(c);
     const A here = A(in[r][c]);
     const A before = r % steps >= shift ? A(in[r - shift][c]) : (self ? here : A(0));
@@ -53,9 +51,7 @@ void backward_x(const Tensor& x, const Tensor& a, const Tensor& b, const Tensor&
   const Coefficients<T> k(x, a, b, shifts);
   const std::int64_t steps = x.dim(1);
   const bool self = boundary == Boundary::self;
-  for_each("shift_mix", x.device(), x.numel(), [=] __device__(std::int64_t i) {
-    const std::int64_t r = i / up.width;
-    const std::int64_t c = i % up.width;
+  for_each_cell("shift_mix", x.device(), up.count, up.width, [=] __device__(std::int64_t r, std::int64_t c) {
     const std::int64_t t = r % steps;
     const std::int64_t shift = k.shift(c);
     A value = (t < shift && self ? k.first(c) + k.second(c) : k.first(c)) * A(up[r][c]);

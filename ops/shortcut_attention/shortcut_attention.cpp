@@ -31,15 +31,10 @@ void check(const char* op, const Tensor& q, const Tensor& k, const Tensor& v, st
   check_attention(op, q, k, v, length, options.sources, {options.heads, options.kv_heads, options.window});
 }
 
-struct OutAndLse {
-  Tensor out;
-  Tensor lse;
-};
-
-OutAndLse forward(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t length, bool with_lse,
-                  const ShortcutAttentionOptions& options) {
+AttentionWithLse forward(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t length, bool with_lse,
+                         const ShortcutAttentionOptions& options) {
   check(kOp, q, k, v, length, options);
-  OutAndLse result;
+  AttentionWithLse result;
   result.out = Tensor::empty(q.shape(), q.dtype(), q.device());
   if (with_lse) {
     const DType sums = q.dtype() == DType::f64 ? DType::f64 : DType::f32;
@@ -67,7 +62,7 @@ const OpSpec shortcut_attention_spec{
 Tensor shortcut_attention(const Tensor& q, const Tensor& k, const Tensor& v, const ShortcutAttentionOptions& options) {
   const bool recording = any_tracked({&q, &k, &v});
   const std::int64_t length = k.defined() && k.shape().rank() == 3 ? k.dim(1) : 0;
-  OutAndLse result = forward(q, k, v, length, recording, options);
+  AttentionWithLse result = forward(q, k, v, length, recording, options);
   if (recording) {
     record(shortcut_attention_spec, {&q, &k, &v}, {&result.out}, {&q, &k, &v, &result.out, &result.lse}, options);
   }
