@@ -4,11 +4,7 @@
 #include <cerrno>
 #include <cstddef>
 
-namespace {
-std::atomic<std::int64_t> g_allocations{0};
-}
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(__GLIBC__)
+#if defined(MIXGRAD_SANITIZED) || !defined(__GLIBC__)
 
 namespace mixgrad::app {
 bool counts_allocations() { return false; }
@@ -16,6 +12,10 @@ std::int64_t allocations_so_far() { return 0; }
 }  // namespace mixgrad::app
 
 #else
+
+namespace {
+std::atomic<std::int64_t> g_allocations{0};
+}
 
 // glibc's own entry points; the names below then stand before its malloc for the whole process.
 extern "C" {

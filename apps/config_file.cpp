@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdint>
+#include <map>
 #include <string_view>
 #include <utility>
 
@@ -60,11 +61,8 @@ class ConfigReader {
     if (!rest_.empty() && rest_[0] != '#') {
       fail("nothing but a comment may follow the value of ", quote(entry.key), "; got ", quote(rest_));
     }
-    for (const ConfigEntry& other : entries_) {
-      if (other.key == entry.key) {
-        fail("every key must occur once; ", quote(entry.key), " stands in line ", other.line, " already");
-      }
-    }
+    const auto [first, once] = lines_.emplace(entry.key, line_);
+    if (!once) fail("every key must occur once; ", quote(entry.key), " stands in line ", first->second, " already");
     entries_.push_back(std::move(entry));
   }
 
@@ -160,6 +158,7 @@ class ConfigReader {
   std::string_view rest_;  // of the current line
   int line_ = 0;
   std::vector<ConfigEntry> entries_;
+  std::map<std::string, int> lines_;  // of the keys
 };
 
 }  // namespace

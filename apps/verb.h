@@ -1,4 +1,4 @@
-// A verb of the command line: `mixgrad NAME [options]`. One file each; main.cpp lists them and alone knows CLI11.
+// A verb of the command line: `mixgrad NAME [options]`. One file each; main.cpp lists them.
 #pragma once
 
 #include <cstdint>

@@ -27,10 +27,22 @@ endif()
 if(MIXGRAD_CHECKED)
   target_compile_definitions(mixgrad_flags INTERFACE MIXGRAD_CHECKED)
 endif()
+if(MIXGRAD_SANITIZE OR MIXGRAD_SANITIZE_THREADS)
+  target_compile_definitions(mixgrad_flags INTERFACE MIXGRAD_SANITIZED)  # what the tests then leave to the sanitizer
+endif()
 if(MIXGRAD_SANITIZE)
   set(sanitizers -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
   target_compile_options(mixgrad_flags INTERFACE ${sanitizers})
   target_link_options(mixgrad_flags INTERFACE ${sanitizers})
+endif()
+if(MIXGRAD_SANITIZE_THREADS)
+  if(NOT CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+    message(FATAL_ERROR "MIXGRAD_SANITIZE_THREADS: clang and libomp are required (preset tsan); GCC's OpenMP tells "
+                        "ThreadSanitizer nothing, and every parallel loop would be reported")
+  endif()
+  # The calls of the sanitizer stand in the way of `omp simd`, which clang then tells of every loop.
+  target_compile_options(mixgrad_flags INTERFACE -fsanitize=thread -fno-omit-frame-pointer -Wno-pass-failed)
+  target_link_options(mixgrad_flags INTERFACE -fsanitize=thread)
 endif()
 if(MIXGRAD_COVERAGE)
   target_compile_options(mixgrad_flags INTERFACE --coverage -fprofile-update=atomic)  # atomic: kernels run in threads

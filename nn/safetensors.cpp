@@ -9,6 +9,7 @@
 
 #include "core/error.h"
 #include "nn/hash.h"
+#include "nn/safetensors_header.h"
 #include "nn/suggest.h"
 
 namespace mixgrad {
@@ -21,19 +22,7 @@ using nlohmann::json;
 
 constexpr std::size_t kLengthBytes = 8;
 constexpr std::uint64_t kMaxHeaderBytes = 100'000'000;  // the limit of the format's own reader
-constexpr const char* kMetadataKey = "__metadata__";
 constexpr std::string_view kHashPrefix = "xxh3:";
-constexpr const char* kAdvice = "; the file is damaged or was not written as safetensors: fetch or write it again";
-
-constexpr const char* file_dtype(DType dtype) {
-  switch (dtype) {
-    case DType::f64: return "F64";
-    case DType::f32: return "F32";
-    case DType::bf16: return "BF16";
-    case DType::i32: return "I32";
-  }
-  return "?";
-}
 
 // Calls see(pointer, bytes) for the tensor's elements in row-major order.
 template <class See>
@@ -59,157 +48,6 @@ std::string hash_of(const Tensor& tensor) {
 
 }  // namespace
 
-// The header's events in order. Depth 1 holds tensor names, depth 2 the fields of one tensor or the metadata, depth 3
-// the two arrays. Every wrong event throws at once, so nesting and array lengths are bounded while parsing.
-class SafetensorsHeader : public nlohmann::json_sax<json> {
- public:
-  explicit SafetensorsHeader(SafetensorsFile& file) : file_(file) {}
-
-  bool key(string_t& name) override {
-    if (depth_ == 1) {
-      if (!seen_.insert(name).second) fail("every tensor name must occur once", quote(name) + " occurs twice");
-      name_ = name;
-      in_metadata_ = name == kMetadataKey;
-      has_dtype_ = has_shape_ = has_offsets_ = false;
-      entry_ = {};
-    } else if (in_metadata_) {
-      if (!file_.metadata_.emplace(name, "").second) {
-        fail("every metadata key must occur once", quote(name) + " occurs twice");
-      }
-    } else {
-      bool* const has = name == "dtype" ? &has_dtype_ : name == "shape" ? &has_shape_ : &has_offsets_;
-      if (has == &has_offsets_ && name != "data_offsets") {
-        fail(where() + " must have the fields dtype, shape and data_offsets only", "found " + quote(name));
-      }
-      if (*has) fail(where() + " must have every field once", quote(name) + " occurs twice");
-      *has = true;
-    }
-    field_ = name;
-    return true;
-  }
-
-  bool start_object(std::size_t) override {
-    if (depth_ >= 2) unexpected("an object");
-    ++depth_;
-    return true;
-  }
-
-  bool end_object() override {
-    if (depth_-- == 2 && !in_metadata_) finish_entry();
-    return true;
-  }
-
-  bool start_array(std::size_t) override {
-    if (depth_ != 2 || in_metadata_ || field_ == "dtype") unexpected("an array");
-    numbers_.clear();
-    ++depth_;
-    return true;
-  }
-
-  bool end_array() override {
-    --depth_;
-    if (field_ == "shape") {
-      entry_.shape = Shape::from(numbers_.data(), static_cast<int>(numbers_.size()));
-    } else if (numbers_.size() == 2) {
-      entry_.begin = numbers_[0];
-      entry_.end = numbers_[1];
-    } else {
-      fail(where() + ": data_offsets must be two numbers", "found " + std::to_string(numbers_.size()));
-    }
-    return true;
-  }
-
-  bool string(string_t& text) override {
-    if (depth_ == 2 && in_metadata_) {
-      file_.metadata_[field_] = text;
-      return true;
-    }
-    if (depth_ != 2 || field_ != "dtype") unexpected("the string " + quote(text));
-    for (const DType dtype : {DType::f64, DType::f32, DType::bf16, DType::i32}) {
-      if (text == file_dtype(dtype)) {
-        entry_.dtype = dtype;
-        return true;
-      }
-    }
-    raise<FormatError>(file_.path(), ": ", where(), " must be of type F64, F32, BF16 or I32; found ", quote(text),
-                       "; convert the tensor to one of these");
-  }
-
-  bool number_unsigned(number_unsigned_t value) override {
-    if (depth_ != 3) unexpected("the number " + std::to_string(value));
-    if (value > static_cast<std::uint64_t>(INT64_MAX)) {
-      fail(where() + ": " + field_ + " must hold numbers below 2^63", "found " + std::to_string(value));
-    }
-    if (numbers_.size() == static_cast<std::size_t>(Shape::kMaxRank)) {
-      fail(where() + ": " + field_ + " must have at most " + std::to_string(Shape::kMaxRank) + " values", "found more");
-    }
-    numbers_.push_back(static_cast<std::int64_t>(value));
-    return true;
-  }
-
-  bool number_integer(number_integer_t value) override { unexpected("the negative number " + std::to_string(value)); }
-  bool number_float(number_float_t, const string_t& text) override { unexpected("the number " + quote(text)); }
-  bool null() override { unexpected("null"); }
-  bool boolean(bool) override { unexpected("true or false"); }
-  bool binary(binary_t&) override { unexpected("binary data"); }
-
-  bool parse_error(std::size_t position, const std::string&, const nlohmann::detail::exception&) override {
-    fail("the header must be valid JSON", "it goes wrong at its byte " + std::to_string(position));
-  }
-
- private:
-  std::string where() const { return "tensor " + quote(name_); }
-
-  [[noreturn]] void fail(const std::string& required, const std::string& found) const {
-    raise<FormatError>(file_.path(), ": ", required, "; ", found, kAdvice);
-  }
-
-  [[noreturn]] void unexpected(const std::string& what) const {
-    if (depth_ == 0) fail("the header must be a JSON object", "found " + what);
-    if (depth_ == 1) fail(where() + " must be described by an object", "found " + what);
-    if (in_metadata_) fail("the metadata must map strings to strings", "found " + what + " for " + quote(field_));
-    if (field_ == "dtype") fail(where() + ": dtype must be a string", "found " + what);
-    fail(where() + ": " + field_ + " must be an array of integers from 0 to 2^63-1", "found " + what);
-  }
-
-  void finish_entry() {
-    const char* const missing = !has_dtype_ ? "dtype" : !has_shape_ ? "shape" : !has_offsets_ ? "data_offsets" : "";
-    if (*missing != '\0') {
-      fail(where() + " must have the fields dtype, shape and data_offsets", std::string(missing) + " is missing");
-    }
-    // The product without zero axes must fit as well: strides and row counts are computed from parts of the shape.
-    auto bytes = static_cast<std::int64_t>(dtype_bytes(entry_.dtype));
-    bool empty = false;
-    for (int axis = 0; axis < entry_.shape.rank(); ++axis) {
-      const std::int64_t size = entry_.shape[axis];
-      empty = empty || size == 0;
-      if (__builtin_mul_overflow(bytes, std::max<std::int64_t>(size, 1), &bytes)) {
-        fail(where() + " must have fewer than 2^63 bytes", "its shape is " + entry_.shape.str());
-      }
-    }
-    if (empty) bytes = 0;
-    if (entry_.end < entry_.begin || entry_.end - entry_.begin != bytes) {
-      fail(where() + " of shape " + entry_.shape.str() + " and type " + file_dtype(entry_.dtype) + " must occupy " +
-               std::to_string(bytes) + " bytes",
-           "its data_offsets are [" + std::to_string(entry_.begin) + "," + std::to_string(entry_.end) + "]");
-    }
-    file_.entries_.emplace(name_, entry_);
-    file_.names_.push_back(name_);
-  }
-
-  SafetensorsFile& file_;
-  int depth_ = 0;
-  bool in_metadata_ = false;
-  std::string name_;   // of the tensor being read
-  std::string field_;  // the last key
-  bool has_dtype_ = false;
-  bool has_shape_ = false;
-  bool has_offsets_ = false;
-  SafetensorsFile::Entry entry_;
-  std::vector<std::int64_t> numbers_;
-  std::set<std::string> seen_;
-};
-
 SafetensorsFile SafetensorsFile::open(const std::filesystem::path& path) { return parse(MappedFile::open(path)); }
 
 SafetensorsFile SafetensorsFile::parse(MappedFile mapped) {
@@ -218,20 +56,22 @@ SafetensorsFile SafetensorsFile::parse(MappedFile mapped) {
   const std::string_view content = file.file_.text();
   if (content.size() < kLengthBytes) {
     raise<FormatError>(file.path(), ": a safetensors file has at least 8 bytes; this one has ", content.size(),
-                       kAdvice);
+                       kSafetensorsAdvice);
   }
   std::uint64_t header_bytes = 0;
   std::memcpy(&header_bytes, content.data(), kLengthBytes);
   if (header_bytes > kMaxHeaderBytes || header_bytes > content.size() - kLengthBytes) {
     raise<FormatError>(file.path(), ": the header must lie in the file and have at most ", kMaxHeaderBytes,
-                       " bytes; it claims ", header_bytes, " of ", content.size(), kAdvice);
+                       " bytes; it claims ", header_bytes, " of ", content.size(), kSafetensorsAdvice);
   }
   const std::string_view header = content.substr(kLengthBytes, header_bytes);
   if (header.empty() || header.front() != '{') {
-    raise<FormatError>(file.path(), ": the header must begin with '{'; it does not", kAdvice);
+    raise<FormatError>(file.path(), ": the header must begin with '{'; it does not", kSafetensorsAdvice);
   }
-  SafetensorsHeader reader(file);
-  json::sax_parse(header.begin(), header.end(), &reader);
+  SafetensorsHeader read = read_safetensors_header(header, file.path());
+  file.names_ = std::move(read.names);
+  file.entries_ = std::move(read.entries);
+  file.metadata_ = std::move(read.metadata);
   file.data_offset_ = kLengthBytes + header.size();
 
   std::sort(file.names_.begin(), file.names_.end(), [&](const std::string& a, const std::string& b) {
@@ -245,7 +85,7 @@ SafetensorsFile SafetensorsFile::parse(MappedFile mapped) {
     if (entry.begin != next) {
       raise<FormatError>(file.path(), ": tensors must follow each other without ",
                          entry.begin < next ? "overlap" : "holes", "; tensor ", quote(name), " begins at ", entry.begin,
-                         " where ", next, " is expected", kAdvice);
+                         " where ", next, " is expected", kSafetensorsAdvice);
     }
     next = entry.end;
   }
@@ -253,7 +93,7 @@ SafetensorsFile SafetensorsFile::parse(MappedFile mapped) {
   if (static_cast<std::uint64_t>(next) != data_bytes) {
     raise<FormatError>(file.path(), ": the header describes ", next, " bytes of data; the file has ", data_bytes,
                        static_cast<std::uint64_t>(next) > data_bytes ? " (it is truncated)" : " (trailing bytes)",
-                       kAdvice);
+                       kSafetensorsAdvice);
   }
   file.take_hashes();
   return file;
@@ -268,7 +108,7 @@ void SafetensorsFile::take_hashes() {
     }
     if (!is_xxh3_hex(item->second)) {
       raise<FormatError>(path(), ": metadata ", quote(item->first), " must be 16 hexadecimal digits; found ",
-                         quote(item->second), kAdvice);
+                         quote(item->second), kSafetensorsAdvice);
     }
     hashes_.emplace(item->first.substr(kHashPrefix.size()), item->second);
     item = metadata_.erase(item);
@@ -280,7 +120,7 @@ void SafetensorsFile::verify(const std::string& name, const Entry& entry) const 
   const auto found = hashes_.find(name);
   if (found == hashes_.end()) {
     raise<FormatError>(path(), ": every tensor must have its XXH3 where one has; the metadata lacks that of ",
-                       quote(name), kAdvice);
+                       quote(name), kSafetensorsAdvice);
   }
   const auto at = data_offset_ + static_cast<std::size_t>(entry.begin);
   const std::string is = xxh3_hex(file_.text().substr(at, static_cast<std::size_t>(entry.end - entry.begin)));
@@ -348,7 +188,7 @@ void SafetensorsFile::read_into(const std::string& name, const Tensor& target) c
 void write_safetensors(const std::filesystem::path& path, const Metadata& metadata,
                        std::span<const std::pair<std::string, Tensor>> tensors, WriteFile write) {
   nlohmann::ordered_json header = nlohmann::ordered_json::object();
-  if (!metadata.empty() || !tensors.empty()) header[kMetadataKey] = metadata;
+  if (!metadata.empty() || !tensors.empty()) header[kSafetensorsMetadata] = metadata;
   for (const auto& item : metadata) {
     if (item.first.starts_with(kHashPrefix)) {
       raise<ValueError>(path.string(), ": metadata must not begin with \"xxh3:\"; got ", quote(item.first),
@@ -358,9 +198,9 @@ void write_safetensors(const std::filesystem::path& path, const Metadata& metada
   std::set<std::string> seen;
   std::uint64_t offset = 0;
   for (const auto& [name, tensor] : tensors) {
-    if (name == kMetadataKey || !seen.insert(name).second) {
+    if (name == kSafetensorsMetadata || !seen.insert(name).second) {
       raise<ValueError>(path.string(), ": tensor names must be unique and not \"__metadata__\"; got ", quote(name),
-                        name == kMetadataKey ? "" : " twice", "; rename one");
+                        name == kSafetensorsMetadata ? "" : " twice", "; rename one");
     }
     if (!tensor.defined()) {
       raise<ValueError>(path.string(), ": defined tensors are required; ", quote(name),
@@ -373,7 +213,7 @@ void write_safetensors(const std::filesystem::path& path, const Metadata& metada
     entry["shape"] = shape;
     entry["data_offsets"] = {offset, offset + tensor.bytes()};
     offset += tensor.bytes();
-    header[kMetadataKey][std::string(kHashPrefix) + name] = hash_of(tensor);
+    header[kSafetensorsMetadata][std::string(kHashPrefix) + name] = hash_of(tensor);
   }
   std::string text;
   try {

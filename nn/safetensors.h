@@ -53,7 +53,6 @@ class SafetensorsFile {
   void read_into(const std::string& name, const Tensor& target) const;
 
  private:
-  friend class SafetensorsHeader;
   void take_hashes();
   void verify(const std::string& name, const Entry& entry) const;
 

@@ -17,6 +17,20 @@ std::string place_of(std::string_view text, std::size_t offset) {
   return "at byte " + std::to_string(offset) + " (line " + std::to_string(lines + 1) + ")";
 }
 
+// Grows with the highest one that came: a table of all takes 136 KiB.
+class CodePointSet {
+ public:
+  bool insert(char32_t code) {  // false when it is there
+    if (code >= seen_.size()) seen_.resize(std::min<std::size_t>(std::size_t{2} * code, kCodePoints));
+    if (seen_[code]) return false;
+    seen_[code] = true;
+    return true;
+  }
+
+ private:
+  std::vector<bool> seen_ = std::vector<bool>(0x80);
+};
+
 [[noreturn]] void not_utf8(std::string_view text, std::size_t offset, const std::string& source) {
   raise<FormatError>(source, ": the char tokenizer needs UTF-8 text; an invalid sequence begins ",
                      place_of(text, offset), "; use --tokenizer byte, which takes any file");
@@ -51,8 +65,8 @@ Tokenizer Tokenizer::chars_of(std::string_view text, const std::string& source) 
   if (text.empty()) {
     raise<FormatError>(source, ": text is required to take the vocabulary from; it is empty; choose another file");
   }
-  std::vector<bool> seen(kCodePoints);
-  char32_t highest = 0;
+  CodePointSet seen;
+  std::vector<char32_t> codes;
   constexpr std::size_t kPiece = std::size_t{1} << 20U;
   for (std::size_t offset = 0, look = 0; offset < text.size();) {
     if (offset >= look) {
@@ -61,13 +75,9 @@ Tokenizer Tokenizer::chars_of(std::string_view text, const std::string& source) 
     }
     const std::int32_t code = next_code_point(text, offset);
     if (code < 0) not_utf8(text, offset, source);
-    seen[static_cast<std::size_t>(code)] = true;
-    highest = std::max(highest, static_cast<char32_t>(code));
+    if (seen.insert(static_cast<char32_t>(code))) codes.push_back(static_cast<char32_t>(code));
   }
-  std::vector<char32_t> codes;
-  for (char32_t code = 0; code <= highest; ++code) {
-    if (seen[code]) codes.push_back(code);
-  }
+  std::sort(codes.begin(), codes.end());
   return from_codes(std::move(codes));
 }
 
@@ -146,14 +156,16 @@ Tokenizer Tokenizer::from_json(std::string_view text, const std::string& source)
   const nlohmann::json& vocab = json_array(root["vocab"], vocab_place);
   if (vocab.empty()) vocab_place.wrong("an array of one character or more", vocab);
   std::vector<char32_t> codes;
-  std::vector<bool> seen(kCodePoints);
+  CodePointSet seen;
   for (std::size_t i = 0; i < vocab.size(); ++i) {
-    const std::string& word = json_string(vocab[i], vocab_place.index(i));
+    if (!vocab[i].is_string()) vocab_place.index(i).wrong("a string", vocab[i]);
+    const auto& word = vocab[i].get_ref<const std::string&>();
     std::size_t offset = 0;
     const std::int32_t code = word.empty() ? -1 : next_code_point(word, offset);
     if (code < 0 || offset != word.size()) vocab_place.index(i).wrong("a string of exactly one character", vocab[i]);
-    if (seen[static_cast<std::size_t>(code)]) vocab_place.index(i).wrong("a character that has not occurred", vocab[i]);
-    seen[static_cast<std::size_t>(code)] = true;
+    if (!seen.insert(static_cast<char32_t>(code))) {
+      vocab_place.index(i).wrong("a character that has not occurred", vocab[i]);
+    }
     codes.push_back(static_cast<char32_t>(code));
   }
   return from_codes(std::move(codes));

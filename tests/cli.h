@@ -22,7 +22,7 @@ namespace mixgrad::test {
 using Arguments = std::vector<std::string>;
 using Json = nlohmann::ordered_json;
 
-#ifdef __SANITIZE_ADDRESS__
+#ifdef MIXGRAD_SANITIZED
 inline constexpr bool kSanitized = true;
 #else
 inline constexpr bool kSanitized = false;

@@ -99,6 +99,18 @@ TEST_CASE("cli config: what stands in a file") {
   CHECK(value_of(with_config("train", "json = true\n", "--json=false"), "json") == "false");
 }
 
+// Comparing each key with all before it took 38 s for this file; run_program waits ten.
+TEST_CASE("cli config: a file full of keys is refused at once") {
+  const std::string letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
+  std::string content;
+  for (std::size_t i = 0; i < 170'000; ++i) {
+    content += {letters[i % 64], letters[i / 64 % 64], letters[i / 4096], '=', '1', '\n'};
+  }
+  const Finished run = with_config("train", content);
+  CHECK(not_refused(run, 2) == "");
+  CHECK(has(run.err, "line 1: unknown key \"aaa\""));
+}
+
 TEST_CASE("cli config: what must not stand in a file") {
   const auto refused = [](const std::string& content, const std::string& text) {
     INFO(content);

@@ -28,8 +28,22 @@ class Process {
     std::vector<char*> environment;
     for (std::string& text : texts) environment.push_back(text.data());
     environment.push_back(nullptr);
+    // A signal that comes before the program runs must end it, not this program's own handler in the child; and one
+    // that was ignored where the tests were started (SIGINT behind a shell's `&`) would stay ignored.
+    sigset_t stops;
+    sigset_t before;
+    ::sigemptyset(&stops);
+    ::sigaddset(&stops, SIGINT);
+    ::sigaddset(&stops, SIGTERM);
+    ::sigprocmask(SIG_BLOCK, &stops, &before);
     child_ = ::fork();
-    if (child_ != 0) return;
+    if (child_ != 0) {
+      ::sigprocmask(SIG_SETMASK, &before, nullptr);
+      return;
+    }
+    ::signal(SIGINT, SIG_DFL);
+    ::signal(SIGTERM, SIG_DFL);
+    ::sigprocmask(SIG_UNBLOCK, &stops, nullptr);
     ::dup2(::open(out_.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), STDOUT_FILENO);
     ::dup2(::open(err_.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), STDERR_FILENO);
     limit(RLIMIT_CORE, 0);

@@ -9,7 +9,7 @@
 
 #include "tests/reliability.h"
 
-#if !defined(__SANITIZE_ADDRESS__)
+#if !defined(MIXGRAD_SANITIZED)
 namespace {
 std::atomic<std::size_t> g_largest{0};
 }
@@ -35,12 +35,12 @@ namespace fs = std::filesystem;
 constexpr std::size_t kRoom = std::size_t{1} << 20U;  // more than a refusal needs: the character table, the message
 
 void forget_allocations() {
-#if !defined(__SANITIZE_ADDRESS__)
+#if !defined(MIXGRAD_SANITIZED)
   g_largest = 0;
 #endif
 }
 std::size_t largest_allocation() {
-#if !defined(__SANITIZE_ADDRESS__)
+#if !defined(MIXGRAD_SANITIZED)
   return g_largest;
 #else
   return 0;

@@ -58,6 +58,14 @@ TEST_CASE("tokenizer: bytes") {
   CHECK(has(error_of<ValueError>([&] { (void)tokenizer.byte_count(-1); }), "got -1"));
 }
 
+TEST_CASE("tokenizer: the highest characters first") {
+  const Tokenizer tokenizer =
+      Tokenizer::chars_of("\U0010FFFF\U00010000\uFFFFzz\u0080\x7f\U0010FFFE\U0010FFFF", "x.txt");
+  CHECK(tokenizer.decode(Ids{0, 1, 2, 3, 4, 5, 6}) == "z\x7f\u0080\uFFFF\U00010000\U0010FFFE\U0010FFFF");
+  CHECK(tokenizer.vocab_size() == 7);
+  CHECK(Tokenizer::from_json(tokenizer.to_json(), "x.json") == tokenizer);
+}
+
 TEST_CASE("tokenizer: characters in ascending order") {
   const Tokenizer tokenizer = Tokenizer::chars_of("b\na é😀a", "x.txt");
   CHECK(tokenizer.vocab_size() == 6);
