@@ -4,6 +4,7 @@
 
 #include <omp.h>
 
+#include <atomic>
 #include <cstdint>
 
 namespace mixgrad {
@@ -16,6 +17,10 @@ void set_threads(int count);  // ValueError when count < 1
 void flush_denormals();
 
 // Calls task(i) for i in [0, count), in any order and on any thread. Not nested: inside a task, call serial code.
+//
+// Thread t starts with the t-th of equal contiguous ranges and, done with it, helps with the others. So operators that
+// cut the same rows give them to the same thread, whose caches still hold them: where two cores share no cache, a
+// shared counter (schedule(dynamic)) makes every product read half of its rows from the other core.
 template <class Task>
 void parallel_for(std::int64_t count, const Task& task) {
   if (count <= 0) return;
@@ -24,11 +29,29 @@ void parallel_for(std::int64_t count, const Task& task) {
     for (std::int64_t i = 0; i < count; ++i) task(i);
     return;
   }
+  struct alignas(64) Range {  // a cache line each
+    std::atomic<std::int64_t> next;
+    std::int64_t end;
+  };
+  constexpr int kMaxRanges = 64;
+  Range ranges[kMaxRanges];
+  const int parts = threads() < kMaxRanges ? threads() : kMaxRanges;
+  for (int r = 0; r < parts; ++r) {
+    ranges[r].next.store(count * r / parts, std::memory_order_relaxed);
+    ranges[r].end = count * (r + 1) / parts;
+  }
 #pragma omp parallel num_threads(threads())
   {
     flush_denormals();
-#pragma omp for schedule(dynamic, 1) nowait
-    for (std::int64_t i = 0; i < count; ++i) task(i);
+    const int self = omp_get_thread_num();
+    for (int r = 0; r < parts; ++r) {
+      Range& range = ranges[(self + r) % parts];
+      for (;;) {
+        const std::int64_t i = range.next.fetch_add(1, std::memory_order_relaxed);
+        if (i >= range.end) break;
+        task(i);
+      }
+    }
   }
 }
 

@@ -81,7 +81,10 @@ struct Job {
   std::int64_t row_tiles() const { return ceil_div(p.m, rows); }
   std::int64_t column_tiles() const { return ceil_div(p.n, columns); }
 
-  // By shape only: at most L1/L2-sized tiles, and about kTasks of them, but none smaller than 4 x 2 micro-tiles.
+  static constexpr std::int64_t kMinColumns = 256 / static_cast<std::int64_t>(sizeof(T));
+
+  // By shape only: at most L1/L2-sized tiles, and about kTasks of them, but none smaller than 4 micro-tiles x 256
+  // bytes.
   void plan(bool parallel) {
     columns = round_up(ceil_div(p.n, ceil_div(p.n, kMaxColumns)), kNr);
     rows = std::min(round_up(p.m, kMr), kMaxRows);
@@ -93,8 +96,8 @@ struct Job {
     const std::int64_t wanted = ceil_div(kTasks, column_tiles());
     rows = std::clamp(round_up(ceil_div(p.m, wanted), kMr), std::min(4 * kMr, rows), rows);
     if (row_tiles() * column_tiles() < kTasks) {
-      columns =
-          std::clamp(round_up(ceil_div(p.n, ceil_div(kTasks, row_tiles())), kNr), std::min(4 * kNr, columns), columns);
+      columns = std::clamp(round_up(ceil_div(p.n, ceil_div(kTasks, row_tiles())), kNr), std::min(kMinColumns, columns),
+                           columns);
     }
   }
 
@@ -118,23 +121,33 @@ struct Job {
       packed_a = a_buffer.get(round_up(p.m, kMr) * (p.transpose_a ? p.k : lda));
       a_tasks = blocks * ceil_div(p.m, kAGroup);
     }
-    run_tasks(parallel, b_tasks + a_tasks, [&](std::int64_t task) {
-      const bool is_b = task < b_tasks;
-      if (!is_b) task -= b_tasks;
-      const std::int64_t k0 = task % blocks * kBlockK;
-      const std::int64_t kc = std::min(kBlockK, p.k - k0);
-      const std::int64_t first = task / blocks * (is_b ? kBGroup : kAGroup);
-      if (is_b) {
+    // Each task packs its share of both. A in the order of the tiles, so that a thread's range of it is (parallel_for)
+    // that of its own tiles; B, which all tiles read, in the order of k: in a weight's gradient these are the tokens,
+    // and the rows of a thread's own tokens are in its caches.
+    const std::int64_t tasks = std::max(a_tasks, b_tasks);
+    const std::int64_t b_groups = ceil_div(p.n, kBGroup);
+    run_tasks(parallel, tasks, [&](std::int64_t task) {
+      for (std::int64_t i = b_tasks * task / tasks; i < b_tasks * (task + 1) / tasks; ++i) {
+        const std::int64_t k0 = i / b_groups * kBlockK;
+        const std::int64_t first = i % b_groups * kBGroup;
+        const std::int64_t kc = std::min(kBlockK, p.k - k0);
         pack_b(first, std::min(kBGroup, p.n - first), k0, kc, packed_b + first * p.k + k0 * kNr, kNr * p.k);
-        return;
       }
-      const std::int64_t count = std::min(kAGroup, p.m - first);
-      if (p.transpose_a) {
-        pack_rows<kTileRows>(p.a + k0 * p.lda + first, p.lda, kc, count, packed_a + first * p.k + k0 * kMr, kMr * p.k);
-      } else {
-        convert_rows(p.a + first * p.lda + k0, p.lda, count, kc, packed_a + first * lda + k0, lda);
+      for (std::int64_t i = a_tasks * task / tasks; i < a_tasks * (task + 1) / tasks; ++i) {
+        const std::int64_t k0 = i % blocks * kBlockK;
+        const std::int64_t first = i / blocks * kAGroup;
+        pack_a(first, std::min(kAGroup, p.m - first), k0, std::min(kBlockK, p.k - k0));
       }
     });
+  }
+
+  // Rows [first, first + count) and columns [k0, k0 + kc) of op(A).
+  void pack_a(std::int64_t first, std::int64_t count, std::int64_t k0, std::int64_t kc) const {
+    if (p.transpose_a) {
+      pack_rows<kTileRows>(p.a + k0 * p.lda + first, p.lda, kc, count, packed_a + first * p.k + k0 * kMr, kMr * p.k);
+    } else {
+      convert_rows(p.a + first * p.lda + k0, p.lda, count, kc, packed_a + first * lda + k0, lda);
+    }
   }
 
   // Columns [first, first + count) and rows [k0, k0 + kc) of op(B), in panels panel_size apart.

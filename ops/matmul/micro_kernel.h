@@ -8,7 +8,8 @@
 // One lane holds one element of C, so an element sees the same operations at any place of any tile; a tile with fewer
 // rows is the same template with a smaller R. 6 rows x 2 vectors need 12 registers for sums, 2 for B and 1 for a
 // broadcast of A: 15 of the 16 of AVX2, and 12 independent chains cover the latency (4) of two FMA units. AVX-512 has
-// 32 registers: 14 x 2.
+// 32 registers, and all of 8 x 2, 12 x 2, 14 x 2, 8 x 3 reach the FMA limit of Zen 4: 8 x 2 is the smallest, divides
+// most sizes, and its panels of A are whole vectors (14 x 2: README.md).
 #pragma once
 
 #include <cstdint>
@@ -21,7 +22,7 @@ namespace mixgrad::cpu {
 
 #if defined(__AVX512F__)
 inline constexpr int kVectorBytes = 64;
-inline constexpr int kTileRows = 14;
+inline constexpr int kTileRows = 8;
 #elif defined(__AVX2__)
 inline constexpr int kVectorBytes = 32;
 inline constexpr int kTileRows = 6;
