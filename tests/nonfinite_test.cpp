@@ -7,6 +7,7 @@
 
 #include "nn/finite.h"
 #include "nn/training.h"
+#include "ops/attention/attention.h"
 #include "tests/model_forms.h"
 #include "tests/op_support.h"
 #include "tests/reliability.h"
@@ -43,6 +44,52 @@ class Planter : public TapeObserver {
   int which_;
   bool planted_ = false;
 };
+
+// Whether NaN or infinity in the q, k or v of one token leaves what does not see the token as it was, bit for bit:
+// the outputs before it and, with a window, those behind the window.
+std::string attention_leaks(std::int64_t steps, std::int64_t at, const AttentionOptions& options, DType dtype) {
+  const std::int64_t width = options.heads * 3;
+  std::vector<Tensor> in;
+  for (std::uint64_t i = 0; i < 3; ++i) in.push_back(random_tensor({2, steps, width}, i + 1).to(dtype));
+  const Tensor want = attention(in[0], in[1], in[2], options);
+  for (std::size_t which = 0; which < 3; ++which) {
+    for (const double bad : {std::nan(""), std::numeric_limits<double>::infinity()}) {
+      std::vector<Tensor> other = in;
+      other[which] = in[which].clone();
+      for (std::int64_t c = 0; c < width; ++c) other[which].set(at * width + c, bad);  // of the first sequence
+      const Tensor got = attention(other[0], other[1], other[2], options);
+      const auto same = [&](std::int64_t row) {
+        for (std::int64_t c = 0; c < width; ++c) {
+          if (!(got.at(row * width + c) == want.at(row * width + c))) return false;
+        }
+        return true;
+      };
+      for (std::int64_t row = 0; row < 2 * steps; ++row) {
+        const bool behind = which > 0 && (options.window == 0 || row < at + options.window);
+        const bool sees = row == at || (row > at && row < steps && behind);
+        if (!sees && !same(row)) return "row " + std::to_string(row) + " changed with input " + std::to_string(which);
+      }
+      if (same(at)) return "row " + std::to_string(at) + " does not see input " + std::to_string(which);
+    }
+  }
+  return {};
+}
+
+TEST_CASE("non-finite: attention is causal for NaN and infinity too") {
+  for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
+    for (const std::int64_t steps : {2, 9, 33, 70, 150, 300}) {
+      for (const std::int64_t window : {0, 1, 5, 70}) {
+        for (const std::int64_t at : {std::int64_t{0}, std::int64_t{1}, steps / 2, steps - 1}) {
+          CAPTURE(dtype_name(dtype));
+          CAPTURE(steps);
+          CAPTURE(window);
+          CAPTURE(at);
+          CHECK(attention_leaks(steps, at, {.heads = 2, .kv_heads = 2, .window = window}, dtype) == std::string());
+        }
+      }
+    }
+  }
+}
 
 TEST_CASE("non-finite: first_not_finite in every dtype, and of a row view") {
   for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {

@@ -97,6 +97,34 @@ void product(std::int64_t m, std::int64_t n, std::int64_t k, Block<const A> a, b
   matmul_serial(p);
 }
 
+// c[rows, dh] = weights[rows, width] values[width, dh] for the queries from `first` on and the keys from `low` on; the
+// weights of keys that a query does not see are 0. As 0 * NaN is NaN, so is a row of c that sees no such value while a
+// later row of the block does. Where a sum is NaN, each row of the block is therefore computed once more, with zeros in
+// place of the values that it must not see: the other rows keep their bits (law 1 of ops/matmul/matmul.h).
+template <class A>
+void visible_product(const Sizes& s, std::int64_t first, std::int64_t rows, std::int64_t low, std::int64_t width,
+                     Block<const A> weights, Block<const A> values, Block<A> c) {
+  product<A>(rows, s.head_dim, width, weights, false, values, false, c, false);
+  int nan = 0;
+  for (std::int64_t i = 0; i < rows; ++i) {
+    const A* row = c.data + i * c.stride;
+#pragma omp simd reduction(| : nan)
+    for (std::int64_t x = 0; x < s.head_dim; ++x) nan |= static_cast<int>(row[x] != row[x]);
+  }
+  if (nan == 0) return;
+  A* seen = thread_scratch<A, 10>(width * s.head_dim);
+  for (std::int64_t i = 0; i < rows; ++i) {
+    const std::int64_t begin = s.first_visible(first + i) - low;
+    const std::int64_t end = s.end_visible(first + i) - low;
+    std::fill_n(seen, width * s.head_dim, A(0));
+    for (std::int64_t j = begin; j < end; ++j) {
+      std::copy_n(values.data + j * values.stride, s.head_dim, seen + j * s.head_dim);
+    }
+    product<A>(1, s.head_dim, width, {weights.data + i * weights.stride, weights.stride}, false, {seen, s.head_dim},
+               false, {c.data + i * c.stride, c.stride}, false);
+  }
+}
+
 // Scores to probabilities up to the factor 1/sum, in place; masked ones become 0. Returns {max, sum}.
 template <class A>
 std::pair<A, A> exponentials(A* row, std::int64_t begin, std::int64_t end, std::int64_t width) {

@@ -31,7 +31,7 @@ void forward_block(const Tensor& q, const Tensor& k, const Tensor& v, const Size
     if (lse_row != nullptr) lse_row[i] = top + std::log(sum);
   }
   const auto values = load<T, 3>(v, b, low, width, group, s.head_dim);
-  product<A>(rows, s.head_dim, width, {scores, width}, false, values, false, {result, s.head_dim}, false);
+  visible_product<A>(s, first, rows, low, width, {scores, width}, values, {result, s.head_dim});
   for (std::int64_t i = 0; i < rows; ++i) {
     for (std::int64_t c = 0; c < s.head_dim; ++c) result[i * s.head_dim + c] *= inverse[i];
   }
@@ -89,7 +89,7 @@ void backward_group(const Tensor& q, const Tensor& k, const Tensor& v, const Ten
       product<A>(width, dh, rows, {ds, width}, true, queries, false, {sum_dk + low * dh, dh}, true);
       if (dq.tensor.defined()) {
         A* block = thread_scratch<A, 9>(rows * dh);
-        product<A>(rows, dh, width, {ds, width}, false, keys, false, {block, dh}, false);
+        visible_product<A>(s, first, rows, low, width, {ds, width}, keys, {block, dh});
         store<T>(dq.tensor, b, first, rows, head, dh, block, dq.add);
       }
     }
@@ -107,10 +107,10 @@ void attention_forward(const Tensor& q, const Tensor& k, const Tensor& v, std::i
   dispatch_float(q.dtype(), "attention", [&]<class T>() {
     const std::int64_t blocks = s.blocks();
     parallel_for(s.batch * s.heads * blocks, [&](std::int64_t task) {
-      // The last blocks see the most keys: they go first, so that threads finish together.
-      const std::int64_t block = blocks - 1 - task / (s.batch * s.heads);
-      const std::int64_t rest = task % (s.batch * s.heads);
-      forward_block<T>(q, k, v, s, out, lse, rest / s.heads, rest % s.heads, block * s.block);
+      // The last blocks see the most keys: those of a head go first, so that threads finish together.
+      const std::int64_t block = blocks - 1 - task % blocks;
+      const std::int64_t pair = task / blocks;
+      forward_block<T>(q, k, v, s, out, lse, pair / s.heads, pair % s.heads, block * s.block);
     });
   });
 }

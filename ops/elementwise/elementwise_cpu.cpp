@@ -20,27 +20,30 @@ void map_rows(const Tensor& x, const Tensor& y, const F& f) {
   });
 }
 
+// to[c] (+)= value(c). Two loops: with the choice inside, GCC 12 leaves the loop scalar (the read of `to` might trap).
+template <class T, class Value>
+void put_row(T* to, std::int64_t width, bool add, const Value& value) {
+  if (add) {
+#pragma omp simd
+    for (std::int64_t c = 0; c < width; ++c) to[c] = static_cast<T>(acc_t<T>(to[c]) + value(c));
+  } else {
+#pragma omp simd
+    for (std::int64_t c = 0; c < width; ++c) to[c] = static_cast<T>(value(c));
+  }
+}
+
 template <class Function, class T>
 void backward_rows(const Tensor& x, const Tensor& dy, const GradTarget& dx) {
   using A = acc_t<T>;
   const Rows<T> in(x);
   const Rows<T> up(dy);
   const Rows<T> out(dx.tensor);
-  const A keep = dx.add ? A(1) : A(0);
   parallel_rows(in.count, rows_per_task(in.width), [&](std::int64_t begin, std::int64_t end, std::int64_t) {
     for (std::int64_t r = begin; r < end; ++r) {
       const T* a = in[r];
       const T* d = up[r];
       T* g = out[r];
-      if (keep == A(0)) {
-#pragma omp simd
-        for (std::int64_t c = 0; c < in.width; ++c) g[c] = static_cast<T>(A(d[c]) * Function::df(A(a[c])));
-      } else {
-#pragma omp simd
-        for (std::int64_t c = 0; c < in.width; ++c) {
-          g[c] = static_cast<T>(A(g[c]) + A(d[c]) * Function::df(A(a[c])));
-        }
-      }
+      put_row<T>(g, in.width, dx.add, [&](std::int64_t c) { return A(d[c]) * Function::df(A(a[c])); });
     }
   });
 }
@@ -105,22 +108,11 @@ void swiglu_backward(const Tensor& gate, const Tensor& up, const Tensor& dy, con
         const T* b = u[r];
         const T* dr = d[r];
         if (dg) {
-          T* to = dg[r];
-          const bool add = dgate.add;
-#pragma omp simd
-          for (std::int64_t c = 0; c < g.width; ++c) {
-            const A value = A(dr[c]) * A(b[c]) * functions::Silu::df(A(a[c]));
-            to[c] = static_cast<T>(add ? A(to[c]) + value : value);
-          }
+          put_row<T>(dg[r], g.width, dgate.add,
+                     [&](std::int64_t c) { return A(dr[c]) * A(b[c]) * functions::Silu::df(A(a[c])); });
         }
         if (du) {
-          T* to = du[r];
-          const bool add = dup.add;
-#pragma omp simd
-          for (std::int64_t c = 0; c < g.width; ++c) {
-            const A value = A(dr[c]) * functions::Silu::f(A(a[c]));
-            to[c] = static_cast<T>(add ? A(to[c]) + value : value);
-          }
+          put_row<T>(du[r], g.width, dup.add, [&](std::int64_t c) { return A(dr[c]) * functions::Silu::f(A(a[c])); });
         }
       }
     });
