@@ -108,7 +108,7 @@ struct Job {
   // plain B are read in pieces of a few cache lines, and at most the 8 lines that one set of L1 holds are written at
   // a time (panels often lie a multiple of 4 KiB apart).
   void pack(bool parallel, Buffer<T>& a_buffer, Buffer<T>& b_buffer) {
-    constexpr std::int64_t kAGroup = 8 * kMr;
+    constexpr std::int64_t kAGroup = (kMr == 8 ? 4 : 8) * kMr;  // 8 panels of 8: 2 to 4 % slower on small products
     constexpr std::int64_t kBGroup = 4 * kNr;
     const std::int64_t blocks = ceil_div(p.k, kBlockK);
     std::int64_t b_tasks = 0, a_tasks = 0;

@@ -12,13 +12,13 @@
 #include "ops/lanes.h"
 #include "ops/rows.h"
 #include "ops/scratch.h"
+#include "ops/selective_scan/scan_block.h"
 #include "ops/selective_scan/selective_scan_kernels.h"
 #include "ops/selective_scan/sequential.h"
 
 namespace mixgrad::cpu {
 namespace {
 
-constexpr std::int64_t kBlock = 64;   // channels of an inner loop
 constexpr std::int64_t kGroup = 256;  // channels of a task of the backward
 constexpr double kLog2E = 1.44269504088896340736;
 constexpr double kLn2 = 0.69314718055994530942;
@@ -83,12 +83,12 @@ void column(const Rows<T>& from, std::int64_t first, std::int64_t stride, std::i
   for (std::int64_t k = 0; k < count; ++k) to[k] = A(from[first + k * stride][n]);
 }
 
-// What both directions need of a chunk of one block: [16][64] each.
+// What both directions need of a chunk of one block.
 template <class A>
 struct ChunkInputs {
-  A x[kScanChunk][kBlock];
-  A step[kScanChunk][kBlock];
-  A drive[kScanChunk][kBlock];  // step x
+  ChunkArray<A> x;
+  ChunkArray<A> step;
+  ChunkArray<A> drive;  // step x
 };
 
 template <class T, class A>
@@ -107,19 +107,24 @@ void load_chunk(const ScanRows<T>& rows, std::int64_t first_row, std::int64_t co
 }
 
 // One state of a chunk: s = 2^(step rate) s + drive b[k], y += c[k] s for its tokens. b and c are those of the state.
-template <class A>
-void advance(const ChunkInputs<A>& in, const A* rate, const A* b, const A* c, std::int64_t tokens, std::int64_t width,
-             A* s, A (*y)[kBlock]) {
+template <class A, bool Held>
+void advance(const ChunkInputs<A>& in, const A* rate, const A* b, const A* c, std::int64_t tokens, std::int64_t count,
+             A* s, ChunkArray<A>& y) {
+  const std::int64_t width = Held ? kBlock : count;
+  const Along<A, Held> rates(rate);
+  Along<A, Held> states(s);
   for (std::int64_t k = 0; k < tokens; ++k) {
     const Lanes<A> b_k = all_lanes(b[k]);
     const Lanes<A> c_k = all_lanes(c[k]);
+#pragma GCC unroll 4
     for (std::int64_t i = 0; i < width; i += kLanes<A>) {
-      const Lanes<A> decay = exp2_nonpositive(load_lanes(in.step[k] + i) * load_lanes(rate + i));
-      const Lanes<A> state = decay * load_lanes(s + i) + load_lanes(in.drive[k] + i) * b_k;
-      store_lanes(s + i, state);
+      const Lanes<A> decay = exp2_nonpositive(load_lanes(in.step[k] + i) * rates.get(rate, i));
+      const Lanes<A> state = decay * states.get(s, i) + load_lanes(in.drive[k] + i) * b_k;
+      states.set(s, i, state);
       store_lanes(y[k] + i, load_lanes(y[k] + i) + state * c_k);
     }
   }
+  states.put(s);
 }
 
 // One block of channels of one sequence and head, from the first token to the last.
@@ -142,10 +147,10 @@ void forward_block(const ScanRows<T>& rows, const Tensor& rates, const Tensor& d
       std::fill_n(s + n * kBlock, width, A(0));
     }
   }
-  A skip[kBlock];
+  alignas(64) A skip[kBlock];
   load(d.data<T>() + head * rows.channels + channel, count, skip);
   ChunkInputs<A> in;
-  A y[kScanChunk][kBlock];
+  ChunkArray<A> y;
   for (std::int64_t t = 0; t < rows.steps; t += kScanChunk) {
     const std::int64_t tokens = std::min(kScanChunk, rows.steps - t);
     const std::int64_t first = (sequence * rows.steps + t) * rows.heads + head;
@@ -163,7 +168,11 @@ void forward_block(const ScanRows<T>& rows, const Tensor& rates, const Tensor& d
       A c[kScanChunk];
       column(rows.b, first, rows.heads, n, tokens, b);
       column(rows.c, first, rows.heads, n, tokens, c);
-      advance(in, rate + n * kBlock, b, c, tokens, width, s + n * kBlock, y);
+      if (kHolds<A> && width == kBlock) {
+        advance<A, kHolds<A>>(in, rate + n * kBlock, b, c, tokens, width, s + n * kBlock, y);
+      } else {
+        advance<A, false>(in, rate + n * kBlock, b, c, tokens, width, s + n * kBlock, y);
+      }
     }
     for (std::int64_t k = 0; k < tokens; ++k) store(y[k], count, false, out[first + k * rows.heads] + channel);
   }
@@ -192,56 +201,69 @@ void chunked_forward(const ScanInputs& in, const Tensor& state, const Tensor& sa
 // What the backward of a chunk of one block has besides: the cotangents, and the sums over states so far.
 template <class A>
 struct ChunkGradients {
-  A g[kScanChunk][kBlock];
-  A ddrive[kScanChunk][kBlock];  // sum_n L B
-  A dstep[kScanChunk][kBlock];   // sum_n L A log2(e) a s
+  ChunkArray<A> g;
+  ChunkArray<A> ddrive;  // sum_n L B
+  ChunkArray<A> dstep;   // sum_n L A log2(e) a s
 };
 
 // The states of one n in a chunk: states[k] before token k, and its decay.
 template <class A>
 struct ChunkStates {
-  A decay[kScanChunk][kBlock];
-  A states[kScanChunk + 1][kBlock];
+  ChunkArray<A> decay;
+  ChunkArray<A, kScanChunk + 1> states;
 };
 
-template <class A>
-void recompute(const ChunkInputs<A>& in, const A* rate, const A* b, std::int64_t tokens, std::int64_t width,
+template <class A, bool Held>
+void recompute(const ChunkInputs<A>& in, const A* rate, const A* b, std::int64_t tokens, std::int64_t count,
                ChunkStates<A>& chunk) {
+  const std::int64_t width = Held ? kBlock : count;
+  const Along<A, Held> rates(rate);
+  Along<A, Held> states(chunk.states[0]);
   for (std::int64_t k = 0; k < tokens; ++k) {
     const Lanes<A> b_k = all_lanes(b[k]);
+#pragma GCC unroll 4
     for (std::int64_t i = 0; i < width; i += kLanes<A>) {
-      const Lanes<A> decay = exp2_nonpositive(load_lanes(in.step[k] + i) * load_lanes(rate + i));
+      const Lanes<A> decay = exp2_nonpositive(load_lanes(in.step[k] + i) * rates.get(rate, i));
       store_lanes(chunk.decay[k] + i, decay);
-      store_lanes(chunk.states[k + 1] + i, decay * load_lanes(chunk.states[k] + i) + load_lanes(in.drive[k] + i) * b_k);
+      const Lanes<A> state = decay * states.get(chunk.states[k], i) + load_lanes(in.drive[k] + i) * b_k;
+      store_lanes(chunk.states[k + 1] + i, state);
+      if constexpr (Held) states.set(nullptr, i, state);
     }
   }
 }
 
 // With a the decay and L = g c[k] + carry: carry = a L, drate += step a L s, and the sums of ChunkGradients; for each
 // token the sums over channels db += L drive and dc += g s, s here the state after it.
-template <class A>
+template <class A, bool Held>
 void retreat(const ChunkInputs<A>& in, const A* rate, const A* b, const A* c, const ChunkStates<A>& chunk,
-             std::int64_t tokens, std::int64_t width, A* carry, A* drate, ChunkGradients<A>& out, A* db, A* dc) {
+             std::int64_t tokens, std::int64_t count, A* carry, A* drate, ChunkGradients<A>& out, A* db, A* dc) {
+  const std::int64_t width = Held ? kBlock : count;
+  const Along<A, Held> rates(rate);
+  Along<A, Held> carries(carry);
+  Along<A, Held> drates(drate);
   for (std::int64_t k = tokens - 1; k >= 0; --k) {
     const Lanes<A> b_k = all_lanes(b[k]);
     const Lanes<A> c_k = all_lanes(c[k]);
     Lanes<A> sum_b = all_lanes(A(0));
     Lanes<A> sum_c = all_lanes(A(0));
+#pragma GCC unroll 4
     for (std::int64_t i = 0; i < width; i += kLanes<A>) {
       const Lanes<A> g = load_lanes(out.g[k] + i);
-      const Lanes<A> l = g * c_k + load_lanes(carry + i);
+      const Lanes<A> l = g * c_k + carries.get(carry, i);
       const Lanes<A> al = load_lanes(chunk.decay[k] + i) * l;
       const Lanes<A> als = al * load_lanes(chunk.states[k] + i);
       sum_c += g * load_lanes(chunk.states[k + 1] + i);
       sum_b += l * load_lanes(in.drive[k] + i);
-      store_lanes(carry + i, al);
+      carries.set(carry, i, al);
       store_lanes(out.ddrive[k] + i, load_lanes(out.ddrive[k] + i) + l * b_k);
-      store_lanes(out.dstep[k] + i, load_lanes(out.dstep[k] + i) + load_lanes(rate + i) * als);
-      store_lanes(drate + i, load_lanes(drate + i) + load_lanes(in.step[k] + i) * als);
+      store_lanes(out.dstep[k] + i, load_lanes(out.dstep[k] + i) + rates.get(rate, i) * als);
+      drates.set(drate, i, drates.get(drate, i) + load_lanes(in.step[k] + i) * als);
     }
     db[k] = sum_of_lanes<A>(sum_b);
     dc[k] = sum_of_lanes<A>(sum_c);
   }
+  carries.put(carry);
+  drates.put(drate);
 }
 
 // A task of the backward: what it carries from chunk to chunk for each of its blocks, [blocks][N][64].
@@ -276,9 +298,13 @@ void backward_chunk(const ScanRows<T>& rows, const Rows<T>& up, std::int64_t fir
     column(rows.b, first, rows.heads, n, tokens, b);
     column(rows.c, first, rows.heads, n, tokens, c);
     load(saved + n * rows.channels, count, chunk.states[0]);
-    recompute(in, carried.rate + n * kBlock, b, tokens, width, chunk);
-    retreat(in, carried.rate + n * kBlock, b, c, chunk, tokens, width, carried.carry + n * kBlock,
-            carried.drate + n * kBlock, sums, db, dc);
+    const auto turn = [&]<bool Held>() {
+      const std::int64_t at = n * kBlock;
+      recompute<A, Held>(in, carried.rate + at, b, tokens, width, chunk);
+      retreat<A, Held>(in, carried.rate + at, b, c, chunk, tokens, width, carried.carry + at, carried.drate + at, sums,
+                       db, dc);
+    };
+    kHolds<A>&& width == kBlock ? turn.template operator()<kHolds<A>>() : turn.template operator()<false>();
     for (std::int64_t k = 0; k < tokens; ++k) {
       dbc[k * 2 * rows.states + n] += db[k];
       dbc[(k * 2 + 1) * rows.states + n] += dc[k];
@@ -286,7 +312,7 @@ void backward_chunk(const ScanRows<T>& rows, const Rows<T>& up, std::int64_t fir
   }
   const Rows<T> dx(out.x.tensor);
   const Rows<T> ddt(out.dt.tensor);
-  A row[kBlock];
+  alignas(64) A row[kBlock];
   for (std::int64_t k = 0; k < tokens; ++k) {
     const std::int64_t r = first + k * rows.heads;
     if (dx) {
