@@ -90,6 +90,33 @@ TEST_CASE("pool: the statistics add up, and trim empties the cache") {
   CHECK(pool_stats(kCpu).in_use == before.in_use);
 }
 
+TEST_CASE("pool: a private pool keeps its blocks to itself, and outlives none of its tensors") {
+  const PoolStats before = pool_stats(kCpu);
+  Tensor last;
+  {
+    PrivatePool pool(kCpu);
+    const void* place = nullptr;
+    {
+      const PrivatePool::Scope scope(pool);
+      const Tensor first = Tensor::empty({1000}, DType::f64);
+      place = first.raw();
+      CHECK(pool_stats(kCpu).in_use >= before.in_use + 8000);
+    }
+    const Tensor outside = Tensor::empty({1000}, DType::f64);
+    CHECK(outside.raw() != place);
+    {
+      const PrivatePool::Scope scope(pool);
+      last = Tensor::empty({1000}, DType::f64);
+    }
+    CHECK(last.raw() == place);
+    CHECK(pool_stats(kCpu).peak >= before.in_use + 16000);
+  }
+  last.fill(3);
+  CHECK(last.at(999) == 3);
+  last = Tensor();
+  CHECK(pool_stats(kCpu).in_use == before.in_use);
+}
+
 TEST_CASE("pool: a growth can be made to fail, and the pool works on afterwards") {
   pool_trim(kCpu);
   pool_fail_at(kCpu, 3);
