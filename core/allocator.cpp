@@ -332,7 +332,10 @@ PrivatePool::~PrivatePool() {
     std::erase(g_private, pool_.get());
   }
   pool_->trim();
-  if (pool_->stats().in_use > 0) static_cast<void>(new std::shared_ptr<Pool>(pool_));  // its tensors need it for ever
+  if (pool_->stats().in_use == 0) return;
+  static auto* needed = new std::vector<std::shared_ptr<Pool>>;  // by tensors, for ever
+  const std::scoped_lock lock(g_private_mutex);
+  needed->push_back(pool_);
 }
 
 PrivatePool::Scope::Scope(PrivatePool& pool) : outer_(t_scope) { t_scope = pool.pool_.get(); }
