@@ -1,3 +1,4 @@
+// Above 400 lines: one verb after another, each with its own output.
 // The program as a whole, and the verbs that look: ops, gradcheck, conform, inspect, bench.
 #include "tests/cli.h"
 
