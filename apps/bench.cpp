@@ -110,9 +110,13 @@ class Bench : public Verb {
   int time_graph(Decoder& model, AdamW& optimizer, const TokenData& data) {
     Schedule schedule = training_.schedule_values();
     schedule.steps = kWarmup + rounds_;
-    const auto trainer = cuda::make_graph_trainer(
-        model, optimizer, data,
-        {.batch = training_.batch, .accumulate = training_.accumulate, .schedule = schedule, .capture = true});
+    const auto trainer = cuda::make_graph_trainer(model, optimizer, data,
+                                                  {.batch = training_.batch,
+                                                   .accumulate = training_.accumulate,
+                                                   .schedule = schedule,
+                                                   .resident = cuda::fits(data, model.device()),
+                                                   .capture = true,
+                                                   .time_products = true});
     trainer->start(0, Rng(training_.seed));
     for (int i = 0; i < kWarmup; ++i) trainer->queue();
     trainer->wait();

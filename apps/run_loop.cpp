@@ -12,6 +12,7 @@
 #include "core/interrupt.h"
 #include "nn/evaluation.h"
 #include "nn/finite.h"
+#include "ops/matmul/matmul_cuda.h"
 
 namespace mixgrad::app {
 namespace {
@@ -42,13 +43,19 @@ RunLoop::RunLoop(Decoder& model, const TokenData& data, AdamW& optimizer, const 
       targets_(Tensor::empty({training.batch, model.config().context}, DType::i32)),
       rng_(state_.rng_seed, state_.rng_counter),
       step_start_(rng_),
+      chooses_products_(model.device().is_cuda() && state_.step == 0),
       progress_(last_, state_.step, options.out / "metrics.jsonl", options.json),
       val_loss_(std::nan("")) {
   if constexpr (build::has_cuda) {
-    if (model.device().is_cuda() && cuda::fits(data, model.device())) {
-      trainer_ = cuda::make_graph_trainer(
-          model, optimizer, data,
-          {.batch = training.batch, .accumulate = training.accumulate, .schedule = schedule_, .capture = true});
+    if (model.device().is_cuda()) {
+      take_matmul_choices();
+      trainer_ = cuda::make_graph_trainer(model, optimizer, data,
+                                          {.batch = training.batch,
+                                           .accumulate = training.accumulate,
+                                           .schedule = schedule_,
+                                           .resident = cuda::fits(data, model.device()),
+                                           .capture = true,
+                                           .time_products = chooses_products_});
       trainer_->start(state_.step, rng_);
     }
   }
@@ -151,10 +158,25 @@ bool RunLoop::steps_queued() {
   return true;
 }
 
+// A run that goes on computes its products as it did; it never chooses anew.
+void RunLoop::take_matmul_choices() {
+  if constexpr (build::has_cuda) {
+    if (state_.matmul.algorithms.empty()) return;
+    const std::string here = cuda::matmul_library(model_.device());
+    if (state_.matmul.library == here) return set_matmul_choices(state_.matmul);
+    std::fprintf(
+        stderr,
+        "mixgrad: this run's algorithms of matrix products were chosen for %s; here is %s, whose own choice is "
+        "taken\n",
+        state_.matmul.library.c_str(), here.c_str());
+  }
+}
+
 void RunLoop::save() {
   const double start = now();
   state_.rng_counter = rng_.counter();
   state_.optimizer_steps = optimizer_.steps();
+  if (chooses_products_) state_.matmul = matmul_choices();
   save_checkpoint(options_.out, model_, data_.tokenizer(), optimizer_, state_);
   saved_step_ = state_.step;
   window_start_ += now() - start;  // the speed is that of the steps alone

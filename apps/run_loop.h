@@ -41,6 +41,7 @@ class RunLoop {
   bool take_step(const TrainerState::Last& done, std::int64_t count);
   std::int64_t next_stop() const;
   double accumulate();
+  void take_matmul_choices();
   void save();
   After evaluate_and_log();
   void log(std::optional<double> val_loss);
@@ -66,6 +67,7 @@ class RunLoop {
   std::int64_t last_;  // the step to end at
   Tensor tokens_, targets_;
   Rng rng_, step_start_;
+  bool chooses_products_ = false;  // a new run on a CUDA device
   Progress progress_;
   double window_start_ = 0;  // of the speed: seconds, and the steps since
   std::int64_t window_steps_ = 0;

@@ -110,8 +110,37 @@ class Event {
   void wait() const;
 
  private:
+  friend class DoubleBuffer;
   void* event_ = nullptr;
   Device device_;
+};
+
+// Bytes that the host makes anew for every step of a loop: two halves in turn, so that the host fills one and the copy
+// runs in a stream of its own while the device works with the other.
+//   for step i:  fill(host(i)); send(i, used[i - 2]); queue kernels that read device(i % 2)
+class DoubleBuffer {
+ public:
+  // OutOfMemory when the host or the device has not twice `bytes`.
+  DoubleBuffer(std::size_t bytes, Device device);
+  ~DoubleBuffer();
+  DoubleBuffer(const DoubleBuffer&) = delete;
+  DoubleBuffer& operator=(const DoubleBuffer&) = delete;
+
+  // Where to write what step i needs; waits until the copy of step i - 2 has been made.
+  void* host(std::int64_t i);
+  // Queues its copy, behind `used`, which marks the end of step i - 2 (null: there is none). What is queued on the
+  // device afterwards waits for the copy. Not to be called while a graph is recorded.
+  void send(std::int64_t i, const Event* used);
+  const void* device(std::int64_t half) const { return device_halves_[half]; }
+
+ private:
+  explicit DoubleBuffer(Device device) : device_(device) {}
+  Device device_;
+  std::size_t bytes_ = 0;
+  void* stream_ = nullptr;
+  void* host_halves_[2] = {};
+  void* device_halves_[2] = {};
+  void* copied_[2] = {};  // events
 };
 
 // For tests: copies from a device to the host so far in this process.

@@ -1,6 +1,7 @@
-// Training on a CUDA device with the whole step in one graph: draw the batch, forward, backward, clip, AdamW. Learning
-// rate, step, random counter and the training text live in device memory, so a step is one call of the host and copies
-// nothing; the bits are those of the same kernels called one by one (nn/training.h, given the same batches).
+// Training on a CUDA device with the whole step in one graph: the batch, forward, backward, clip, AdamW. Learning rate,
+// step and random counter live in device memory, and so does the training text where it fits: then a step is one call
+// of the host and copies nothing. Of a longer text the host draws each batch while the step before it runs. The bits
+// are the same either way, those of the same kernels called one by one (nn/training.h, given the same batches).
 //
 // A loss or gradient norm that is not finite halts it: from that step on nothing is written, whatever is still queued.
 // The host learns of it by wait(), and may run that step again by itself to see why (nn/finite.h).
@@ -23,7 +24,9 @@ class GraphTrainer {
   struct Options {
     std::int64_t batch = 1, accumulate = 1;  // sequences of the model's context, micro-batches of a step
     Schedule schedule;
-    bool capture = true;  // false: the same kernels, called one by one
+    bool resident = true;        // false: the text stays with the host
+    bool capture = true;         // false: the same kernels, called one by one
+    bool time_products = false;  // choose algorithms by timing in the first step (ops/matmul/choices.h)
   };
   struct Result {
     double loss = 0, gradient_norm = 0;  // of the last step: before it, and before clipping
@@ -47,7 +50,7 @@ class GraphTrainer {
 };
 
 namespace cuda {
-// Does the training part of the text fit into an eighth of the device's memory? Only then can it be trained on so.
+// Does the training part of the text fit into an eighth of the device's memory? Then let it be resident.
 bool fits(const TokenData& data, Device device);
 // The model lies on a CUDA device; `data` and `optimizer` belong to it. All are kept by reference.
 std::unique_ptr<GraphTrainer> make_graph_trainer(Decoder& model, AdamW& optimizer, const TokenData& data,

@@ -51,6 +51,22 @@ std::optional<TrainerState::Last> parse_last(const json& value, const JsonPlace&
                             number_or_null(value, place, "grad_norm"), number_or_null(value, place, "tokens_per_s")};
 }
 
+MatmulChoices parse_matmul(const json& value, const JsonPlace& place) {
+  json_exact_keys(value, place, {"library", "algorithms"});
+  MatmulChoices choices;
+  choices.library = json_string(value["library"], place.key("library"));
+  const JsonPlace table = place.key("algorithms");
+  if (json_object(value["algorithms"], table).empty()) table.fail(" must hold at least one product; found none");
+  for (const auto& item : json_object(value["algorithms"], table).items()) {
+    const std::string text = json_string(item.value(), table.key(item.key()));
+    if (text.size() != 128 || text.find_first_not_of("0123456789abcdef") != std::string::npos) {
+      table.key(item.key()).wrong("128 hexadecimal digits", item.value());
+    }
+    choices.algorithms[item.key()] = text;
+  }
+  return choices;
+}
+
 }  // namespace
 
 std::string to_json(const TrainerState& state) {
@@ -73,6 +89,9 @@ std::string to_json(const TrainerState& state) {
                     {"tokens_per_s", state.last->tokens_per_s}};
   }
   root["options"] = state.options;
+  if (!state.matmul.algorithms.empty()) {
+    root["matmul"] = {{"library", state.matmul.library}, {"algorithms", state.matmul.algorithms}};
+  }
   root["xxh3"] = hash_of_values(json::parse(root.dump(-1, ' ', false, json::error_handler_t::replace)));
   return root.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
 }
@@ -81,7 +100,9 @@ TrainerState parse_trainer_state(std::string_view text, const std::string& sourc
   const json root = parse_strict_json(text, source);
   const JsonPlace place{source, ""};
   if (!text.ends_with("}\n")) place.fail("the file must end with \"}\" and a line end; it is truncated or was edited");
-  json_exact_keys(root, place,
+  json without_matmul = root;
+  without_matmul.erase("matmul");
+  json_exact_keys(without_matmul, place,
                   {"format", "step", "optimizer_steps", "skipped", "rng", "text", "best", "evaluations_since_best",
                    "evaluation_due", "last", "options", "xxh3"});
   if (root["format"] != kFormat) place.key("format").wrong(quote(kFormat), root["format"]);
@@ -113,6 +134,7 @@ TrainerState parse_trainer_state(std::string_view text, const std::string& sourc
   for (const auto& item : json_object(root["options"], options).items()) {
     state.options[item.key()] = json_string(item.value(), options.key(item.key()));
   }
+  if (root.contains("matmul")) state.matmul = parse_matmul(root["matmul"], place.key("matmul"));
   const std::string is = hash_of_values(root);
   if (root["xxh3"] != is) {
     place.key("xxh3").wrong(quote(is) + ", that of the other values; the file was damaged or edited", root["xxh3"]);

@@ -4,6 +4,8 @@
 //    "best": {"step": 10, "val_loss": 1.5} or null, "evaluations_since_best": 1, "evaluation_due": true,
 //    "last": {"loss": 1.6, "lr": 0.001, "grad_norm": 0.3, "tokens_per_s": 9000.0} or null,
 //    "options": {"lr": "0.001", ...}, "xxh3": "of all other values"}
+// and, of a run that timed its matrix products on a CUDA device (ops/matmul/choices.h),
+//    "matmul": {"library": "cublasLt 130101, NVIDIA H100 80GB HBM3", "algorithms": {"bf16 bf16 tn m384 ...": "00..."}}
 #pragma once
 
 #include <cstdint>
@@ -11,6 +13,8 @@
 #include <optional>
 #include <string>
 #include <string_view>
+
+#include "ops/matmul/choices.h"
 
 namespace mixgrad {
 
@@ -34,6 +38,7 @@ struct TrainerState {
   bool evaluation_due = false;              // saved before the evaluation of this step
   std::optional<Last> last;                 // none before the first step
   std::map<std::string, std::string> options;
+  MatmulChoices matmul;  // empty on a CPU
 };
 
 std::string to_json(const TrainerState& state);

@@ -61,9 +61,10 @@ struct Run {
     model.parameters().initialize(1);
   }
 
-  std::unique_ptr<GraphTrainer> trainer(bool capture, std::int64_t accumulate = 1) {
+  std::unique_ptr<GraphTrainer> trainer(bool capture, std::int64_t accumulate = 1, bool resident = true) {
     auto made = cuda::make_graph_trainer(
-        model, optimizer, data, {.batch = 3, .accumulate = accumulate, .schedule = kSchedule, .capture = capture});
+        model, optimizer, data,
+        {.batch = 3, .accumulate = accumulate, .schedule = kSchedule, .resident = resident, .capture = capture});
     made->start(0, rng);
     return made;
   }
@@ -77,8 +78,8 @@ struct Run {
   }
 };
 
-GraphTrainer::Result train(Run& run, bool capture, int steps, std::int64_t accumulate = 1) {
-  const auto trainer = run.trainer(capture, accumulate);
+GraphTrainer::Result train(Run& run, bool capture, int steps, std::int64_t accumulate = 1, bool resident = true) {
+  const auto trainer = run.trainer(capture, accumulate, resident);
   for (int i = 0; i < steps; ++i) trainer->queue();
   const GraphTrainer::Result result = trainer->wait();
   CHECK((trainer->graph_nodes() > 0) == capture);
@@ -131,6 +132,22 @@ TEST_CASE("graph trainer: batches drawn on the device are those that the host dr
   CHECK(graph.same_as(host));
 }
 
+TEST_CASE("graph trainer: a text that stays with the host gives the same bits as one on the device") {
+  if (!on_cuda()) return;
+  for (const bool capture : {false, true}) {
+    for (const std::int64_t accumulate : {1, 2}) {
+      Run resident("attention,hsm:scalar", DType::f32);
+      Run streamed("attention,hsm:scalar", DType::f32);
+      const GraphTrainer::Result a = train(resident, capture, 50, accumulate);
+      const GraphTrainer::Result b = train(streamed, capture, 50, accumulate, false);
+      CHECK(a.loss == b.loss);
+      CHECK(a.rng_counter == b.rng_counter);
+      CHECK(b.step == 50);
+      CHECK(resident.same_as(streamed));
+    }
+  }
+}
+
 TEST_CASE("graph trainer: a replayed step copies nothing to the host, runs no CPU kernel and takes no memory") {
   if (!on_cuda()) return;
   for (const std::string& pattern : decoder_patterns()) {
@@ -165,10 +182,9 @@ TEST_CASE("graph trainer: 1000 steps twice give the same bits") {
   }
 }
 
-TEST_CASE("graph trainer: what is not finite halts it; nothing is written until it is started again") {
-  if (!on_cuda()) return;
+void check_halt(bool resident) {
   Run run("attention", DType::f32);
-  const auto trainer = run.trainer(true);
+  const auto trainer = run.trainer(true, 1, resident);
   for (int i = 0; i < 5; ++i) trainer->queue();
   const GraphTrainer::Result before = trainer->wait();
   Parameter& poisoned = *run.model.parameters().find("layers.0.mlp.up.weight");
@@ -194,6 +210,12 @@ TEST_CASE("graph trainer: what is not finite halts it; nothing is written until 
   Run straight("attention", DType::f32);
   train(straight, true, 6);
   CHECK(run.same_as(straight));
+}
+
+TEST_CASE("graph trainer: what is not finite halts it; nothing is written until it is started again") {
+  if (!on_cuda()) return;
+  check_halt(true);
+  check_halt(false);
 }
 
 TEST_CASE("graph: what cannot be captured is refused, and the thread can go on") {

@@ -1,38 +1,15 @@
-#include <cublas_v2.h>
-
+#include <algorithm>
+#include <memory>
 #include <mutex>
+#include <unordered_map>
 
 #include "core/cuda_launch.cuh"
 #include "ops/matmul/matmul_cuda.h"
+#include "ops/matmul/matmul_plan.cuh"
 #include "ops/matmul/precision.h"
 
 namespace mixgrad::cuda {
 namespace {
-
-constexpr std::size_t kWorkspace = std::size_t{32} << 20U;  // what NVIDIA recommends for Hopper
-
-void check_cublas(cublasStatus_t status, const char* call) {
-  check(cudaSuccess, call, "matmul");  // counts it for MIXGRAD_FAULT
-  if (status != CUBLAS_STATUS_SUCCESS) raise<DeviceError>("matmul: ", call, " failed: ", cublasGetStatusString(status));
-}
-
-// One handle per device, never destroyed, bound to the device's stream.
-cublasHandle_t handle_of(Device device) {
-  static std::mutex mutex;
-  static cublasHandle_t handles[64] = {};
-  const cudaStream_t queue = stream(device);
-  const std::scoped_lock lock(mutex);
-  cublasHandle_t& handle = handles[device.index];
-  if (handle == nullptr) {
-    check_cublas(cublasCreate(&handle), "cublasCreate");
-    check_cublas(cublasSetStream(handle, queue), "cublasSetStream");
-    // A workspace of ours: products in a captured graph must not take memory of their own.
-    void* workspace = allocate(kWorkspace, device);
-    if (workspace == nullptr) raise<OutOfMemory>("matmul: no ", kWorkspace >> 20U, " MiB are free for cuBLAS");
-    check_cublas(cublasSetWorkspace(handle, workspace, kWorkspace), "cublasSetWorkspace");
-  }
-  return handle;
-}
 
 template <class In>
 cublasComputeType_t compute_type() {
@@ -52,7 +29,68 @@ constexpr cudaDataType_t data_type() {
   if constexpr (std::is_same_v<T, bf16>) return CUDA_R_16BF;
 }
 
-// c = bias, or 0, or unchanged: what the product is then added to.
+int alignment(const void* address) {
+  const auto bits = reinterpret_cast<std::uintptr_t>(address);
+  return static_cast<int>(std::min<std::uintptr_t>(bits & (~bits + 1), 16));
+}
+
+template <class In, class Out>
+MatmulKind kind_of(const Product<In, Out>& p) {
+  const bool batched = p.batch > 1;
+  return {.compute = compute_type<In>(),
+          .in = data_type<In>(),
+          .out = data_type<Out>(),
+          .scale = std::is_same_v<In, double> ? CUDA_R_64F : CUDA_R_32F,
+          .transpose_a = p.transpose_b,
+          .transpose_b = p.transpose_a,
+          .accumulate = p.accumulate,
+          .bias = p.bias != nullptr,
+          .m = p.n,
+          .n = p.m,
+          .k = p.k,
+          .lda = p.ldb,
+          .ldb = p.lda,
+          .ldc = p.ldc,
+          .batch = p.batch,
+          .stride_a = batched ? p.stride_b : 0,
+          .stride_b = batched ? p.stride_a : 0,
+          .stride_c = batched ? p.stride_c : 0,
+          .stride_bias = batched ? p.stride_bias : 0,
+          .alignment_a = alignment(p.b),
+          .alignment_b = alignment(p.a),
+          .alignment_c = alignment(p.c)};
+}
+
+struct Hash {
+  std::size_t operator()(const std::pair<MatmulKind, int>& key) const {
+    const MatmulKind& k = key.first;
+    std::size_t hash = static_cast<std::size_t>(key.second);
+    for (const std::int64_t part :
+         {k.m, k.n, k.k, k.lda, k.ldb, k.ldc, k.batch, std::int64_t{k.in}, std::int64_t{k.accumulate ? 1 : 0}}) {
+      hash = (hash ^ static_cast<std::size_t>(part)) * 0x9e3779b97f4a7c15U;
+    }
+    return hash ^ hash >> 32U;
+  }
+};
+
+// Kept for the life of the process.
+struct Plans {
+  std::mutex mutex;
+  std::unordered_map<std::pair<MatmulKind, int>, std::unique_ptr<MatmulPlan>, Hash> of;
+};
+Plans& plans() {
+  static auto& all = *new Plans();
+  return all;
+}
+
+const MatmulPlan& plan_for(const MatmulKind& kind, Device device) {
+  const std::scoped_lock lock(plans().mutex);
+  std::unique_ptr<MatmulPlan>& plan = plans().of[{kind, device.index}];
+  if (plan == nullptr) plan = std::make_unique<MatmulPlan>(kind, device);
+  return *plan;
+}
+
+// c = bias, or 0, or c + bias: what the product is then added to, where it does not add the bias itself.
 template <class In, class Out>
 void prepare(const Product<In, Out>& p, Device device) {
   if (p.accumulate && p.bias == nullptr) return;
@@ -68,24 +106,25 @@ void prepare(const Product<In, Out>& p, Device device) {
 
 }  // namespace
 
-// cuBLAS thinks in columns: a row-major matrix is its transpose there, so C^T = op(B)^T op(A)^T is asked for.
 template <class In, class Out>
 void matmul(const Product<In, Out>& p, Device device) {
   if (p.m == 0 || p.n == 0 || p.batch == 0) return;
-  const bool with_bias = p.bias != nullptr;
-  if (with_bias || p.k == 0) prepare(p, device);
-  if (p.k == 0) return;
-  using A = acc_t<In>;
-  const A alpha = p.alpha;
-  const A beta = p.accumulate || with_bias ? A(1) : A(0);
-  check_cublas(
-      cublasGemmStridedBatchedEx(handle_of(device), p.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N,
-                                 p.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N, static_cast<int>(p.n),
-                                 static_cast<int>(p.m), static_cast<int>(p.k), &alpha, p.b, data_type<In>(),
-                                 static_cast<int>(p.ldb), p.stride_b, p.a, data_type<In>(), static_cast<int>(p.lda),
-                                 p.stride_a, &beta, p.c, data_type<Out>(), static_cast<int>(p.ldc), p.stride_c,
-                                 static_cast<int>(p.batch), compute_type<In>(), CUBLAS_GEMM_DEFAULT),
-      "cublasGemmStridedBatchedEx");
+  if (p.k == 0) return prepare(p, device);
+  const MatmulPlan& plan = plan_for(kind_of(p), device);
+  if (plan.usable()) return plan.run({p.b, p.a, p.bias, p.c}, &p.alpha);
+  if (p.bias == nullptr) {
+    raise<DeviceError>("matmul: cuBLASLt has no algorithm for ", kind_of(p).text(), " (its m is n here, its A is B)");
+  }
+  prepare(p, device);
+  Product<In, Out> rest = p;
+  rest.bias = nullptr;
+  rest.accumulate = true;
+  matmul(rest, device);
+}
+
+void forget_matmul_plans() {
+  const std::scoped_lock lock(plans().mutex);
+  plans().of.clear();
 }
 
 template void matmul(const Product<double, double>&, Device);
