@@ -23,9 +23,9 @@ void Linear::forward_into(const Tensor& x, Tensor& whole, std::int64_t column) c
 NormLayer::NormLayer(ParameterSet& parameters, const std::string& prefix, const ModelConfig& config)
     : kind_(config.norm),
       eps_(config.norm_eps),
-      weight_(parameters.add(prefix + ".weight", {config.d_model}, Init::constant(1), false)) {
+      weight_(precise(parameters.add(prefix + ".weight", {config.d_model}, Init::constant(1), false))) {
   if (kind_ == Norm::layernorm && config.bias) {
-    bias_ = parameters.add(prefix + ".bias", {config.d_model}, Init::constant(0), false);
+    bias_ = precise(parameters.add(prefix + ".bias", {config.d_model}, Init::constant(0), false));
   }
 }
 

@@ -30,8 +30,8 @@ MambaHeads::MambaHeads(ParameterSet& parameters, const std::string& prefix, std:
   };
   const auto within = [](std::int64_t fan_in) { return Init::uniform(1.0 / std::sqrt(static_cast<double>(fan_in))); };
   in_proj_ = add(".in_proj.weight", {heads, 2 * inner_, width}, within(width), true);
-  conv_ = add(".conv.weight", {heads, inner_, taps_}, within(taps_), true);
-  conv_bias_ = add(".conv.bias", {heads, inner_}, within(taps_), false);
+  conv_ = precise(add(".conv.weight", {heads, inner_, taps_}, within(taps_), true));
+  conv_bias_ = precise(add(".conv.bias", {heads, inner_}, within(taps_), false));
   x_proj_ = add(".x_proj.weight", {heads, rank_ + 2 * states_, inner_}, within(inner_), true);
   dt_proj_ = add(".dt_proj.weight", {heads, inner_, rank_}, within(rank_), true);
   dt_bias_ = add(".dt_proj.bias", {heads, inner_}, Init::step_bias(), false);

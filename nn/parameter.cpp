@@ -32,7 +32,7 @@ void fill(const Tensor& value, const Init& init, Rng& rng) {
 Parameter* ParameterSet::add(const std::string& name, const Shape& shape, Init init, bool decay) {
   if (flat_.defined()) raise<ValueError>("parameters: '", name, "' is added after allocate()");
   if (find(name) != nullptr) raise<ValueError>("parameters: the name '", name, "' is taken");
-  parameters_.push_back({name, shape, init, decay, true, Tensor(), Tensor()});
+  parameters_.push_back({name, shape, init, decay, true, false, Tensor(), Tensor()});
   return &parameters_.back();
 }
 
@@ -47,8 +47,8 @@ void ParameterSet::allocate(DType dtype, Device device) {
     master_.set_role("master parameters");
   }
   for (std::size_t i = 0; i < size(); ++i) {
-    parameters_[i].value = layout.view(flat_, i);
     parameters_[i].master = layout.view(master_, i);
+    parameters_[i].value = parameters_[i].precise ? parameters_[i].master : layout.view(flat_, i);
   }
 }
 

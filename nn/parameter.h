@@ -35,9 +35,16 @@ struct Parameter {
   Init init;
   bool decay = true;      // weight decay applies
   bool trainable = true;  // a frozen parameter is not watched and not stepped
-  Tensor value;           // what the model computes with: a view of flat(), after allocate()
+  bool precise = false;   // f32 in a bf16 model: it enters no matrix product
+  Tensor value;           // what the model computes with, after allocate(): a view of flat(), or of master() if precise
   Tensor master;          // what the optimizer changes and a checkpoint holds: a view of master()
 };
+
+// Marks what a module has asked for.
+inline Parameter* precise(Parameter* parameter) {
+  parameter->precise = true;
+  return parameter;
+}
 
 class ParameterSet {
  public:
@@ -49,7 +56,8 @@ class ParameterSet {
   Parameter* add(const std::string& name, const Shape& shape, Init init, bool decay);
 
   // f64, f32 or bf16; contents zero. Of bf16 parameters there is a master copy in f32, which the optimizer changes and
-  // from which it writes the bf16 values; f64 and f32 are their own master.
+  // from which it writes the bf16 values (of precise ones too, where nobody reads them); f64 and f32 are their own
+  // master.
   void allocate(DType dtype, Device device = kCpu);
   // After the masters were written from elsewhere: the values become those of the masters.
   void refresh();

@@ -48,14 +48,18 @@ GradientError compare(std::size_t input, const Tensor& got, const Tensor& want, 
 
 std::vector<Tensor> inputs_as(const OpCase& c, DType dtype) {
   std::vector<Tensor> inputs;
-  for (const Tensor& input : c.inputs) inputs.push_back(takes_gradient(input) ? input.to(dtype) : input);
+  for (std::size_t i = 0; i < c.inputs.size(); ++i) {
+    const bool precise = dtype == DType::bf16 && (c.precise >> i & 1U) != 0;
+    const Tensor& input = c.inputs[i];
+    inputs.push_back(takes_gradient(input) ? input.to(precise ? DType::f32 : dtype) : input);
+  }
   return inputs;
 }
 
 std::vector<Tensor> rounded_inputs(const OpCase& c, DType dtype) {
-  std::vector<Tensor> inputs;
-  for (const Tensor& input : c.inputs) {
-    inputs.push_back(takes_gradient(input) ? input.to(dtype).to(DType::f64) : input);
+  std::vector<Tensor> inputs = inputs_as(c, dtype);
+  for (Tensor& input : inputs) {
+    if (takes_gradient(input)) input = input.to(DType::f64);
   }
   return inputs;
 }

@@ -19,6 +19,7 @@ struct OpCase {
   std::vector<Tensor> inputs;  // f64 (the check perturbs each of them) and i32 (left alone)
   Function run;                // calls the operator; inputs may come as f64, f32 or bf16
   Function oracle;             // the same outputs from the formula, in plain loops over f64
+  unsigned precise = 0;        // bit i: input i is f32, not bf16, where the others are bf16
 };
 
 struct ErrorCase {

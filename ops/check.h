@@ -45,6 +45,14 @@ inline void require_like(std::string_view op, std::string_view name, const Tenso
   }
 }
 
+// A parameter that is read in the accumulation type of the first input: f32 beside bf16, else its dtype.
+inline void require_precise(std::string_view op, std::string_view name, const Tensor& parameter, const Tensor& first) {
+  if (first.dtype() != DType::bf16) return require_like(op, name, parameter, first);
+  require_device(op, name, parameter, first.device());
+  if (parameter.dtype() == DType::f32) return;
+  raise<DTypeError>(op, ": ", name, " must be f32 beside a bf16 first input, got ", dtype_name(parameter.dtype()));
+}
+
 inline void require_contiguous(std::string_view op, std::string_view name, const Tensor& tensor) {
   if (!tensor.is_contiguous()) {
     raise<ShapeError>(op, ": ", name, " must be contiguous, got a row view ", tensor.shape(), "; clone() it first");

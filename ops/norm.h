@@ -14,7 +14,7 @@ struct NormAttributes {
 inline void check_norm(const char* op, const Tensor& x, const Tensor& weight, double eps) {
   require_float(op, "x", x);
   require_float(op, "weight", weight);
-  require_like(op, "weight", weight, x);
+  require_precise(op, "weight", weight, x);
   if (x.shape().rank() == 0 || x.cols() == 0)
     raise<ShapeError>(op, ": x needs a last axis of at least 1, got ", x.shape());
   require_shape(op, "weight", weight, {x.cols()});

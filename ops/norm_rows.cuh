@@ -24,6 +24,16 @@ __device__ A warp_sum(A value) {
   return value;
 }
 
+// The parameters that belong to a chunk of T, in the accumulation type.
+template <class T>
+struct alignas(16) ChunkParameters {
+  acc_t<T> values[Chunk<T>::kSize];
+};
+template <class T>
+const ChunkParameters<T>* parameters_of(const Tensor& tensor) {
+  return tensor.defined() ? reinterpret_cast<const ChunkParameters<T>*>(tensor.data<acc_t<T>>()) : nullptr;
+}
+
 template <class T>
 Chunk<T>* chunks_of(const Tensor& tensor) {
   return tensor.defined() ? reinterpret_cast<Chunk<T>*>(tensor.data<T>()) : nullptr;
@@ -48,8 +58,8 @@ void norm_rows(const char* op, const Tensor& x, const Tensor& y, const Tensor& w
   using C = Chunk<T>;
   const C* in = chunks_of<T>(x);
   const C* other = chunks_of<T>(y);
-  const C* w = chunks_of<T>(weight);
-  const C* shift = chunks_of<T>(bias);
+  const auto* w = parameters_of<T>(weight);
+  const auto* shift = parameters_of<T>(bias);
   C* total = chunks_of<T>(sum);
   C* out = chunks_of<T>(normed);
   A* means = kCentered ? mean.data<A>() : nullptr;
@@ -90,13 +100,13 @@ void norm_rows(const char* op, const Tensor& x, const Tensor& y, const Tensor& w
       inverses[r] = scale;
     }
     for_lane_chunks(chunks, [&](int k, int c) {
-      const C factor = w[c];
-      const C offset = shift == nullptr ? C{} : shift[c];
+      const ChunkParameters<T> factor = w[c];
+      const ChunkParameters<T> offset = shift == nullptr ? ChunkParameters<T>{} : shift[c];
       C result;
 #pragma unroll
       for (int e = 0; e < C::kSize; ++e) {
-        const A value = (values[k][e] - mu) * scale * A(factor.values[e]);
-        result.values[e] = static_cast<T>(shift == nullptr ? value : value + A(offset.values[e]));
+        const A value = (values[k][e] - mu) * scale * factor.values[e];
+        result.values[e] = static_cast<T>(shift == nullptr ? value : value + offset.values[e]);
       }
       out[begin + c] = result;
     });
@@ -110,7 +120,7 @@ void norm_rows_gradient(const char* op, const Tensor& s, const Tensor& weight, c
   using A = acc_t<T>;
   using C = Chunk<T>;
   const C* in = chunks_of<T>(s);
-  const C* w = chunks_of<T>(weight);
+  const auto* w = parameters_of<T>(weight);
   const C* up = chunks_of<T>(dnormed);
   const C* residual = chunks_of<T>(dsum);
   C* out = chunks_of<T>(d.tensor);
@@ -133,10 +143,10 @@ void norm_rows_gradient(const char* op, const Tensor& s, const Tensor& weight, c
     for_lane_chunks(chunks, [&](int k, int c) {
       const C value = in[begin + c];
       const C slope = up[begin + c];
-      const C factor = w[c];
+      const ChunkParameters<T> factor = w[c];
 #pragma unroll
       for (int e = 0; e < C::kSize; ++e) {
-        slopes[k][e] = A(slope.values[e]) * A(factor.values[e]);
+        slopes[k][e] = A(slope.values[e]) * factor.values[e];
         centred[k][e] = A(value.values[e]) - mu;
         sum_g += slopes[k][e];
         sum_gx += slopes[k][e] * centred[k][e];

@@ -28,9 +28,9 @@ void check(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   require_float(kOp, "x", x);
   require_rank(kOp, "x", x, 4, "[B,T,R,C]");
   require_float(kOp, "weight", weight);
-  require_like(kOp, "weight", weight, x);
+  require_precise(kOp, "weight", weight, x);
   require_float(kOp, "bias", bias);
-  require_like(kOp, "bias", bias, x);
+  require_precise(kOp, "bias", bias, x);
   require_rank(kOp, "weight", weight, 3, "[R,C,W]");
   if (weight.dim(2) < 1) raise<ShapeError>(kOp, ": weight must have at least one tap, got ", weight.shape());
   require_shape(kOp, "weight", weight, {x.dim(2), x.dim(3), weight.dim(2)});

@@ -12,15 +12,15 @@ struct ConvInputs {
 
   Rows<T> x;
   Rows<T> history;  // [B,W-1,R] rows
-  const T* weight;  // [R,C,W]
-  const T* bias;    // [R,C]
+  const A* weight;  // [R,C,W]
+  const A* bias;    // [R,C]
   std::int64_t steps, heads, channels, width;
 
   ConvInputs(const Tensor& x_in, const Tensor& weight_in, const Tensor& bias_in, const Tensor& history_in)
       : x(x_in),
         history(history_in),
-        weight(weight_in.data<T>()),
-        bias(bias_in.data<T>()),
+        weight(weight_in.data<A>()),
+        bias(bias_in.data<A>()),
         steps(x_in.dim(1)),
         heads(x_in.dim(2)),
         channels(x_in.dim(3)),
@@ -36,9 +36,9 @@ struct ConvInputs {
     const std::int64_t head = row % heads;
     const std::int64_t token = row / heads;
     const std::int64_t place = head * channels + c;
-    A p = A(bias[place]);
+    A p = bias[place];
     for (std::int64_t w = 0; w < width; ++w) {
-      p += A(weight[place * width + w]) * input(token / steps, token % steps - (width - 1) + w, head, c);
+      p += weight[place * width + w] * input(token / steps, token % steps - (width - 1) + w, head, c);
     }
     return p;
   }
@@ -78,7 +78,7 @@ void backward_x(const ConvInputs<T>& in, const Tensor& dp, const GradTarget& dx)
                   for (std::int64_t w = 0; w < in.width; ++w) {
                     const std::int64_t later = in.width - 1 - w;
                     if (t + later >= in.steps) continue;
-                    sum += A(in.weight[(r % in.heads * in.channels + c) * in.width + w]) *
+                    sum += in.weight[(r % in.heads * in.channels + c) * in.width + w] *
                            d[(r + later * in.heads) * in.channels + c];
                   }
                   out.put(r, c, sum);

@@ -1,6 +1,7 @@
 // causal_conv: a filter of W taps along time for each channel on its own, then silu; nothing is seen of the future.
 //   p[t,c] = bias[c] + sum_{w<W} weight[c,w] x[t-(W-1)+w,c],  x = 0 before the start;   y = silu(p) = p sigmoid(p)
 //   x: [B,T,R,C] float, a row view is read in place   weight: [R,C,W]   bias: [R,C]   y: like x
+//   weight and bias are f32 beside a bf16 x
 //   gradient, with dp = dy silu'(p): dx[t] = sum_w weight[w] dp[t+(W-1)-w],
 //             dweight[w] = sum dp[t] x[t-(W-1)+w],  dbias = sum dp  over batch and time
 //   saves x, weight, bias; p is computed again

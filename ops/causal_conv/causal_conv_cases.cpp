@@ -33,7 +33,8 @@ OpCase plain(const std::string& note, const Shape& x, std::int64_t taps) {
   return {note,
           {random_tensor(x, 1), random_tensor({x[2], x[3], taps}, 2), random_tensor({x[2], x[3]}, 3)},
           [](std::span<const Tensor> in) { return std::vector{causal_conv(in[0], in[1], in[2])}; },
-          [](std::span<const Tensor> in) { return std::vector{filtered(in[0], in[1], in[2])}; }};
+          [](std::span<const Tensor> in) { return std::vector{filtered(in[0], in[1], in[2])}; },
+          0b110};
 }
 
 }  // namespace
@@ -56,7 +57,8 @@ OpCases causal_conv_cases() {
       {"packed: x is the first half of [x;z]",
        {random_tensor({2, 6, 3, 10}, 4), random_tensor({3, 5, 4}, 5), random_tensor({3, 5}, 6)},
        [](std::span<const Tensor> in) { return std::vector{causal_conv(columns(in[0], 0, 5), in[1], in[2])}; },
-       [](std::span<const Tensor> in) { return std::vector{filtered(in[0].column_view(0, 5).clone(), in[1], in[2])}; }},
+       [](std::span<const Tensor> in) { return std::vector{filtered(in[0].column_view(0, 5).clone(), in[1], in[2])}; },
+       0b110},
   };
 
   const Tensor x = random_tensor({2, 3, 2, 5}, 1);

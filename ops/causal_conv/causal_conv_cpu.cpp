@@ -33,8 +33,8 @@ struct ConvInputs {
     for (std::int64_t h = 0; h < heads; ++h) {
       for (std::int64_t c = 0; c < channels; ++c) {
         const std::int64_t place = h * channels + c;
-        for (std::int64_t w = 0; w < width; ++w) tap(h, w)[c] = A(weight.data<T>()[place * width + w]);
-        tap(h, width)[c] = A(bias.data<T>()[place]);
+        for (std::int64_t w = 0; w < width; ++w) tap(h, w)[c] = weight.data<A>()[place * width + w];
+        tap(h, width)[c] = bias.data<A>()[place];
       }
     }
   }

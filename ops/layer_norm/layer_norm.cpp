@@ -9,7 +9,7 @@ namespace {
 void check(const char* op, const Tensor& x, const Tensor& weight, const Tensor& bias, double eps) {
   check_norm(op, x, weight, eps);
   if (!bias.defined()) return;
-  require_like(op, "bias", bias, x);
+  require_precise(op, "bias", bias, x);
   require_shape(op, "bias", bias, {x.cols()});
 }
 

@@ -18,8 +18,8 @@ void forward(const Tensor& x, const Tensor& y, const Tensor& weight, const Tenso
   const Rows<T> addend(y);
   const Rows<T> total(sum);
   const Rows<T> out(normed);
-  const T* w = weight.data<T>();
-  const T* shift = bias.defined() ? bias.data<T>() : nullptr;
+  const A* w = weight.data<A>();
+  const A* shift = bias.defined() ? bias.data<A>() : nullptr;
   A* means = mean.data<A>();
   A* inv_stds = inv_std.data<A>();
   const A epsilon = A(eps);
@@ -37,8 +37,8 @@ void forward(const Tensor& x, const Tensor& y, const Tensor& weight, const Tenso
       inv_stds[r] = inverse;
     }
     for (std::int64_t c = threadIdx.x; c < width; c += kRowThreads) {
-      const A value = (A(row[c]) - mu) * inverse * A(w[c]);
-      out[r][c] = static_cast<T>(shift == nullptr ? value : value + A(shift[c]));
+      const A value = (A(row[c]) - mu) * inverse * w[c];
+      out[r][c] = static_cast<T>(shift == nullptr ? value : value + shift[c]);
     }
   });
 }
@@ -54,7 +54,7 @@ void backward_x(const Tensor& x, const Tensor& weight, const Tensor& mean, const
   const Rows<T> up(dnormed);
   const Rows<T> residual(dsum);
   const Target<T> out(d.tensor, d.add);
-  const T* w = weight.data<T>();
+  const A* w = weight.data<A>();
   const A* means = mean.data<A>();
   const A* inv_stds = inv_std.data<A>();
   for_each_row("layer_norm", x.device(), in.count, [=] __device__(std::int64_t r) {
@@ -64,14 +64,14 @@ void backward_x(const Tensor& x, const Tensor& weight, const Tensor& mean, const
     A sum_g = 0;
     A sum_gx = 0;
     for (std::int64_t c = threadIdx.x; c < width; c += kRowThreads) {
-      const A g = A(up[r][c]) * A(w[c]);
+      const A g = A(up[r][c]) * w[c];
       sum_g += g;
       sum_gx += g * (A(in[r][c]) - mu);
     }
     const A mean_g = block_sum(sum_g) / A(width);
     const A slope = block_sum(sum_gx) * inverse * inverse / A(width);
     for (std::int64_t c = threadIdx.x; c < width; c += kRowThreads) {
-      A value = inverse * (A(up[r][c]) * A(w[c]) - mean_g - (A(in[r][c]) - mu) * slope);
+      A value = inverse * (A(up[r][c]) * w[c] - mean_g - (A(in[r][c]) - mu) * slope);
       if (residual) value += A(residual[r][c]);
       out.put(r, c, value);
     }

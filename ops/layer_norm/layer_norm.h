@@ -1,7 +1,7 @@
 // layer_norm: rows to mean 0 and variance 1, then scaled and shifted.
 //   mean = sum_c x[c] / D,  inv_std = 1 / sqrt(sum_c (x[c] - mean)^2 / D + eps)      (biased variance)
 //   xhat[c] = (x[c] - mean) inv_std,   y[c] = weight[c] xhat[c] + bias[c]
-//   x: [..., D] float   weight: [D]   bias: [D] or undefined   y: [..., D]
+//   x: [..., D] float   weight: [D]   bias: [D] or undefined   y: [..., D]; weight and bias are f32 beside a bf16 x
 //   gradient, with g[c] = dy[c] weight[c]:
 //     dx[c] = inv_std (g[c] - sum_j g[j]/D - xhat[c] sum_j g[j] xhat[j]/D),
 //     dweight[c] = sum_rows dy[c] xhat[c],  dbias[c] = sum_rows dy[c]

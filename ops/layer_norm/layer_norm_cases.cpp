@@ -48,7 +48,8 @@ OpCase norm_case(const std::string& note, const Tensor& x, bool with_bias, doubl
   return {note,
           {x, random_tensor({width}, 2), with_bias ? random_tensor({width}, 3) : Tensor()},
           [=](std::span<const Tensor> in) { return std::vector{layer_norm(in[0], in[1], in[2], eps)}; },
-          [=](std::span<const Tensor> in) { return std::vector{normalised(in[0], in[1], in[2], eps)}; }};
+          [=](std::span<const Tensor> in) { return std::vector{normalised(in[0], in[1], in[2], eps)}; },
+          0b110};
 }
 
 std::vector<Tensor> both(const SumAndNorm& result) { return {result.sum, result.normed}; }
@@ -64,7 +65,8 @@ OpCase add_case(const std::string& note, const Tensor& x, const Tensor& y, bool 
   return {note,
           {x, y, random_tensor({width}, 2), with_bias ? random_tensor({width}, 3) : Tensor()},
           [=](std::span<const Tensor> in) { return both(add_layer_norm(in[0], in[1], in[2], in[3], eps)); },
-          [=](std::span<const Tensor> in) { return both_expected(in[0], in[1], in[2], in[3], eps); }};
+          [=](std::span<const Tensor> in) { return both_expected(in[0], in[1], in[2], in[3], eps); },
+          0b1100};
 }
 
 }  // namespace
@@ -87,13 +89,13 @@ OpCases layer_norm_cases() {
       {"packed: x is a column view",
        {random_tensor({2, 5, 20}, 1), random_tensor({9}, 2), random_tensor({9}, 3)},
        [](std::span<const Tensor> in) { return std::vector{layer_norm(columns(in[0], 4, 13), in[1], in[2], 1e-5)}; },
-       [](std::span<const Tensor> in) {
-         return std::vector{normalised(in[0].column_view(4, 13), in[1], in[2], 1e-5)};
-       }},
+       [](std::span<const Tensor> in) { return std::vector{normalised(in[0].column_view(4, 13), in[1], in[2], 1e-5)}; },
+       0b110},
       {"shared: weight and bias are the same tensor",
        {random_tensor({5, 9}, 1), random_tensor({9}, 2)},
        [](std::span<const Tensor> in) { return std::vector{layer_norm(in[0], in[1], in[1], 1e-5)}; },
-       [](std::span<const Tensor> in) { return std::vector{normalised(in[0], in[1], in[1], 1e-5)}; }},
+       [](std::span<const Tensor> in) { return std::vector{normalised(in[0], in[1], in[1], 1e-5)}; },
+       0b10},
   };
 
   const Tensor x = random_tensor({2, 3, 4}, 1);
@@ -107,6 +109,8 @@ OpCases layer_norm_cases() {
        "layer_norm: weight must be f64 like the first input, got f32"},
       {"bias is f32", [=] { layer_norm(x, weight, weight.to(DType::f32), 1e-5); },
        "layer_norm: bias must be f64 like the first input, got f32"},
+      {"x and weight are bf16", [=] { layer_norm(x.to(DType::bf16), weight.to(DType::bf16), {}, 1e-5); },
+       "layer_norm: weight must be f32 beside a bf16 first input, got bf16"},
       {"x is i32",
        [=] {
          layer_norm(random_tokens({2, 4}, 3, 1), weight, {}, 1e-5);
@@ -139,7 +143,8 @@ OpCases add_layer_norm_cases() {
       {"shared: x and y are the same tensor",
        {random_tensor({5, 9}, 1), random_tensor({9}, 2), random_tensor({9}, 3)},
        [](std::span<const Tensor> in) { return both(add_layer_norm(in[0], in[0], in[1], in[2], 1e-5)); },
-       [](std::span<const Tensor> in) { return both_expected(in[0], in[0], in[1], in[2], 1e-5); }},
+       [](std::span<const Tensor> in) { return both_expected(in[0], in[0], in[1], in[2], 1e-5); },
+       0b110},
       {"shared: x and y are column views of one tensor",
        {random_tensor({2, 5, 20}, 1), random_tensor({9}, 2), random_tensor({9}, 3)},
        [](std::span<const Tensor> in) {
@@ -147,15 +152,18 @@ OpCases add_layer_norm_cases() {
        },
        [](std::span<const Tensor> in) {
          return both_expected(in[0].column_view(1, 10), in[0].column_view(11, 20), in[1], in[2], 1e-5);
-       }},
+       },
+       0b110},
       {"packed: only the sum is used",
        {random_tensor({5, 9}, 1), random_tensor({5, 9}, 4), random_tensor({9}, 2)},
        [](std::span<const Tensor> in) { return std::vector{add_layer_norm(in[0], in[1], in[2], {}, 1e-5).sum}; },
-       [](std::span<const Tensor> in) { return std::vector{summed(in[0], in[1])}; }},
+       [](std::span<const Tensor> in) { return std::vector{summed(in[0], in[1])}; },
+       0b100},
       {"packed: only the norm is used",
        {random_tensor({5, 9}, 1), random_tensor({5, 9}, 4), random_tensor({9}, 2)},
        [](std::span<const Tensor> in) { return std::vector{add_layer_norm(in[0], in[1], in[2], {}, 1e-5).normed}; },
-       [](std::span<const Tensor> in) { return std::vector{normalised(summed(in[0], in[1]), in[2], {}, 1e-5)}; }},
+       [](std::span<const Tensor> in) { return std::vector{normalised(summed(in[0], in[1]), in[2], {}, 1e-5)}; },
+       0b100},
   };
 
   const Tensor x = random_tensor({2, 3, 4}, 1);

@@ -14,8 +14,8 @@ void layer_norm_forward(const Tensor& x, const Tensor& y, const Tensor& weight, 
     const Rows<T> addend(y);
     const Rows<T> total(sum);
     const Rows<T> out(normed);
-    const T* w = weight.data<T>();
-    const T* shift = bias.defined() ? bias.data<T>() : nullptr;
+    const A* w = weight.data<A>();
+    const A* shift = bias.defined() ? bias.data<A>() : nullptr;
     A* means = mean.data<A>();
     A* inv_stds = inv_std.data<A>();
     const std::int64_t width = in.width;
@@ -35,10 +35,10 @@ void layer_norm_forward(const Tensor& x, const Tensor& y, const Tensor& weight, 
         T* to = out[r];
         if (shift != nullptr) {
           for (std::int64_t c = 0; c < width; ++c) {
-            to[c] = static_cast<T>((A(row[c]) - mu) * inverse * A(w[c]) + A(shift[c]));
+            to[c] = static_cast<T>((A(row[c]) - mu) * inverse * w[c] + shift[c]);
           }
         } else {
-          for (std::int64_t c = 0; c < width; ++c) to[c] = static_cast<T>((A(row[c]) - mu) * inverse * A(w[c]));
+          for (std::int64_t c = 0; c < width; ++c) to[c] = static_cast<T>((A(row[c]) - mu) * inverse * w[c]);
         }
       }
     });
@@ -49,20 +49,20 @@ namespace {
 
 // One row of d (+)= dsum + inv_std (g - mean(g) - xhat mean(g xhat)).
 template <class T, class A>
-void gradient_row(const T* row, const T* w, const T* up, const T* residual, A mu, A inverse, std::int64_t width,
+void gradient_row(const T* row, const A* w, const T* up, const T* residual, A mu, A inverse, std::int64_t width,
                   bool add, T* to) {
   A sum_g = 0;
   A sum_gx = 0;
 #pragma omp simd reduction(+ : sum_g, sum_gx)
   for (std::int64_t c = 0; c < width; ++c) {
-    const A g = A(up[c]) * A(w[c]);
+    const A g = A(up[c]) * w[c];
     sum_g += g;
     sum_gx += g * (A(row[c]) - mu);
   }
   const A mean_g = sum_g / A(width);
   const A slope = sum_gx * inverse * inverse / A(width);
   for (std::int64_t c = 0; c < width; ++c) {
-    A value = inverse * (A(up[c]) * A(w[c]) - mean_g - (A(row[c]) - mu) * slope);
+    A value = inverse * (A(up[c]) * w[c] - mean_g - (A(row[c]) - mu) * slope);
     if (residual != nullptr) value += A(residual[c]);
     if (add) value += A(to[c]);
     to[c] = static_cast<T>(value);
@@ -80,7 +80,7 @@ void layer_norm_backward(const Tensor& x, const Tensor& weight, const Tensor& me
     const Rows<T> up(dnormed);
     const Rows<T> residual(dsum);
     const Rows<T> out(d.tensor);
-    const T* w = weight.data<T>();
+    const A* w = weight.data<A>();
     const A* means = mean.data<A>();
     const A* inv_stds = inv_std.data<A>();
     A* dw = dweight.tensor.defined() ? dweight.tensor.data<A>() : nullptr;

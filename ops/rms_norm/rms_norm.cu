@@ -18,7 +18,7 @@ void forward(const Tensor& x, const Tensor& y, const Tensor& weight, double eps,
   const Rows<T> addend(y);
   const Rows<T> total(sum);
   const Rows<T> out(normed);
-  const T* w = weight.data<T>();
+  const A* w = weight.data<A>();
   A* inverses = inv_rms.data<A>();
   const A epsilon = A(eps);
   for_each_row("rms_norm", x.device(), in.count, [=] __device__(std::int64_t r) {
@@ -29,7 +29,7 @@ void forward(const Tensor& x, const Tensor& y, const Tensor& weight, double eps,
     const A inverse = A(1) / std::sqrt(block_sum(squares) / A(width) + epsilon);
     if (threadIdx.x == 0) inverses[r] = inverse;
     for (std::int64_t c = threadIdx.x; c < width; c += kRowThreads) {
-      out[r][c] = static_cast<T>(A(row[c]) * inverse * A(w[c]));
+      out[r][c] = static_cast<T>(A(row[c]) * inverse * w[c]);
     }
   });
 }
@@ -45,16 +45,16 @@ void backward_x(const Tensor& x, const Tensor& weight, const Tensor& inv_rms, co
   const Rows<T> up(dnormed);
   const Rows<T> residual(dsum);
   const Target<T> out(d.tensor, d.add);
-  const T* w = weight.data<T>();
+  const A* w = weight.data<A>();
   const A* inverses = inv_rms.data<A>();
   for_each_row("rms_norm", x.device(), in.count, [=] __device__(std::int64_t r) {
     const std::int64_t width = in.width;
     const A inverse = inverses[r];
     A sum_gx = 0;
-    for (std::int64_t c = threadIdx.x; c < width; c += kRowThreads) sum_gx += A(up[r][c]) * A(w[c]) * A(in[r][c]);
+    for (std::int64_t c = threadIdx.x; c < width; c += kRowThreads) sum_gx += A(up[r][c]) * w[c] * A(in[r][c]);
     const A slope = block_sum(sum_gx) * inverse * inverse / A(width);
     for (std::int64_t c = threadIdx.x; c < width; c += kRowThreads) {
-      A value = inverse * (A(up[r][c]) * A(w[c]) - A(in[r][c]) * slope);
+      A value = inverse * (A(up[r][c]) * w[c] - A(in[r][c]) * slope);
       if (residual) value += A(residual[r][c]);
       out.put(r, c, value);
     }

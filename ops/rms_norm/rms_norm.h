@@ -1,6 +1,6 @@
 // rms_norm: rows to root mean square 1, then scaled.
 //   inv_rms = 1 / sqrt(sum_c x[c]^2 / D + eps),   y[c] = weight[c] x[c] inv_rms
-//   x: [..., D] float   weight: [D]   y: [..., D]
+//   x: [..., D] float   weight: [D], f32 beside a bf16 x   y: [..., D]
 //   gradient, with g[c] = dy[c] weight[c]:
 //     dx[c] = inv_rms (g[c] - x[c] inv_rms^2 sum_j g[j] x[j] / D),   dweight[c] = sum_rows dy[c] x[c] inv_rms
 //   saves x, weight and inv_rms of each row

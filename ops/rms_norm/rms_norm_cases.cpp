@@ -31,7 +31,8 @@ OpCase norm_case(const std::string& note, const Tensor& x, double eps = 1e-5) {
   return {note,
           {x, random_tensor({x.cols()}, 2)},
           [=](std::span<const Tensor> in) { return std::vector{rms_norm(in[0], in[1], eps)}; },
-          [=](std::span<const Tensor> in) { return std::vector{normalised(in[0], in[1], eps)}; }};
+          [=](std::span<const Tensor> in) { return std::vector{normalised(in[0], in[1], eps)}; },
+          0b10};
 }
 
 std::vector<Tensor> both(const SumAndNorm& result) { return {result.sum, result.normed}; }
@@ -45,7 +46,8 @@ OpCase add_case(const std::string& note, const Shape& shape, double eps = 1e-5) 
   return {note,
           {random_tensor(shape, 1), random_tensor(shape, 4), random_tensor({shape.cols()}, 2)},
           [=](std::span<const Tensor> in) { return both(add_rms_norm(in[0], in[1], in[2], eps)); },
-          [=](std::span<const Tensor> in) { return both_expected(in[0], in[1], in[2], eps); }};
+          [=](std::span<const Tensor> in) { return both_expected(in[0], in[1], in[2], eps); },
+          0b100};
 }
 
 }  // namespace
@@ -67,7 +69,8 @@ OpCases rms_norm_cases() {
       {"packed: x is a column view",
        {random_tensor({2, 5, 20}, 1), random_tensor({9}, 2)},
        [](std::span<const Tensor> in) { return std::vector{rms_norm(columns(in[0], 4, 13), in[1], 1e-5)}; },
-       [](std::span<const Tensor> in) { return std::vector{normalised(in[0].column_view(4, 13), in[1], 1e-5)}; }},
+       [](std::span<const Tensor> in) { return std::vector{normalised(in[0].column_view(4, 13), in[1], 1e-5)}; },
+       0b10},
   };
 
   const Tensor x = random_tensor({2, 3, 4}, 1);
@@ -103,7 +106,8 @@ OpCases add_rms_norm_cases() {
       {"shared: x and y are the same tensor",
        {random_tensor({5, 9}, 1), random_tensor({9}, 2)},
        [](std::span<const Tensor> in) { return both(add_rms_norm(in[0], in[0], in[1], 1e-5)); },
-       [](std::span<const Tensor> in) { return both_expected(in[0], in[0], in[1], 1e-5); }},
+       [](std::span<const Tensor> in) { return both_expected(in[0], in[0], in[1], 1e-5); },
+       0b10},
       {"shared: x and y are column views of one tensor",
        {random_tensor({2, 5, 20}, 1), random_tensor({9}, 2)},
        [](std::span<const Tensor> in) {
@@ -111,15 +115,18 @@ OpCases add_rms_norm_cases() {
        },
        [](std::span<const Tensor> in) {
          return both_expected(in[0].column_view(1, 10), in[0].column_view(11, 20), in[1], 1e-5);
-       }},
+       },
+       0b10},
       {"packed: only the sum is used",
        {random_tensor({5, 9}, 1), random_tensor({5, 9}, 4), random_tensor({9}, 2)},
        [](std::span<const Tensor> in) { return std::vector{add_rms_norm(in[0], in[1], in[2], 1e-5).sum}; },
-       [](std::span<const Tensor> in) { return std::vector{summed(in[0], in[1])}; }},
+       [](std::span<const Tensor> in) { return std::vector{summed(in[0], in[1])}; },
+       0b100},
       {"packed: only the norm is used",
        {random_tensor({5, 9}, 1), random_tensor({5, 9}, 4), random_tensor({9}, 2)},
        [](std::span<const Tensor> in) { return std::vector{add_rms_norm(in[0], in[1], in[2], 1e-5).normed}; },
-       [](std::span<const Tensor> in) { return std::vector{normalised(summed(in[0], in[1]), in[2], 1e-5)}; }},
+       [](std::span<const Tensor> in) { return std::vector{normalised(summed(in[0], in[1]), in[2], 1e-5)}; },
+       0b100},
   };
 
   const Tensor x = random_tensor({2, 3, 4}, 1);

@@ -14,7 +14,7 @@ void rms_norm_forward(const Tensor& x, const Tensor& y, const Tensor& weight, do
     const Rows<T> addend(y);
     const Rows<T> total(sum);
     const Rows<T> out(normed);
-    const T* w = weight.data<T>();
+    const A* w = weight.data<A>();
     A* inverses = inv_rms.data<A>();
     const std::int64_t width = in.width;
     parallel_rows(in.count, rows_per_task(width), [&](std::int64_t begin, std::int64_t end, std::int64_t) {
@@ -26,7 +26,7 @@ void rms_norm_forward(const Tensor& x, const Tensor& y, const Tensor& weight, do
         const A inverse = A(1) / std::sqrt(squares / A(width) + A(eps));
         inverses[r] = inverse;
         T* to = out[r];
-        for (std::int64_t c = 0; c < width; ++c) to[c] = static_cast<T>(A(row[c]) * inverse * A(w[c]));
+        for (std::int64_t c = 0; c < width; ++c) to[c] = static_cast<T>(A(row[c]) * inverse * w[c]);
       }
     });
   });
@@ -40,7 +40,7 @@ void rms_norm_backward(const Tensor& x, const Tensor& weight, const Tensor& inv_
     const Rows<T> up(dnormed);
     const Rows<T> residual(dsum);
     const Rows<T> out(d.tensor);
-    const T* w = weight.data<T>();
+    const A* w = weight.data<A>();
     const A* inverses = inv_rms.data<A>();
     A* dw = dweight.tensor.defined() ? dweight.tensor.data<A>() : nullptr;
     const std::int64_t width = in.width;
@@ -54,12 +54,12 @@ void rms_norm_backward(const Tensor& x, const Tensor& weight, const Tensor& inv_
             if (out) {
               A sum_gx = 0;
 #pragma omp simd reduction(+ : sum_gx)
-              for (std::int64_t c = 0; c < width; ++c) sum_gx += A(g[c]) * A(w[c]) * A(row[c]);
+              for (std::int64_t c = 0; c < width; ++c) sum_gx += A(g[c]) * w[c] * A(row[c]);
               const A slope = sum_gx * inverse * inverse / A(width);
               const T* extra = residual ? residual[r] : nullptr;
               T* to = out[r];
               for (std::int64_t c = 0; c < width; ++c) {
-                A value = inverse * (A(g[c]) * A(w[c]) - A(row[c]) * slope);
+                A value = inverse * (A(g[c]) * w[c] - A(row[c]) * slope);
                 if (extra != nullptr) value += A(extra[c]);
                 if (d.add) value += A(to[c]);
                 to[c] = static_cast<T>(value);
