@@ -95,6 +95,9 @@ decltype(auto) dispatch_float(DType dtype, std::string_view op, F&& f) {
   }
 }
 
+// The dtype of acc_t: f64 for f64, else f32.
+constexpr DType accumulation_dtype(DType dtype) { return dtype == DType::f64 ? DType::f64 : DType::f32; }
+
 // The same for the types in which parameters and sums are kept: f64 and f32 only.
 template <class F>
 decltype(auto) dispatch_accumulation(DType dtype, std::string_view op, F&& f) {

@@ -94,10 +94,10 @@ Tensor Decoder::run(const Tensor& tokens, std::int64_t first_position, const Mix
   Tensor sources;  // [B,T,M D]
   Tensor x = embedding(tokens.to(device()), embed_->value, positions_ == nullptr ? Tensor() : positions_->value,
                        first_position);
-  Tensor u = layers_.front().norm1.forward(x);
+  Tensor u = layers_.front().norm1.forward(x, dtype());
   for (std::size_t l = 0; l < layers_.size(); ++l) {
     const Layer& layer = layers_[l];
-    if (shortcut != nullptr) shortcut->add_source(static_cast<std::int64_t>(l), x, sources);
+    if (shortcut != nullptr) shortcut->add_source(static_cast<std::int64_t>(l), x, dtype(), sources);
     const Tensor mixed = layer.shortcut ? mix_shortcut(*layer.shortcut, u, sources) : mix(l, *layer.mixer, u);
     SumAndNorm middle = layer.norm2.forward_sum(x, mixed);
     const NormLayer& next = l + 1 < layers_.size() ? layers_[l + 1].norm1 : *norm_;

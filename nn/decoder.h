@@ -1,5 +1,6 @@
 // The decoder of the model specification: embedding, layers of a mixer and an MLP, final norm, head.
 //   x = embed[token] (+ pos[t]);  per layer: x += mixer(norm1(x)), x += mlp(norm2(x));  logits = norm(x) head^T
+// x, the residual stream, is f32 in a bf16 model: it is what every layer adds to.
 // Residual sums are fused with the norm that follows them. With a shortcut the last layer's mixer is one that attends
 // to the hidden states of layers below (nn/shortcut_mixer.h).
 #pragma once

@@ -29,9 +29,9 @@ NormLayer::NormLayer(ParameterSet& parameters, const std::string& prefix, const 
   }
 }
 
-Tensor NormLayer::forward(const Tensor& x) const {
-  if (kind_ == Norm::rmsnorm) return rms_norm(x, weight_->value, eps_);
-  return layer_norm(x, weight_->value, bias_ == nullptr ? Tensor() : bias_->value, eps_);
+Tensor NormLayer::forward(const Tensor& x, DType out) const {
+  if (kind_ == Norm::rmsnorm) return rms_norm(x, weight_->value, eps_, out);
+  return layer_norm(x, weight_->value, bias_ == nullptr ? Tensor() : bias_->value, eps_, out);
 }
 
 SumAndNorm NormLayer::forward_sum(const Tensor& x, const Tensor& y) const {

@@ -32,8 +32,8 @@ class Linear {
 class NormLayer {
  public:
   NormLayer(ParameterSet& parameters, const std::string& prefix, const ModelConfig& config);
-  Tensor forward(const Tensor& x) const;
-  SumAndNorm forward_sum(const Tensor& x, const Tensor& y) const;  // norm of x + y
+  Tensor forward(const Tensor& x, DType out) const;                // in bf16 x is f32
+  SumAndNorm forward_sum(const Tensor& x, const Tensor& y) const;  // norm of x + y, in the dtype of y
 
  private:
   Norm kind_;

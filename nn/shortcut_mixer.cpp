@@ -58,15 +58,15 @@ std::int64_t ShortcutMixer::rows_per_token() const {
 
 std::int64_t ShortcutMixer::state_rows() const { return concat_ == ShortcutConcat::depth ? 0 : rows_per_token(); }
 
-void ShortcutMixer::add_source(std::int64_t depth, const Tensor& h, Tensor& sources) const {
+void ShortcutMixer::add_source(std::int64_t depth, const Tensor& h, DType dtype, Tensor& sources) const {
   for (std::size_t m = 0; m < sources_.size(); ++m) {
     const Source& source = sources_[m];
     if (source.depth != depth) continue;
     if (!sources.defined()) {
-      sources = Tensor::empty(h.shape().with_last(static_cast<std::int64_t>(sources_.size()) * width_), h.dtype(),
-                              h.device());
+      sources =
+          Tensor::empty(h.shape().with_last(static_cast<std::int64_t>(sources_.size()) * width_), dtype, h.device());
     }
-    const Tensor hidden = gelu(source.up.forward(source.norm.forward(h)));
+    const Tensor hidden = gelu(source.up.forward(source.norm.forward(h, dtype)));
     source.down.forward_into(hidden, sources, static_cast<std::int64_t>(m) * width_);
   }
 }

@@ -29,9 +29,9 @@ class ShortcutMixer {
 
   std::string describe() const;
 
-  // If h [B,T,D] = h^depth is a source, puts its f_m into its columns of `sources` [B,T,M D]. The first call makes
-  // that.
-  void add_source(std::int64_t depth, const Tensor& h, Tensor& sources) const;
+  // If h [B,T,D] = h^depth is a source, puts its f_m into its columns of `sources` [B,T,M D] of the model's dtype. The
+  // first call makes that.
+  void add_source(std::int64_t depth, const Tensor& h, DType dtype, Tensor& sources) const;
 
   // u [B,T,D] and all sources -> [B,T,D]. With a window each token sees those of the last `window` tokens only; 0 =
   // all.

@@ -20,6 +20,7 @@ struct OpCase {
   Function run;                // calls the operator; inputs may come as f64, f32 or bf16
   Function oracle;             // the same outputs from the formula, in plain loops over f64
   unsigned precise = 0;        // bit i: input i is f32, not bf16, where the others are bf16
+  unsigned precise_outputs = 0;  // bit k: output k then is f32
 };
 
 struct ErrorCase {

@@ -168,9 +168,9 @@ TEST_CASE("decoders: 10,000 tokens of a whole shift-mixing model take no more me
   };
   advance(100);
   const std::size_t bytes = state.bytes();
-  const PoolStats before = pool_stats(kCpu);
+  const PoolStats before = pool_stats(test_device());
   advance(9900);
-  const PoolStats after = pool_stats(kCpu);
+  const PoolStats after = pool_stats(test_device());
   CHECK(state.position() == 10000);
   CHECK(state.bytes() == bytes);
   CHECK(after.in_use == before.in_use);

@@ -76,20 +76,20 @@ struct Subject {
   // Tokens stay below the last one of the vocabulary, which loud_after() uses.
   Tensor input(std::int64_t batch, std::int64_t steps, std::uint64_t seed) const {
     if (takes_tokens) return token_tensor(batch, steps, kVocabulary - 1, seed);
-    return normal_tensor({batch, steps, kWidth}, dtype, seed);
+    return normal_tensor({batch, steps, kWidth}, dtype, seed).to(test_device());
   }
   // The same input with very large values, all finite, behind time t.
   Tensor loud_after(const Tensor& x, std::int64_t t) const {
-    const Tensor loud = x.clone();
+    const Tensor loud = x.to(kCpu).clone();
     const std::int64_t width = takes_tokens ? 1 : x.dim(2);
     for (std::int64_t i = 0; i < x.numel(); ++i) {
       if (i / width % x.dim(1) <= t) continue;
       loud.set(i, takes_tokens ? static_cast<double>(kVocabulary - 1) : (i % 3 == 0 ? 1e30 : -1e30));
     }
-    return loud;
+    return loud.to(x.device());
   }
   std::unique_ptr<MixerState> new_state(std::int64_t batch, std::int64_t max_tokens) const {
-    return mixer->new_state(batch, max_tokens, dtype);
+    return mixer->new_state(batch, max_tokens, {dtype, test_device()});
   }
 };
 
@@ -123,7 +123,7 @@ inline Tensor time_slice(const Tensor& x, std::int64_t begin, std::int64_t end) 
   const bool flat = x.shape().rank() == 2;
   const std::int64_t width = flat ? 1 : x.dim(2);
   const Tensor from = x.detach().reshape({x.dim(0), x.dim(1), width});
-  const Tensor part = Tensor::empty({x.dim(0), end - begin, width}, x.dtype());
+  const Tensor part = Tensor::empty({x.dim(0), end - begin, width}, x.dtype(), x.device());
   for (std::int64_t b = 0; b < x.dim(0); ++b) {
     part.slice(b, b + 1)
         .reshape({end - begin, width})
@@ -137,7 +137,7 @@ inline Tensor pick_rows(const Tensor& x, const Sizes& order) {
   const Shape matrix{x.dim(0), x.numel() / x.dim(0)};
   const Tensor from = x.detach().reshape(matrix);
   const auto count = static_cast<std::int64_t>(order.size());
-  const Tensor picked = Tensor::empty({count, matrix[1]}, x.dtype());
+  const Tensor picked = Tensor::empty({count, matrix[1]}, x.dtype(), x.device());
   for (std::int64_t i = 0; i < count; ++i) {
     const std::int64_t row = order[static_cast<std::size_t>(i)];
     picked.slice(i, i + 1).copy_from(from.slice(row, row + 1));
@@ -154,7 +154,7 @@ inline Tensor in_pieces(const Mixer& mixer, const Tensor& x, MixerState& state, 
   for (std::size_t i = 0; at < steps; ++i) {
     const std::int64_t end = std::min(steps, at + sizes[std::min(i, sizes.size() - 1)]);
     const Tensor y = mixer.prefill(time_slice(x, at, end), state);
-    if (!all.defined()) all = Tensor::empty({y.dim(0), steps, y.dim(2)}, y.dtype());
+    if (!all.defined()) all = Tensor::empty({y.dim(0), steps, y.dim(2)}, y.dtype(), y.device());
     for (std::int64_t b = 0; b < y.dim(0); ++b) {
       all.slice(b, b + 1)
           .reshape({steps, y.dim(2)})
@@ -173,7 +173,9 @@ inline double tolerance_of(DType dtype) {
 }
 
 // |got - want| within the dtype's tolerance of the largest |want|.
-inline std::string differs(const Tensor& got, const Tensor& want) {
+inline std::string differs(const Tensor& on_one, const Tensor& on_other) {
+  const Tensor got = on_one.to(kCpu);
+  const Tensor want = on_other.to(kCpu);
   return not_close_to_scale(got, want, tolerance_of(want.dtype()), std::max(largest_of(want), 1e-30));
 }
 
@@ -188,7 +190,7 @@ std::string text_of(const Parts&... parts) {
 inline std::string not_causal(const Subject& s, std::int64_t steps) {
   const Tensor x = s.input(2, steps, 1);
   const Tensor y = s.mixer->forward(x);
-  for (const double v : y.to_vector()) {
+  for (const double v : y.to(kCpu).to_vector()) {
     if (!std::isfinite(v)) return "the outputs are not finite";
   }
   for (std::int64_t t = 0; t + 1 < steps; ++t) {
@@ -211,10 +213,10 @@ inline std::string gradient_not_causal(const Subject& s, std::int64_t steps) {
       if (i / y.dim(2) % steps != t) cotangent.set(i, 0);
     }
     const std::vector<Shape> shapes = tape.leaf_shapes();
-    Gradients gradients(shapes, s.dtype);
-    const Tape::Seed seed{y, cotangent};
+    Gradients gradients(shapes, s.dtype, y.device());
+    const Tape::Seed seed{y, cotangent.to(y.device())};
     std::move(tape).backward(std::span(&seed, 1), gradients);
-    const Tensor& dx = gradients.of(0);
+    const Tensor dx = gradients.of(0).to(kCpu);
     if (largest_of(time_slice(dx, t, t + 1)) == 0) return text_of("no gradient from output to input at time ", t);
     if (t + 1 == steps) continue;
     const Tensor later = time_slice(dx, t + 1, steps);

@@ -213,7 +213,7 @@ struct OwnMixer {
     } else {
       mixer = std::make_unique<HsmMixer>(parameters, "m", config, std::get<HsmConfig>(form.layer), 0.02, 0.05);
     }
-    parameters.allocate(dtype);
+    parameters.allocate(dtype, test_device());
     fill_parameters(parameters, 5);
   }
 };

@@ -71,7 +71,7 @@ Tensor embedding(const Tensor& tokens, const Tensor& weight, const Tensor& posit
     }
   }
   check_tokens(tokens, weight.dim(0));
-  Tensor y = Tensor::empty({tokens.dim(0), steps, weight.dim(1)}, weight.dtype(), weight.device());
+  Tensor y = Tensor::empty({tokens.dim(0), steps, weight.dim(1)}, accumulation_dtype(weight.dtype()), weight.device());
   MIXGRAD_DISPATCH(weight.device(), embedding_forward(tokens, weight, positions, first_position, y));
   if (any_tracked({&weight, &positions})) {
     const EmbeddingAttributes attributes{weight.dim(0), positions.defined() ? positions.dim(0) : 0, first_position};

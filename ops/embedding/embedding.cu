@@ -12,11 +12,11 @@ void forward(const Tensor& tokens, const Tensor& weight, const Tensor& positions
   const std::int64_t steps = tokens.dim(1);
   const Rows<T> table(weight);
   const Rows<T> position_table(positions);
-  const Rows<T> out(y);
+  const Rows<A> out(y);
   for_each_cell("embedding", weight.device(), out.count, out.width, [=] __device__(std::int64_t r, std::int64_t c) {
     const bool known = ids[r] >= 0 && ids[r] < table.count;
-    const T value = known ? table[ids[r]][c] : static_cast<T>(A(NAN));
-    out[r][c] = position_table ? static_cast<T>(A(value) + A(position_table[first_position + r % steps][c])) : value;
+    const A value = known ? A(table[ids[r]][c]) : A(NAN);
+    out[r][c] = position_table ? value + A(position_table[first_position + r % steps][c]) : value;
   });
 }
 

@@ -1,6 +1,6 @@
 // embedding: one row of a table per token, plus one row of a second table per position.
 //   y[b,t,:] = weight[tokens[b,t],:] + positions[first_position + t,:]
-//   tokens: [B,T] i32   weight: [V,D]   positions: [C,D] or undefined   y: [B,T,D]
+//   tokens: [B,T] i32   weight: [V,D]   positions: [C,D] or undefined   y: [B,T,D], f32 for bf16 tables
 //   gradient: dweight[v,:] = sum of dy[b,t,:] over tokens[b,t] = v;  dpositions[p,:] = sum_b dy[b,p-first_position,:]
 //             (rows that no token names get zero)                                      saves tokens
 //   cost: reads and writes B T D; the backward visits tokens in order, a slice of channels per task: deterministic

@@ -29,7 +29,9 @@ OpCase of_tokens(const std::string& note, const Tensor& tokens, std::int64_t voc
   return {note,
           {tokens, random_tensor({vocabulary, width}, 2), places > 0 ? random_tensor({places, width}, 3) : Tensor()},
           [=](std::span<const Tensor> in) { return std::vector{embedding(in[0], in[1], in[2], first_position)}; },
-          [=](std::span<const Tensor> in) { return std::vector{looked_up(in[0], in[1], in[2], first_position)}; }};
+          [=](std::span<const Tensor> in) { return std::vector{looked_up(in[0], in[1], in[2], first_position)}; },
+          0,
+          0b1};
 }
 
 OpCase random_case(const std::string& note, std::int64_t batch, std::int64_t time, std::int32_t vocabulary,

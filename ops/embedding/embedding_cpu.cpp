@@ -1,5 +1,3 @@
-#include <cstring>
-
 #include "ops/embedding/embedding_kernels.h"
 #include "ops/rows.h"
 
@@ -13,16 +11,16 @@ void embedding_forward(const Tensor& tokens, const Tensor& weight, const Tensor&
     const std::int64_t steps = tokens.dim(1);
     const Rows<T> table(weight);
     const Rows<T> position_table(positions);
-    const Rows<T> out(y);
+    const Rows<A> out(y);
     parallel_rows(out.count, rows_per_task(out.width), [&](std::int64_t begin, std::int64_t end, std::int64_t) {
       for (std::int64_t r = begin; r < end; ++r) {
         const T* from = table[ids[r]];
-        T* to = out[r];
+        A* to = out[r];
         if (position_table) {
           const T* position = position_table[first_position + r % steps];
-          for (std::int64_t c = 0; c < out.width; ++c) to[c] = static_cast<T>(A(from[c]) + A(position[c]));
+          for (std::int64_t c = 0; c < out.width; ++c) to[c] = A(from[c]) + A(position[c]);
         } else {
-          std::memcpy(to, from, static_cast<std::size_t>(out.width) * sizeof(T));
+          for (std::int64_t c = 0; c < out.width; ++c) to[c] = A(from[c]);
         }
       }
     });

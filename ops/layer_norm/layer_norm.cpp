@@ -15,7 +15,8 @@ void check(const char* op, const Tensor& x, const Tensor& weight, const Tensor& 
 
 // Inputs of both operators end in weight, bias; what was normed, weight, mean and inv_std are saved in this order.
 auto gradient_of(BackwardContext& context) {
-  return [&context](int first_parameter, const Tensor& dnormed, const Tensor& dsum, const GradTarget& d) {
+  return [&context](int first_parameter, const Tensor& dnormed, const Tensor& dsum, const GradTarget& d,
+                    const GradTarget& dy) {
     const Tensor& x = context.saved(0);
     const Tensor& weight = context.saved(1);
     GradTarget dweight;
@@ -23,7 +24,7 @@ auto gradient_of(BackwardContext& context) {
     if (context.wants(first_parameter)) dweight = context.parameter_gradient(first_parameter, weight.shape());
     if (context.wants(first_parameter + 1)) dbias = context.parameter_gradient(first_parameter + 1, weight.shape());
     MIXGRAD_DISPATCH(x.device(), layer_norm_backward(x, weight, context.saved(2), context.saved(3), dnormed, dsum, d,
-                                                     dweight, dbias));
+                                                     dy, dweight, dbias));
   };
 }
 
@@ -54,9 +55,9 @@ const OpSpec add_layer_norm_spec{OpId::add_layer_norm,
                                  0b1111,
                                  add_layer_norm_gradient};
 
-Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps) {
+Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps, std::optional<DType> out) {
   check("layer_norm", x, weight, bias, eps);
-  Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
+  Tensor y = Tensor::empty(x.shape(), normed_dtype("layer_norm", x, out), x.device());
   const Tensor mean = Tensor::empty({x.rows()}, statistics_dtype(x), x.device());
   const Tensor inv_std = Tensor::empty({x.rows()}, statistics_dtype(x), x.device());
   MIXGRAD_DISPATCH(x.device(), layer_norm_forward(x, Tensor(), weight, bias, eps, Tensor(), y, mean, inv_std));
@@ -69,13 +70,13 @@ Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, dou
 SumAndNorm add_layer_norm(const Tensor& x, const Tensor& y, const Tensor& weight, const Tensor& bias, double eps) {
   check("add_layer_norm", x, weight, bias, eps);
   check_addend("add_layer_norm", y, x);
-  SumAndNorm out{Tensor::empty(x.shape(), x.dtype(), x.device()), Tensor::empty(x.shape(), x.dtype(), x.device())};
+  SumAndNorm out{Tensor::empty(x.shape(), x.dtype(), x.device()), Tensor::empty(x.shape(), y.dtype(), x.device())};
   const Tensor mean = Tensor::empty({x.rows()}, statistics_dtype(x), x.device());
   const Tensor inv_std = Tensor::empty({x.rows()}, statistics_dtype(x), x.device());
   MIXGRAD_DISPATCH(x.device(), layer_norm_forward(x, y, weight, bias, eps, out.sum, out.normed, mean, inv_std));
   if (any_tracked({&x, &y, &weight, &bias})) {
     record(add_layer_norm_spec, {&x, &y, &weight, &bias}, {&out.sum, &out.normed}, {&out.sum, &weight, &mean, &inv_std},
-           NormAttributes{eps});
+           NormAttributes{eps, x.dtype() != y.dtype()});
   }
   return out;
 }

@@ -7,16 +7,16 @@ namespace mixgrad::cuda {
 namespace {
 
 // One block per row.
-template <class T>
+template <class X, class T>
 void forward(const Tensor& x, const Tensor& y, const Tensor& weight, const Tensor& bias, double eps, const Tensor& sum,
              const Tensor& normed, const Tensor& mean, const Tensor& inv_std) {
   if (fit_warps<T>(x.cols(), {&x, &y, &weight, &bias, &sum, &normed})) {
-    return norm_rows<true, T>("layer_norm", x, y, weight, bias, eps, sum, normed, mean, inv_std);
+    return norm_rows<true, X, T>("layer_norm", x, y, weight, bias, eps, sum, normed, mean, inv_std);
   }
   using A = acc_t<T>;
-  const Rows<T> in(x);
+  const Rows<X> in(x);
   const Rows<T> addend(y);
-  const Rows<T> total(sum);
+  const Rows<X> total(sum);
   const Rows<T> out(normed);
   const A* w = weight.data<A>();
   const A* shift = bias.defined() ? bias.data<A>() : nullptr;
@@ -25,7 +25,7 @@ void forward(const Tensor& x, const Tensor& y, const Tensor& weight, const Tenso
   const A epsilon = A(eps);
   for_each_row("layer_norm", x.device(), in.count, [=] __device__(std::int64_t r) {
     const std::int64_t width = in.width;
-    const T* row = row_to_norm(in, addend, total, r, threadIdx.x, kRowThreads);
+    const X* row = row_to_norm(in, addend, total, r, threadIdx.x, kRowThreads);
     A s = 0;
     for (std::int64_t c = threadIdx.x; c < width; c += kRowThreads) s += A(row[c]);
     const A mu = block_sum(s) / A(width);
@@ -43,17 +43,18 @@ void forward(const Tensor& x, const Tensor& y, const Tensor& weight, const Tenso
   });
 }
 
-template <class T>
+template <class X, class T>
 void backward_x(const Tensor& x, const Tensor& weight, const Tensor& mean, const Tensor& inv_std, const Tensor& dnormed,
-                const Tensor& dsum, const GradTarget& d) {
-  if (fit_warps<T>(x.cols(), {&x, &weight, &dnormed, &dsum, &d.tensor})) {
-    return norm_rows_gradient<true, T>("layer_norm", x, weight, mean, inv_std, dnormed, dsum, d);
+                const Tensor& dsum, const GradTarget& d, const GradTarget& dy) {
+  if (fit_warps<T>(x.cols(), {&x, &weight, &dnormed, &dsum, &d.tensor, &dy.tensor})) {
+    return norm_rows_gradient<true, X, T>("layer_norm", x, weight, mean, inv_std, dnormed, dsum, d, dy);
   }
   using A = acc_t<T>;
-  const Rows<T> in(x);
+  const Rows<X> in(x);
   const Rows<T> up(dnormed);
-  const Rows<T> residual(dsum);
-  const Target<T> out(d.tensor, d.add);
+  const Rows<X> residual(dsum);
+  const Target<X> out(d.tensor, d.add);
+  const Target<T> other(dy.tensor, dy.add);
   const A* w = weight.data<A>();
   const A* means = mean.data<A>();
   const A* inv_stds = inv_std.data<A>();
@@ -74,15 +75,16 @@ void backward_x(const Tensor& x, const Tensor& weight, const Tensor& mean, const
       A value = inverse * (A(up[r][c]) * w[c] - mean_g - (A(in[r][c]) - mu) * slope);
       if (residual) value += A(residual[r][c]);
       out.put(r, c, value);
+      if (other) other.put(r, c, value);
     }
   });
 }
 
-template <class T>
+template <class X, class T>
 void backward_weight(const Tensor& x, const Tensor& mean, const Tensor& inv_std, const Tensor& dnormed,
                      const GradTarget& dweight) {
   using A = acc_t<T>;
-  const Rows<T> in(x);
+  const Rows<X> in(x);
   const Rows<T> up(dnormed);
   const A* means = mean.data<A>();
   const A* inv_stds = inv_std.data<A>();
@@ -110,16 +112,16 @@ void backward_bias(const Tensor& dnormed, const GradTarget& dbias) {
 
 void layer_norm_forward(const Tensor& x, const Tensor& y, const Tensor& weight, const Tensor& bias, double eps,
                         const Tensor& sum, const Tensor& normed, const Tensor& mean, const Tensor& inv_std) {
-  dispatch_float(x.dtype(), "layer_norm",
-                 [&]<class T>() { forward<T>(x, y, weight, bias, eps, sum, normed, mean, inv_std); });
+  dispatch_norm(x, normed, "layer_norm",
+                [&]<class X, class T>() { forward<X, T>(x, y, weight, bias, eps, sum, normed, mean, inv_std); });
 }
 
 void layer_norm_backward(const Tensor& x, const Tensor& weight, const Tensor& mean, const Tensor& inv_std,
-                         const Tensor& dnormed, const Tensor& dsum, const GradTarget& d, const GradTarget& dweight,
-                         const GradTarget& dbias) {
-  dispatch_float(x.dtype(), "layer_norm", [&]<class T>() {
-    if (d.tensor.defined()) backward_x<T>(x, weight, mean, inv_std, dnormed, dsum, d);
-    if (dweight.tensor.defined()) backward_weight<T>(x, mean, inv_std, dnormed, dweight);
+                         const Tensor& dnormed, const Tensor& dsum, const GradTarget& d, const GradTarget& dy,
+                         const GradTarget& dweight, const GradTarget& dbias) {
+  dispatch_norm(x, dnormed, "layer_norm", [&]<class X, class T>() {
+    if (d.tensor.defined()) backward_x<X, T>(x, weight, mean, inv_std, dnormed, dsum, d, dy);
+    if (dweight.tensor.defined()) backward_weight<X, T>(x, mean, inv_std, dnormed, dweight);
     if (dbias.tensor.defined()) backward_bias<T>(dnormed, dbias);
   });
 }

@@ -12,7 +12,10 @@
 // add_layer_norm: the residual sum fused with the norm that follows it.
 //   sum = x + y,   normed = layer_norm(sum)
 //   gradient: d = dsum + (layer_norm gradient of dnormed at sum);  dx = dy = d
+//   sum has the dtype of x, normed that of y. They are the same, or x is f32 and y bf16: a residual stream in f32.
 #pragma once
+
+#include <optional>
 
 #include "core/tensor.h"
 
@@ -23,7 +26,9 @@ struct SumAndNorm {
   Tensor normed;  // [..., D]
 };
 
-Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps);
+// `out` may be bf16 for an f32 x: then y is rounded to it.
+Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps,
+                  std::optional<DType> out = std::nullopt);
 SumAndNorm add_layer_norm(const Tensor& x, const Tensor& y, const Tensor& weight, const Tensor& bias, double eps);
 
 }  // namespace mixgrad

@@ -166,6 +166,12 @@ OpCases add_layer_norm_cases() {
        0b100},
   };
 
+  for (const Shape& shape : {Shape{3, 1}, Shape{2, 3, 33}, Shape{6, 136}, Shape{2, 65, 16}}) {
+    all.cases.push_back(pair("x and the sum in f32 beside bf16, " + std::to_string(shape.cols()), shape, true));
+    all.cases.back().precise |= 0b1;
+    all.cases.back().precise_outputs = 0b1;
+  }
+
   const Tensor x = random_tensor({2, 3, 4}, 1);
   const Tensor weight = random_tensor({4}, 2);
   all.errors = {
@@ -176,6 +182,11 @@ OpCases add_layer_norm_cases() {
        "add_layer_norm: y must be [2,3,4], got [2,4,4]"},
       {"y of another dtype", [=] { add_layer_norm(x, x.to(DType::f32), weight, {}, 1e-5); },
        "add_layer_norm: y must be f64 like the first input, got f32"},
+      {"y is f32 beside a bf16 x",
+       [=] {
+         add_layer_norm(x.to(DType::bf16), x.to(DType::f32), weight.to(DType::f32), {}, 1e-5);
+       },
+       "add_layer_norm: y must be bf16 like the first input, got f32"},
       {"weight of another width", [=] { add_layer_norm(x, x, random_tensor({5}, 1), {}, 1e-5); },
        "add_layer_norm: weight must be [4], got [5]"},
       {"bias of another width", [=] { add_layer_norm(x, x, weight, random_tensor({5}, 1), 1e-5); },

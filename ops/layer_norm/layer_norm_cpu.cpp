@@ -8,11 +8,11 @@ namespace mixgrad::cpu {
 
 void layer_norm_forward(const Tensor& x, const Tensor& y, const Tensor& weight, const Tensor& bias, double eps,
                         const Tensor& sum, const Tensor& normed, const Tensor& mean, const Tensor& inv_std) {
-  dispatch_float(x.dtype(), "layer_norm", [&]<class T>() {
+  dispatch_norm(x, normed, "layer_norm", [&]<class X, class T>() {
     using A = acc_t<T>;
-    const Rows<T> in(x);
+    const Rows<X> in(x);
     const Rows<T> addend(y);
-    const Rows<T> total(sum);
+    const Rows<X> total(sum);
     const Rows<T> out(normed);
     const A* w = weight.data<A>();
     const A* shift = bias.defined() ? bias.data<A>() : nullptr;
@@ -21,7 +21,7 @@ void layer_norm_forward(const Tensor& x, const Tensor& y, const Tensor& weight, 
     const std::int64_t width = in.width;
     parallel_rows(in.count, rows_per_task(width), [&](std::int64_t begin, std::int64_t end, std::int64_t) {
       for (std::int64_t r = begin; r < end; ++r) {
-        const T* row = row_to_norm(in, addend, total, r, 0, 1);
+        const X* row = row_to_norm(in, addend, total, r, 0, 1);
         A s = 0;
 #pragma omp simd reduction(+ : s)
         for (std::int64_t c = 0; c < width; ++c) s += A(row[c]);
@@ -47,10 +47,10 @@ void layer_norm_forward(const Tensor& x, const Tensor& y, const Tensor& weight, 
 
 namespace {
 
-// One row of d (+)= dsum + inv_std (g - mean(g) - xhat mean(g xhat)).
-template <class T, class A>
-void gradient_row(const T* row, const A* w, const T* up, const T* residual, A mu, A inverse, std::int64_t width,
-                  bool add, T* to) {
+// One row of d (+)= dsum + inv_std (g - mean(g) - xhat mean(g xhat)); the same into `other` where that is not null.
+template <class X, class T, class A>
+void gradient_row(const X* row, const A* w, const T* up, const X* residual, A mu, A inverse, std::int64_t width,
+                  bool add, X* to, bool add_other, T* other) {
   A sum_g = 0;
   A sum_gx = 0;
 #pragma omp simd reduction(+ : sum_g, sum_gx)
@@ -64,22 +64,24 @@ void gradient_row(const T* row, const A* w, const T* up, const T* residual, A mu
   for (std::int64_t c = 0; c < width; ++c) {
     A value = inverse * (A(up[c]) * w[c] - mean_g - (A(row[c]) - mu) * slope);
     if (residual != nullptr) value += A(residual[c]);
+    if (other != nullptr) other[c] = static_cast<T>(add_other ? A(other[c]) + value : value);
     if (add) value += A(to[c]);
-    to[c] = static_cast<T>(value);
+    to[c] = static_cast<X>(value);
   }
 }
 
 }  // namespace
 
 void layer_norm_backward(const Tensor& x, const Tensor& weight, const Tensor& mean, const Tensor& inv_std,
-                         const Tensor& dnormed, const Tensor& dsum, const GradTarget& d, const GradTarget& dweight,
-                         const GradTarget& dbias) {
-  dispatch_float(x.dtype(), "layer_norm", [&]<class T>() {
+                         const Tensor& dnormed, const Tensor& dsum, const GradTarget& d, const GradTarget& dy,
+                         const GradTarget& dweight, const GradTarget& dbias) {
+  dispatch_norm(x, dnormed, "layer_norm", [&]<class X, class T>() {
     using A = acc_t<T>;
-    const Rows<T> in(x);
+    const Rows<X> in(x);
     const Rows<T> up(dnormed);
-    const Rows<T> residual(dsum);
-    const Rows<T> out(d.tensor);
+    const Rows<X> residual(dsum);
+    const Rows<X> out(d.tensor);
+    const Rows<T> other(dy.tensor);
     const A* w = weight.data<A>();
     const A* means = mean.data<A>();
     const A* inv_stds = inv_std.data<A>();
@@ -91,11 +93,11 @@ void layer_norm_backward(const Tensor& x, const Tensor& weight, const Tensor& me
         in.count, 2 * width, rows_per_task(width),
         [&](std::int64_t begin, std::int64_t end, A* sums) {
           for (std::int64_t r = begin; r < end; ++r) {
-            const T* row = in[r];
+            const X* row = in[r];
             const T* g = up[r];
             if (out) {
-              gradient_row<T, A>(row, w, g, residual ? residual[r] : nullptr, means[r], inv_stds[r], width, d.add,
-                                 out[r]);
+              gradient_row<X, T, A>(row, w, g, residual ? residual[r] : nullptr, means[r], inv_stds[r], width, d.add,
+                                    out[r], dy.add, other ? other[r] : nullptr);
             }
             const A mu = means[r];
             const A inverse = inv_stds[r];

@@ -5,10 +5,11 @@
 
 MIXGRAD_KERNELS(
     // y and sum are both defined (sum = x + y, normed = norm(sum)) or both undefined (normed = norm(x)).
-    // mean, inv_std: [rows] in the accumulation type.
+    // mean, inv_std: [rows] in the accumulation type. x and sum may be f32 where y and normed are bf16.
     void layer_norm_forward(const Tensor& x, const Tensor& y, const Tensor& weight, const Tensor& bias, double eps,
                             const Tensor& sum, const Tensor& normed, const Tensor& mean, const Tensor& inv_std);
-    // d (+)= dsum + gradient of the norm at x, given dnormed; dsum may be undefined; d, dweight, dbias may be unwanted.
+    // d (+)= dsum + gradient of the norm at x, given dnormed, and the same for dy (in the dtype of dnormed); dsum may be
+    // undefined; d, dy, dweight, dbias may be unwanted, but not d alone.
     void layer_norm_backward(const Tensor& x, const Tensor& weight, const Tensor& mean, const Tensor& inv_std,
-                             const Tensor& dnormed, const Tensor& dsum, const GradTarget& d, const GradTarget& dweight,
-                             const GradTarget& dbias);)
+                             const Tensor& dnormed, const Tensor& dsum, const GradTarget& d, const GradTarget& dy,
+                             const GradTarget& dweight, const GradTarget& dbias);)

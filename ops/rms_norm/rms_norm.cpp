@@ -7,12 +7,13 @@ namespace mixgrad {
 namespace {
 
 auto gradient_of(BackwardContext& context) {
-  return [&context](int weight_input, const Tensor& dnormed, const Tensor& dsum, const GradTarget& d) {
+  return [&context](int weight_input, const Tensor& dnormed, const Tensor& dsum, const GradTarget& d,
+                    const GradTarget& dy) {
     const Tensor& x = context.saved(0);
     const Tensor& weight = context.saved(1);
     GradTarget dweight;
     if (context.wants(weight_input)) dweight = context.parameter_gradient(weight_input, weight.shape());
-    MIXGRAD_DISPATCH(x.device(), rms_norm_backward(x, weight, context.saved(2), dnormed, dsum, d, dweight));
+    MIXGRAD_DISPATCH(x.device(), rms_norm_backward(x, weight, context.saved(2), dnormed, dsum, d, dy, dweight));
   };
 }
 
@@ -42,9 +43,9 @@ const OpSpec add_rms_norm_spec{OpId::add_rms_norm,
                                0b111,
                                add_rms_norm_gradient};
 
-Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
+Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps, std::optional<DType> out) {
   check_norm("rms_norm", x, weight, eps);
-  Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
+  Tensor y = Tensor::empty(x.shape(), normed_dtype("rms_norm", x, out), x.device());
   const Tensor inv_rms = Tensor::empty({x.rows()}, statistics_dtype(x), x.device());
   MIXGRAD_DISPATCH(x.device(), rms_norm_forward(x, Tensor(), weight, eps, Tensor(), y, inv_rms));
   if (any_tracked({&x, &weight})) {
@@ -56,12 +57,12 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
 SumAndNorm add_rms_norm(const Tensor& x, const Tensor& y, const Tensor& weight, double eps) {
   check_norm("add_rms_norm", x, weight, eps);
   check_addend("add_rms_norm", y, x);
-  SumAndNorm out{Tensor::empty(x.shape(), x.dtype(), x.device()), Tensor::empty(x.shape(), x.dtype(), x.device())};
+  SumAndNorm out{Tensor::empty(x.shape(), x.dtype(), x.device()), Tensor::empty(x.shape(), y.dtype(), x.device())};
   const Tensor inv_rms = Tensor::empty({x.rows()}, statistics_dtype(x), x.device());
   MIXGRAD_DISPATCH(x.device(), rms_norm_forward(x, y, weight, eps, out.sum, out.normed, inv_rms));
   if (any_tracked({&x, &y, &weight})) {
     record(add_rms_norm_spec, {&x, &y, &weight}, {&out.sum, &out.normed}, {&out.sum, &weight, &inv_rms},
-           NormAttributes{eps});
+           NormAttributes{eps, x.dtype() != y.dtype()});
   }
   return out;
 }

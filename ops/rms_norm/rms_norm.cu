@@ -7,23 +7,23 @@ namespace mixgrad::cuda {
 namespace {
 
 // One block per row.
-template <class T>
+template <class X, class T>
 void forward(const Tensor& x, const Tensor& y, const Tensor& weight, double eps, const Tensor& sum,
              const Tensor& normed, const Tensor& inv_rms) {
   if (fit_warps<T>(x.cols(), {&x, &y, &weight, &sum, &normed})) {
-    return norm_rows<false, T>("rms_norm", x, y, weight, {}, eps, sum, normed, {}, inv_rms);
+    return norm_rows<false, X, T>("rms_norm", x, y, weight, {}, eps, sum, normed, {}, inv_rms);
   }
   using A = acc_t<T>;
-  const Rows<T> in(x);
+  const Rows<X> in(x);
   const Rows<T> addend(y);
-  const Rows<T> total(sum);
+  const Rows<X> total(sum);
   const Rows<T> out(normed);
   const A* w = weight.data<A>();
   A* inverses = inv_rms.data<A>();
   const A epsilon = A(eps);
   for_each_row("rms_norm", x.device(), in.count, [=] __device__(std::int64_t r) {
     const std::int64_t width = in.width;
-    const T* row = row_to_norm(in, addend, total, r, threadIdx.x, kRowThreads);
+    const X* row = row_to_norm(in, addend, total, r, threadIdx.x, kRowThreads);
     A squares = 0;
     for (std::int64_t c = threadIdx.x; c < width; c += kRowThreads) squares += A(row[c]) * A(row[c]);
     const A inverse = A(1) / std::sqrt(block_sum(squares) / A(width) + epsilon);
@@ -34,17 +34,18 @@ void forward(const Tensor& x, const Tensor& y, const Tensor& weight, double eps,
   });
 }
 
-template <class T>
+template <class X, class T>
 void backward_x(const Tensor& x, const Tensor& weight, const Tensor& inv_rms, const Tensor& dnormed, const Tensor& dsum,
-                const GradTarget& d) {
-  if (fit_warps<T>(x.cols(), {&x, &weight, &dnormed, &dsum, &d.tensor})) {
-    return norm_rows_gradient<false, T>("rms_norm", x, weight, {}, inv_rms, dnormed, dsum, d);
+                const GradTarget& d, const GradTarget& dy) {
+  if (fit_warps<T>(x.cols(), {&x, &weight, &dnormed, &dsum, &d.tensor, &dy.tensor})) {
+    return norm_rows_gradient<false, X, T>("rms_norm", x, weight, {}, inv_rms, dnormed, dsum, d, dy);
   }
   using A = acc_t<T>;
-  const Rows<T> in(x);
+  const Rows<X> in(x);
   const Rows<T> up(dnormed);
-  const Rows<T> residual(dsum);
-  const Target<T> out(d.tensor, d.add);
+  const Rows<X> residual(dsum);
+  const Target<X> out(d.tensor, d.add);
+  const Target<T> other(dy.tensor, dy.add);
   const A* w = weight.data<A>();
   const A* inverses = inv_rms.data<A>();
   for_each_row("rms_norm", x.device(), in.count, [=] __device__(std::int64_t r) {
@@ -57,14 +58,15 @@ void backward_x(const Tensor& x, const Tensor& weight, const Tensor& inv_rms, co
       A value = inverse * (A(up[r][c]) * w[c] - A(in[r][c]) * slope);
       if (residual) value += A(residual[r][c]);
       out.put(r, c, value);
+      if (other) other.put(r, c, value);
     }
   });
 }
 
-template <class T>
+template <class X, class T>
 void backward_weight(const Tensor& x, const Tensor& inv_rms, const Tensor& dnormed, const GradTarget& dweight) {
   using A = acc_t<T>;
-  const Rows<T> in(x);
+  const Rows<X> in(x);
   const Rows<T> up(dnormed);
   const A* inverses = inv_rms.data<A>();
   A* to = dweight.tensor.data<A>();
@@ -79,14 +81,16 @@ void backward_weight(const Tensor& x, const Tensor& inv_rms, const Tensor& dnorm
 
 void rms_norm_forward(const Tensor& x, const Tensor& y, const Tensor& weight, double eps, const Tensor& sum,
                       const Tensor& normed, const Tensor& inv_rms) {
-  dispatch_float(x.dtype(), "rms_norm", [&]<class T>() { forward<T>(x, y, weight, eps, sum, normed, inv_rms); });
+  dispatch_norm(x, normed, "rms_norm",
+                [&]<class X, class T>() { forward<X, T>(x, y, weight, eps, sum, normed, inv_rms); });
 }
 
 void rms_norm_backward(const Tensor& x, const Tensor& weight, const Tensor& inv_rms, const Tensor& dnormed,
-                       const Tensor& dsum, const GradTarget& d, const GradTarget& dweight) {
-  dispatch_float(x.dtype(), "rms_norm", [&]<class T>() {
-    if (d.tensor.defined()) backward_x<T>(x, weight, inv_rms, dnormed, dsum, d);
-    if (dweight.tensor.defined()) backward_weight<T>(x, inv_rms, dnormed, dweight);
+                       const Tensor& dsum, const GradTarget& d, const GradTarget& dy,
+                       const GradTarget& dweight) {
+  dispatch_norm(x, dnormed, "rms_norm", [&]<class X, class T>() {
+    if (d.tensor.defined()) backward_x<X, T>(x, weight, inv_rms, dnormed, dsum, d, dy);
+    if (dweight.tensor.defined()) backward_weight<X, T>(x, inv_rms, dnormed, dweight);
   });
 }
 

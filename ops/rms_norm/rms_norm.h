@@ -8,6 +8,7 @@
 //
 // add_rms_norm: the residual sum fused with the norm that follows it.
 //   sum = x + y,   normed = rms_norm(sum);   gradient: d = dsum + (rms_norm gradient of dnormed at sum);  dx = dy = d
+//   dtypes as in add_layer_norm
 #pragma once
 
 #include "core/tensor.h"
@@ -15,7 +16,7 @@
 
 namespace mixgrad {
 
-Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps);
+Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps, std::optional<DType> out = std::nullopt);
 SumAndNorm add_rms_norm(const Tensor& x, const Tensor& y, const Tensor& weight, double eps);
 
 }  // namespace mixgrad

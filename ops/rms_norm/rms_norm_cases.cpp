@@ -78,6 +78,10 @@ OpCases rms_norm_cases() {
   all.errors = {
       {"weight of another width", [=] { rms_norm(x, random_tensor({5}, 1), 1e-5); },
        "rms_norm: weight must be [4], got [5]"},
+      {"a norm of f64 in bf16", [=] { rms_norm(x, weight, 1e-5, DType::bf16); },
+       "rms_norm: the norm of f64 must be f64, got bf16"},
+      {"a norm of f32 in f64", [=] { rms_norm(x.to(DType::f32), weight.to(DType::f32), 1e-5, DType::f64); },
+       "rms_norm: the norm of f32 must be f32 or bf16, got f64"},
       {"weight is f32", [=] { rms_norm(x, weight.to(DType::f32), 1e-5); },
        "rms_norm: weight must be f64 like the first input, got f32"},
       {"x is i32",
@@ -128,6 +132,12 @@ OpCases add_rms_norm_cases() {
        [](std::span<const Tensor> in) { return std::vector{normalised(summed(in[0], in[1]), in[2], 1e-5)}; },
        0b100},
   };
+
+  for (const Shape& shape : {Shape{3, 1}, Shape{2, 3, 33}, Shape{6, 136}, Shape{2, 65, 16}}) {
+    all.cases.push_back(add_case("x and the sum in f32 beside bf16, " + std::to_string(shape.cols()), shape));
+    all.cases.back().precise |= 0b1;
+    all.cases.back().precise_outputs = 0b1;
+  }
 
   const Tensor x = random_tensor({2, 3, 4}, 1);
   const Tensor weight = random_tensor({4}, 2);
