@@ -8,10 +8,13 @@
 
 #include "autograd/gradcheck.h"
 #include "autograd/tape.h"
+#include "core/allocator.h"
+#include "core/cuda.h"
 #include "ops/attention/attention.h"
 #include "ops/cases.h"
 #include "ops/elementwise/elementwise.h"
 #include "ops/embedding/embedding.h"
+#include "ops/embedding/embedding_kernels.h"
 #include "ops/layer_norm/layer_norm.h"
 #include "ops/linear/linear.h"
 #include "ops/linear_cross_entropy/linear_cross_entropy.h"
@@ -77,6 +80,95 @@ TEST_CASE("linear_cross_entropy: several chunks, x and weight the same tensor") 
     return std::vector{linear_cross_entropy(in[0], in[0], targets.to(in[0].device()))};
   });
 }
+
+// CUDA sorts the rows by their ids when the table has more than 2,048 rows.
+TEST_CASE("embedding: a large vocabulary, with repeated ids, one id everywhere, and ids used once") {
+  const auto check = [](const Tensor& tokens, std::int64_t vocabulary, std::int64_t width) {
+    check_large(
+        {random_tensor({vocabulary, width}, 1), random_tensor({tokens.dim(1), width}, 2)},
+        [=](std::span<const Tensor> in) { return std::vector{embedding(tokens.to(in[0].device()), in[0], in[1])}; });
+  };
+  check(random_tokens({3, 700}, 5000, 3), 5000, 5);
+  check(random_tokens({2, 600}, 40, 3), 2049, 130);
+  check(Tensor::full({2, 300}, DType::i32, 2999), 3000, 7);
+  const Tensor once = Tensor::empty({1, 1000}, DType::i32);
+  for (std::int64_t t = 0; t < 1000; ++t) once.set(t, static_cast<double>((t * 7919 + 13) % 4096));
+  check(once, 4096, 3);
+  check(Tensor::full({1, 1}, DType::i32, 2049), 2050, 1);
+}
+
+#if defined(MIXGRAD_CUDA)
+
+// Small tables (a block for each id) and large ones (sorted).
+TEST_CASE("embedding on CUDA: tokens outside the vocabulary get no gradient; written and added, from a row view") {
+  if (!test_device().is_cuda()) {
+    MESSAGE("runs with MIXGRAD_DEVICE=cuda");
+    return;
+  }
+  for (const std::int64_t vocabulary : {9, 2048, 2049, 40000}) {
+    for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
+      for (const bool add : {false, true}) {
+        CAPTURE(vocabulary);
+        CAPTURE(add);
+        const std::int64_t width = 200;
+        const DType sums = dtype == DType::f64 ? DType::f64 : DType::f32;
+        const Tensor tokens = random_tokens({2, 333}, 9, 4);
+        for (const std::int64_t i : {0, 5, 300, 665}) tokens.set(i, static_cast<double>(vocabulary - 1));
+        tokens.set(1, -1);
+        tokens.set(7, static_cast<double>(vocabulary));
+        tokens.set(8, 2147483647);
+        tokens.set(9, -2147483648.0);
+        const Tensor packed = random_tensor({2, 333, width + 3}, 5).to(dtype);
+        const Tensor want = Tensor::full({vocabulary, width}, DType::f64, add ? 1 : 0);
+        for (std::int64_t r = 0; r < 666; ++r) {
+          const auto id = static_cast<std::int64_t>(tokens.at(r));
+          if (id < 0 || id >= vocabulary) continue;
+          for (std::int64_t c = 0; c < width; ++c) {
+            want.set(id * width + c, want.at(id * width + c) + packed.at(r * (width + 3) + 3 + c));
+          }
+        }
+        const Tensor dy = packed.to(test_device()).column_view(3, width + 3);
+        const Tensor got = Tensor::full({vocabulary, width}, sums, add ? 1 : std::nan(""), test_device());
+        cuda::embedding_backward(tokens.to(test_device()), 0, dy, {got, add}, {});
+        const std::string difference = not_close(got.to(kCpu), want, sums == DType::f64 ? 1e-13 : 1e-5);
+        CHECK(difference == kNothing);
+      }
+    }
+  }
+}
+
+TEST_CASE("embedding on CUDA: the sort can be part of a captured graph, which sorts anew what the tokens are then") {
+  if (!test_device().is_cuda()) {
+    MESSAGE("runs with MIXGRAD_DEVICE=cuda");
+    return;
+  }
+  const auto drawn = [](std::uint64_t seed) { return random_tokens({2, 500}, 3000, seed).to(test_device()); };
+  const Tensor dy = random_tensor({2, 500, 33}, 5).to(DType::f32).to(test_device());
+  const auto gradient_of = [&](const Tensor& tokens) {
+    const Tensor to = Tensor::full({3000, 33}, DType::f32, std::nan(""), test_device());
+    cuda::embedding_backward(tokens, 0, dy, {to, false}, {});
+    return to.to(kCpu);
+  };
+  const Tensor first = gradient_of(drawn(1));
+  const Tensor second = gradient_of(drawn(2));
+  const Tensor tokens = drawn(1).clone();
+  const Tensor got = Tensor::full({3000, 33}, DType::f32, std::nan(""), test_device());
+  PrivatePool pool(test_device());
+  cuda::Graph graph;
+  {
+    const PrivatePool::Scope scope(pool);
+    cuda::Graph::Capture capture(graph, test_device());
+    cuda::embedding_backward(tokens, 0, dy, {got, false}, {});
+    capture.finish();
+  }
+  graph.launch();
+  CHECK(got.to(kCpu).equal_bits(first));
+  tokens.copy_from(drawn(2));
+  graph.launch();
+  CHECK(got.to(kCpu).equal_bits(second));
+}
+
+#endif
 
 TEST_CASE("attention: several blocks of queries and heads, packed, with and without a window") {
   for (const std::int64_t window : {0, 100}) {

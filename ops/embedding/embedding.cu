@@ -1,3 +1,9 @@
+// The gradient of the table, of small vocabularies by a block for each id, of large ones by sorting the rows by their
+// ids.
+#include <bit>
+#include <cstdint>
+#include <cub/device/device_radix_sort.cuh>
+
 #include "core/cuda_launch.cuh"
 #include "ops/embedding/embedding_kernels.h"
 
@@ -72,27 +78,73 @@ void backward_by_id(const Tensor& tokens, const Tensor& dy, const GradTarget& dw
   });
 }
 
-// The block of the first row with an id adds up all rows with that id, in order; the others have nothing to do.
+// The rows in the order of their ids; of one id, ascending (the sort is stable). Both [n].
+struct SortedRows {
+  Tensor ids;  // unknown ones, as the id `vocabulary`, at the end
+  Tensor rows;
+};
+
+SortedRows sort_rows(const Tensor& tokens, std::int64_t vocabulary) {
+  const Device device = tokens.device();
+  const std::int64_t count = tokens.numel();
+  MIXGRAD_ASSERT(count <= INT32_MAX && vocabulary < INT32_MAX, "tokens and vocabulary are counted in 32 bits");
+  const auto fresh = [&] { return Tensor::empty({count}, DType::i32, device); };
+  const Tensor unsorted_ids = fresh();
+  const Tensor unsorted_rows = fresh();
+  const SortedRows sorted{fresh(), fresh()};
+  const std::int32_t* given = tokens.data<std::int32_t>();
+  auto* ids = unsorted_ids.data<std::int32_t>();
+  auto* rows = unsorted_rows.data<std::int32_t>();
+  const auto unknown = static_cast<std::int32_t>(vocabulary);
+  for_each("embedding", device, count, [=] __device__(std::int64_t r) {
+    ids[r] = given[r] >= 0 && given[r] < unknown ? given[r] : unknown;
+    rows[r] = static_cast<std::int32_t>(r);
+  });
+  const int bits = std::bit_width(static_cast<std::uint32_t>(vocabulary));  // of the largest, `vocabulary` itself
+  std::size_t bytes = 0;
+  const auto sort = [&](void* memory) {  // null: only says how many bytes it needs
+    const cudaError_t error = cub::DeviceRadixSort::SortPairs(memory, bytes, ids, sorted.ids.data<std::int32_t>(), rows,
+                                                              sorted.rows.data<std::int32_t>(), static_cast<int>(count),
+                                                              0, bits, stream(device));
+    check(error, "cub::DeviceRadixSort::SortPairs", "embedding");
+  };
+  sort(nullptr);
+  const Tensor memory = Tensor::empty({static_cast<std::int64_t>(bytes / 4 + 1)}, DType::i32, device);
+  sort(memory.raw());
+  return sorted;
+}
+
+// The block of the first row with an id, in sorted order, adds up the rows with that id; the others have nothing to do.
+// A block has kRowThreads columns.
 template <class T>
-void backward_by_first_row(const Tensor& tokens, const Tensor& dy, const GradTarget& dweight) {
+void backward_by_sort(const Tensor& tokens, const Tensor& dy, const GradTarget& dweight) {
   using A = acc_t<T>;
-  if (!dweight.add) dweight.tensor.zero();
-  const std::int32_t* ids = tokens.data<std::int32_t>();
+  const bool add = dweight.add;
+  if (!add) dweight.tensor.zero();
+  const std::int64_t vocabulary = dweight.tensor.dim(0);
+  const SortedRows sorted = sort_rows(tokens, vocabulary);
+  const std::int32_t* ids = sorted.ids.data<std::int32_t>();
+  const std::int32_t* rows = sorted.rows.data<std::int32_t>();
   const Rows<T> up(dy);
   const Rows<A> to(dweight.tensor);
-  for_each_row("embedding", dy.device(), up.count, [=] __device__(std::int64_t row) {
-    const std::int32_t id = ids[row];
-    if (id < 0 || id >= to.count) return;
-    int earlier = 0;
-    for (std::int64_t r = threadIdx.x; r < row && earlier == 0; r += kRowThreads) earlier = ids[r] == id ? 1 : 0;
-    if (block_max(earlier) != 0) return;
-    for (std::int64_t c = threadIdx.x; c < up.width; c += kRowThreads) {
-      A sum = to[id][c];
-      for (std::int64_t r = row; r < up.count; ++r) {
-        if (ids[r] == id) sum += A(up[r][c]);
-      }
-      to[id][c] = sum;
+  const std::int64_t parts = (up.width + kRowThreads - 1) / kRowThreads;
+  for_each_row("embedding", dy.device(), up.count * parts, [=] __device__(std::int64_t block) {
+    const std::int64_t first = block / parts;
+    const std::int64_t c = block % parts * kRowThreads + threadIdx.x;
+    const std::int32_t id = ids[first];
+    if (id >= vocabulary || (first > 0 && ids[first - 1] == id)) return;
+    std::int64_t end = first;
+    for (int found = kRowThreads; found == kRowThreads;) {
+      const std::int64_t r = end + threadIdx.x;
+      found = __syncthreads_count(r < up.count && ids[r] == id ? 1 : 0);
+      end += found;
     }
+    if (c >= up.width) return;
+    A sum = 0;
+#pragma unroll 8
+    for (std::int64_t i = first; i < end; ++i) sum += A(up[rows[i]][c]);
+    A& place = to[id][c];
+    place = add ? place + sum : sum;
   });
 }
 
@@ -102,7 +154,7 @@ void backward_weight(const Tensor& tokens, const Tensor& dy, const GradTarget& d
   if (dweight.tensor.dim(0) <= 4 * kSegment) {
     backward_by_id<T>(tokens, dy, dweight);
   } else {
-    backward_by_first_row<T>(tokens, dy, dweight);
+    backward_by_sort<T>(tokens, dy, dweight);
   }
 }
 

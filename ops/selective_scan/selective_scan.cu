@@ -1,236 +1,69 @@
-// The first rung for CUDA, for both rungs of the CPU: a thread walks through time with the states of one channel. The
-// backward has one block for each sequence and head, which sums dB and dC over its channels; what a chunk of tokens
-// needs is computed again into device memory.
+// Three rungs of the same formulas, each tested against the one before it. The shape alone chooses (rung_of):
+//   naive       a thread a channel, its states in device memory: any number of states; also what ScanRung::sequential
+//               asks for
+//   registers   4, 8 or 16 states: in registers, chunks of 16 tokens through shared memory; sequential in time
+//   segments    the same in parallel over 64 tokens each, for long sequences of few channels; forward only
+#include <algorithm>
+
 #include "core/cuda_launch.cuh"
-#include "ops/elementwise/functions.h"
 #include "ops/selective_scan/selective_scan_kernels.h"
+#include "ops/selective_scan/selective_scan_naive.cuh"
+#include "ops/selective_scan/selective_scan_registers.cuh"
+#include "ops/selective_scan/selective_scan_registers_backward.cuh"
+#include "ops/selective_scan/selective_scan_segments.cuh"
 
 namespace mixgrad::cuda {
 namespace {
 
-// Token t of a sequence and head is row (sequence T + t) R + head.
-template <class T>
-struct ScanRows {
-  using A = acc_t<T>;
+constexpr std::int64_t kMostBlocks = 0x7fffffff;  // of a launch
+// Segments double the work, so they pay while the blocks of the registers rung leave multiprocessors idle.
+constexpr std::int64_t kFewestSegmentedTokens = 512;
+constexpr std::int64_t kMostSegmentedBlocks = 64;
 
-  Rows<T> x, dt, b, c;
-  const T* a_log;
-  const T* d;
-  std::int64_t steps, heads, channels, states;
-
-  explicit ScanRows(const ScanInputs& in)
-      : x(in.x),
-        dt(in.dt),
-        b(in.b),
-        c(in.c),
-        a_log(in.a_log.data<T>()),
-        d(in.d.data<T>()),
-        steps(in.x.dim(1)),
-        heads(in.x.dim(2)),
-        channels(in.x.dim(3)),
-        states(in.a_log.dim(2)) {}
-
-  __device__ std::int64_t row(std::int64_t sequence, std::int64_t t, std::int64_t head) const {
-    return (sequence * steps + t) * heads + head;
-  }
-  __device__ A step(std::int64_t r, std::int64_t ch) const { return functions::Softplus::f(A(dt[r][ch])); }
-  __device__ A rate(std::int64_t head, std::int64_t ch, std::int64_t n) const {
-    return -std::exp(A(a_log[(head * channels + ch) * states + n]));
-  }
-};
-
-// `states` [B,R,N,C] is where the scan starts and what it leaves.
-template <class T>
-void forward(const ScanInputs& inputs, const Tensor& states, const Tensor& saved, const Tensor& y) {
-  using A = acc_t<T>;
-  const ScanRows<T> in(inputs);
-  const Rows<T> out(y);
-  A* s = states.data<A>();
-  A* kept = saved.defined() ? saved.data<A>() : nullptr;
-  const std::int64_t chunks = (in.steps + kScanChunk - 1) / kScanChunk;
-  for_each("selective_scan", y.device(), y.dim(0) * in.heads * in.channels, [=] __device__(std::int64_t item) {
-    const std::int64_t ch = item % in.channels;
-    const std::int64_t head = item / in.channels % in.heads;
-    const std::int64_t sequence = item / in.channels / in.heads;
-    const std::int64_t size = in.states * in.channels;
-    A* mine = s + (sequence * in.heads + head) * size + ch;
-    for (std::int64_t t = 0; t < in.steps; ++t) {
-      const std::int64_t r = in.row(sequence, t, head);
-      if (kept != nullptr && t % kScanChunk == 0) {
-        A* to = kept + ((sequence * chunks + t / kScanChunk) * in.heads + head) * size + ch;
-        for (std::int64_t n = 0; n < in.states; ++n) to[n * in.channels] = mine[n * in.channels];
-      }
-      const A step = in.step(r, ch);
-      const A x = A(in.x[r][ch]);
-      A sum = A(in.d[head * in.channels + ch]) * x;
-      for (std::int64_t n = 0; n < in.states; ++n) {
-        A& state = mine[n * in.channels];
-        state = std::exp(step * in.rate(head, ch, n)) * state + step * x * A(in.b[r][n]);
-        sum += A(in.c[r][n]) * state;
-      }
-      out[r][ch] = static_cast<T>(sum);
-    }
-  });
+DeviceScanRung rung_of(const ScanInputs& in) {
+  const std::int64_t blocks = in.x.dim(0) * in.x.dim(2) * registers::groups_of(in.x.dim(3));
+  if (!registers::takes_states(in.a_log.dim(2)) || blocks > kMostBlocks) return DeviceScanRung::naive;
+  const bool idle = in.x.dim(1) >= kFewestSegmentedTokens && blocks <= kMostSegmentedBlocks;
+  return idle ? DeviceScanRung::segments : DeviceScanRung::registers;
 }
 
-// Device memory of one sequence and head, in elements of A: the states of a chunk [17,N,C], a_{t+1} L_{t+1} [N,C], the
-// sums of da_log [N,C] and dd [C], and dx and dstep of the token at hand [2,C].
-struct Scratch {
-  std::int64_t size, channels;  // N C, C
-
-  __host__ __device__ std::int64_t total() const { return (kScanChunk + 3) * size + 3 * channels; }
-  __host__ __device__ std::int64_t carry() const { return (kScanChunk + 1) * size; }
-  __host__ __device__ std::int64_t sums() const { return (kScanChunk + 2) * size; }
-  __host__ __device__ std::int64_t token() const { return (kScanChunk + 3) * size + channels; }
-};
-
-template <class T>
-struct Gradients {
-  using A = acc_t<T>;
-
-  ScanRows<T> in;
-  Rows<T> up;
-  const A* saved;
-  A* scratch;
-  Target<T> dx, ddt, db, dc;
-
-  // The states before each token of a chunk, and behind the last, of the thread's channels.
-  __device__ void states_of_chunk(std::int64_t sequence, std::int64_t head, std::int64_t chunk, std::int64_t count,
-                                  A* states) const {
-    const std::int64_t size = in.states * in.channels;
-    const std::int64_t chunks = (in.steps + kScanChunk - 1) / kScanChunk;
-    const A* start = saved + ((sequence * chunks + chunk) * in.heads + head) * size;
-    for (std::int64_t ch = threadIdx.x; ch < in.channels; ch += kRowThreads) {
-      for (std::int64_t n = 0; n < in.states; ++n) {
-        const A rate = in.rate(head, ch, n);
-        A state = start[n * in.channels + ch];
-        states[n * in.channels + ch] = state;
-        for (std::int64_t k = 0; k < count; ++k) {
-          const std::int64_t r = in.row(sequence, chunk * kScanChunk + k, head);
-          const A step = in.step(r, ch);
-          state = std::exp(step * rate) * state + step * A(in.x[r][ch]) * A(in.b[r][n]);
-          states[(k + 1) * size + n * in.channels + ch] = state;
-        }
-      }
-    }
-  }
-
-  // Token row r; `before` and `after` are the states around it.
-  __device__ void token(std::int64_t r, std::int64_t head, const A* before, const A* after, A* mine,
-                        const Scratch& at) const {
-    A* carry = mine + at.carry();
-    A* sums = mine + at.sums();
-    A* sum_x = mine + at.token();
-    A* sum_step = sum_x + in.channels;
-    for (std::int64_t ch = threadIdx.x; ch < in.channels; ch += kRowThreads) {
-      const A g = A(up[r][ch]);
-      sum_x[ch] = A(in.d[head * in.channels + ch]) * g;
-      sum_step[ch] = 0;
-      sums[at.size + ch] += g * A(in.x[r][ch]);
-    }
-    for (std::int64_t n = 0; n < in.states; ++n) {
-      A sum_b = 0;
-      A sum_c = 0;
-      for (std::int64_t ch = threadIdx.x; ch < in.channels; ch += kRowThreads) {
-        const std::int64_t i = n * in.channels + ch;
-        const A g = A(up[r][ch]);
-        const A x = A(in.x[r][ch]);
-        const A step = in.step(r, ch);
-        const A rate = in.rate(head, ch, n);
-        const A decay = std::exp(step * rate);
-        const A b = A(in.b[r][n]);
-        const A l = g * A(in.c[r][n]) + carry[i];
-        sum_x[ch] += l * step * b;
-        sum_step[ch] += l * (b * x + rate * decay * before[i]);
-        sums[i] += l * step * decay * before[i] * rate;
-        sum_b += l * step * x;
-        sum_c += g * after[i];
-        carry[i] = decay * l;
-      }
-      sum_b = block_sum(sum_b);
-      sum_c = block_sum(sum_c);
-      if (threadIdx.x != 0) continue;
-      if (db) db.put(r, n, sum_b);
-      if (dc) dc.put(r, n, sum_c);
-    }
-    for (std::int64_t ch = threadIdx.x; ch < in.channels; ch += kRowThreads) {
-      if (dx) dx.put(r, ch, sum_x[ch]);
-      if (ddt) ddt.put(r, ch, sum_step[ch] * functions::Softplus::df(A(in.dt[r][ch])));
-    }
-  }
-
-  // A block for each sequence and head.
-  __device__ void operator()(std::int64_t item) const {
-    const std::int64_t sequence = item / in.heads;
-    const std::int64_t head = item % in.heads;
-    const Scratch at{in.states * in.channels, in.channels};
-    A* mine = scratch + item * at.total();
-    for (std::int64_t ch = threadIdx.x; ch < in.channels; ch += kRowThreads) {
-      for (std::int64_t n = 0; n < in.states; ++n) {
-        mine[at.carry() + n * in.channels + ch] = 0;
-        mine[at.sums() + n * in.channels + ch] = 0;
-      }
-      mine[at.sums() + at.size + ch] = 0;
-    }
-    for (std::int64_t chunk = (in.steps - 1) / kScanChunk; chunk >= 0; --chunk) {
-      const std::int64_t left = in.steps - chunk * kScanChunk;
-      const std::int64_t count = left < kScanChunk ? left : kScanChunk;
-      states_of_chunk(sequence, head, chunk, count, mine);
-      for (std::int64_t k = count - 1; k >= 0; --k) {
-        token(in.row(sequence, chunk * kScanChunk + k, head), head, mine + k * at.size, mine + (k + 1) * at.size, mine,
-              at);
-      }
-    }
-  }
-};
-
-// da_log and dd: the sums of the sequences, in order.
-template <class T>
-void parameter_sums(const ScanRows<T>& in, std::int64_t sequences, const Tensor& scratch, const ScanTargets& out) {
-  using A = acc_t<T>;
-  const Target<A> da(out.a_log.tensor, out.a_log.add);
-  const Target<A> dd(out.d.tensor, out.d.add);
-  const A* from = scratch.data<A>();
-  const Scratch at{in.states * in.channels, in.channels};
-  for_each("selective_scan", scratch.device(), in.heads * (at.size + in.channels), [=] __device__(std::int64_t i) {
-    const std::int64_t head = i / (at.size + in.channels);
-    const std::int64_t place = i % (at.size + in.channels);
-    A sum = 0;
-    for (std::int64_t b = 0; b < sequences; ++b) sum += from[(b * in.heads + head) * at.total() + at.sums() + place];
-    if (place < at.size) {
-      if (da) da.put(head * in.channels + place % in.channels, place / in.channels, sum);
-    } else if (dd) {
-      dd.put(head, place - at.size, sum);
-    }
-  });
-}
-
-template <class T>
-void backward(const ScanInputs& inputs, const Tensor& saved, const Tensor& dy, const ScanTargets& out) {
-  using A = acc_t<T>;
-  const ScanRows<T> in(inputs);
-  const std::int64_t sequences = inputs.x.dim(0);
-  const Scratch at{in.states * in.channels, in.channels};
-  const Tensor scratch = Tensor::empty({sequences * in.heads, at.total()}, dtype_of<A>(), dy.device());
-  for_each_row("selective_scan", dy.device(), sequences * in.heads,
-               Gradients<T>{in, Rows<T>(dy), saved.data<A>(), scratch.data<A>(), Target<T>(out.x.tensor, out.x.add),
-                            Target<T>(out.dt.tensor, out.dt.add), Target<T>(out.b.tensor, out.b.add),
-                            Target<T>(out.c.tensor, out.c.add)});
-  parameter_sums<T>(in, sequences, scratch, out);
+DeviceScanRung highest_of(ScanRung rung) {
+  return rung == ScanRung::sequential ? DeviceScanRung::naive : DeviceScanRung::segments;
 }
 
 }  // namespace
 
-void selective_scan_forward(const ScanInputs& in, ScanRung, const Tensor& state, const Tensor& saved, const Tensor& y) {
-  const DType sums = in.x.dtype() == DType::f64 ? DType::f64 : DType::f32;
-  const Shape shape{in.x.dim(0), in.x.dim(2), in.a_log.dim(2), in.x.dim(3)};
-  const Tensor states = state.defined() ? state : Tensor::zeros(shape, sums, in.x.device());
-  dispatch_float(in.x.dtype(), "selective_scan", [&]<class T>() { forward<T>(in, states, saved, y); });
+DeviceScanRung selective_scan_forward(DeviceScanRung highest, const ScanInputs& in, const Tensor& state,
+                                      const Tensor& saved, const Tensor& y) {
+  const DeviceScanRung rung = std::min(highest, rung_of(in));
+  dispatch_float(in.x.dtype(), "selective_scan", [&]<class T>() {
+    switch (rung) {
+      case DeviceScanRung::naive: return naive_scan::forward<T>(in, state, saved, y);
+      case DeviceScanRung::registers: return registers::forward<T>(in, state, saved, y);
+      case DeviceScanRung::segments: return segments::forward<T>(in, state, saved, y);
+    }
+  });
+  return rung;
 }
 
-void selective_scan_backward(const ScanInputs& in, ScanRung, const Tensor& saved, const Tensor& dy,
+DeviceScanRung selective_scan_backward(DeviceScanRung highest, const ScanInputs& in, const Tensor& saved,
+                                       const Tensor& dy, const ScanTargets& out) {
+  const DeviceScanRung rung = std::min({highest, rung_of(in), DeviceScanRung::registers});
+  dispatch_float(in.x.dtype(), "selective_scan", [&]<class T>() {
+    if (rung == DeviceScanRung::naive) return naive_scan::backward<T>(in, saved, dy, out);
+    registers::backward<T>(in, saved, dy, out);
+  });
+  return rung;
+}
+
+void selective_scan_forward(const ScanInputs& in, ScanRung rung, const Tensor& state, const Tensor& saved,
+                            const Tensor& y) {
+  selective_scan_forward(highest_of(rung), in, state, saved, y);
+}
+
+void selective_scan_backward(const ScanInputs& in, ScanRung rung, const Tensor& saved, const Tensor& dy,
                              const ScanTargets& out) {
-  dispatch_float(in.x.dtype(), "selective_scan", [&]<class T>() { backward<T>(in, saved, dy, out); });
+  selective_scan_backward(highest_of(rung), in, saved, dy, out);
 }
 
 }  // namespace mixgrad::cuda

@@ -24,6 +24,7 @@ namespace mixgrad {
 // The ladder of kernels. Both are tested alike; results differ by rounding.
 //   sequential  plain loops over time, channel and state; keeps every state for the backward: the reference
 //   chunked     16 tokens at a time, channels innermost and vectorised; the default
+// On CUDA `sequential` is the naive rung there, `chunked` the highest that takes the shape (selective_scan.cu).
 enum class ScanRung : std::uint8_t { chunked, sequential };
 
 inline constexpr std::int64_t kScanChunk = 16;  // tokens between two saved states

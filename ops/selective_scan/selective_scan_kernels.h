@@ -26,3 +26,18 @@ MIXGRAD_KERNELS(
                                 const Tensor& y);
     void selective_scan_backward(const ScanInputs& in, ScanRung rung, const Tensor& saved, const Tensor& dy,
                                  const ScanTargets& out);)
+
+// In builds with CUDA. Three implementations of the same formulas, from the plainest to the quickest: each is the
+// reference of the next.
+namespace mixgrad::cuda {
+
+enum class DeviceScanRung { naive, registers, segments };
+
+// As the kernels above, on the highest rung that takes these shapes and is at most `highest`; returns which it was.
+DeviceScanRung selective_scan_forward(DeviceScanRung highest, const ScanInputs& in, const Tensor& state,
+                                      const Tensor& saved, const Tensor& y);
+// There is no backward on segments: registers is its highest.
+DeviceScanRung selective_scan_backward(DeviceScanRung highest, const ScanInputs& in, const Tensor& saved,
+                                       const Tensor& dy, const ScanTargets& out);
+
+}  // namespace mixgrad::cuda
