@@ -84,6 +84,24 @@ void recency(const Tensor& q, const Tensor& k, const Tensor& lse, std::int64_t r
   });
 }
 
+// A thread copies a channel of a key and its value.
+template <class T>
+void append(const Tensor& k, const Tensor& v, const Tensor& k_cache, const Tensor& v_cache, TokenPosition position,
+            std::int64_t rows_per_token) {
+  const Rows<T> keys(k);
+  const Rows<T> values(v);
+  const Rows<T> to_keys(k_cache);
+  const Rows<T> to_values(v_cache);
+  const std::int64_t rows = k.dim(1);
+  const std::int64_t capacity = k_cache.dim(1);
+  for_each_cell("attention_append", k.device(), keys.count, keys.width, [=] __device__(std::int64_t r, std::int64_t c) {
+    const std::int64_t place = (position.value() * rows_per_token + r % rows) % capacity;
+    const std::int64_t to = r / rows * capacity + place;
+    to_keys[to][c] = keys[r][c];
+    to_values[to][c] = values[r][c];
+  });
+}
+
 }  // namespace
 
 AttentionRung attention_forward(AttentionRung highest, const Tensor& q, const Tensor& k, const Tensor& v,
@@ -129,6 +147,20 @@ void attention_forward(const Tensor& q, const Tensor& k, const Tensor& v, std::i
                        std::int64_t keys_per_token, const AttentionOptions& options, const Tensor& out,
                        const Tensor& lse) {
   attention_forward(AttentionRung::tensor_core, q, k, v, length, keys_per_token, options, out, lse);
+}
+
+void attention_step(const Tensor& q, const Tensor& k, const Tensor& v, TokenPosition position,
+                    std::int64_t keys_per_token, const AttentionOptions& options, const Tensor& out) {
+  const AttentionSizes s(q, k.dim(1), keys_per_token, options);
+  dispatch_float(q.dtype(), "attention", [&]<class T>() {
+    naive::step<T>(q.device(), s, position, AttentionRows<T>(s, q, k, v, out, Tensor()));
+  });
+}
+
+void attention_append(const Tensor& k, const Tensor& v, const Tensor& k_cache, const Tensor& v_cache,
+                      TokenPosition position, std::int64_t rows_per_token) {
+  dispatch_float(k.dtype(), "attention_append",
+                 [&]<class T>() { append<T>(k, v, k_cache, v_cache, position, rows_per_token); });
 }
 
 void attention_backward(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& out, const Tensor& lse,
