@@ -27,7 +27,7 @@ train() { "$bin"/mixgrad train "${text[@]}" --device cuda --json "$@" 2>"$work/l
 part_tests() {
   local log=$work/tests.log
   local themes='*attention_rungs_test*,*conformance_test*,*decoder_laws_test*,*graph_trainer_test*'
-  themes+=',*op_test*,*op_gradient_test*,*op_large_test*,*nonfinite_test*'
+  themes+=',*op_test*,*op_gradient_test*,*op_large_test*,*nonfinite_test*,*step_graph_test*'
   if "$bin"/mixgrad_tests --source-file="$themes" >"$log" 2>&1; then
     say "$(grep -a 'test cases:' "$log" | tail -1)"
   else
@@ -139,6 +139,23 @@ char-hsm --preset char-hsm --batch 12
 char-mamba --preset char-mamba --batch 12
 gpt-6x384 --layers 6 --d-model 384 --heads 6 --context 256 --positions learned --batch 64
 hsm-6x384 --layers 6 --d-model 384 --heads 6 --context 256 --mixer hsm:scalar --batch 64
+MODELS
+  # Tokens one by one: of the last tenth of the sequence, the ring of keys is full then.
+  while read -r name flags; do
+    for precision in bf16 f32; do
+      # shellcheck disable=SC2086
+      ms=$("$bin"/mixgrad bench decode "${text[@]}" --device cuda $flags --precision "$precision" --tokens 3000 --json \
+        2>"$work/log" | tail -1 | json us_per_token) || bad "$name $precision: $(tail -1 "$work/log")"
+      say "$(printf '%-12s %-5s %8.1f us a token' "$name" "$precision" "$ms")"
+    done
+  done <<'MODELS'
+char --preset char
+char-hsm --preset char-hsm
+char-mamba --preset char-mamba
+char-mixed --preset char-mixed
+char-shortcut --preset char-shortcut
+gpt-6x384 --layers 6 --d-model 384 --heads 6 --context 256
+gpt-2048 --layers 6 --d-model 384 --heads 6 --context 2048
 MODELS
 }
 
