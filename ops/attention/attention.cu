@@ -1,7 +1,8 @@
 // Three rungs of the same formulas, each tested against the one before it. The shape alone chooses (rung_of):
-//   naive         a block per query or key, plain loops: anything, f64 above all, and the few queries of decoding
+//   naive         a block per query or key, plain loops: anything, f64 above all, and the few queries of a short piece
 //   tiled         64 x 64 tiles in shared memory, f32 multiply-adds on the plain units: f32, and bf16 in odd places
 //   tensor_core   the same tiles through mma.sync: bf16 whose rows of a head are whole 16-byte chunks
+// The one query of a decoding step has a rung of its own (attention_step.cuh), but for very wide heads.
 #include <algorithm>
 #include <initializer_list>
 
@@ -10,6 +11,7 @@
 #include "ops/attention/attention_kernels.h"
 #include "ops/attention/attention_naive.cuh"
 #include "ops/attention/attention_sizes.cuh"
+#include "ops/attention/attention_step.cuh"
 #include "ops/attention/attention_tensor_core.cuh"
 #include "ops/attention/attention_tensor_core_backward.cuh"
 #include "ops/attention/attention_tiled.cuh"
@@ -18,7 +20,7 @@
 namespace mixgrad::cuda {
 namespace {
 
-// Fewer queries than this leave most rows of a tile empty: decoding runs on the naive rung.
+// Fewer queries than this leave most rows of a tile empty.
 constexpr std::int64_t kFewestTiledQueries = 16;
 constexpr std::int64_t kWidestTiledHead = 128;
 // Indices inside the kernels of tiles are int.
@@ -153,7 +155,8 @@ void attention_step(const Tensor& q, const Tensor& k, const Tensor& v, TokenPosi
                     std::int64_t keys_per_token, const AttentionOptions& options, const Tensor& out) {
   const AttentionSizes s(q, k.dim(1), keys_per_token, options);
   dispatch_float(q.dtype(), "attention", [&]<class T>() {
-    naive::step<T>(q.device(), s, position, AttentionRows<T>(s, q, k, v, out, Tensor()));
+    const AttentionRows<T> x(s, q, k, v, out, Tensor());
+    step::takes<T>(s) ? step::forward<T>(q.device(), s, position, x) : naive::step<T>(q.device(), s, position, x);
   });
 }
 
