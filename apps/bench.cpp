@@ -14,6 +14,7 @@
 #include "core/allocator.h"
 #include "core/error.h"
 #include "core/parallel.h"
+#include "nn/decoding_session.h"
 #include "nn/graph_trainer.h"
 #include "nn/training.h"
 
@@ -137,13 +138,13 @@ class Bench : public Verb {
     const TokenData data = model_.open_data();
     Decoder model(model_.config(data.tokenizer().vocab_size()), training_.place(), model_.hsm_scale);
     model.parameters().initialize(training_.seed);
-    DecoderState state = model.new_state(1, model.config().context);
+    DecodingSession session(model, 1, model.config().context);
     Rng rng(training_.seed);
     const Tensor token = Tensor::empty({1, 1}, DType::i32);
     const auto decode = [&](std::int64_t count) {
       for (std::int64_t i = 0; i < count; ++i) {
         token.set(0, static_cast<double>(rng.below(static_cast<std::uint64_t>(model.config().vocab_size))));
-        static_cast<void>(model.prefill(token, state));
+        static_cast<void>(session.step(token).to(kCpu));  // where a token is drawn
       }
     };
     if (!json_)
@@ -154,7 +155,7 @@ class Bench : public Verb {
       if (count == 0) continue;
       const double start = now_ms();
       decode(count);
-      report_part(state, (now_ms() - start) * 1e3 / static_cast<double>(count));
+      report_part(session.state(), (now_ms() - start) * 1e3 / static_cast<double>(count));
     }
     return kOk;
   }

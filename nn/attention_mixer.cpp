@@ -31,7 +31,7 @@ std::string AttentionHeads::describe() const {
          " key/value heads" + (rotary_ ? ", rotary" : "");
 }
 
-AttentionHeads::Packed AttentionHeads::packed_qkv(const Tensor& u, std::int64_t first_position) const {
+AttentionHeads::Packed AttentionHeads::packed_qkv(const Tensor& u, TokenPosition first_position) const {
   Tensor packed = qkv_.forward(u);
   if (rotary_) packed = rope(packed, {heads_ + kv_heads_, head_dim_, theta_, first_position});
   return {packed, heads_ * head_dim_, (heads_ + kv_heads_) * head_dim_};
@@ -59,12 +59,12 @@ std::unique_ptr<KeyValueState> AttentionHeads::new_state(std::int64_t batch, std
 }
 
 Tensor AttentionHeads::prefill(const Tensor& u, KeyValueState& state) const {
-  const auto [packed, q_end, k_end] = packed_qkv(u, state.consumed);
+  const auto [packed, q_end, k_end] = packed_qkv(u, state.next_position());
   const Tensor q = packed.column_view(0, q_end);
   const Tensor k = packed.column_view(q_end, k_end);
   const Tensor v = packed.column_view(k_end, packed.cols());
-  return state.append(q, k, v, [&](const Tensor& queries, std::int64_t tokens) {
-    return attention_cached(queries, state.keys, state.values, tokens, {heads_, kv_heads_, 0});
+  return state.append(q, k, v, [&](const Tensor& queries, TokenPosition position) {
+    return attention_cached(queries, state.keys, state.values, position, {heads_, kv_heads_, 0});
   });
 }
 

@@ -35,7 +35,7 @@ class AttentionHeads {
     Tensor whole;  // [B,T,(H+2G) dh]
     std::int64_t q_end, k_end;
   };
-  Packed packed_qkv(const Tensor& u, std::int64_t first_position) const;
+  Packed packed_qkv(const Tensor& u, TokenPosition first_position) const;
 
   std::int64_t heads_;
   std::int64_t kv_heads_;

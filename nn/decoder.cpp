@@ -45,6 +45,16 @@ DecoderState DecoderState::clone() const {
   return copy;
 }
 
+void DecoderState::read_position_at(const std::int64_t* place) {
+  device_position = place;
+  for (const auto& mixer : mixers) mixer->device_position = place;
+}
+
+void DecoderState::advance(std::int64_t tokens) {
+  for (const auto& mixer : mixers) mixer->advance(tokens);
+  consumed += tokens;
+}
+
 std::map<std::string, Shape> parameter_shapes(const ModelConfig& config) {
   const Decoder model(config, 0.0);
   std::map<std::string, Shape> shapes;
@@ -88,7 +98,7 @@ Decoder::Decoder(const ModelConfig& config, double hsm_scale) : config_(config) 
 // `mix(layer index, mixer, u)` runs one mixer on the normed input u, `mix_shortcut(mixer, u, sources)` that of a
 // shortcut. The shortcut takes the hidden states as they appear, so none of them is kept for it.
 template <class Mix, class MixShortcut>
-Tensor Decoder::run(const Tensor& tokens, std::int64_t first_position, const Mix& mix,
+Tensor Decoder::run(const Tensor& tokens, TokenPosition first_position, const Mix& mix,
                     const MixShortcut& mix_shortcut) const {
   const ShortcutMixer* shortcut = layers_.back().shortcut.get();
   Tensor sources;  // [B,T,M D]
@@ -152,7 +162,7 @@ DecoderState Decoder::new_state(std::int64_t batch, std::int64_t max_tokens) con
   return state;
 }
 
-Tensor Decoder::prefill(const Tensor& tokens, DecoderState& state) const {
+void Decoder::check_prefill(const Tensor& tokens, const DecoderState& state) const {
   if (state.mixers.size() != layers_.size() || tokens.shape().rank() != 2 || tokens.dim(0) != state.batch) {
     raise<ValueError>("decoder: the state must come from this decoder's new_state, with the batch of tokens ",
                       tokens.shape());
@@ -167,8 +177,12 @@ Tensor Decoder::prefill(const Tensor& tokens, DecoderState& state) const {
     raise<ValueError>("decoder: every mixer of the state must have consumed ", state.consumed, " tokens, one has ",
                       mixer->position(), ": an earlier call failed half-way; reset() the state");
   }
+}
+
+Tensor Decoder::prefill(const Tensor& tokens, DecoderState& state) const {
+  check_prefill(tokens, state);
   const Tensor u = run(
-      tokens, state.consumed,
+      tokens, {state.consumed, state.device_position},
       [&](std::size_t l, const Mixer& mixer, const Tensor& x) { return mixer.prefill(x, *state.mixers[l]); },
       [&](const ShortcutMixer& shortcut, const Tensor& x, const Tensor& sources) {
         return shortcut.prefill(x, sources, *state.mixers.back());

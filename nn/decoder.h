@@ -27,6 +27,13 @@ struct DecoderState {
   std::size_t bytes() const;
   void reset();
   DecoderState clone() const;
+
+  // For steps captured as CUDA graphs (nn/step_graph.h): where kernels find the position from now on, null to end it;
+  // and that a replay has consumed tokens.
+  void read_position_at(const std::int64_t* place);
+  void advance(std::int64_t tokens);
+
+  const std::int64_t* device_position = nullptr;
 };
 
 struct LayerReport {  // for `mixgrad inspect model`
@@ -68,6 +75,8 @@ class Decoder {
   // [B,T] -> logits [B,T,V]. After an exception the state may be torn: it is refused until reset().
   Tensor prefill(const Tensor& tokens, DecoderState& state) const;
   Tensor step(const Tensor& tokens, DecoderState& state) const { return prefill(tokens, state); }  // [B,1]
+  // What prefill requires of its arguments, but for the tokens' values: throws its errors.
+  void check_prefill(const Tensor& tokens, const DecoderState& state) const;
 
   // Recency ratios with window k on tokens [B,T]: one [softmax heads] per layer, undefined where it has none.
   std::vector<Tensor> recency(const Tensor& tokens, std::int64_t k) const;
@@ -90,7 +99,7 @@ class Decoder {
   Decoder(const ModelConfig& config, double hsm_scale);  // parameters named, not allocated
 
   template <class Mix, class MixShortcut>
-  Tensor run(const Tensor& tokens, std::int64_t first_position, const Mix& mix, const MixShortcut& mix_shortcut) const;
+  Tensor run(const Tensor& tokens, TokenPosition first_position, const Mix& mix, const MixShortcut& mix_shortcut) const;
   Tensor head_logits(const Tensor& hidden) const;
   void check_length(std::int64_t tokens, bool windowed) const;
   void check_untracked(const char* what) const;  // GradError under a tape that watches the parameters

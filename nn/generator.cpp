@@ -57,13 +57,13 @@ Generator::Generator(const Decoder& model, std::int64_t vocabulary, const Sampli
       vocabulary_(vocabulary),
       options_(options),
       rng_(seed),
-      state_(model.new_state(1, model.config().context)) {
+      session_(model, 1, model.config().context) {
   validate(options);
 }
 
 void Generator::consume(std::span<const std::int32_t> tokens) {
   const Tensor input = Tensor::from_i32(tokens, {1, static_cast<std::int64_t>(tokens.size())});
-  const Tensor logits = model_.prefill(input, state_).to(kCpu);
+  const Tensor logits = (tokens.size() == 1 ? session_.step(input) : session_.prefill(input)).to(kCpu);
   const std::int64_t last = (input.dim(1) - 1) * model_.config().vocab_size;
   logits_.resize(static_cast<std::size_t>(vocabulary_));
   for (std::int64_t v = 0; v < vocabulary_; ++v) logits_[static_cast<std::size_t>(v)] = logits.at(last + v);
@@ -91,10 +91,10 @@ std::int32_t Generator::next() {
   const std::int64_t context = model_.config().context;
   if (model_.config().positions == Positions::learned) {
     recent_.push_back(token);
-    if (state_.position() == context) {
+    if (session_.state().position() == context) {
       const auto keep = static_cast<std::size_t>(std::max<std::int64_t>(context / 2, 1));
       recent_.erase(recent_.begin(), recent_.end() - static_cast<std::ptrdiff_t>(keep));
-      state_.reset();
+      session_.reset();
       restarted_ = true;
       consume(recent_);
       return token;

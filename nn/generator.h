@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "core/rng.h"
-#include "nn/decoder.h"
+#include "nn/decoding_session.h"
 
 namespace mixgrad {
 
@@ -36,7 +36,7 @@ class Generator {
   // With learned positions a sequence cannot grow beyond the context: the state was then rebuilt from the last
   // floor(context/2) tokens. Has that happened?
   bool restarted() const { return restarted_; }
-  std::size_t state_bytes() const { return state_.bytes(); }
+  std::size_t state_bytes() const { return session_.state().bytes(); }
 
  private:
   void consume(std::span<const std::int32_t> tokens);
@@ -45,7 +45,7 @@ class Generator {
   std::int64_t vocabulary_;
   SamplingOptions options_;
   Rng rng_;
-  DecoderState state_;
+  DecodingSession session_;
   std::vector<std::int32_t> recent_;  // with learned positions: the last context tokens
   std::vector<double> logits_;        // for the next token
   bool restarted_ = false;

@@ -51,7 +51,7 @@ Tensor HsmMixer::prefill(const Tensor& u, MixerState& base) const {
   if (state == nullptr || state->ring.dim(0) != u.dim(0)) {
     raise<ValueError>("hsm: the state must come from this mixer's new_state with batch ", u.dim(0));
   }
-  const HsmPast past{options(), &state->ring, state->consumed};
+  const HsmPast past{options(), &state->ring, state->next_position()};
   state->consumed += u.dim(1);  // first: what fails half-way must not look as if it had not begun
   const Tensor y = mix(u, past);
   require_untracked("hsm prefill", "the output", y);

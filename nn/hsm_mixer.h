@@ -22,6 +22,7 @@ struct HsmState : MixerState {
   std::int64_t position() const override { return consumed; }
   std::size_t bytes() const override { return ring.bytes(); }
   void reset() override { consumed = 0; }
+  void advance(std::int64_t tokens) override { consumed += tokens; }
   std::unique_ptr<MixerState> clone() const override;
 };
 

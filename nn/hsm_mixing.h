@@ -26,7 +26,7 @@ namespace mixgrad {
 struct HsmPast {
   ShiftOptions options;
   const Tensor* ring = nullptr;  // null: the sequence starts here
-  std::int64_t position = 0;     // tokens that the ring has seen
+  TokenPosition position = 0;    // tokens that the ring has seen
 
   Tensor shifted(const Tensor& u) const;  // z; the ring, if any, takes up u
 };

@@ -1,8 +1,7 @@
 #include "nn/key_value_state.h"
 
-#include <algorithm>
-
 #include "core/error.h"
+#include "ops/attention/attention.h"
 
 namespace mixgrad {
 namespace {
@@ -18,12 +17,11 @@ Tensor some_rows(const Tensor& x, std::int64_t first, std::int64_t n) {
   return some;
 }
 
-// Rows [first, first + n) of each sequence of `to` become those of x [B,n,W].
-void write_rows(const Tensor& to, std::int64_t first, const Tensor& x) {
-  const std::int64_t n = x.dim(1);
+// Step t of each sequence of `to` [B,T,W] becomes x [B,1,W].
+void write_step(const Tensor& to, std::int64_t t, const Tensor& x) {
   for (std::int64_t b = 0; b < x.dim(0); ++b) {
-    const Tensor place = to.slice(b, b + 1).reshape({to.dim(1), to.dim(2)}).slice(first, first + n);
-    place.copy_from(x.slice(b, b + 1).reshape({n, x.dim(2)}));
+    const Tensor place = to.slice(b, b + 1).reshape({to.dim(1), to.dim(2)}).slice(t, t + 1);
+    place.copy_from(x.slice(b, b + 1).reshape({1, x.dim(2)}));
   }
 }
 
@@ -52,19 +50,17 @@ Tensor KeyValueState::append(const Tensor& q, const Tensor& k, const Tensor& v, 
   const std::int64_t steps = q.dim(1);
   const std::int64_t r = rows_per_token;
   const std::int64_t capacity = keys.dim(1) / r;
-  if (consumed + steps <= capacity) {
-    write_rows(keys, consumed * r, k);
-    write_rows(values, consumed * r, v);
-    Tensor out = attend(q, consumed + steps);
+  if (steps == 1 || consumed + steps <= capacity) {
+    attention_append(k, v, keys, values, next_position(), r);
+    Tensor out = attend(q, next_position());
     consumed += steps;
     return out;
   }
   // Past the end of the ring a chunk's later keys would overwrite what its earlier queries see: token by token.
   Tensor out = Tensor::empty(q.shape(), q.dtype(), q.device());
   for (std::int64_t t = 0; t < steps; ++t) {
-    write_rows(keys, consumed % capacity * r, some_rows(k, t * r, r));
-    write_rows(values, consumed % capacity * r, some_rows(v, t * r, r));
-    write_rows(out, t, attend(some_rows(q, t, 1), std::min(consumed + 1, capacity)));
+    attention_append(some_rows(k, t * r, r), some_rows(v, t * r, r), keys, values, next_position(), r);
+    write_step(out, t, attend(some_rows(q, t, 1), next_position()));
     ++consumed;
   }
   return out;

@@ -25,11 +25,12 @@ struct KeyValueState : MixerState {
   std::int64_t position() const override { return consumed; }
   std::size_t bytes() const override { return keys.bytes() + values.bytes(); }
   void reset() override { consumed = 0; }
+  void advance(std::int64_t tokens) override { consumed += tokens; }
   std::unique_ptr<MixerState> clone() const override;
 
   // Takes in the next T tokens, k and v [B,T r,G dh], and returns the attention of their queries q [B,T,H dh].
-  // attend(queries, tokens): that of `queries`, the last of the first `tokens` tokens in the ring.
-  using Attend = std::function<Tensor(const Tensor& queries, std::int64_t tokens)>;
+  // attend(queries, position): that of `queries`, whose tokens stand from `position` on and are in the ring.
+  using Attend = std::function<Tensor(const Tensor& queries, TokenPosition position)>;
   Tensor append(const Tensor& q, const Tensor& k, const Tensor& v, const Attend& attend);
 };
 

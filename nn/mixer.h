@@ -12,6 +12,7 @@
 #include <string>
 
 #include "core/tensor.h"
+#include "core/token_position.h"
 
 namespace mixgrad {
 
@@ -23,6 +24,12 @@ class MixerState {
   virtual std::size_t bytes() const = 0;      // of all its tensors
   virtual void reset() = 0;                   // as new
   virtual std::unique_ptr<MixerState> clone() const = 0;
+
+  // While a step is captured as a CUDA graph (nn/step_graph.h), where its kernels find the position of the token; else
+  // null. A replay puts its token into the tensors without a word to the host: advance() counts it.
+  const std::int64_t* device_position = nullptr;
+  virtual void advance(std::int64_t tokens) = 0;
+  TokenPosition next_position() const { return {position(), device_position}; }
 };
 
 class Mixer {

@@ -32,6 +32,11 @@ void RecurformerState::reset() {
   consumed = 0;  // the ring is not read before it is written
 }
 
+void RecurformerState::advance(std::int64_t tokens) {
+  if (attention) attention->advance(tokens);
+  consumed += tokens;
+}
+
 std::unique_ptr<MixerState> RecurformerState::clone() const {
   auto copy = std::make_unique<RecurformerState>();
   if (attention) copy->attention = std::make_unique<KeyValueState>(dynamic_cast<KeyValueState&>(*attention->clone()));
@@ -111,7 +116,8 @@ Tensor RecurformerMixer::prefill(const Tensor& u, MixerState& base) const {
   if (state == nullptr || state->batch != u.dim(0)) {
     raise<ValueError>("recurformer: the state must come from this mixer's new_state with batch ", u.dim(0));
   }
-  const std::int64_t first = state->consumed;
+  const TokenPosition first = state->next_position();
+  if (state->attention) state->attention->device_position = state->device_position;
   state->consumed += u.dim(1);  // at once: an exception below leaves a state that the decoder refuses
   Parts parts;
   if (attention_) parts.add(attention_->prefill(u, *state->attention));

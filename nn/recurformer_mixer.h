@@ -28,6 +28,7 @@ struct RecurformerState : MixerState {
   std::int64_t position() const override { return consumed; }
   std::size_t bytes() const override;
   void reset() override;
+  void advance(std::int64_t tokens) override;
   std::unique_ptr<MixerState> clone() const override;
 };
 

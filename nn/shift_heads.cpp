@@ -27,7 +27,7 @@ Tensor ShiftHeads::forward(const Tensor& u) const {
   return shift_mix(v_.forward(u), a_->value, b_->value, {shifts_, Boundary::zero});
 }
 
-Tensor ShiftHeads::prefill(const Tensor& u, const Tensor& ring, std::int64_t position) const {
+Tensor ShiftHeads::prefill(const Tensor& u, const Tensor& ring, TokenPosition position) const {
   return shift_mix_cached(v_.forward(u), a_->value, b_->value, ring, position, {shifts_, Boundary::zero});
 }
 

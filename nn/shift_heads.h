@@ -19,7 +19,7 @@ class ShiftHeads {
   std::string describe() const;           // "2 heads of width 32, shifts 1 2"
   Tensor forward(const Tensor& u) const;  // [B,T,D] -> [B,T,S dh]
   // The next tokens after `position`; reads and advances `ring`. Not recorded.
-  Tensor prefill(const Tensor& u, const Tensor& ring, std::int64_t position) const;
+  Tensor prefill(const Tensor& u, const Tensor& ring, TokenPosition position) const;
   Tensor new_ring(std::int64_t batch, Placement place) const;
   double operations() const;  // per token
   std::size_t state_bytes(DType dtype) const;

@@ -71,12 +71,12 @@ void ShortcutMixer::add_source(std::int64_t depth, const Tensor& h, DType dtype,
   }
 }
 
-Tensor ShortcutMixer::queries(const Tensor& u, std::int64_t first_position) const {
+Tensor ShortcutMixer::queries(const Tensor& u, TokenPosition first_position) const {
   const Tensor q = q_.forward(u);
   return rotary_ ? rope(q, {heads_, head_dim_, theta_, first_position}) : q;
 }
 
-Tensor ShortcutMixer::keys_values(const Tensor& sources, std::int64_t first_position) const {
+Tensor ShortcutMixer::keys_values(const Tensor& sources, TokenPosition first_position) const {
   const std::int64_t rows = rows_per_token();
   const Tensor f = sources.reshape({sources.dim(0), sources.dim(1) * rows, sources.dim(2) / rows});
   const Tensor kv = kv_.forward(f);
@@ -115,8 +115,8 @@ Tensor ShortcutMixer::prefill(const Tensor& u, const Tensor& sources, MixerState
   if (state == nullptr || state->keys.dim(0) != u.dim(0) || state->rows_per_token != state_rows()) {
     raise<ValueError>("shortcut: the state must come from this layer's new_state with batch ", u.dim(0));
   }
-  const Tensor q = queries(u, state->consumed);
-  const Tensor kv = keys_values(sources, state->consumed);
+  const Tensor q = queries(u, state->next_position());
+  const Tensor kv = keys_values(sources, state->next_position());
   const std::int64_t half = kv_heads_ * head_dim_;
   const Tensor k = kv.column_view(0, half);
   const Tensor v = kv.column_view(half, 2 * half);
@@ -125,8 +125,8 @@ Tensor ShortcutMixer::prefill(const Tensor& u, const Tensor& sources, MixerState
     state->consumed += u.dim(1);
     return y;
   }
-  return o_.forward(state->append(q, k, v, [&](const Tensor& some, std::int64_t tokens) {
-    return shortcut_attention_cached(some, state->keys, state->values, tokens, options(0));
+  return o_.forward(state->append(q, k, v, [&](const Tensor& some, TokenPosition position) {
+    return shortcut_attention_cached(some, state->keys, state->values, position, options(0));
   }));
 }
 

@@ -54,10 +54,10 @@ class ShortcutMixer {
     Linear up, down;
   };
 
-  std::int64_t rows_per_token() const;                                           // of keys
-  std::int64_t state_rows() const;                                               // those of them that later tokens see
-  Tensor queries(const Tensor& u, std::int64_t first_position) const;            // [B,T,H dh]
-  Tensor keys_values(const Tensor& sources, std::int64_t first_position) const;  // [B,T r,2G dh]
+  std::int64_t rows_per_token() const;                                            // of keys
+  std::int64_t state_rows() const;                                                // those of them that later tokens see
+  Tensor queries(const Tensor& u, TokenPosition first_position) const;            // [B,T,H dh]
+  Tensor keys_values(const Tensor& sources, TokenPosition first_position) const;  // [B,T r,2G dh]
   ShortcutAttentionOptions options(std::int64_t window) const;
 
   ShortcutConcat concat_;

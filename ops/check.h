@@ -6,6 +6,7 @@
 #include "autograd/tape.h"
 #include "core/error.h"
 #include "core/tensor.h"
+#include "core/token_position.h"
 
 namespace mixgrad {
 
@@ -63,6 +64,16 @@ inline void require_contiguous(std::string_view op, std::string_view name, const
 inline void require_untracked(std::string_view op, std::string_view name, const Tensor& tensor) {
   if (tracked(tensor)) {
     raise<GradError>(op, ": is not differentiable, but ", name, " ", tensor.shape(), " is tracked; detach() it");
+  }
+}
+
+// At least 0; on the device only where that is the one of `first`, an input of the call.
+inline void require_position(std::string_view op, std::string_view name, const TokenPosition& position,
+                             const Tensor& first) {
+  if (position.host < 0) raise<ValueError>(op, ": ", name, " must be at least 0, got ", position.host);
+  if (position.device != nullptr && !first.device().is_cuda()) {
+    raise<DeviceError>(op, ": ", name, " must be a number of the host for tensors on ", first.device().str(),
+                       ", got one in the memory of a CUDA device; copy the tensors there");
   }
 }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything that is checked on a GPU, with a summary for docs/gpu_verification.md. Builds preset cuda first unless
 # MIXGRAD_BINARIES names a folder with mixgrad and mixgrad_tests built elsewhere.
-#   scripts/gpu_suite.sh [PARTS]     of: tests gradcheck conform faults curves forms speed resume
+#   scripts/gpu_suite.sh [PARTS]     of: tests laws gradcheck conform faults curves forms speed resume
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -27,12 +27,23 @@ train() { "$bin"/mixgrad train "${text[@]}" --device cuda --json "$@" 2>"$work/l
 part_tests() {
   local log=$work/tests.log
   local themes='*attention_rungs_test*,*scan_rungs_test*,*conformance_test*,*decoder_laws_test*,*graph_trainer_test*'
-  themes+=',*op_test*,*op_gradient_test*,*op_large_test*,*nonfinite_test*'
+  themes+=',*op_test*,*op_gradient_test*,*op_large_test*,*nonfinite_test*,*step_graph_test*,*matmul_choices_test*'
+  themes+=',*bf16_test*'
   if "$bin"/mixgrad_tests --source-file="$themes" >"$log" 2>&1; then
     say "$(grep -a 'test cases:' "$log" | tail -1)"
   else
     bad "$(grep -a 'test cases:' "$log" | tail -1)"
     grep -a -B1 -A12 'TEST CASE' "$log" | head -80
+  fi
+}
+
+# Every law of every form of mixer.
+part_laws() {
+  if "$bin"/mixgrad_tests --source-file='*mixer_laws_test*' >"$work/laws.log" 2>&1; then
+    say "$(grep -a 'test cases:' "$work/laws.log" | tail -1)"
+  else
+    bad "$(grep -a 'test cases:' "$work/laws.log" | tail -1)"
+    grep -a -B1 -A12 'TEST CASE' "$work/laws.log" | head -80
   fi
 }
 
@@ -140,6 +151,23 @@ char-mamba --preset char-mamba --batch 12
 gpt-6x384 --layers 6 --d-model 384 --heads 6 --context 256 --positions learned --batch 64
 hsm-6x384 --layers 6 --d-model 384 --heads 6 --context 256 --mixer hsm:scalar --batch 64
 MODELS
+  # Tokens one by one: of the last tenth of the sequence, the ring of keys is full then.
+  while read -r name flags; do
+    for precision in bf16 f32; do
+      # shellcheck disable=SC2086
+      ms=$("$bin"/mixgrad bench decode "${text[@]}" --device cuda $flags --precision "$precision" --tokens 3000 --json \
+        2>"$work/log" | tail -1 | json us_per_token) || bad "$name $precision: $(tail -1 "$work/log")"
+      say "$(printf '%-12s %-5s %8.1f us a token' "$name" "$precision" "$ms")"
+    done
+  done <<'MODELS'
+char --preset char
+char-hsm --preset char-hsm
+char-mamba --preset char-mamba
+char-mixed --preset char-mixed
+char-shortcut --preset char-shortcut
+gpt-6x384 --layers 6 --d-model 384 --heads 6 --context 256
+gpt-2048 --layers 6 --d-model 384 --heads 6 --context 2048
+MODELS
 }
 
 # A run that changes device in the middle goes on, and twice the same run gives the same bytes.
@@ -156,7 +184,7 @@ part_resume() {
     "on CUDA throughout $(tail -1 "$work/whole/metrics.jsonl" | json loss)"
 }
 
-[ "$#" -gt 0 ] || set -- tests gradcheck conform faults resume forms curves speed
+[ "$#" -gt 0 ] || set -- tests laws gradcheck conform faults resume forms curves speed
 for part in "$@"; do
   start=$SECONDS
   "part_$part"

@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cstring>
 #include <limits>
 #include <string>
 #include <vector>
@@ -112,6 +113,60 @@ TEST_CASE("attention: tiles, widths and groups: outputs and gradients in f32 and
   }
 }
 
+// What a decoding step meets: fewer keys than a chunk of the CUDA kernel, as many, more; a ring that is full; heads
+// whose rows are no whole chunks of 16 bytes, and one too wide for the kernel.
+TEST_CASE("attention of a decoding step: at every place of a cache it is attention to the valid keys") {
+  const std::vector<Sizes> all{{1, 1, 700, 64, {.heads = 4, .kv_heads = 2}},
+                               {2, 1, 300, 128, {.heads = 2, .kv_heads = 1}},
+                               {2, 1, 270, 45, {.heads = 2, .kv_heads = 1}},
+                               {1, 1, 100, 16, {.heads = 2}, 3},
+                               {1, 1, 90, 5, {}},
+                               {1, 1, 20, 700, {}},
+                               {1, 1, 300, 32, {.window = 33}}};
+  for (const Sizes& s : all) {
+    const std::string note = text_of(s);
+    CAPTURE(note);
+    const ShortcutAttentionOptions options{s.options.heads, s.options.kv_heads, s.sources, s.options.window};
+    for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
+      const Tensor q = random_tensor({s.batch, 1, s.q_width()}, 1).to(dtype);
+      const Tensor k = random_tensor({s.batch, s.keys(), s.kv_width()}, 2).to(dtype);
+      const Tensor v = random_tensor({s.batch, s.keys(), s.kv_width()}, 3).to(dtype);
+      for (const std::int64_t position : {0, 1, 19, 31, 254, 255, 256, 299, 512, 699, 5000}) {
+        if (position >= s.tokens && s.options.window > 0) continue;
+        CAPTURE(position);
+        const std::int64_t valid = std::min(position + 1, s.tokens) * s.sources;
+        const auto cut = [&](const Tensor& x, std::int64_t rows,
+                             double behind) {  // `rows` rows of which some are valid
+          const Tensor some = Tensor::full({s.batch, rows, s.kv_width()}, dtype, behind);
+          for (std::int64_t b = 0; b < s.batch; ++b) {
+            some.slice(b, b + 1)
+                .reshape({rows, s.kv_width()})
+                .slice(0, valid)
+                .copy_from(x.slice(b, b + 1).reshape({s.keys(), s.kv_width()}).slice(0, valid));
+          }
+          return some;
+        };
+        const double nan = std::numeric_limits<double>::quiet_NaN();
+        const auto precise = [](const Tensor& x) { return x.to(DType::f64); };
+        const Tensor want =
+            shortcut_attention(precise(q), precise(cut(k, valid, 0)), precise(cut(v, valid, 0)), options);
+        const Tensor keys = cut(k, s.keys(), nan).to(test_device());
+        const Tensor values = cut(v, s.keys(), nan).to(test_device());
+        const Tensor query = q.to(test_device());
+        const Tensor got = shortcut_attention_cached(query, keys, values, position, options);
+        CHECK(not_close_to_scale(got.to(kCpu), want, dtype == DType::f64 ? 1e-13 : tolerance(dtype),
+                                 largest_of(want)) == kNothing);
+        if (!test_device().is_cuda()) continue;
+        const Tensor number = Tensor::empty({1}, DType::f64);  // the position's 64 bits
+        std::memcpy(number.raw(), &position, sizeof position);
+        const Tensor there = number.to(test_device());
+        const TokenPosition on_device(0, static_cast<const std::int64_t*>(there.raw()));
+        CHECK(shortcut_attention_cached(query, keys, values, on_device, options).equal_bits(got));
+      }
+    }
+  }
+}
+
 #if defined(MIXGRAD_CUDA)
 
 namespace {
@@ -215,10 +270,10 @@ TEST_CASE("attention on CUDA: rows of a cache behind the valid ones are not read
     };
     const double nan = std::numeric_limits<double>::quiet_NaN();
     const Tensor want = attention(q, k.to(dtype).to(test_device()), v.to(dtype).to(test_device()), options).to(kCpu);
-    const Tensor got = attention_cached(q, there(k, 150, nan), there(v, 150, nan), 150, options).to(kCpu);
+    const Tensor got = attention_cached(q, there(k, 150, nan), there(v, 150, nan), 50, options).to(kCpu);
     CHECK(got.equal_bits(want));
     // query i sees keys up to i + 50: without the last 30, the first 70 queries stay as they are
-    const Tensor other = attention_cached(q, there(k, 120, 50), there(v, 120, -1e6), 150, options).to(kCpu);
+    const Tensor other = attention_cached(q, there(k, 120, 50), there(v, 120, -1e6), 50, options).to(kCpu);
     CHECK(other.reshape({100, 128}).slice(0, 70).equal_bits(want.reshape({100, 128}).slice(0, 70)));
     CHECK_FALSE(other.reshape({100, 128}).slice(70, 71).equal_bits(want.reshape({100, 128}).slice(70, 71)));
   }

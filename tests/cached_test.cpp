@@ -2,6 +2,7 @@
 // operators.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <string>
@@ -12,7 +13,10 @@
 #include "nn/attention_mixer.h"
 #include "ops/attention/attention.h"
 #include "ops/cases.h"
+#include "ops/embedding/embedding.h"
+#include "ops/rope/rope.h"
 #include "ops/shift_mix/shift_mix.h"
+#include "ops/shortcut_attention/shortcut_attention.h"
 #include "tests/close.h"
 
 namespace mixgrad::test {
@@ -72,9 +76,61 @@ TEST_CASE("attention_cached: the last T of the valid rows are the queries', rows
       const Tensor k = random_tensor({s.batch, s.keys, s.options.kv_heads * s.dh}, 2).to(dtype);
       const Tensor v = random_tensor({s.batch, s.keys, s.options.kv_heads * s.dh}, 3).to(dtype);
       const Tensor want = attention(q, k, v, s.options);
-      const Tensor got = attention_cached(q, in_cache(k, s.keys + 7), in_cache(v, s.keys + 7), s.keys, s.options);
+      const std::int64_t position = s.keys - s.time;
+      const Tensor got = attention_cached(q, in_cache(k, s.keys + 7), in_cache(v, s.keys + 7), position, s.options);
       const std::string difference = not_close(got, want, tolerance);
       CHECK(difference == kNothing);
+    }
+  }
+}
+
+TEST_CASE("attention_append: token by token and in pieces the ring holds the last tokens, each in its place") {
+  for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
+    for (const std::int64_t rows : {1, 3}) {  // of a token
+      const std::int64_t capacity = 5;
+      const Tensor packed = random_tensor({2, 14 * rows, 8}, 1).to(dtype);
+      const Tensor keys = Tensor::full({2, capacity * rows, 3}, dtype, kNan);
+      const Tensor values = Tensor::full({2, capacity * rows, 3}, dtype, kNan);
+      std::int64_t position = 0;
+      for (const std::int64_t piece : {1, 3, 1, 1, 5, 2, 1}) {
+        const Tensor part = steps_of(packed, position * rows, (position + piece) * rows);
+        attention_append(part.column_view(1, 4), part.column_view(5, 8), keys, values, position, rows);
+        position += piece;
+        for (std::int64_t b = 0; b < 2; ++b) {
+          for (std::int64_t slot = 0; slot < capacity; ++slot) {
+            std::int64_t token = slot;  // the last before `position` that has this slot
+            while (token + capacity < position) token += capacity;
+            for (std::int64_t i = 0; i < rows * 3; ++i) {
+              const std::int64_t from = (b * packed.dim(1) + token * rows + i / 3) * 8 + i % 3;
+              const std::int64_t to = (b * capacity + slot) * rows * 3 + i;
+              if (token >= position) {
+                CHECK(std::isnan(keys.at(to)));
+              } else {
+                CHECK(keys.at(to) == packed.at(from + 1));
+                CHECK(values.at(to) == packed.at(from + 5));
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("attention_cached: beyond the capacity a single query sees the whole ring, as many keys as in order") {
+  const AttentionOptions options{.heads = 4, .kv_heads = 2};
+  const std::int64_t capacity = 6;
+  for (const auto& [dtype, tolerance] : kPrecisions) {
+    const Tensor q = random_tensor({2, 1, 12}, 1).to(dtype);
+    const Tensor k = random_tensor({2, 20, 6}, 2).to(dtype);
+    const Tensor v = random_tensor({2, 20, 6}, 3).to(dtype);
+    const Tensor keys = Tensor::full({2, capacity, 6}, dtype, kNan);
+    const Tensor values = Tensor::full({2, capacity, 6}, dtype, kNan);
+    for (std::int64_t t = 0; t < 20; ++t) {
+      attention_append(steps_of(k, t, t + 1), steps_of(v, t, t + 1), keys, values, t);
+      const std::int64_t first = std::max<std::int64_t>(0, t + 1 - capacity);
+      const Tensor want = attention(q, steps_of(k, first, t + 1), steps_of(v, first, t + 1), options);
+      CHECK(not_close(attention_cached(q, keys, values, t, options), want, tolerance) == kNothing);
     }
   }
 }
@@ -230,7 +286,7 @@ TEST_CASE("cached forms: a tracked input is an error, since nothing would be rec
   const std::vector<std::int64_t> shifts{2};
   tape.watch(x);
   const auto text = [](const auto& call) { return error_text<GradError>(call); };
-  CHECK(text([&] { attention_cached(x, other, other, 3, {}); }) ==
+  CHECK(text([&] { attention_cached(x, other, other, 0, {}); }) ==
         std::string("attention_cached: is not differentiable, but q [1,3,4] is tracked; detach() it"));
   CHECK(text([&] { attention_with_lse(x, other, other, {}); }) ==
         std::string("attention_with_lse: is not differentiable, but q [1,3,4] is tracked; detach() it"));
@@ -258,9 +314,28 @@ TEST_CASE("cached forms: sizes that do not fit are errors") {
   const Tensor one = random_tensor({1}, 2);
   const std::vector<std::int64_t> shifts{2};
   const auto text = [](const auto& call) { return error_text<Error>(call); };
-  CHECK(text([&] { attention_cached(x, x, x, 2, {}); }) ==
-        std::string("attention: the keys must include those of the 3 queries, got 2 keys for q [1,3,4]"));
-  CHECK_THROWS_AS(attention_cached(x, x, x, 4, {}), ShapeError);  // more than the cache holds
+  CHECK(
+      text([&] { attention_cached(x, x, x, 1, {}); }) ==
+      std::string("attention_cached: the cache of 3 tokens must hold the 1 before and the 3 of this call; beyond that "
+                  "give one at a time, without a window"));
+  CHECK(
+      text([&] { attention_cached(steps_of(x, 0, 1), x, x, 3, {.window = 2}); }) ==
+      std::string("attention_cached: the cache of 3 tokens must hold the 3 before and the 1 of this call; beyond that "
+                  "give one at a time, without a window"));
+  CHECK(text([&] { attention_cached(x, x, x, -1, {}); }) ==
+        std::string("attention_cached: position must be at least 0, got -1"));
+  CHECK(text([&] {
+          attention_cached(steps_of(x, 0, 1), x, one.reshape({1, 1, 1}), 0, {});
+        }) == std::string("attention_cached: v must be [1,3,4], got [1,1,1]"));
+  CHECK(text([&] {
+          attention_append(x, x, x, one.reshape({1, 1, 1}), 0);
+        }) == std::string("attention_append: v_cache must be [1,3,4], got [1,1,1]"));
+  CHECK(text([&] { attention_append(x, x, x, x, -2); }) ==
+        std::string("attention_append: position must be at least 0, got -2"));
+  CHECK(
+      text([&] { attention_append(x, x, x, x, 0, 2); }) ==
+      std::string("attention_append: the rows of k and k_cache must be a multiple of rows_per_token, which is at least "
+                  "1, and k must fit into k_cache, got k [1,3,4], k_cache [1,3,4] and 2"));
   CHECK(text([&] {
           attention_recency(x, x, random_tensor({1, 3, 1}, 1), 1, {});
         }) == std::string("attention_recency: lse must be [1,1,3], got [1,3,1]"));
@@ -279,6 +354,29 @@ TEST_CASE("cached forms: sizes that do not fit are errors") {
   CHECK(text([&] {
           shift_cached(x, random_tensor({1, 8}, 1), -1, {.shifts = shifts});
         }) == std::string("shift_cached: position must be at least 0, got -1"));
+}
+
+TEST_CASE("a position in the memory of a device: refused for tensors on the host, by every operator that takes one") {
+  const Tensor x = random_tensor({1, 1, 4}, 1);
+  const Tensor one = random_tensor({1}, 2);
+  const Tensor ring = random_tensor({1, 8}, 1);
+  const Tensor tokens = Tensor::zeros({1, 1}, DType::i32);
+  const std::vector<std::int64_t> shifts{2};
+  const std::int64_t number = 0;
+  const TokenPosition there(0, &number);
+  const auto text = [](const auto& call) { return error_text<DeviceError>(call); };
+  const auto want = [](const std::string& op, const std::string& name) {
+    return op + ": " + name + " must be a number of the host for tensors on cpu, got one in the memory of a CUDA " +
+           "device; copy the tensors there";
+  };
+  CHECK(text([&] { attention_cached(x, x, x, there, {}); }) == want("attention_cached", "position"));
+  CHECK(text([&] { attention_append(x, x, x, x, there); }) == want("attention_append", "position"));
+  CHECK(text([&] { shortcut_attention_cached(x, x, x, there, {}); }) == want("shortcut_attention_cached", "position"));
+  CHECK(text([&] { shift_cached(x, ring, there, {.shifts = shifts}); }) == want("shift_cached", "position"));
+  CHECK(text([&] { shift_mix_cached(x, one, one, ring, there, {.shifts = shifts}); }) ==
+        want("shift_mix_cached", "position"));
+  CHECK(text([&] { rope(x, {.heads = 1, .head_dim = 4, .first_position = there}); }) == want("rope", "first_position"));
+  CHECK(text([&] { embedding(tokens, x.reshape({1, 4}), Tensor(), there); }) == want("embedding", "first_position"));
 }
 
 }  // namespace mixgrad::test

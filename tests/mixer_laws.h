@@ -33,6 +33,7 @@ struct DecoderMixerState : MixerState {
   std::int64_t position() const override { return state.position(); }
   std::size_t bytes() const override { return state.bytes(); }
   void reset() override { state.reset(); }
+  void advance(std::int64_t tokens) override { state.advance(tokens); }
   std::unique_ptr<MixerState> clone() const override {
     auto copy = std::make_unique<DecoderMixerState>();
     copy->state = state.clone();

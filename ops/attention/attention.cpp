@@ -1,5 +1,7 @@
 #include "ops/attention/attention.h"
 
+#include <algorithm>
+
 #include "autograd/tape.h"
 #include "ops/attention/attention_kernels.h"
 #include "ops/check.h"
@@ -38,6 +40,25 @@ void check_attention(const char* op, const Tensor& q, const Tensor& k, const Ten
     raise<ShapeError>(op, ": the keys must be a multiple of the ", keys_per_token, " sources, got ", length);
   }
   if (options.window < 0) raise<ValueError>(op, ": window must be at least 0 (0 = no limit), got ", options.window);
+}
+
+std::int64_t cached_rows(const char* op, const Tensor& q, const Tensor& k_cache, const TokenPosition& position,
+                         std::int64_t keys_per_token, std::int64_t window) {
+  require_float(op, "q", q);
+  require_float(op, "k_cache", k_cache);
+  require_rank(op, "q", q, 3, "[B,T,H dh]");
+  require_rank(op, "k_cache", k_cache, 3, "[B,capacity,G dh]");
+  require_position(op, "position", position, q);
+  const std::int64_t steps = q.dim(1);
+  const std::int64_t capacity = k_cache.dim(1) / keys_per_token;
+  if (position.device != nullptr && steps != 1) {
+    raise<ShapeError>(op, ": with a position on the device one query is required, got q ", q.shape());
+  }
+  if (position.host + steps > capacity && (steps > 1 || window > 0)) {
+    raise<ShapeError>(op, ": the cache of ", capacity, " tokens must hold the ", position.host, " before and the ",
+                      steps, " of this call; beyond that give one at a time, without a window");
+  }
+  return std::min(position.host + steps, capacity) * keys_per_token;
 }
 
 namespace {
@@ -93,12 +114,43 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Attent
   return result.out;
 }
 
-Tensor attention_cached(const Tensor& q, const Tensor& k_cache, const Tensor& v_cache, std::int64_t length,
+Tensor attention_cached(const Tensor& q, const Tensor& k_cache, const Tensor& v_cache, TokenPosition position,
                         const AttentionOptions& options) {
-  require_untracked("attention_cached", "q", q);
-  require_untracked("attention_cached", "k_cache", k_cache);
-  require_untracked("attention_cached", "v_cache", v_cache);
-  return forward(q, k_cache, v_cache, length, false, options).out;
+  constexpr const char* kCached = "attention_cached";
+  require_untracked(kCached, "q", q);
+  require_untracked(kCached, "k_cache", k_cache);
+  require_untracked(kCached, "v_cache", v_cache);
+  const std::int64_t length = cached_rows(kCached, q, k_cache, position, 1, options.window);
+  if (q.dim(1) != 1) return forward(q, k_cache, v_cache, length, false, options).out;
+  check_attention(kCached, q, k_cache, v_cache, length, 1, options);
+  Tensor out = Tensor::empty(q.shape(), q.dtype(), q.device());
+  MIXGRAD_DISPATCH(q.device(), attention_step(q, k_cache, v_cache, position, 1, options, out));
+  return out;
+}
+
+void attention_append(const Tensor& k, const Tensor& v, const Tensor& k_cache, const Tensor& v_cache,
+                      TokenPosition position, std::int64_t rows_per_token) {
+  constexpr const char* kAppend = "attention_append";
+  require_float(kAppend, "k", k);
+  require_rank(kAppend, "k", k, 3, "[B,T r,W]");
+  require_untracked(kAppend, "k", k);
+  require_untracked(kAppend, "v", v);
+  require_float(kAppend, "k_cache", k_cache);
+  require_rank(kAppend, "k_cache", k_cache, 3, "[B,C r,W]");
+  require_shape(kAppend, "v", v, k.shape());
+  require_shape(kAppend, "k_cache", k_cache, {k.dim(0), k_cache.dim(1), k.dim(2)});
+  require_shape(kAppend, "v_cache", v_cache, k_cache.shape());
+  require_like(kAppend, "v", v, k);
+  require_like(kAppend, "k_cache", k_cache, k);
+  require_like(kAppend, "v_cache", v_cache, k);
+  require_position(kAppend, "position", position, k);
+  const std::int64_t r = rows_per_token;
+  if (r < 1 || k.dim(1) % r != 0 || k_cache.dim(1) % r != 0 || k.dim(1) > k_cache.dim(1)) {
+    raise<ShapeError>(kAppend,
+                      ": the rows of k and k_cache must be a multiple of rows_per_token, which is at least 1, ",
+                      "and k must fit into k_cache, got k ", k.shape(), ", k_cache ", k_cache.shape(), " and ", r);
+  }
+  MIXGRAD_DISPATCH(k.device(), attention_append(k, v, k_cache, v_cache, position, r));
 }
 
 AttentionWithLse attention_with_lse(const Tensor& q, const Tensor& k, const Tensor& v,

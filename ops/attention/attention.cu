@@ -1,7 +1,8 @@
 // Three rungs of the same formulas, each tested against the one before it. The shape alone chooses (rung_of):
-//   naive         a block per query or key, plain loops: anything, f64 above all, and the few queries of decoding
+//   naive         a block per query or key, plain loops: anything, f64 above all, and the few queries of a short piece
 //   tiled         64 x 64 tiles in shared memory, f32 multiply-adds on the plain units: f32, and bf16 in odd places
 //   tensor_core   the same tiles through mma.sync: bf16 whose rows of a head are whole 16-byte chunks
+// The one query of a decoding step has a rung of its own (attention_step.cuh), but for very wide heads.
 #include <algorithm>
 #include <initializer_list>
 
@@ -10,6 +11,7 @@
 #include "ops/attention/attention_kernels.h"
 #include "ops/attention/attention_naive.cuh"
 #include "ops/attention/attention_sizes.cuh"
+#include "ops/attention/attention_step.cuh"
 #include "ops/attention/attention_tensor_core.cuh"
 #include "ops/attention/attention_tensor_core_backward.cuh"
 #include "ops/attention/attention_tiled.cuh"
@@ -18,7 +20,7 @@
 namespace mixgrad::cuda {
 namespace {
 
-// Fewer queries than this leave most rows of a tile empty: decoding runs on the naive rung.
+// Fewer queries than this leave most rows of a tile empty.
 constexpr std::int64_t kFewestTiledQueries = 16;
 constexpr std::int64_t kWidestTiledHead = 128;
 // Indices inside the kernels of tiles are int.
@@ -84,6 +86,24 @@ void recency(const Tensor& q, const Tensor& k, const Tensor& lse, std::int64_t r
   });
 }
 
+// A thread copies a channel of a key and its value.
+template <class T>
+void append(const Tensor& k, const Tensor& v, const Tensor& k_cache, const Tensor& v_cache, TokenPosition position,
+            std::int64_t rows_per_token) {
+  const Rows<T> keys(k);
+  const Rows<T> values(v);
+  const Rows<T> to_keys(k_cache);
+  const Rows<T> to_values(v_cache);
+  const std::int64_t rows = k.dim(1);
+  const std::int64_t capacity = k_cache.dim(1);
+  for_each_cell("attention_append", k.device(), keys.count, keys.width, [=] __device__(std::int64_t r, std::int64_t c) {
+    const std::int64_t place = (position.value() * rows_per_token + r % rows) % capacity;
+    const std::int64_t to = r / rows * capacity + place;
+    to_keys[to][c] = keys[r][c];
+    to_values[to][c] = values[r][c];
+  });
+}
+
 }  // namespace
 
 AttentionRung attention_forward(AttentionRung highest, const Tensor& q, const Tensor& k, const Tensor& v,
@@ -129,6 +149,21 @@ void attention_forward(const Tensor& q, const Tensor& k, const Tensor& v, std::i
                        std::int64_t keys_per_token, const AttentionOptions& options, const Tensor& out,
                        const Tensor& lse) {
   attention_forward(AttentionRung::tensor_core, q, k, v, length, keys_per_token, options, out, lse);
+}
+
+void attention_step(const Tensor& q, const Tensor& k, const Tensor& v, TokenPosition position,
+                    std::int64_t keys_per_token, const AttentionOptions& options, const Tensor& out) {
+  const AttentionSizes s(q, k.dim(1), keys_per_token, options);
+  dispatch_float(q.dtype(), "attention", [&]<class T>() {
+    const AttentionRows<T> x(s, q, k, v, out, Tensor());
+    step::takes<T>(s) ? step::forward<T>(q.device(), s, position, x) : naive::step<T>(q.device(), s, position, x);
+  });
+}
+
+void attention_append(const Tensor& k, const Tensor& v, const Tensor& k_cache, const Tensor& v_cache,
+                      TokenPosition position, std::int64_t rows_per_token) {
+  dispatch_float(k.dtype(), "attention_append",
+                 [&]<class T>() { append<T>(k, v, k_cache, v_cache, position, rows_per_token); });
 }
 
 void attention_backward(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& out, const Tensor& lse,

@@ -14,6 +14,7 @@
 #pragma once
 
 #include "core/tensor.h"
+#include "core/token_position.h"
 
 namespace mixgrad {
 
@@ -25,10 +26,18 @@ struct AttentionOptions {
 
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options);
 
-// Inference from a cache: k_cache, v_cache [B,capacity,G dh], of which the first `length` rows are valid, the last T of
-// them those of this call. Not recorded; GradError when q is tracked.
-Tensor attention_cached(const Tensor& q, const Tensor& k_cache, const Tensor& v_cache, std::int64_t length,
+// Inference from a cache: k_cache, v_cache [B,capacity,G dh], of which the first min(position + T, capacity) rows are
+// valid, those of this call among them: the last T, or anywhere in a full ring when T = 1 (softmax does not mind the
+// order; then without a window).
+//   position: tokens before this call; on the device with T = 1. Not recorded; GradError when q is tracked.
+Tensor attention_cached(const Tensor& q, const Tensor& k_cache, const Tensor& v_cache, TokenPosition position,
                         const AttentionOptions& options);
+
+// Puts keys and values of the tokens from `position` on, k and v [B,T r,W] with r rows a token, into such caches
+// [B,C r,W]: row i goes to (position r + i) mod C r, the oldest when the ring is full. T <= C. Not recorded; GradError
+// when k or v is tracked.
+void attention_append(const Tensor& k, const Tensor& v, const Tensor& k_cache, const Tensor& v_cache,
+                      TokenPosition position, std::int64_t rows_per_token = 1);
 
 // Attention and, beside it, each row's log-sum-exp [B,H,T] (f32, f64 for f64); for probes. Not recorded.
 struct AttentionWithLse {

@@ -1,6 +1,9 @@
+#include <cstring>
+
 #include "core/parallel.h"
 #include "ops/attention/attention_blocks.h"
 #include "ops/attention/attention_kernels.h"
+#include "ops/rows.h"
 
 namespace mixgrad::cpu {
 
@@ -112,6 +115,28 @@ void attention_forward(const Tensor& q, const Tensor& k, const Tensor& v, std::i
       const std::int64_t pair = task / blocks;
       forward_block<T>(q, k, v, s, out, lse, pair / s.heads, pair % s.heads, block * s.block);
     });
+  });
+}
+
+void attention_step(const Tensor& q, const Tensor& k, const Tensor& v, TokenPosition position,
+                    std::int64_t keys_per_token, const AttentionOptions& options, const Tensor& out) {
+  const std::int64_t length = std::min(position.host + 1, k.dim(1) / keys_per_token) * keys_per_token;
+  attention_forward(q, k, v, length, keys_per_token, options, out, Tensor());
+}
+
+void attention_append(const Tensor& k, const Tensor& v, const Tensor& k_cache, const Tensor& v_cache,
+                      TokenPosition position, std::int64_t rows_per_token) {
+  dispatch_float(k.dtype(), "attention_append", [&]<class T>() {
+    const std::int64_t rows = k.dim(1);
+    const std::int64_t capacity = k_cache.dim(1);
+    const auto copy = [&](const Rows<T>& from, const Rows<T>& to) {
+      for (std::int64_t r = 0; r < from.count; ++r) {
+        const std::int64_t place = (position.host * rows_per_token + r % rows) % capacity;
+        std::memcpy(to[r / rows * capacity + place], from[r], static_cast<std::size_t>(from.width) * sizeof(T));
+      }
+    };
+    copy(Rows<T>(k), Rows<T>(k_cache));
+    copy(Rows<T>(v), Rows<T>(v_cache));
   });
 }
 

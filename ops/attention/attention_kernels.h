@@ -10,6 +10,10 @@ namespace mixgrad {
 void check_attention(const char* op, const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t length,
                      std::int64_t keys_per_token, const AttentionOptions& options);
 
+// Checks what is special about a cache of keys and returns how many of its rows are valid.
+std::int64_t cached_rows(const char* op, const Tensor& q, const Tensor& k_cache, const TokenPosition& position,
+                         std::int64_t keys_per_token, std::int64_t window);
+
 }  // namespace mixgrad
 
 MIXGRAD_KERNELS(
@@ -19,6 +23,12 @@ MIXGRAD_KERNELS(
     void attention_forward(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t length,
                            std::int64_t keys_per_token, const AttentionOptions& options, const Tensor& out,
                            const Tensor& lse);
+    // The same for one query, that of the token at `position`, which sees the min(position + 1, capacity) tokens of a
+    // cache. The order of every sum depends on where the keys lie alone.
+    void attention_step(const Tensor& q, const Tensor& k, const Tensor& v, TokenPosition position,
+                        std::int64_t keys_per_token, const AttentionOptions& options, const Tensor& out);
+    void attention_append(const Tensor& k, const Tensor& v, const Tensor& k_cache, const Tensor& v_cache,
+                          TokenPosition position, std::int64_t rows_per_token);
     // Targets may be unwanted.
     void attention_backward(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& out, const Tensor& lse,
                             const Tensor& dout, std::int64_t keys_per_token, const AttentionOptions& options,

@@ -22,8 +22,8 @@ std::size_t shared_bytes(const AttentionSizes& s, int rows) {
 
 // out and lse of query blockIdx.x = (b, head, i), with running maximum and sum over chunks of keys.
 template <class T, class A>
-__global__ void forward_kernel(AttentionSizes s, HeadRows<const T> q, HeadRows<const T> k, HeadRows<const T> v,
-                               HeadRows<T> out, A* lse, A scale) {
+__device__ void forward_query(const AttentionSizes& s, const HeadRows<const T>& q, const HeadRows<const T>& k,
+                              const HeadRows<const T>& v, const HeadRows<T>& out, A* lse, A scale) {
   const std::int64_t i = blockIdx.x % s.queries;
   const std::int64_t head = blockIdx.x / s.queries % s.heads;
   const std::int64_t b = blockIdx.x / s.queries / s.heads;
@@ -60,6 +60,21 @@ __global__ void forward_kernel(AttentionSizes s, HeadRows<const T> q, HeadRows<c
   }
   for (std::int64_t c = threadIdx.x; c < dh; c += kRowThreads) out.at(b, i, head)[c] = static_cast<T>(sums[c] / total);
   if (lse != nullptr && threadIdx.x == 0) lse[blockIdx.x] = top + std::log(total);
+}
+
+template <class T, class A>
+__global__ void forward_kernel(AttentionSizes s, HeadRows<const T> q, HeadRows<const T> k, HeadRows<const T> v,
+                               HeadRows<T> out, A* lse, A scale) {
+  forward_query(s, q, k, v, out, lse, scale);
+}
+
+// The one query of the token at `position`; s is that of a full cache.
+template <class T, class A>
+__global__ void step_kernel(AttentionSizes s, TokenPosition position, HeadRows<const T> q, HeadRows<const T> k,
+                            HeadRows<const T> v, HeadRows<T> out, A scale) {
+  const std::int64_t before = position.value();
+  s.past = before < s.past ? before : s.past;
+  forward_query(s, q, k, v, out, static_cast<A*>(nullptr), scale);
 }
 
 // dq of query blockIdx.x = (b, head, i).
@@ -176,6 +191,13 @@ void forward(Device device, const AttentionSizes& s, const AttentionRows<T>& x) 
   using A = acc_t<T>;
   launch_attention(forward_kernel<T, A>, device, s.batch * s.heads * s.queries, kRowThreads, shared_bytes<A>(s, 2), s,
                    x.q, x.k, x.v, x.out, x.lse, A(1) / std::sqrt(A(s.head_dim)));
+}
+
+template <class T>
+void step(Device device, const AttentionSizes& s, TokenPosition position, const AttentionRows<T>& x) {
+  using A = acc_t<T>;
+  launch_attention(step_kernel<T, A>, device, s.batch * s.heads, kRowThreads, shared_bytes<A>(s, 2), s, position, x.q,
+                   x.k, x.v, x.out, A(1) / std::sqrt(A(s.head_dim)));
 }
 
 // delta [B,H,T] = dout . out of each query head.

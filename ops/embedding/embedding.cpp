@@ -25,6 +25,18 @@ void embedding_gradient(BackwardContext& context) {
   MIXGRAD_DISPATCH(dy.device(), embedding_backward(tokens, attributes.first_position, dy, dweight, dpositions));
 }
 
+}  // namespace
+
+const OpSpec embedding_spec{OpId::embedding,
+                            "embedding",
+                            "y[b,t,:] = weight[tokens[b,t],:] + positions[first_position + t,:]",
+                            "dweight[v,:] = sum of dy[b,t,:] over tokens = v; dpositions[p,:] = sum_b dy[b,p-first,:]",
+                            "tokens",
+                            3,
+                            1,
+                            0b110,
+                            embedding_gradient};
+
 void check_tokens(const Tensor& tokens, std::int64_t vocabulary) {
   if constexpr (build::has_cuda) {
     if (cuda::capturing()) return;  // the values do not exist yet: the kernel writes NaN
@@ -38,19 +50,7 @@ void check_tokens(const Tensor& tokens, std::int64_t vocabulary) {
   }
 }
 
-}  // namespace
-
-const OpSpec embedding_spec{OpId::embedding,
-                            "embedding",
-                            "y[b,t,:] = weight[tokens[b,t],:] + positions[first_position + t,:]",
-                            "dweight[v,:] = sum of dy[b,t,:] over tokens = v; dpositions[p,:] = sum_b dy[b,p-first,:]",
-                            "tokens",
-                            3,
-                            1,
-                            0b110,
-                            embedding_gradient};
-
-Tensor embedding(const Tensor& tokens, const Tensor& weight, const Tensor& positions, std::int64_t first_position) {
+Tensor embedding(const Tensor& tokens, const Tensor& weight, const Tensor& positions, TokenPosition first_position) {
   require_i32("embedding", "tokens", tokens);
   require_rank("embedding", "tokens", tokens, 2, "[B,T]");
   require_contiguous("embedding", "tokens", tokens);
@@ -65,16 +65,19 @@ Tensor embedding(const Tensor& tokens, const Tensor& weight, const Tensor& posit
       raise<ShapeError>("embedding: positions must be [C,", weight.dim(1), "] to match weight ", weight.shape(),
                         ", got ", positions.shape());
     }
-    if (first_position < 0 || first_position + steps > positions.dim(0)) {
-      raise<ValueError>("embedding: positions ", first_position, " to ", first_position + steps - 1,
-                        " are asked for, there are ", positions.dim(0), "; use a shorter sequence or a larger context");
+    const std::int64_t first = first_position.host;
+    if (first < 0 || first + steps > positions.dim(0)) {
+      raise<ValueError>("embedding: positions ", first, " to ", first + steps - 1, " are asked for, there are ",
+                        positions.dim(0), "; use a shorter sequence or a larger context");
     }
   }
+  require_position("embedding", "first_position", first_position, weight);
   check_tokens(tokens, weight.dim(0));
   Tensor y = Tensor::empty({tokens.dim(0), steps, weight.dim(1)}, accumulation_dtype(weight.dtype()), weight.device());
   MIXGRAD_DISPATCH(weight.device(), embedding_forward(tokens, weight, positions, first_position, y));
   if (any_tracked({&weight, &positions})) {
-    const EmbeddingAttributes attributes{weight.dim(0), positions.defined() ? positions.dim(0) : 0, first_position};
+    const EmbeddingAttributes attributes{weight.dim(0), positions.defined() ? positions.dim(0) : 0,
+                                         first_position.host};
     record(embedding_spec, {&tokens, &weight, &positions}, {&y}, {&tokens}, attributes);
   }
   return y;

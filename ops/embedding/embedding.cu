@@ -11,7 +11,7 @@ namespace mixgrad::cuda {
 namespace {
 
 template <class T>
-void forward(const Tensor& tokens, const Tensor& weight, const Tensor& positions, std::int64_t first_position,
+void forward(const Tensor& tokens, const Tensor& weight, const Tensor& positions, TokenPosition first_position,
              const Tensor& y) {
   using A = acc_t<T>;
   const std::int32_t* ids = tokens.data<std::int32_t>();
@@ -22,7 +22,7 @@ void forward(const Tensor& tokens, const Tensor& weight, const Tensor& positions
   for_each_cell("embedding", weight.device(), out.count, out.width, [=] __device__(std::int64_t r, std::int64_t c) {
     const bool known = ids[r] >= 0 && ids[r] < table.count;
     const A value = known ? A(table[ids[r]][c]) : A(NAN);
-    out[r][c] = position_table ? value + A(position_table[first_position + r % steps][c]) : value;
+    out[r][c] = position_table ? value + A(position_table[first_position.value() + r % steps][c]) : value;
   });
 }
 
@@ -176,8 +176,8 @@ void backward_positions(std::int64_t steps, std::int64_t first_position, const T
 
 }  // namespace
 
-void embedding_forward(const Tensor& tokens, const Tensor& weight, const Tensor& positions, std::int64_t first_position,
-                       const Tensor& y) {
+void embedding_forward(const Tensor& tokens, const Tensor& weight, const Tensor& positions,
+                       TokenPosition first_position, const Tensor& y) {
   dispatch_float(weight.dtype(), "embedding",
                  [&]<class T>() { forward<T>(tokens, weight, positions, first_position, y); });
 }

@@ -9,10 +9,14 @@
 #pragma once
 
 #include "core/tensor.h"
+#include "core/token_position.h"
 
 namespace mixgrad {
 
 Tensor embedding(const Tensor& tokens, const Tensor& weight, const Tensor& positions = Tensor(),
-                 std::int64_t first_position = 0);
+                 TokenPosition first_position = 0);
+
+// ValueError for a token outside [0,vocabulary): what embedding checks, but for tokens in a captured CUDA graph.
+void check_tokens(const Tensor& tokens, std::int64_t vocabulary);
 
 }  // namespace mixgrad

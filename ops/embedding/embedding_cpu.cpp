@@ -3,8 +3,8 @@
 
 namespace mixgrad::cpu {
 
-void embedding_forward(const Tensor& tokens, const Tensor& weight, const Tensor& positions, std::int64_t first_position,
-                       const Tensor& y) {
+void embedding_forward(const Tensor& tokens, const Tensor& weight, const Tensor& positions,
+                       TokenPosition first_position, const Tensor& y) {
   dispatch_float(weight.dtype(), "embedding", [&]<class T>() {
     using A = acc_t<T>;
     const std::int32_t* ids = tokens.data<std::int32_t>();
@@ -17,7 +17,7 @@ void embedding_forward(const Tensor& tokens, const Tensor& weight, const Tensor&
         const T* from = table[ids[r]];
         A* to = out[r];
         if (position_table) {
-          const T* position = position_table[first_position + r % steps];
+          const T* position = position_table[first_position.host + r % steps];
           for (std::int64_t c = 0; c < out.width; ++c) to[c] = A(from[c]) + A(position[c]);
         } else {
           for (std::int64_t c = 0; c < out.width; ++c) to[c] = A(from[c]);

@@ -37,9 +37,7 @@ Tensor rope(const Tensor& x, const RopeOptions& options) {
                       " must fit into the last axis of x, got x ", x.shape());
   }
   if (!(options.theta > 0)) raise<ValueError>("rope: theta must be above 0, got ", options.theta);
-  if (options.first_position < 0) {
-    raise<ValueError>("rope: first_position must be at least 0, got ", options.first_position);
-  }
+  require_position("rope", "first_position", options.first_position, x);
   if (options.rows_per_position < 1 || x.dim(1) % options.rows_per_position != 0) {
     raise<ShapeError>("rope: the rows of x must be a multiple of rows_per_position, which is at least 1, got x ",
                       x.shape(), " and ", options.rows_per_position);

@@ -36,8 +36,6 @@ Tensor table_for(double theta, std::int64_t pairs, std::int64_t positions, Devic
   static std::mutex mutex;
   static auto* tables = new std::vector<Table>;
   const std::scoped_lock lock(mutex);
-  std::int64_t rows = 256;
-  while (rows < positions) rows *= 2;
   for (const Table& table : *tables) {
     const Tensor& angles = table.angles;
     if (table.theta == theta && table.pairs == pairs && angles.dim(0) >= positions && angles.device() == device &&
@@ -47,7 +45,7 @@ Tensor table_for(double theta, std::int64_t pairs, std::int64_t positions, Devic
   }
   if (capturing())
     raise<DeviceError>("rope: the first call for ", positions, " positions cannot be captured in a graph");
-  tables->push_back({theta, pairs, new_table<A>(theta, pairs, rows, device)});
+  tables->push_back({theta, pairs, new_table<A>(theta, pairs, rope_table_rows(positions), device)});
   return tables->back().angles;
 }
 
@@ -61,9 +59,9 @@ void rotate(const Tensor& x, const RopeOptions& options, bool inverse, const Gra
   const std::int64_t pairs = options.head_dim / 2;
   const std::int64_t all_pairs = options.heads * pairs;
   const std::int64_t rest = in.width - 2 * all_pairs;
-  const std::int64_t first_position = options.first_position;
+  const TokenPosition first = options.first_position;
   const std::int64_t repeat = options.rows_per_position;
-  const std::int64_t positions = first_position + (steps - 1) / repeat + 1;
+  const std::int64_t positions = first.host + (steps - 1) / repeat + 1;
   const Tensor table = table_for<A>(options.theta, pairs, positions, x.device());
   const A* angles = table.data<A>();
   const A sign = inverse ? A(-1) : A(1);
@@ -76,7 +74,7 @@ void rotate(const Tensor& x, const RopeOptions& options, bool inverse, const Gra
     const int pair = static_cast<int>(p) % static_cast<int>(pairs);
     const std::int64_t low = p - pair + p;  // 2 pairs in each head
     const int position = static_cast<int>(r % steps) / static_cast<int>(repeat);
-    const A* angle = angles + ((first_position + position) * pairs + pair) * 2;
+    const A* angle = angles + ((first.value() + position) * pairs + pair) * 2;
     const A cosine = angle[0];
     const A turn = sign * angle[1];
     const A a = A(in[r][low]);

@@ -57,7 +57,7 @@ void rope_rotate(const Tensor& x, const RopeOptions& options, bool inverse, cons
     const std::int64_t pairs = options.head_dim / 2;
     const std::int64_t turned = options.heads * options.head_dim;
     const std::int64_t repeat = options.rows_per_position;
-    const Table table = table_for(options, options.first_position + steps / repeat, dtype_of<A>());
+    const Table table = table_for(options, options.first_position.host + steps / repeat, dtype_of<A>());
     const A* cosines = table.cosine.data<A>();
     const A* sines = table.sine.data<A>();
     const A sign = inverse ? A(-1) : A(1);
@@ -66,7 +66,7 @@ void rope_rotate(const Tensor& x, const RopeOptions& options, bool inverse, cons
     const bool add = y.add;
     parallel_rows(in.count, rows_per_task(in.width), [&](std::int64_t begin, std::int64_t end, std::int64_t) {
       for (std::int64_t r = begin; r < end; ++r) {
-        const std::int64_t position = options.first_position + r % steps / repeat;
+        const std::int64_t position = options.first_position.host + r % steps / repeat;
         const A* c = cosines + position * pairs;
         const A* s = sines + position * pairs;
         for (std::int64_t h = 0; h < options.heads; ++h) {

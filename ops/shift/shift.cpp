@@ -60,11 +60,11 @@ Tensor checked_shifts(const char* op, const Tensor& x, const ShiftOptions& optio
   return constant_table(shifts, x.device());
 }
 
-void check_ring(const char* op, const Tensor& x, const Tensor& ring, std::int64_t position,
+void check_ring(const char* op, const Tensor& x, const Tensor& ring, TokenPosition position,
                 const ShiftOptions& options) {
   require_shape(op, "ring", ring, {x.dim(0), ring_elements(x.cols(), options.shifts)});
   require_like(op, "ring", ring, x);
-  if (position < 0) raise<ValueError>(op, ": position must be at least 0, got ", position);
+  require_position(op, "position", position, x);
 }
 
 Tensor shift(const Tensor& x, const ShiftOptions& options) {
@@ -75,7 +75,7 @@ Tensor shift(const Tensor& x, const ShiftOptions& options) {
   return z;
 }
 
-Tensor shift_cached(const Tensor& x, const Tensor& ring, std::int64_t position, const ShiftOptions& options) {
+Tensor shift_cached(const Tensor& x, const Tensor& ring, TokenPosition position, const ShiftOptions& options) {
   require_untracked("shift_cached", "x", x);
   const Tensor shifts = checked_shifts("shift_cached", x, options);
   check_ring("shift_cached", x, ring, position, options);

@@ -43,7 +43,7 @@ void backward(const Tensor& dz, const Tensor& shifts, Boundary boundary, const G
 
 // A thread owns one channel of one sequence and walks through the tokens: reads its slot, then overwrites it.
 template <class T>
-void ring(const Tensor& x, const Tensor& shifts, Boundary boundary, const Tensor& history, std::int64_t position,
+void ring(const Tensor& x, const Tensor& shifts, Boundary boundary, const Tensor& history, TokenPosition position,
           const Tensor& z) {
   const Rows<T> in(x);
   const Rows<T> out(z);
@@ -58,11 +58,12 @@ void ring(const Tensor& x, const Tensor& shifts, Boundary boundary, const Tensor
     T* slots = rings[n] + c % channels;
     for (std::int64_t h = 0; h < c / channels; ++h) slots += shift_of[h] * channels;
     const std::int64_t shift = shift_of[c / channels];
+    const std::int64_t first = position.value();
     for (std::int64_t t = 0; t < steps; ++t) {
       const std::int64_t r = n * steps + t;
       const T here = in[r][c];
-      T& slot = slots[(position + t) % shift * channels];
-      out[r][c] = position + t >= shift ? slot : (self ? here : T(0.0F));
+      T& slot = slots[(first + t) % shift * channels];
+      out[r][c] = first + t >= shift ? slot : (self ? here : T(0.0F));
       slot = here;
     }
   });
@@ -78,7 +79,7 @@ void shift_backward(const Tensor& dz, const Tensor& shifts, Boundary boundary, c
   dispatch_float(dz.dtype(), "shift", [&]<class T>() { backward<T>(dz, shifts, boundary, dx); });
 }
 
-void shift_ring(const Tensor& x, const Tensor& shifts, Boundary boundary, const Tensor& history, std::int64_t position,
+void shift_ring(const Tensor& x, const Tensor& shifts, Boundary boundary, const Tensor& history, TokenPosition position,
                 const Tensor& z) {
   dispatch_float(x.dtype(), "shift", [&]<class T>() { ring<T>(x, shifts, boundary, history, position, z); });
 }

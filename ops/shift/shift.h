@@ -11,6 +11,7 @@
 #include <span>
 
 #include "core/tensor.h"
+#include "core/token_position.h"
 
 namespace mixgrad {
 
@@ -26,7 +27,7 @@ Tensor shift(const Tensor& x, const ShiftOptions& options);
 // The history of a sequence that is given in pieces: per head a ring of the last s inputs, [B, s, D/H], head after head
 // in one buffer [B, sum_h s_h D/H]. Each entry is read before it is overwritten.
 //   position: tokens consumed before this call. Not recorded; GradError when x is tracked.
-Tensor shift_cached(const Tensor& x, const Tensor& ring, std::int64_t position, const ShiftOptions& options);
+Tensor shift_cached(const Tensor& x, const Tensor& ring, TokenPosition position, const ShiftOptions& options);
 
 // Elements of a ring for one sequence of width D: sum_h s_h D/H.
 std::int64_t ring_elements(std::int64_t width, std::span<const std::int64_t> shifts);

@@ -11,7 +11,7 @@ namespace mixgrad {
 Tensor checked_shifts(const char* op, const Tensor& x, const ShiftOptions& options);
 
 // The ring and the position of a cached form.
-void check_ring(const char* op, const Tensor& x, const Tensor& ring, std::int64_t position,
+void check_ring(const char* op, const Tensor& x, const Tensor& ring, TokenPosition position,
                 const ShiftOptions& options);
 
 }  // namespace mixgrad

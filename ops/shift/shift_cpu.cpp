@@ -63,13 +63,13 @@ void shift_backward(const Tensor& dz, const Tensor& shifts, Boundary boundary, c
   });
 }
 
-void shift_ring(const Tensor& x, const Tensor& shifts, Boundary boundary, const Tensor& ring, std::int64_t position,
+void shift_ring(const Tensor& x, const Tensor& shifts, Boundary boundary, const Tensor& ring, TokenPosition position,
                 const Tensor& z) {
   dispatch_float(x.dtype(), "shift", [&]<class T>() {
     const Rows<T> out(z);
     const std::int64_t channels = x.cols() / shifts.numel();
     through_ring<T>(
-        x, shifts, boundary, ring, position,
+        x, shifts, boundary, ring, position.host,
         [&](std::int64_t r, std::int64_t c, const T*, const T* before) { copy_row<T>(before, channels, out[r] + c); });
   });
 }

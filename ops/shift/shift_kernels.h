@@ -8,5 +8,5 @@ MIXGRAD_KERNELS(
     // shifts: [H] i32.
     void shift_forward(const Tensor& x, const Tensor& shifts, Boundary boundary, const Tensor& z);
     void shift_backward(const Tensor& dz, const Tensor& shifts, Boundary boundary, const GradTarget& dx);
-    void shift_ring(const Tensor& x, const Tensor& shifts, Boundary boundary, const Tensor& ring, std::int64_t position,
-                    const Tensor& z);)
+    void shift_ring(const Tensor& x, const Tensor& shifts, Boundary boundary, const Tensor& ring,
+                    TokenPosition position, const Tensor& z);)

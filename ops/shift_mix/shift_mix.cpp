@@ -67,7 +67,7 @@ Tensor shift_mix(const Tensor& x, const Tensor& a, const Tensor& b, const ShiftO
   return y;
 }
 
-Tensor shift_mix_cached(const Tensor& x, const Tensor& a, const Tensor& b, const Tensor& ring, std::int64_t position,
+Tensor shift_mix_cached(const Tensor& x, const Tensor& a, const Tensor& b, const Tensor& ring, TokenPosition position,
                         const ShiftOptions& options) {
   require_untracked("shift_mix_cached", "x", x);
   require_untracked("shift_mix_cached", "a", a);

@@ -94,7 +94,7 @@ void backward_coefficient(const Tensor& x, const Tensor& shifts, Boundary bounda
 // A thread owns one channel of one sequence and walks through the tokens: reads its slot, then overwrites it.
 template <class T>
 void ring(const Tensor& x, const Tensor& a, const Tensor& b, const Tensor& shifts, Boundary boundary,
-          const Tensor& history, std::int64_t position, const Tensor& y) {
+          const Tensor& history, TokenPosition position, const Tensor& y) {
   using A = acc_t<T>;
   const Rows<T> in(x);
   const Rows<T> out(y);
@@ -109,11 +109,12 @@ void ring(const Tensor& x, const Tensor& a, const Tensor& b, const Tensor& shift
     for (std::int64_t h = 0; h < c / k.channels; ++h) begin += k.shifts[h] * k.channels;
     T* slots = rings[n] + begin + c % k.channels;
     const std::int64_t shift = k.shift(c);
+    const std::int64_t first = position.value();
     for (std::int64_t t = 0; t < steps; ++t) {
       const std::int64_t r = n * steps + t;
-      T& slot = slots[(position + t) % shift * k.channels];
+      T& slot = slots[(first + t) % shift * k.channels];
       const A here = A(in[r][c]);
-      const A before = position + t >= shift ? A(slot) : (self ? here : A(0));
+      const A before = first + t >= shift ? A(slot) : (self ? here : A(0));
       slot = in[r][c];
       out[r][c] = static_cast<T>(k.first(c) * here + k.second(c) * before);
     }
@@ -137,7 +138,7 @@ void shift_mix_backward(const Tensor& x, const Tensor& a, const Tensor& b, const
 }
 
 void shift_mix_ring(const Tensor& x, const Tensor& a, const Tensor& b, const Tensor& shifts, Boundary boundary,
-                    const Tensor& ring_buffer, std::int64_t position, const Tensor& y) {
+                    const Tensor& ring_buffer, TokenPosition position, const Tensor& y) {
   dispatch_float(x.dtype(), "shift_mix",
                  [&]<class T>() { ring<T>(x, a, b, shifts, boundary, ring_buffer, position, y); });
 }

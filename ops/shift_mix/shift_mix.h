@@ -19,7 +19,7 @@ Tensor shift_mix(const Tensor& x, const Tensor& a, const Tensor& b, const ShiftO
 
 // The same for a sequence given in pieces; ring and position as in shift_cached. Not recorded; GradError when x, a or b
 // is tracked.
-Tensor shift_mix_cached(const Tensor& x, const Tensor& a, const Tensor& b, const Tensor& ring, std::int64_t position,
+Tensor shift_mix_cached(const Tensor& x, const Tensor& a, const Tensor& b, const Tensor& ring, TokenPosition position,
                         const ShiftOptions& options);
 
 }  // namespace mixgrad

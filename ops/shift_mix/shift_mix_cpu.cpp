@@ -123,7 +123,7 @@ void shift_mix_backward(const Tensor& x, const Tensor& a, const Tensor& b, const
 }
 
 void shift_mix_ring(const Tensor& x, const Tensor& a, const Tensor& b, const Tensor& shifts, Boundary boundary,
-                    const Tensor& ring, std::int64_t position, const Tensor& y) {
+                    const Tensor& ring, TokenPosition position, const Tensor& y) {
   dispatch_float(x.dtype(), "shift_mix", [&]<class T>() {
     using A = acc_t<T>;
     const Rows<T> out(y);
@@ -132,7 +132,7 @@ void shift_mix_ring(const Tensor& x, const Tensor& a, const Tensor& b, const Ten
     const Tensor b_channel = per_channel<T>(b, x.cols());
     const A* av = a_channel.data<A>();
     const A* bv = b_channel.data<A>();
-    through_ring<T>(x, shifts, boundary, ring, position,
+    through_ring<T>(x, shifts, boundary, ring, position.host,
                     [&](std::int64_t r, std::int64_t c, const T* here, const T* before) {
                       mix<T, A>(av + c, here, bv + c, before, channels, false, out[r] + c);
                     });

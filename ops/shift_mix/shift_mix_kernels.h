@@ -12,4 +12,4 @@ MIXGRAD_KERNELS(
     void shift_mix_backward(const Tensor& x, const Tensor& a, const Tensor& b, const Tensor& shifts, Boundary boundary,
                             const Tensor& dy, const GradTarget& dx, const GradTarget& da, const GradTarget& db);
     void shift_mix_ring(const Tensor& x, const Tensor& a, const Tensor& b, const Tensor& shifts, Boundary boundary,
-                        const Tensor& ring, std::int64_t position, const Tensor& y);)
+                        const Tensor& ring, TokenPosition position, const Tensor& y);)

@@ -69,12 +69,19 @@ Tensor shortcut_attention(const Tensor& q, const Tensor& k, const Tensor& v, con
   return result.out;
 }
 
-Tensor shortcut_attention_cached(const Tensor& q, const Tensor& k_cache, const Tensor& v_cache, std::int64_t tokens,
+Tensor shortcut_attention_cached(const Tensor& q, const Tensor& k_cache, const Tensor& v_cache, TokenPosition position,
                                  const ShortcutAttentionOptions& options) {
-  require_untracked("shortcut_attention_cached", "q", q);
-  require_untracked("shortcut_attention_cached", "k_cache", k_cache);
-  require_untracked("shortcut_attention_cached", "v_cache", v_cache);
-  return forward(q, k_cache, v_cache, tokens * options.sources, false, options).out;
+  constexpr const char* kCached = "shortcut_attention_cached";
+  require_untracked(kCached, "q", q);
+  require_untracked(kCached, "k_cache", k_cache);
+  require_untracked(kCached, "v_cache", v_cache);
+  if (options.sources < 1) raise<ShapeError>(kCached, ": sources must be at least 1, got ", options.sources);
+  const std::int64_t length = cached_rows(kCached, q, k_cache, position, options.sources, options.window);
+  if (q.dim(1) != 1) return forward(q, k_cache, v_cache, length, false, options).out;
+  check(kCached, q, k_cache, v_cache, length, options);
+  Tensor out = Tensor::empty(q.shape(), q.dtype(), q.device());
+  MIXGRAD_DISPATCH(q.device(), shortcut_attention_step(q, k_cache, v_cache, position, options, out));
+  return out;
 }
 
 Tensor shortcut_depth_mass(const Tensor& q, const Tensor& k, const ShortcutAttentionOptions& options) {

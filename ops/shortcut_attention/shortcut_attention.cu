@@ -68,6 +68,11 @@ void shortcut_attention_forward(const Tensor& q, const Tensor& k, const Tensor& 
   attention_forward(q, k, v, length, options.sources, attention_options(options), out, lse);
 }
 
+void shortcut_attention_step(const Tensor& q, const Tensor& k, const Tensor& v, TokenPosition position,
+                             const ShortcutAttentionOptions& options, const Tensor& out) {
+  attention_step(q, k, v, position, options.sources, attention_options(options), out);
+}
+
 void shortcut_attention_backward(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& out,
                                  const Tensor& lse, const Tensor& dout, const ShortcutAttentionOptions& options,
                                  const GradTarget& dq, const GradTarget& dk, const GradTarget& dv) {

@@ -18,6 +18,7 @@
 #pragma once
 
 #include "core/tensor.h"
+#include "core/token_position.h"
 
 namespace mixgrad {
 
@@ -30,9 +31,9 @@ struct ShortcutAttentionOptions {
 
 Tensor shortcut_attention(const Tensor& q, const Tensor& k, const Tensor& v, const ShortcutAttentionOptions& options);
 
-// Inference from a cache: k_cache, v_cache [B,capacity M,G dh], of which the first `tokens` M rows are valid, the last
-// T M of them those of this call. Not recorded; GradError when q is tracked.
-Tensor shortcut_attention_cached(const Tensor& q, const Tensor& k_cache, const Tensor& v_cache, std::int64_t tokens,
+// Inference from a cache of tokens with M rows each: k_cache, v_cache [B,capacity M,G dh]; position as in
+// attention_cached. Not recorded; GradError when q is tracked.
+Tensor shortcut_attention_cached(const Tensor& q, const Tensor& k_cache, const Tensor& v_cache, TokenPosition position,
                                  const ShortcutAttentionOptions& options);
 
 // Depth mass [B,H,T,M] (f32, f64 for f64): how much of its attention each query gives to each source,

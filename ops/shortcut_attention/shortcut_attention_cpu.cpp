@@ -192,6 +192,12 @@ void shortcut_attention_forward(const Tensor& q, const Tensor& k, const Tensor& 
                  [&]<class T>() { depth_forward<T>(q, k, v, length, options, out, lse); });
 }
 
+void shortcut_attention_step(const Tensor& q, const Tensor& k, const Tensor& v, TokenPosition position,
+                             const ShortcutAttentionOptions& options, const Tensor& out) {
+  const std::int64_t length = std::min(position.host + 1, k.dim(1) / options.sources) * options.sources;
+  shortcut_attention_forward(q, k, v, length, options, out, Tensor());
+}
+
 void shortcut_attention_backward(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& out,
                                  const Tensor& lse, const Tensor& dout, const ShortcutAttentionOptions& options,
                                  const GradTarget& dq, const GradTarget& dk, const GradTarget& dv) {

@@ -8,6 +8,9 @@ MIXGRAD_KERNELS(
     // k and v: [B,capacity,G dh], of which the first `length` rows are read. lse: [B,H,T] or undefined.
     void shortcut_attention_forward(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t length,
                                     const ShortcutAttentionOptions& options, const Tensor& out, const Tensor& lse);
+    // For the one query of the token at `position` (attention_step).
+    void shortcut_attention_step(const Tensor& q, const Tensor& k, const Tensor& v, TokenPosition position,
+                                 const ShortcutAttentionOptions& options, const Tensor& out);
     // Targets may be unwanted.
     void shortcut_attention_backward(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& out,
                                      const Tensor& lse, const Tensor& dout, const ShortcutAttentionOptions& options,
