@@ -81,7 +81,7 @@ part_faults() {
   [ "$wrong" = 0 ] || bad "$wrong"
 }
 
-# bf16 and f32 learn alike: three seeds of the preset char.
+# bf16 and f32 learn alike: three seeds of the preset char, and one of a larger model.
 part_curves() {
   local precision seed
   for precision in f32 bf16; do
@@ -92,6 +92,11 @@ part_curves() {
       losses+=" $(tail -1 "$work/out" | json val_loss)"
     done
     say "char, $precision, validation loss at seeds 1, 2, 3:$losses"
+  done
+  for precision in f32 bf16; do
+    train --layers 6 --d-model 384 --heads 6 --context 256 --positions learned --batch 64 --steps 800 --warmup 80 \
+      --lr 1e-3 --precision "$precision" --eval-every 0 --out "$work/large-$precision" >"$work/out" || bad "large $precision"
+    say "6 layers, 384 wide, context 256, batch 64, 800 steps, $precision: validation loss $(tail -1 "$work/out" | json val_loss)"
   done
 }
 
@@ -151,6 +156,11 @@ char-mamba --preset char-mamba --batch 12
 gpt-6x384 --layers 6 --d-model 384 --heads 6 --context 256 --positions learned --batch 64
 hsm-6x384 --layers 6 --d-model 384 --heads 6 --context 256 --mixer hsm:scalar --batch 64
 MODELS
+  for name in char char-hsm char-mamba char-shortcut; do
+    ms=$("$bin"/mixgrad bench decode "${text[@]}" --device cuda --preset "$name" --tokens 2000 --json 2>"$work/log" |
+      tail -1 | json us_per_token) || bad "decode $name: $(tail -1 "$work/log")"
+    say "$(printf '%-12s f32   %8.1f us a decoded token' "$name" "$ms")"
+  done
   # Tokens one by one: of the last tenth of the sequence, the ring of keys is full then.
   while read -r name flags; do
     for precision in bf16 f32; do
