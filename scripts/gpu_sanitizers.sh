@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# compute-sanitizer's four tools over the operators' cases and a captured training step; needs a GPU.
+# compute-sanitizer's four tools over the operators' cases, a captured training step and captured decoding; needs a GPU.
 #   scripts/gpu_sanitizers.sh [TOOLS]     of: memcheck racecheck initcheck synccheck
 # MIXGRAD_BINARIES as for gpu_suite.sh; OPERATORS="linear rope" for some of them (racecheck takes a minute each, the others
 # seconds in all); SECONDS_EACH (200) cuts one off.
@@ -31,6 +31,7 @@ for tool in "$@"; do
     one "$tool" "every operator" --source-file='*op_test*'
   fi
   one "$tool" "a captured run" --source-file='*graph_trainer_test*' --test-case='*halts*'
+  one "$tool" "captured decoding" --source-file='*step_graph_test*' --test-case='generator*,*are refused*'
   echo "$tool took $((SECONDS - start)) s"
 done
 exit "$status"
