@@ -92,6 +92,11 @@ TEST_CASE("reliability: train --plan prints a table and writes nothing") {
 
 TEST_CASE("reliability: too little memory ends with its message, and the last checkpoint stands") {
   if (kSanitized) return;  // a sanitizer reserves far more, and ends the process itself
+  if constexpr (build::has_cuda) {
+    std::fputs("ABSENT: CUDA's libraries alone take more address space than these limits; preset cpu tests them\n",
+               stderr);
+    return;
+  }
   const TempFolder folder;
   const std::string options = "--d-model 256 --context 128 --layers 2 --batch 8 --save-every 1 --eval-every 0";
   folder.put("text.txt", small_text());
