@@ -334,7 +334,8 @@ PrivatePool::~PrivatePool() {
   }
   pool_->trim();
   if (pool_->stats().in_use == 0) return;
-  static auto* needed = new std::vector<std::shared_ptr<Pool>>;  // by tensors, for ever
+  // Needed by tensors, for ever. NOLINTNEXTLINE(bugprone-unhandled-exception-at-new): no memory for 24 bytes ends it all
+  static auto* needed = new std::vector<std::shared_ptr<Pool>>;
   const std::scoped_lock lock(g_private_mutex);
   needed->push_back(pool_);
 }

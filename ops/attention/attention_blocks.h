@@ -109,7 +109,9 @@ void visible_product(const Sizes& s, std::int64_t first, std::int64_t rows, std:
   for (std::int64_t i = 0; i < rows; ++i) {
     const A* row = c.data + i * c.stride;
 #pragma omp simd reduction(| : nan)
-    for (std::int64_t x = 0; x < s.head_dim; ++x) nan |= static_cast<int>(row[x] != row[x]);
+    for (std::int64_t x = 0; x < s.head_dim; ++x) {
+      nan |= static_cast<int>(row[x] != row[x]);  // NOLINT(misc-redundant-expression): true of NaN alone
+    }
   }
   if (nan == 0) return;
   A* seen = thread_scratch<A, 10>(width * s.head_dim);
