@@ -334,7 +334,8 @@ PrivatePool::~PrivatePool() {
   }
   pool_->trim();
   if (pool_->stats().in_use == 0) return;
-  // Needed by tensors, for ever. NOLINTNEXTLINE(bugprone-unhandled-exception-at-new): no memory for 24 bytes ends it all
+  // By tensors, for ever. No memory for 24 bytes ends the process.
+  // NOLINTNEXTLINE(bugprone-unhandled-exception-at-new)
   static auto* needed = new std::vector<std::shared_ptr<Pool>>;
   const std::scoped_lock lock(g_private_mutex);
   needed->push_back(pool_);

@@ -15,11 +15,11 @@ namespace mixgrad::test {
 using Function = std::function<std::vector<Tensor>(std::span<const Tensor>)>;
 
 struct OpCase {
-  std::string note;            // what is special: "T=1", "k and v shared by 2 heads"
-  std::vector<Tensor> inputs;  // f64 (the check perturbs each of them) and i32 (left alone)
-  Function run;                // calls the operator; inputs may come as f64, f32 or bf16
-  Function oracle;             // the same outputs from the formula, in plain loops over f64
-  unsigned precise = 0;        // bit i: input i is f32, not bf16, where the others are bf16
+  std::string note;              // what is special: "T=1", "k and v shared by 2 heads"
+  std::vector<Tensor> inputs;    // f64 (the check perturbs each of them) and i32 (left alone)
+  Function run;                  // calls the operator; inputs may come as f64, f32 or bf16
+  Function oracle;               // the same outputs from the formula, in plain loops over f64
+  unsigned precise = 0;          // bit i: input i is f32, not bf16, where the others are bf16
   unsigned precise_outputs = 0;  // bit k: output k then is f32
 };
 

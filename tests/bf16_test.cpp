@@ -99,8 +99,7 @@ void check_norm_of_stream(const Norm& norm) {
     CHECK(outputs[0].dtype() == DType::bf16);
     CHECK(outputs[0].equal_bits(outputs[1].to(DType::bf16)));
     for (const std::size_t leaf : {0, 1}) {
-      const std::string difference =
-          not_close(gradients[0].of(leaf).to(kCpu), gradients[1].of(leaf).to(kCpu), 1e-5);
+      const std::string difference = not_close(gradients[0].of(leaf).to(kCpu), gradients[1].of(leaf).to(kCpu), 1e-5);
       CHECK(difference == "");
     }
   }

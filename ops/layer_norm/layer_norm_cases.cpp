@@ -183,9 +183,7 @@ OpCases add_layer_norm_cases() {
       {"y of another dtype", [=] { add_layer_norm(x, x.to(DType::f32), weight, {}, 1e-5); },
        "add_layer_norm: y must be f64 like the first input, got f32"},
       {"y is f32 beside a bf16 x",
-       [=] {
-         add_layer_norm(x.to(DType::bf16), x.to(DType::f32), weight.to(DType::f32), {}, 1e-5);
-       },
+       [=] { add_layer_norm(x.to(DType::bf16), x.to(DType::f32), weight.to(DType::f32), {}, 1e-5); },
        "add_layer_norm: y must be bf16 like the first input, got f32"},
       {"weight of another width", [=] { add_layer_norm(x, x, random_tensor({5}, 1), {}, 1e-5); },
        "add_layer_norm: weight must be [4], got [5]"},

@@ -8,8 +8,8 @@ MIXGRAD_KERNELS(
     // mean, inv_std: [rows] in the accumulation type. x and sum may be f32 where y and normed are bf16.
     void layer_norm_forward(const Tensor& x, const Tensor& y, const Tensor& weight, const Tensor& bias, double eps,
                             const Tensor& sum, const Tensor& normed, const Tensor& mean, const Tensor& inv_std);
-    // d (+)= dsum + gradient of the norm at x, given dnormed, and the same for dy (in the dtype of dnormed); dsum may be
-    // undefined; d, dy, dweight, dbias may be unwanted, but not d alone.
+    // d (+)= dsum + gradient of the norm at x, given dnormed, and the same for dy (in the dtype of dnormed); dsum may
+    // be undefined; d, dy, dweight, dbias may be unwanted, but not d alone.
     void layer_norm_backward(const Tensor& x, const Tensor& weight, const Tensor& mean, const Tensor& inv_std,
                              const Tensor& dnormed, const Tensor& dsum, const GradTarget& d, const GradTarget& dy,
                              const GradTarget& dweight, const GradTarget& dbias);)

@@ -14,7 +14,7 @@ namespace {
 constexpr std::size_t kWorkspace = std::size_t{32} << 20U;  // what NVIDIA recommends for Hopper
 constexpr int kCandidates = 16;
 constexpr int kTimedRuns = 5;
-constexpr float kGain = 0.97F;  // of the first one's time: what is hardly quicker is not taken
+constexpr float kGain = 0.97F;          // of the first one's time: what is hardly quicker is not taken
 constexpr std::int64_t kFewest = 1024;  // results: of fewer, equal bits would not tell equal orders of adding up
 
 // Of a device; never destroyed.

@@ -86,8 +86,7 @@ void rms_norm_forward(const Tensor& x, const Tensor& y, const Tensor& weight, do
 }
 
 void rms_norm_backward(const Tensor& x, const Tensor& weight, const Tensor& inv_rms, const Tensor& dnormed,
-                       const Tensor& dsum, const GradTarget& d, const GradTarget& dy,
-                       const GradTarget& dweight) {
+                       const Tensor& dsum, const GradTarget& d, const GradTarget& dy, const GradTarget& dweight) {
   dispatch_norm(x, dnormed, "rms_norm", [&]<class X, class T>() {
     if (d.tensor.defined()) backward_x<X, T>(x, weight, inv_rms, dnormed, dsum, d, dy);
     if (dweight.tensor.defined()) backward_weight<X, T>(x, inv_rms, dnormed, dweight);
