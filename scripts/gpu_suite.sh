@@ -27,7 +27,7 @@ train() { "$bin"/mixgrad train "${text[@]}" --device cuda --json "$@" 2>"$work/l
 part_tests() {
   local log=$work/tests.log
   local themes='*attention_rungs_test*,*scan_rungs_test*,*conformance_test*,*decoder_laws_test*,*graph_trainer_test*'
-  themes+=',*op_test*,*op_gradient_test*,*op_large_test*,*nonfinite_test*'
+  themes+=',*device_check_test*,*op_test*,*op_gradient_test*,*op_large_test*,*nonfinite_test*'
   if "$bin"/mixgrad_tests --source-file="$themes" >"$log" 2>&1; then
     say "$(grep -a 'test cases:' "$log" | tail -1)"
   else
