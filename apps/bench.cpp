@@ -17,6 +17,7 @@
 #include "nn/decoding_session.h"
 #include "nn/graph_trainer.h"
 #include "nn/training.h"
+#include "ops/device_check.h"
 
 namespace mixgrad::app {
 namespace {
@@ -76,7 +77,7 @@ class Bench : public Verb {
     model.parameters().initialize(training_.seed);
     AdamW optimizer(model.parameters(), training_.adamw());
     if constexpr (build::has_cuda) {
-      if (model.device().is_cuda()) return time_graph(model, optimizer, data);
+      if (model.device().is_cuda() && !device_check()) return time_graph(model, optimizer, data);
     }
     TrainStep step(model, optimizer);
     const Shape shape{training_.batch, model.config().context};

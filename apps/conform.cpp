@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "core/parallel.h"
 #include "nn/conformance.h"
+#include "ops/device_check.h"
 
 namespace mixgrad::app {
 namespace {
@@ -55,6 +56,8 @@ class Conform : public Verb {
     } catch (const IoError&) {
       throw;
     } catch (const OutOfMemory&) {
+      throw;
+    } catch (const DeviceMismatch&) {
       throw;
     } catch (const Error& error) {  // such as a token outside the model's vocabulary: it is the file that is wrong
       raise<FormatError>(file, ": this case cannot be run: ", error.what());

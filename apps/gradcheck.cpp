@@ -8,12 +8,14 @@
 #include <sstream>
 
 #include "apps/option_value.h"
+#include "apps/placement_options.h"
 #include "apps/verb.h"
 #include "autograd/gradcheck.h"
 #include "core/error.h"
 #include "core/parallel.h"
 #include "nn/suggest.h"
 #include "ops/case_gradients.h"
+#include "ops/device_check.h"
 
 namespace mixgrad::app {
 namespace {
@@ -60,7 +62,9 @@ class Gradcheck : public Verb {
 
   void declare(OptionSet& options) override {
     options.add("op", op_, "Only this operator");
-    options.add("device", device_, "Where the operators run: cpu, cuda or cuda:N, or a list such as cpu,cuda");
+    options.add(
+        "device", device_,
+        "Where the operators run: cpu, cuda, cuda:N or check (cuda, each kernel compared with the CPU), or a list");
     options.add("dtype", dtype_,
                 "f64 (central differences), f32, bf16 (against the gradient in f64), or a list such as f64,f32,bf16");
     options.add("threads", threads_, kThreads, "Threads; 0 = all cores");
@@ -99,7 +103,9 @@ class Gradcheck : public Verb {
       raise<ValueError>(option, ": each must stand once; got ", quote(part), " again; leave it out");
     };
     for (const std::string& part : parts_of(device_)) {
-      devices_.push_back(parse_device(part));
+      const bool checks = part == kCheckedDevice;
+      devices_.push_back(checks ? checked_device() : parse_device(part));
+      if (checks) set_device_check(true);
       once(devices_, "--device", part);
       require_device(devices_.back());
     }

@@ -14,6 +14,7 @@
 #include "core/interrupt.h"
 #include "core/parallel.h"
 #include "nn/suggest.h"
+#include "ops/device_check.h"
 
 namespace mixgrad::app {
 namespace {
@@ -143,6 +144,8 @@ int exit_code_of(const Arguments& arguments) {
     return 128 + interrupted.signal;  // whoever let it through has said what stands
   } catch (const std::bad_alloc&) {
     return fail(kSystem, "out of memory; try a smaller --batch or model");
+  } catch (const DeviceMismatch& error) {
+    return fail(kCheckFailed, error.what());
   } catch (const Error& error) {
     return fail(kUsage, error.what());
   } catch (const std::exception& error) {

@@ -1,6 +1,7 @@
 #include "apps/placement_options.h"
 
 #include "core/error.h"
+#include "ops/device_check.h"
 #include "ops/matmul/precision.h"
 
 namespace mixgrad::app {
@@ -14,17 +15,30 @@ DType parse_precision(const std::string& name) {
 
 void PlacementOptions::declare(OptionSet& options, const std::vector<std::string>& precisions,
                                const std::string& help) {
-  options.add("device", device, "Where the model runs: cpu, cuda or cuda:N");
+  options.add("device", device,
+              "Where the model runs: cpu, cuda or cuda:N; or check: on cuda, each operator compared with the CPU");
   options.add("precision", precision, precisions, help);
   options.add("matmul-precision", matmul_precision, {"highest", "high", "medium"},
               "Products of f32: highest = exact operands; on CUDA high = tf32, medium = bf16 operands");
 }
 
+Device checked_device() {
+  if constexpr (!build::has_cuda) {
+    raise<DeviceError>(
+        "device: this build has the device cpu only, got check, which compares cuda with it; build with --preset cuda");
+  }
+  const Device device = parse_device("cuda");
+  require_device(device);
+  return device;
+}
+
 void PlacementOptions::apply() const {
+  if (checks()) checked_device();
   require_device(where());
+  set_device_check(checks());
   set_matmul_precision(parse_matmul_precision(matmul_precision));
 }
 
-Device PlacementOptions::where() const { return parse_device(device); }
+Device PlacementOptions::where() const { return parse_device(checks() ? "cuda" : device); }
 
 }  // namespace mixgrad::app

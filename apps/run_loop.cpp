@@ -12,6 +12,7 @@
 #include "core/interrupt.h"
 #include "nn/evaluation.h"
 #include "nn/finite.h"
+#include "ops/device_check.h"
 #include "ops/matmul/matmul_cuda.h"
 
 namespace mixgrad::app {
@@ -47,7 +48,7 @@ RunLoop::RunLoop(Decoder& model, const TokenData& data, AdamW& optimizer, const 
       progress_(last_, state_.step, options.out / "metrics.jsonl", options.json),
       val_loss_(std::nan("")) {
   if constexpr (build::has_cuda) {
-    if (model.device().is_cuda()) {
+    if (model.device().is_cuda() && !device_check()) {
       take_matmul_choices();
       trainer_ = cuda::make_graph_trainer(model, optimizer, data,
                                           {.batch = training.batch,

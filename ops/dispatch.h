@@ -5,6 +5,7 @@
 
 #include "core/device.h"
 #include "core/error.h"
+#include "ops/device_check.h"
 
 namespace mixgrad {
 
@@ -35,17 +36,24 @@ namespace mixgrad {
 inline thread_local std::int64_t cpu_kernel_calls = 0;
 }  // namespace mixgrad
 
-// MIXGRAD_DISPATCH(x.device(), f(x, y)) calls cpu::f or cuda::f. A discarded branch needs no definition.
-#define MIXGRAD_DISPATCH(device, call)         \
-  do {                                         \
-    if ((device).is_cuda()) {                  \
-      if constexpr (MIXGRAD_FOLDER_HAS_CUDA) { \
-        cuda::call;                            \
-      } else {                                 \
-        ::mixgrad::raise_no_cuda(#call);       \
-      }                                        \
-    } else {                                   \
-      ++::mixgrad::cpu_kernel_calls;           \
-      cpu::call;                               \
-    }                                          \
+// MIXGRAD_DISPATCH(x.device(), f, x, y) calls cpu::f(x, y) or cuda::f(x, y), or in --device check both. A discarded
+// branch needs no definition.
+#define MIXGRAD_DISPATCH(device, kernel, ...)                                                \
+  do {                                                                                       \
+    if ((device).is_cuda()) {                                                                \
+      if constexpr (MIXGRAD_FOLDER_HAS_CUDA) {                                               \
+        if (::mixgrad::device_check()) {                                                     \
+          ::mixgrad::check_kernel(                                                           \
+              #kernel, #__VA_ARGS__, [](const auto&... given_) { cuda::kernel(given_...); }, \
+              [](const auto&... given_) { cpu::kernel(given_...); }, __VA_ARGS__);           \
+        } else {                                                                             \
+          cuda::kernel(__VA_ARGS__);                                                         \
+        }                                                                                    \
+      } else {                                                                               \
+        ::mixgrad::raise_no_cuda(#kernel);                                                   \
+      }                                                                                      \
+    } else {                                                                                 \
+      ++::mixgrad::cpu_kernel_calls;                                                         \
+      cpu::kernel(__VA_ARGS__);                                                              \
+    }                                                                                        \
   } while (false)

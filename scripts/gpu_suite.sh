@@ -28,7 +28,7 @@ part_tests() {
   local log=$work/tests.log
   local themes='*attention_rungs_test*,*scan_rungs_test*,*conformance_test*,*decoder_laws_test*,*graph_trainer_test*'
   themes+=',*op_test*,*op_gradient_test*,*op_large_test*,*nonfinite_test*,*step_graph_test*,*matmul_choices_test*'
-  themes+=',*bf16_test*'
+  themes+=',*bf16_test*,*device_check_test*'
   if "$bin"/mixgrad_tests --source-file="$themes" >"$log" 2>&1; then
     say "$(grep -a 'test cases:' "$log" | tail -1)"
   else

@@ -76,8 +76,8 @@ void attention_gradient(BackwardContext& context) {
   if (context.wants(0)) dq = context.gradient(0, q.shape());
   if (context.wants(1)) dk = context.gradient(1, k.shape());
   if (context.wants(2)) dv = context.gradient(2, v.shape());
-  MIXGRAD_DISPATCH(q.device(), attention_backward(q, k, v, context.saved(3), context.saved(4),
-                                                  context.output_gradient(), 1, options, dq, dk, dv));
+  MIXGRAD_DISPATCH(q.device(), attention_backward, q, k, v, context.saved(3), context.saved(4),
+                   context.output_gradient(), 1, options, dq, dk, dv);
 }
 
 AttentionWithLse forward(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t length, bool with_lse,
@@ -89,7 +89,7 @@ AttentionWithLse forward(const Tensor& q, const Tensor& k, const Tensor& v, std:
     const DType sums = q.dtype() == DType::f64 ? DType::f64 : DType::f32;
     result.lse = Tensor::empty({q.dim(0), options.heads, q.dim(1)}, sums, q.device());
   }
-  MIXGRAD_DISPATCH(q.device(), attention_forward(q, k, v, length, 1, options, result.out, result.lse));
+  MIXGRAD_DISPATCH(q.device(), attention_forward, q, k, v, length, 1, options, result.out, result.lse);
   return result;
 }
 
@@ -124,7 +124,7 @@ Tensor attention_cached(const Tensor& q, const Tensor& k_cache, const Tensor& v_
   if (q.dim(1) != 1) return forward(q, k_cache, v_cache, length, false, options).out;
   check_attention(kCached, q, k_cache, v_cache, length, 1, options);
   Tensor out = Tensor::empty(q.shape(), q.dtype(), q.device());
-  MIXGRAD_DISPATCH(q.device(), attention_step(q, k_cache, v_cache, position, 1, options, out));
+  MIXGRAD_DISPATCH(q.device(), attention_step, q, k_cache, v_cache, position, 1, options, out);
   return out;
 }
 
@@ -150,7 +150,7 @@ void attention_append(const Tensor& k, const Tensor& v, const Tensor& k_cache, c
                       ": the rows of k and k_cache must be a multiple of rows_per_token, which is at least 1, ",
                       "and k must fit into k_cache, got k ", k.shape(), ", k_cache ", k_cache.shape(), " and ", r);
   }
-  MIXGRAD_DISPATCH(k.device(), attention_append(k, v, k_cache, v_cache, position, r));
+  MIXGRAD_DISPATCH(k.device(), attention_append, k, v, k_cache, v_cache, position, r);
 }
 
 AttentionWithLse attention_with_lse(const Tensor& q, const Tensor& k, const Tensor& v,
@@ -172,7 +172,7 @@ Tensor attention_recency(const Tensor& q, const Tensor& k, const Tensor& lse, st
     raise<ValueError>("attention_recency: the window must be at least 0, got ", recency_window);
   }
   Tensor ratio = Tensor::empty({options.heads}, lse.dtype(), q.device());
-  MIXGRAD_DISPATCH(q.device(), attention_recency(q, k, lse, recency_window, options, ratio));
+  MIXGRAD_DISPATCH(q.device(), attention_recency, q, k, lse, recency_window, options, ratio);
   return ratio;
 }
 

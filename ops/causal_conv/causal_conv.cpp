@@ -21,7 +21,7 @@ void causal_conv_gradient(BackwardContext& context) {
   if (context.wants(0)) dx = context.gradient(0, x.shape());
   if (context.wants(1)) dweight = context.parameter_gradient(1, weight.shape());
   if (context.wants(2)) dbias = context.parameter_gradient(2, bias.shape());
-  MIXGRAD_DISPATCH(x.device(), causal_conv_backward(x, weight, bias, context.output_gradient(), dx, dweight, dbias));
+  MIXGRAD_DISPATCH(x.device(), causal_conv_backward, x, weight, bias, context.output_gradient(), dx, dweight, dbias);
 }
 
 void check(const Tensor& x, const Tensor& weight, const Tensor& bias) {
@@ -55,7 +55,7 @@ const OpSpec causal_conv_spec{OpId::causal_conv,
 Tensor causal_conv(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   check(x, weight, bias);
   Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
-  MIXGRAD_DISPATCH(x.device(), causal_conv_forward(x, weight, bias, Tensor(), y));
+  MIXGRAD_DISPATCH(x.device(), causal_conv_forward, x, weight, bias, Tensor(), y);
   if (any_tracked({&x, &weight, &bias})) {
     record(causal_conv_spec, {&x, &weight, &bias}, {&y}, {&x, &weight, &bias}, ConvAttributes{});
   }
@@ -71,8 +71,8 @@ Tensor causal_conv_cached(const Tensor& x, const Tensor& weight, const Tensor& b
   require_shape("causal_conv_cached", "history", history, {x.dim(0), weight.dim(2) - 1, x.dim(2), x.dim(3)});
   require_contiguous("causal_conv_cached", "history", history);
   Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
-  MIXGRAD_DISPATCH(x.device(), causal_conv_forward(x, weight, bias, history, y));
-  MIXGRAD_DISPATCH(x.device(), causal_conv_keep(x, history));
+  MIXGRAD_DISPATCH(x.device(), causal_conv_forward, x, weight, bias, history, y);
+  MIXGRAD_DISPATCH(x.device(), causal_conv_keep, x, history);
   return y;
 }
 

@@ -13,13 +13,13 @@ template <Activation kind>
 void activation_gradient(BackwardContext& context) {
   const Tensor& x = context.saved(0);
   const GradTarget dx = context.gradient(0, x.shape());
-  MIXGRAD_DISPATCH(x.device(), activation_backward(kind, x, context.output_gradient(), dx));
+  MIXGRAD_DISPATCH(x.device(), activation_backward, kind, x, context.output_gradient(), dx);
 }
 
 Tensor activation(const OpSpec& spec, Activation kind, const Tensor& x) {
   require_float(spec.name, "x", x);
   Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
-  MIXGRAD_DISPATCH(x.device(), activation_forward(kind, x, y));
+  MIXGRAD_DISPATCH(x.device(), activation_forward, kind, x, y);
   if (any_tracked({&x})) record(spec, {&x}, {&y}, {&x}, NoAttributes{});
   return y;
 }
@@ -31,7 +31,7 @@ void swiglu_gradient(BackwardContext& context) {
   GradTarget dup;
   if (context.wants(0)) dgate = context.gradient(0, gate.shape());
   if (context.wants(1)) dup = context.gradient(1, up.shape());
-  MIXGRAD_DISPATCH(gate.device(), swiglu_backward(gate, up, context.output_gradient(), dgate, dup));
+  MIXGRAD_DISPATCH(gate.device(), swiglu_backward, gate, up, context.output_gradient(), dgate, dup);
 }
 
 void add_gradient(BackwardContext& context) {
@@ -92,7 +92,7 @@ Tensor swiglu(const Tensor& gate, const Tensor& up) {
   require_like("swiglu", "up", up, gate);
   require_shape("swiglu", "up", up, gate.shape());
   Tensor y = Tensor::empty(gate.shape(), gate.dtype(), gate.device());
-  MIXGRAD_DISPATCH(gate.device(), swiglu_forward(gate, up, y));
+  MIXGRAD_DISPATCH(gate.device(), swiglu_forward, gate, up, y);
   if (any_tracked({&gate, &up})) record(swiglu_spec, {&gate, &up}, {&y}, {&gate, &up}, NoAttributes{});
   return y;
 }
@@ -103,7 +103,7 @@ Tensor add(const Tensor& a, const Tensor& b) {
   require_like("add", "b", b, a);
   require_shape("add", "b", b, a.shape());
   Tensor y = Tensor::empty(a.shape(), a.dtype(), a.device());
-  MIXGRAD_DISPATCH(a.device(), add_forward(a, b, y));
+  MIXGRAD_DISPATCH(a.device(), add_forward, a, b, y);
   if (any_tracked({&a, &b})) record(add_spec, {&a, &b}, {&y}, {}, NoAttributes{});
   return y;
 }

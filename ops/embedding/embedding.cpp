@@ -22,7 +22,7 @@ void embedding_gradient(BackwardContext& context) {
   GradTarget dpositions;
   if (context.wants(1)) dweight = context.parameter_gradient(1, {attributes.vocabulary, dy.cols()});
   if (context.wants(2)) dpositions = context.parameter_gradient(2, {attributes.position_rows, dy.cols()});
-  MIXGRAD_DISPATCH(dy.device(), embedding_backward(tokens, attributes.first_position, dy, dweight, dpositions));
+  MIXGRAD_DISPATCH(dy.device(), embedding_backward, tokens, attributes.first_position, dy, dweight, dpositions);
 }
 
 }  // namespace
@@ -74,7 +74,7 @@ Tensor embedding(const Tensor& tokens, const Tensor& weight, const Tensor& posit
   require_position("embedding", "first_position", first_position, weight);
   check_tokens(tokens, weight.dim(0));
   Tensor y = Tensor::empty({tokens.dim(0), steps, weight.dim(1)}, accumulation_dtype(weight.dtype()), weight.device());
-  MIXGRAD_DISPATCH(weight.device(), embedding_forward(tokens, weight, positions, first_position, y));
+  MIXGRAD_DISPATCH(weight.device(), embedding_forward, tokens, weight, positions, first_position, y);
   if (any_tracked({&weight, &positions})) {
     const EmbeddingAttributes attributes{weight.dim(0), positions.defined() ? positions.dim(0) : 0,
                                          first_position.host};

@@ -17,8 +17,8 @@ void gate_blend_gradient(BackwardContext& context) {
   for (int i = 0; i < 3; ++i) {
     if (context.wants(i)) targets[i] = context.gradient(i, gate.shape());
   }
-  MIXGRAD_DISPATCH(gate.device(), gate_blend_backward(gate, context.saved(1), context.saved(2),
-                                                      context.output_gradient(), targets[0], targets[1], targets[2]));
+  MIXGRAD_DISPATCH(gate.device(), gate_blend_backward, gate, context.saved(1), context.saved(2),
+                   context.output_gradient(), targets[0], targets[1], targets[2]);
 }
 
 }  // namespace
@@ -42,7 +42,7 @@ Tensor gate_blend(const Tensor& gate, const Tensor& u, const Tensor& z) {
   require_shape(kOp, "u", u, gate.shape());
   require_shape(kOp, "z", z, gate.shape());
   Tensor y = Tensor::empty(gate.shape(), gate.dtype(), gate.device());
-  MIXGRAD_DISPATCH(gate.device(), gate_blend_forward(gate, u, z, y));
+  MIXGRAD_DISPATCH(gate.device(), gate_blend_forward, gate, u, z, y);
   if (any_tracked({&gate, &u, &z})) record(gate_blend_spec, {&gate, &u, &z}, {&y}, {&gate, &u, &z}, NoAttributes{});
   return y;
 }

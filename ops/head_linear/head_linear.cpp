@@ -23,13 +23,13 @@ void head_linear_gradient(BackwardContext& context) {
     if (context.wants(first)) dx = context.gradient(first, x.shape());
     if (context.wants(first + 1)) dweight = context.parameter_gradient(first + 1, weight.shape());
     if (!dx.tensor.defined() && !dweight.tensor.defined()) continue;
-    MIXGRAD_DISPATCH(dy.device(), head_linear_backward(x, weight, dy, dx, dweight));
+    MIXGRAD_DISPATCH(dy.device(), head_linear_backward, x, weight, dy, dx, dweight);
   }
   if (!context.wants(4)) return;
   const GradTarget dbias = context.parameter_gradient(4, context.attributes<HeadLinearAttributes>().bias);
   const std::int64_t width = dbias.tensor.numel();
-  MIXGRAD_DISPATCH(dy.device(),
-                   head_linear_bias_backward(dy.cols() == width ? dy : dy.reshape({dy.numel() / width, width}), dbias));
+  MIXGRAD_DISPATCH(dy.device(), head_linear_bias_backward,
+                   dy.cols() == width ? dy : dy.reshape({dy.numel() / width, width}), dbias);
 }
 
 // [B,T,H,I]: each head of x is a row.
@@ -85,8 +85,8 @@ Tensor head_linear(const Tensor& x, const Tensor& weight, const Tensor& z, const
   check(x, weight, z, z_weight, bias);
   const std::int64_t width = is_split(x, weight) ? weight.dim(1) : weight.dim(0) * weight.dim(1);
   Tensor y = Tensor::empty(x.shape().with_last(width), x.dtype(), x.device());
-  MIXGRAD_DISPATCH(x.device(), head_linear_forward(x, weight, bias, false, y));
-  if (z.defined()) MIXGRAD_DISPATCH(x.device(), head_linear_forward(z, z_weight, Tensor(), true, y));
+  MIXGRAD_DISPATCH(x.device(), head_linear_forward, x, weight, bias, false, y);
+  if (z.defined()) MIXGRAD_DISPATCH(x.device(), head_linear_forward, z, z_weight, Tensor(), true, y);
   if (any_tracked({&x, &weight, &z, &z_weight, &bias})) {
     record(head_linear_spec, {&x, &weight, &z, &z_weight, &bias}, {&y}, {&x, &weight, &z, &z_weight},
            HeadLinearAttributes{bias.shape()});

@@ -31,7 +31,7 @@ void concat_heads_gradient(BackwardContext& context) {
     const Shape shape = split[static_cast<std::size_t>(p)] ? Shape{dy.dim(0), dy.dim(1), heads, width}
                                                            : Shape{dy.dim(0), dy.dim(1), heads * width};
     const GradTarget part = context.gradient(p, shape);
-    MIXGRAD_DISPATCH(dy.device(), heads_from_slots(dy, context.saved(p), part));
+    MIXGRAD_DISPATCH(dy.device(), heads_from_slots, dy, context.saved(p), part);
   }
 }
 
@@ -108,7 +108,7 @@ Tensor concat_heads(std::span<const Tensor> parts, std::span<const std::int64_t>
     raise<ShapeError>(kOp, ": one slot for each head is required, got ", heads, " slots and ", next, " heads");
   Tensor y = Tensor::empty({first[0], first[1], heads * head_dim}, parts[0].dtype(), parts[0].device());
   for (std::size_t p = 0; p < parts.size(); ++p) {
-    MIXGRAD_DISPATCH(y.device(), heads_to_slots(part[p], place[p], y));
+    MIXGRAD_DISPATCH(y.device(), heads_to_slots, part[p], place[p], y);
   }
   if (any_tracked({&part[0], &part[1], &part[2]})) {
     record(concat_heads_spec, {&part[0], &part[1], &part[2]}, {&y}, {&place[0], &place[1], &place[2]}, attributes);

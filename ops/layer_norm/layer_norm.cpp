@@ -23,8 +23,8 @@ auto gradient_of(BackwardContext& context) {
     GradTarget dbias;
     if (context.wants(first_parameter)) dweight = context.parameter_gradient(first_parameter, weight.shape());
     if (context.wants(first_parameter + 1)) dbias = context.parameter_gradient(first_parameter + 1, weight.shape());
-    MIXGRAD_DISPATCH(x.device(), layer_norm_backward(x, weight, context.saved(2), context.saved(3), dnormed, dsum, d,
-                                                     dy, dweight, dbias));
+    MIXGRAD_DISPATCH(x.device(), layer_norm_backward, x, weight, context.saved(2), context.saved(3), dnormed, dsum, d,
+                     dy, dweight, dbias);
   };
 }
 
@@ -60,7 +60,7 @@ Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, dou
   Tensor y = Tensor::empty(x.shape(), normed_dtype("layer_norm", x, out), x.device());
   const Tensor mean = Tensor::empty({x.rows()}, statistics_dtype(x), x.device());
   const Tensor inv_std = Tensor::empty({x.rows()}, statistics_dtype(x), x.device());
-  MIXGRAD_DISPATCH(x.device(), layer_norm_forward(x, Tensor(), weight, bias, eps, Tensor(), y, mean, inv_std));
+  MIXGRAD_DISPATCH(x.device(), layer_norm_forward, x, Tensor(), weight, bias, eps, Tensor(), y, mean, inv_std);
   if (any_tracked({&x, &weight, &bias})) {
     record(layer_norm_spec, {&x, &weight, &bias}, {&y}, {&x, &weight, &mean, &inv_std}, NormAttributes{eps});
   }
@@ -73,7 +73,7 @@ SumAndNorm add_layer_norm(const Tensor& x, const Tensor& y, const Tensor& weight
   SumAndNorm out{Tensor::empty(x.shape(), x.dtype(), x.device()), Tensor::empty(x.shape(), y.dtype(), x.device())};
   const Tensor mean = Tensor::empty({x.rows()}, statistics_dtype(x), x.device());
   const Tensor inv_std = Tensor::empty({x.rows()}, statistics_dtype(x), x.device());
-  MIXGRAD_DISPATCH(x.device(), layer_norm_forward(x, y, weight, bias, eps, out.sum, out.normed, mean, inv_std));
+  MIXGRAD_DISPATCH(x.device(), layer_norm_forward, x, y, weight, bias, eps, out.sum, out.normed, mean, inv_std);
   if (any_tracked({&x, &y, &weight, &bias})) {
     record(add_layer_norm_spec, {&x, &y, &weight, &bias}, {&out.sum, &out.normed}, {&out.sum, &weight, &mean, &inv_std},
            NormAttributes{eps, x.dtype() != y.dtype()});

@@ -18,7 +18,7 @@ void linear_gradient(BackwardContext& context) {
   if (context.wants(0)) dx = context.gradient(0, x.shape());
   if (context.wants(1)) dweight = context.parameter_gradient(1, weight.shape());
   if (context.wants(2)) dbias = context.parameter_gradient(2, {weight.dim(0)});
-  MIXGRAD_DISPATCH(x.device(), linear_backward(x, weight, context.output_gradient(), dx, dweight, dbias));
+  MIXGRAD_DISPATCH(x.device(), linear_backward, x, weight, context.output_gradient(), dx, dweight, dbias);
 }
 
 }  // namespace
@@ -56,7 +56,7 @@ void check(const Tensor& x, const Tensor& weight, const Tensor& bias) {
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   check(x, weight, bias);
   Tensor y = Tensor::empty(x.shape().with_last(weight.dim(0)), x.dtype(), x.device());
-  MIXGRAD_DISPATCH(x.device(), linear_forward(x, weight, bias, y));
+  MIXGRAD_DISPATCH(x.device(), linear_forward, x, weight, bias, y);
   if (any_tracked({&x, &weight, &bias})) {
     record(linear_spec, {&x, &weight, &bias}, {&y}, {&x, &weight}, LinearAttributes{});
   }
@@ -72,7 +72,7 @@ void linear_into(const Tensor& x, const Tensor& weight, const Tensor& bias, Tens
     raise<ShapeError>("linear: the columns [", column, ",", end, ") for x ", x.shape(),
                       " must lie within a tensor of as many rows, got ", whole.shape());
   }
-  MIXGRAD_DISPATCH(x.device(), linear_forward(x, weight, bias, whole.detach().column_view(column, end)));
+  MIXGRAD_DISPATCH(x.device(), linear_forward, x, weight, bias, whole.detach().column_view(column, end));
   if (any_tracked({&x, &weight, &bias})) {
     Tensor y = output_columns(whole, column, end);
     record(linear_spec, {&x, &weight, &bias}, {&y}, {&x, &weight}, LinearAttributes{});

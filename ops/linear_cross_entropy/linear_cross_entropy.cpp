@@ -17,8 +17,8 @@ void cross_entropy_gradient(BackwardContext& context) {
   GradTarget dweight;
   if (context.wants(0)) dx = context.gradient(0, x.shape());
   if (context.wants(1)) dweight = context.parameter_gradient(1, weight.shape());
-  MIXGRAD_DISPATCH(x.device(), linear_cross_entropy_backward(x, weight, context.saved(2), context.saved(3),
-                                                             context.saved(4), context.output_gradient(), dx, dweight));
+  MIXGRAD_DISPATCH(x.device(), linear_cross_entropy_backward, x, weight, context.saved(2), context.saved(3),
+                   context.saved(4), context.output_gradient(), dx, dweight);
 }
 
 void check_targets(const Tensor& targets, std::int64_t vocabulary) {
@@ -68,7 +68,7 @@ Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const Tensor&
   const Tensor count = Tensor::empty({1}, DType::i32, x.device());
   const Tensor lse = Tensor::empty({x.rows()}, sums, x.device());
   Tensor loss = Tensor::empty({1}, sums, x.device());
-  MIXGRAD_DISPATCH(x.device(), linear_cross_entropy_forward(x, weight, targets, count, lse, loss));
+  MIXGRAD_DISPATCH(x.device(), linear_cross_entropy_forward, x, weight, targets, count, lse, loss);
   if (any_tracked({&x, &weight})) {
     record(linear_cross_entropy_spec, {&x, &weight, &targets}, {&loss}, {&x, &weight, &targets, &count, &lse},
            NoAttributes{});

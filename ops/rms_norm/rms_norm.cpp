@@ -13,7 +13,7 @@ auto gradient_of(BackwardContext& context) {
     const Tensor& weight = context.saved(1);
     GradTarget dweight;
     if (context.wants(weight_input)) dweight = context.parameter_gradient(weight_input, weight.shape());
-    MIXGRAD_DISPATCH(x.device(), rms_norm_backward(x, weight, context.saved(2), dnormed, dsum, d, dy, dweight));
+    MIXGRAD_DISPATCH(x.device(), rms_norm_backward, x, weight, context.saved(2), dnormed, dsum, d, dy, dweight);
   };
 }
 
@@ -47,7 +47,7 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps, std::optional
   check_norm("rms_norm", x, weight, eps);
   Tensor y = Tensor::empty(x.shape(), normed_dtype("rms_norm", x, out), x.device());
   const Tensor inv_rms = Tensor::empty({x.rows()}, statistics_dtype(x), x.device());
-  MIXGRAD_DISPATCH(x.device(), rms_norm_forward(x, Tensor(), weight, eps, Tensor(), y, inv_rms));
+  MIXGRAD_DISPATCH(x.device(), rms_norm_forward, x, Tensor(), weight, eps, Tensor(), y, inv_rms);
   if (any_tracked({&x, &weight})) {
     record(rms_norm_spec, {&x, &weight}, {&y}, {&x, &weight, &inv_rms}, NormAttributes{eps});
   }
@@ -59,7 +59,7 @@ SumAndNorm add_rms_norm(const Tensor& x, const Tensor& y, const Tensor& weight, 
   check_addend("add_rms_norm", y, x);
   SumAndNorm out{Tensor::empty(x.shape(), x.dtype(), x.device()), Tensor::empty(x.shape(), y.dtype(), x.device())};
   const Tensor inv_rms = Tensor::empty({x.rows()}, statistics_dtype(x), x.device());
-  MIXGRAD_DISPATCH(x.device(), rms_norm_forward(x, y, weight, eps, out.sum, out.normed, inv_rms));
+  MIXGRAD_DISPATCH(x.device(), rms_norm_forward, x, y, weight, eps, out.sum, out.normed, inv_rms);
   if (any_tracked({&x, &y, &weight})) {
     record(add_rms_norm_spec, {&x, &y, &weight}, {&out.sum, &out.normed}, {&out.sum, &weight, &inv_rms},
            NormAttributes{eps, x.dtype() != y.dtype()});

@@ -10,7 +10,7 @@ namespace {
 void rope_gradient(BackwardContext& context) {
   const Tensor& dy = context.output_gradient();
   const GradTarget dx = context.gradient(0, dy.shape());
-  MIXGRAD_DISPATCH(dy.device(), rope_rotate(dy, context.attributes<RopeOptions>(), true, dx));
+  MIXGRAD_DISPATCH(dy.device(), rope_rotate, dy, context.attributes<RopeOptions>(), true, dx);
 }
 
 }  // namespace
@@ -43,7 +43,7 @@ Tensor rope(const Tensor& x, const RopeOptions& options) {
                       x.shape(), " and ", options.rows_per_position);
   }
   Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
-  MIXGRAD_DISPATCH(x.device(), rope_rotate(x, options, false, GradTarget{y, false}));
+  MIXGRAD_DISPATCH(x.device(), rope_rotate, x, options, false, GradTarget{y, false});
   if (any_tracked({&x})) record(rope_spec, {&x}, {&y}, {}, options);
   return y;
 }

@@ -23,8 +23,8 @@ void selective_scan_gradient(BackwardContext& context) {
   if (context.wants(3)) out.b = context.gradient(3, in.b.shape());
   if (context.wants(4)) out.c = context.gradient(4, in.c.shape());
   if (context.wants(5)) out.d = context.parameter_gradient(5, in.d.shape());
-  MIXGRAD_DISPATCH(in.x.device(), selective_scan_backward(in, context.attributes<ScanAttributes>().rung,
-                                                          context.saved(6), context.output_gradient(), out));
+  MIXGRAD_DISPATCH(in.x.device(), selective_scan_backward, in, context.attributes<ScanAttributes>().rung,
+                   context.saved(6), context.output_gradient(), out);
 }
 
 void check(const ScanInputs& in) {
@@ -81,7 +81,7 @@ Tensor selective_scan(const Tensor& x, const Tensor& dt, const Tensor& a_log, co
     const std::int64_t chunks = (x.dim(1) + kScanChunk - 1) / kScanChunk;
     saved = Tensor::empty({x.dim(0), chunks, x.dim(2), a_log.dim(2), x.dim(3)}, state_dtype(x), x.device());
   }
-  MIXGRAD_DISPATCH(x.device(), selective_scan_forward(in, rung, Tensor(), saved, y));
+  MIXGRAD_DISPATCH(x.device(), selective_scan_forward, in, rung, Tensor(), saved, y);
   if (recorded) {
     record(selective_scan_spec, {&x, &dt, &a_log, &b, &c, &d}, {&y}, {&x, &dt, &a_log, &b, &c, &d, &saved},
            ScanAttributes{rung});
@@ -107,7 +107,7 @@ Tensor selective_scan_cached(const Tensor& x, const Tensor& dt, const Tensor& a_
                       dtype_name(x.dtype()), " inputs, got ", dtype_name(state.dtype()));
   }
   Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
-  MIXGRAD_DISPATCH(x.device(), selective_scan_forward(in, rung, state, Tensor(), y));
+  MIXGRAD_DISPATCH(x.device(), selective_scan_forward, in, rung, state, Tensor(), y);
   return y;
 }
 

@@ -11,10 +11,20 @@ struct ScanInputs {
   Tensor a_log;  // [R,C,N]
   Tensor b, c;   // [B,T,R,N]
   Tensor d;      // [R,C]
+
+  template <class F>
+  void each_tensor(const F& visit) {
+    for (Tensor* tensor : {&x, &dt, &a_log, &b, &c, &d}) visit(*tensor);
+  }
 };
 
 struct ScanTargets {  // any may be unwanted; those of a_log and d have the accumulation type
   GradTarget x, dt, a_log, b, c, d;
+
+  template <class F>
+  void each_tensor(const F& visit) {
+    for (GradTarget* target : {&x, &dt, &a_log, &b, &c, &d}) visit(target->tensor);
+  }
 };
 
 }  // namespace mixgrad

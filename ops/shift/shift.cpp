@@ -19,8 +19,8 @@ struct ShiftAttributes {
 void shift_gradient(BackwardContext& context) {
   const Tensor& dz = context.output_gradient();
   const GradTarget dx = context.gradient(0, dz.shape());
-  MIXGRAD_DISPATCH(dz.device(),
-                   shift_backward(dz, context.saved(0), context.attributes<ShiftAttributes>().boundary, dx));
+  MIXGRAD_DISPATCH(dz.device(), shift_backward, dz, context.saved(0), context.attributes<ShiftAttributes>().boundary,
+                   dx);
 }
 
 }  // namespace
@@ -70,7 +70,7 @@ void check_ring(const char* op, const Tensor& x, const Tensor& ring, TokenPositi
 Tensor shift(const Tensor& x, const ShiftOptions& options) {
   const Tensor shifts = checked_shifts("shift", x, options);
   Tensor z = Tensor::empty(x.shape(), x.dtype(), x.device());
-  MIXGRAD_DISPATCH(x.device(), shift_forward(x, shifts, options.boundary, z));
+  MIXGRAD_DISPATCH(x.device(), shift_forward, x, shifts, options.boundary, z);
   if (any_tracked({&x})) record(shift_spec, {&x}, {&z}, {&shifts}, ShiftAttributes{options.boundary});
   return z;
 }
@@ -80,7 +80,7 @@ Tensor shift_cached(const Tensor& x, const Tensor& ring, TokenPosition position,
   const Tensor shifts = checked_shifts("shift_cached", x, options);
   check_ring("shift_cached", x, ring, position, options);
   Tensor z = Tensor::empty(x.shape(), x.dtype(), x.device());
-  MIXGRAD_DISPATCH(x.device(), shift_ring(x, shifts, options.boundary, ring, position, z));
+  MIXGRAD_DISPATCH(x.device(), shift_ring, x, shifts, options.boundary, ring, position, z);
   return z;
 }
 

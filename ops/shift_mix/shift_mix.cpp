@@ -24,9 +24,8 @@ void shift_mix_gradient(BackwardContext& context) {
   if (context.wants(0)) dx = context.gradient(0, x.shape());
   if (context.wants(1)) da = context.parameter_gradient(1, a.shape());
   if (context.wants(2)) db = context.parameter_gradient(2, b.shape());
-  MIXGRAD_DISPATCH(x.device(),
-                   shift_mix_backward(x, a, b, context.saved(3), context.attributes<ShiftAttributes>().boundary,
-                                      context.output_gradient(), dx, da, db));
+  MIXGRAD_DISPATCH(x.device(), shift_mix_backward, x, a, b, context.saved(3),
+                   context.attributes<ShiftAttributes>().boundary, context.output_gradient(), dx, da, db);
 }
 
 // Checks the call and returns the shifts as a tensor, [H] i32.
@@ -60,7 +59,7 @@ const OpSpec shift_mix_spec{OpId::shift_mix,
 Tensor shift_mix(const Tensor& x, const Tensor& a, const Tensor& b, const ShiftOptions& options) {
   const Tensor shifts = check(x, a, b, options);
   Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
-  MIXGRAD_DISPATCH(x.device(), shift_mix_forward(x, a, b, shifts, options.boundary, y));
+  MIXGRAD_DISPATCH(x.device(), shift_mix_forward, x, a, b, shifts, options.boundary, y);
   if (any_tracked({&x, &a, &b})) {
     record(shift_mix_spec, {&x, &a, &b}, {&y}, {&x, &a, &b, &shifts}, ShiftAttributes{options.boundary});
   }
@@ -75,7 +74,7 @@ Tensor shift_mix_cached(const Tensor& x, const Tensor& a, const Tensor& b, const
   const Tensor shifts = check(x, a, b, options);
   check_ring("shift_mix_cached", x, ring, position, options);
   Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
-  MIXGRAD_DISPATCH(x.device(), shift_mix_ring(x, a, b, shifts, options.boundary, ring, position, y));
+  MIXGRAD_DISPATCH(x.device(), shift_mix_ring, x, a, b, shifts, options.boundary, ring, position, y);
   return y;
 }
 

@@ -21,8 +21,8 @@ void shortcut_attention_gradient(BackwardContext& context) {
   if (context.wants(0)) dq = context.gradient(0, q.shape());
   if (context.wants(1)) dk = context.gradient(1, k.shape());
   if (context.wants(2)) dv = context.gradient(2, v.shape());
-  MIXGRAD_DISPATCH(q.device(), shortcut_attention_backward(q, k, v, context.saved(3), context.saved(4),
-                                                           context.output_gradient(), options, dq, dk, dv));
+  MIXGRAD_DISPATCH(q.device(), shortcut_attention_backward, q, k, v, context.saved(3), context.saved(4),
+                   context.output_gradient(), options, dq, dk, dv);
 }
 
 void check(const char* op, const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t length,
@@ -40,7 +40,7 @@ AttentionWithLse forward(const Tensor& q, const Tensor& k, const Tensor& v, std:
     const DType sums = q.dtype() == DType::f64 ? DType::f64 : DType::f32;
     result.lse = Tensor::empty({q.dim(0), options.heads, q.dim(1)}, sums, q.device());
   }
-  MIXGRAD_DISPATCH(q.device(), shortcut_attention_forward(q, k, v, length, options, result.out, result.lse));
+  MIXGRAD_DISPATCH(q.device(), shortcut_attention_forward, q, k, v, length, options, result.out, result.lse);
   return result;
 }
 
@@ -80,7 +80,7 @@ Tensor shortcut_attention_cached(const Tensor& q, const Tensor& k_cache, const T
   if (q.dim(1) != 1) return forward(q, k_cache, v_cache, length, false, options).out;
   check(kCached, q, k_cache, v_cache, length, options);
   Tensor out = Tensor::empty(q.shape(), q.dtype(), q.device());
-  MIXGRAD_DISPATCH(q.device(), shortcut_attention_step(q, k_cache, v_cache, position, options, out));
+  MIXGRAD_DISPATCH(q.device(), shortcut_attention_step, q, k_cache, v_cache, position, options, out);
   return out;
 }
 
@@ -92,7 +92,7 @@ Tensor shortcut_depth_mass(const Tensor& q, const Tensor& k, const ShortcutAtten
   check(kProbe, q, k, k, length, options);
   const DType sums = q.dtype() == DType::f64 ? DType::f64 : DType::f32;
   Tensor mass = Tensor::empty({q.dim(0), options.heads, q.dim(1), options.sources}, sums, q.device());
-  MIXGRAD_DISPATCH(q.device(), shortcut_depth_mass(q, k, options, mass));
+  MIXGRAD_DISPATCH(q.device(), shortcut_depth_mass, q, k, options, mass);
   return mass;
 }
 
