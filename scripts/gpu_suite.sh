@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything that is checked on a GPU, with a summary for docs/gpu_verification.md. Builds preset cuda first unless
 # MIXGRAD_BINARIES names a folder with mixgrad and mixgrad_tests built elsewhere.
-#   scripts/gpu_suite.sh [PARTS]     of: tests laws gradcheck conform faults curves forms speed resume
+#   scripts/gpu_suite.sh [PARTS]     of: tests laws gradcheck conform compare faults curves forms speed resume
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -58,6 +58,15 @@ part_conform() {
       bad "$precision"
     say "$(tail -1 "$work/out")"
     grep FAIL "$work/out" || true
+  done
+}
+
+# Each kernel of every conformance case beside the CPU's, on the same arguments.
+part_compare() {
+  for precision in f64 f32 bf16; do
+    "$bin"/mixgrad conform tests/conformance/*.safetensors --device check --precision "$precision" >"$work/out" 2>&1 ||
+      bad "$precision: $(tail -1 "$work/out")"
+    say "--device check, $precision: $(tail -1 "$work/out")"
   done
 }
 
@@ -194,7 +203,7 @@ part_resume() {
     "on CUDA throughout $(tail -1 "$work/whole/metrics.jsonl" | json loss)"
 }
 
-[ "$#" -gt 0 ] || set -- tests laws gradcheck conform faults resume forms curves speed
+[ "$#" -gt 0 ] || set -- tests laws gradcheck conform compare faults resume forms curves speed
 for part in "$@"; do
   start=$SECONDS
   "part_$part"
