@@ -22,7 +22,7 @@ one() { # TOOL NAME OPTIONS OF mixgrad_tests
 
 operators=${OPERATORS:-}
 [ -n "$operators" ] || operators=$(sed -n 's/^OP(\([a-z_]*\),.*/\1/p' ops/op_list.def)
-graphs=(--source-file='*graph_trainer_test*,*step_graph_test*' --test-case='*halts*,*tokens of many sequences*')
+graphs=(--source-file='*graph_trainer_test*,*step_graph_test*' --test-case='*halts*,generator: its tokens*')
 for tool in "$@"; do
   start=$SECONDS
   if [ "$tool" = racecheck ]; then # one operator at a time, forward and gradients

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything that is checked on a GPU, with a summary for docs/gpu_verification.md. Builds preset cuda first unless
 # MIXGRAD_BINARIES names a folder with mixgrad and mixgrad_tests built elsewhere.
-#   scripts/gpu_suite.sh [PARTS]     of: tests laws gradcheck conform compare faults curves forms speed resume
+#   scripts/gpu_suite.sh [PARTS]     of: tests laws gradcheck conform compare faults memory curves forms speed resume
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -90,6 +90,16 @@ part_faults() {
   [ "$wrong" = 0 ] || bad "$wrong"
 }
 
+# More than the device has: the pool's message, exit code 4, and the checkpoint that stood before still loads.
+part_memory() {
+  local code=0
+  train --preset char --layers 1 --d-model 32 --steps 2 --out "$work/small" >/dev/null
+  train --checkpoint "$work/small" --steps 4 --batch 4000000 --out "$work/much" >/dev/null || code=$?
+  say "code $code: $(tail -1 "$work/log")"
+  [ "$code" = 4 ] && grep -q 'out of memory on cuda.*asked for.*the largest:.*try a smaller' "$work/log" || bad "message or code"
+  "$bin"/mixgrad eval --checkpoint "$work/small" "${text[@]}" >/dev/null 2>&1 || bad "the checkpoint"
+}
+
 # bf16 and f32 learn alike: three seeds of the preset char, and one of a larger model.
 part_curves() {
   local precision seed
@@ -165,11 +175,6 @@ char-mamba --preset char-mamba --batch 12
 gpt-6x384 --layers 6 --d-model 384 --heads 6 --context 256 --positions learned --batch 64
 hsm-6x384 --layers 6 --d-model 384 --heads 6 --context 256 --mixer hsm:scalar --batch 64
 MODELS
-  for name in char char-hsm char-mamba char-shortcut; do
-    ms=$("$bin"/mixgrad bench decode "${text[@]}" --device cuda --preset "$name" --tokens 2000 --json 2>"$work/log" |
-      tail -1 | json us_per_token) || bad "decode $name: $(tail -1 "$work/log")"
-    say "$(printf '%-12s f32   %8.1f us a decoded token' "$name" "$ms")"
-  done
   # Tokens one by one: of the last tenth of the sequence, the ring of keys is full then.
   while read -r name flags; do
     for precision in bf16 f32; do
@@ -196,6 +201,10 @@ part_resume() {
   cmp "$work/whole/step-40/model.safetensors" "$work/again/step-40/model.safetensors" || bad "two runs differ"
   train --resume "$work/whole/step-20" --out "$work/rest" >/dev/null
   cmp "$work/whole/step-40/model.safetensors" "$work/rest/step-40/model.safetensors" || bad "resumed differs"
+  local run choices=()
+  for run in whole/step-20 rest/step-40; do choices+=("$(sed -n '/"matmul"/,/^  }/p' "$work/$run/trainer.json")"); done
+  [ "${choices[0]}" = "${choices[1]}" ] || bad "a resumed run has chosen other products"
+  say "$(grep -c '"[0-9a-f]\{128\}"' <<<"${choices[0]}") kinds of products timed once, kept and taken by --resume"
   "$bin"/mixgrad train "${text[@]}" --device cpu --resume "$work/whole/step-20" --stop-after 30 --out "$work/cpu" \
     --json >/dev/null 2>&1 || bad "CUDA to CPU"
   train --resume "$work/cpu" --out "$work/back" >"$work/out" || bad "CPU to CUDA"
@@ -203,7 +212,7 @@ part_resume() {
     "on CUDA throughout $(tail -1 "$work/whole/metrics.jsonl" | json loss)"
 }
 
-[ "$#" -gt 0 ] || set -- tests laws gradcheck conform compare faults resume forms curves speed
+[ "$#" -gt 0 ] || set -- tests laws gradcheck conform compare faults memory resume forms curves speed
 for part in "$@"; do
   start=$SECONDS
   "part_$part"
