@@ -96,7 +96,8 @@ part_memory() {
   train --preset char --layers 1 --d-model 32 --steps 2 --out "$work/small" >/dev/null
   train --checkpoint "$work/small" --steps 4 --batch 4000000 --out "$work/much" >/dev/null || code=$?
   say "code $code: $(tail -1 "$work/log")"
-  [ "$code" = 4 ] && grep -q 'out of memory on cuda.*asked for.*the largest:.*try a smaller' "$work/log" || bad "message or code"
+  [ "$code" = 4 ] || bad "code $code, not 4"
+  grep -q 'out of memory on cuda.*asked for.*the largest:.*try a smaller' "$work/log" || bad "the message"
   "$bin"/mixgrad eval --checkpoint "$work/small" "${text[@]}" >/dev/null 2>&1 || bad "the checkpoint"
 }
 
