@@ -93,8 +93,8 @@ part_faults() {
 # More than the device has: the pool's message, exit code 4, and the checkpoint that stood before still loads.
 part_memory() {
   local code=0
-  train --preset char --layers 1 --d-model 32 --steps 2 --out "$work/small" >/dev/null
-  train --checkpoint "$work/small" --steps 4 --batch 4000000 --out "$work/much" >/dev/null || code=$?
+  train --preset char --layers 1 --steps 2 --out "$work/small" >/dev/null
+  train --checkpoint "$work/small" --steps 4 --batch 1000000 --out "$work/much" >/dev/null || code=$?
   say "code $code: $(tail -1 "$work/log")"
   [ "$code" = 4 ] || bad "code $code, not 4"
   grep -q 'out of memory on cuda.*asked for.*the largest:.*try a smaller' "$work/log" || bad "the message"
