@@ -2,8 +2,9 @@
 // needed to include it; its definitions (core/cuda.cu) exist in builds with build::has_cuda only, so every call stands
 // behind `if constexpr (build::has_cuda)` or in a .cu file.
 //
-// All kernels and copies of a device run in its one stream, in the order of the calls. A block of memory may therefore
-// be given back to the pool while kernels that use it are still queued.
+// All kernels and copies of a device run in its one stream, in the order of the calls, but for the copies of a
+// DoubleBuffer, whose memory is not of the pool. A block of memory may therefore be given back to the pool while
+// kernels that use it are still queued.
 //
 // Errors: DeviceError "WHAT: CALL failed: TEXT"; for a kernel also its launch shape. MIXGRAD_FAULT=cuda:N in the
 // environment makes the N-th CUDA call of the process fail, for tests.
