@@ -170,6 +170,11 @@ class HeaderReader : public nlohmann::json_sax<json> {
 }  // namespace
 
 SafetensorsHeader read_safetensors_header(std::string_view header, const std::string& path) {
+  // The parser takes a zero byte for the end of the text, and would leave unread what follows it.
+  if (const std::size_t zero = header.find('\0'); zero != std::string_view::npos) {
+    raise<FormatError>(path, ": the header must be JSON, padded with spaces; found a zero byte at offset ", zero,
+                       kSafetensorsAdvice);
+  }
   HeaderReader reader(path);
   json::sax_parse(header.begin(), header.end(), &reader);
   return reader.take();

@@ -74,6 +74,11 @@ class DuplicateWatch {
 }  // namespace
 
 json parse_strict_json(std::string_view text, const std::string& source) {
+  // The parser takes a zero byte for the end of the text, and would leave unread what follows it.
+  if (const std::size_t zero = text.find('\0'); zero != std::string_view::npos) {
+    raise<FormatError>(source, ": valid JSON is required; found a zero byte at offset ", zero,
+                       "; check that it is the right file");
+  }
   DuplicateWatch watch(source);
   try {
     return json::parse(text.begin(), text.end(), [&](int, json::parse_event_t event, const json& parsed) {

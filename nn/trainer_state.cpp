@@ -100,7 +100,7 @@ TrainerState parse_trainer_state(std::string_view text, const std::string& sourc
   const json root = parse_strict_json(text, source);
   const JsonPlace place{source, ""};
   if (!text.ends_with("}\n")) place.fail("the file must end with \"}\" and a line end; it is truncated or was edited");
-  json without_matmul = root;
+  json without_matmul = json_object(root, place);
   without_matmul.erase("matmul");
   json_exact_keys(without_matmul, place,
                   {"format", "step", "optimizer_steps", "skipped", "rng", "text", "best", "evaluations_since_best",

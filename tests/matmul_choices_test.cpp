@@ -64,6 +64,7 @@ TEST_CASE("matmul choices: trainer.json keeps them, and refuses what is none") {
   CHECK(message(std::string(128, 'a'), std::string(128, 'G')).find("128 hexadecimal digits") != std::string::npos);
   CHECK(message("\"library\"", "\"librery\"").find("librery") != std::string::npos);
   CHECK(message("\"cublasLt 1, a device\"", "7").find("matmul.library") != std::string::npos);
+  CHECK(message("{", std::string("2.5\0", 4)).find("a zero byte at offset 3") != std::string::npos);  // was a crash
   CHECK(message("a device", "a devise").find("damaged or edited") != std::string::npos);
 }
 

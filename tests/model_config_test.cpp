@@ -107,6 +107,7 @@ TEST_CASE("model config: JSON that is none, keys unknown, missing or twice") {
   CHECK(has(refusal(""), "valid JSON is required"));
   CHECK(has(refusal(kGood.substr(0, 100)), "valid JSON is required; found parse error"));
   CHECK(has(refusal(kGood + "x"), "valid JSON"));
+  CHECK(has(refusal(kGood + '\0' + "{}"), "a zero byte at offset " + std::to_string(kGood.size())));
   CHECK(has(refusal("\xff\xfe"), "valid JSON"));
   CHECK(has(refusal("[]"), "the content must be an object; found an array of 0 values"));
   CHECK(has(refusal(std::string(100'000, '[')), "at most 16 levels"));

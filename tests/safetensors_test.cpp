@@ -158,6 +158,7 @@ TEST_CASE("safetensors: header that is no header") {
   CHECK(has(refusal(file_of("{")), "valid JSON"));
   CHECK(has(refusal(file_of("{}{}")), "valid JSON"));
   CHECK(has(refusal(file_of("{\"a\":1e999}")), "valid JSON"));
+  CHECK(has(refusal(file_of(std::string("{}\0garbage", 10))), "a zero byte at offset 2"));
   CHECK(has(refusal(std::string(8, '\xff') + "{}"), "it claims 18446744073709551615"));
   std::string huge = file_of("{}");
   huge[3] = 0x7f;
