@@ -107,7 +107,7 @@ class Broken {
     weights_ = TempFolder::get(generation() / "model.safetensors");
     std::uint64_t length = 0;
     std::memcpy(&length, weights_.data(), sizeof length);
-    header_ = Json::parse(weights_.substr(8, length));
+    header_ = json_of(weights_.substr(8, length));
     data_ = weights_.substr(8 + length);
   }
 
@@ -188,10 +188,10 @@ TEST_CASE("cli bad input: broken descriptions beside the weights") {
   const Broken broken;
   const std::string config = TempFolder::get(broken.generation() / "config.json");
   broken.file("config.json", config.substr(0, config.size() / 2), 3, "valid JSON is required");
-  Json changed = Json::parse(config);
+  Json changed = json_of(config);
   changed["layerz"] = 1;
   broken.file("config.json", changed.dump(), 3, "did you mean \"layers\"?");
-  changed = Json::parse(config);
+  changed = json_of(config);
   changed["d_model"] = 1 << 16;
   changed["d_ff"] = 1 << 20;
   broken.file("config.json", changed.dump(), 3, "model.safetensors");  // without memory for such a model

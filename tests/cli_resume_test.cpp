@@ -4,7 +4,9 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "nn/checkpoint.h"
 #include "nn/folder.h"
+#include "nn/generations.h"
 #include "nn/hash.h"
 #include "tests/reliability.h"
 

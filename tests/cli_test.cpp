@@ -285,7 +285,7 @@ TEST_CASE("cli: conform refuses what is no case, and tells a difference by its e
   std::string foreign = content;  // its first token is none of the vocabulary
   std::uint64_t header = 0;
   std::memcpy(&header, content.data(), sizeof header);
-  const Json tensors = Json::parse(content.substr(8, header));
+  const Json tensors = json_of(content.substr(8, header));
   foreign[8 + header + tensors["in.tokens"]["data_offsets"][0].get<std::size_t>() + 2] = 1;
   refused(folder.put("foreign.safetensors", foreign).string(), 3,
           "this case cannot be run: embedding: tokens must be in");

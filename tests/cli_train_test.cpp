@@ -199,7 +199,7 @@ void check_run(const TempFolder& folder, const std::string& options, const Json&
   const Finished run = train_tiny(folder, name, "--steps 3 " + options);
   INFO(run.err);
   REQUIRE(run.code == 0);
-  const Json config = Json::parse(TempFolder::get(folder / name / "latest" / "config.json"));
+  const Json config = json_of(TempFolder::get(folder / name / "latest" / "config.json"));
   for (const auto& item : expected.items()) {
     INFO(item.key());
     CHECK(config[item.key()] == item.value());
@@ -252,7 +252,7 @@ TEST_CASE("cli train: accumulation counts every micro-batch, and several bytes t
   folder.put("text.txt", text);
   const Finished run = train_tiny(folder, "run", "--steps 2 --accumulate 2");
   CHECK(run.code == 0);
-  const Json tokenizer = Json::parse(TempFolder::get(folder / "run/latest/tokenizer.json"));
+  const Json tokenizer = json_of(TempFolder::get(folder / "run/latest/tokenizer.json"));
   CHECK(tokenizer["type"] == "char");
   CHECK(tokenizer["vocab"].size() == 16);
   CHECK(tokenizer["vocab"].back() == "\U0001F600");

@@ -14,6 +14,7 @@
 #include "ops/elementwise/elementwise.h"
 #include "tests/close.h"
 #include "tests/op_support.h"
+#include "tests/sanitized.h"
 
 namespace mixgrad::test {
 namespace {
@@ -26,6 +27,9 @@ void check_gradients(OpId id) {
   const RestoreThreads restore;
   set_threads(1);  // many small calls; that threads change no bit is tested elsewhere
   for (const OpCase& c : cases_of(id).cases) {
+    // Central differences repeat the same reads and writes for each element, so a sanitizer sees one case of them; the
+    // kernels of every case run for it in the tests below.
+    if (kSanitized && seen == spec.differentiable) break;
     const std::string note = c.note;
     CAPTURE(note);
     const GradcheckReport report = gradcheck(c.inputs, c.run, {.device = test_device()});

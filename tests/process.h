@@ -1,8 +1,12 @@
 // The program as a process that goes on while the test does something to it: signals, faults, limits.
 #pragma once
 
+#include <sys/resource.h>
+#include <sys/types.h>
+
+#include <csignal>
 #include <map>
-#include <thread>
+#include <string>
 
 #include "tests/cli.h"
 
@@ -17,75 +21,21 @@ struct ProcessSetting {
 class Process {
  public:
   // Its stdout and stderr go to files in `folder`.
-  Process(const TempFolder& folder, const Arguments& arguments, const ProcessSetting& setting = {})
-      : out_((folder / "stdout").string()), err_((folder / "stderr").string()) {
-    std::vector<char*> argv{const_cast<char*>(MIXGRAD_BINARY)};
-    for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
-    argv.push_back(nullptr);
-    std::vector<std::string> texts;
-    for (char** item = environ; *item != nullptr; ++item) texts.emplace_back(*item);
-    for (const auto& [name, value] : setting.environment) texts.emplace_back(name).append("=").append(value);
-    std::vector<char*> environment;
-    for (std::string& text : texts) environment.push_back(text.data());
-    environment.push_back(nullptr);
-    // A signal that comes before the program runs must end it, not this program's own handler in the child; and one
-    // that was ignored where the tests were started (SIGINT behind a shell's `&`) would stay ignored.
-    sigset_t stops;
-    sigset_t before;
-    ::sigemptyset(&stops);
-    ::sigaddset(&stops, SIGINT);
-    ::sigaddset(&stops, SIGTERM);
-    ::sigprocmask(SIG_BLOCK, &stops, &before);
-    child_ = ::fork();
-    if (child_ != 0) {
-      ::sigprocmask(SIG_SETMASK, &before, nullptr);
-      return;
-    }
-    ::signal(SIGINT, SIG_DFL);
-    ::signal(SIGTERM, SIG_DFL);
-    ::sigprocmask(SIG_UNBLOCK, &stops, nullptr);
-    ::dup2(::open(out_.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), STDOUT_FILENO);
-    ::dup2(::open(err_.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), STDERR_FILENO);
-    limit(RLIMIT_CORE, 0);
-    limit(RLIMIT_FSIZE, setting.file_bytes);
-    limit(RLIMIT_AS, setting.memory_bytes);
-    if (setting.file_bytes != RLIM_INFINITY) ::signal(SIGXFSZ, SIG_IGN);
-    ::execve(argv[0], argv.data(), environment.data());
-    ::_exit(127);
-  }
+  Process(const TempFolder& folder, const Arguments& arguments, const ProcessSetting& setting = {});
   Process(const Process&) = delete;
   Process& operator=(const Process&) = delete;
-  ~Process() {
-    if (child_ > 0) {
-      ::kill(child_, SIGKILL);
-      wait(10);
-    }
-  }
+  ~Process();
+
+  // Whether the program runs by now and has a handler for this signal.
+  bool catches(int number) const;
 
   // Nothing when it has ended: kill(-1) would reach every process there is.
-  void signal(int number) const {
-    if (child_ > 0) ::kill(child_, number);
-  }
+  void signal(int number) const;
 
   // Waits for its end; kTimedOut when that takes longer, and it goes on.
-  Finished wait(double seconds) {
-    const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
-    int status = 0;
-    while (::waitpid(child_, &status, WNOHANG) == 0) {
-      if (std::chrono::steady_clock::now() > end) return {kTimedOut, "", ""};
-      std::this_thread::sleep_for(std::chrono::microseconds(500));
-    }
-    child_ = -1;
-    return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), TempFolder::get(out_),
-            TempFolder::get(err_)};
-  }
+  Finished wait(double seconds);
 
  private:
-  static void limit(int what, rlim_t value) {
-    const rlimit both{value, value};
-    if (value != RLIM_INFINITY) ::setrlimit(static_cast<__rlimit_resource_t>(what), &both);
-  }
-
   std::string out_, err_;
   pid_t child_ = -1;
 };

@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "nn/generations.h"
 #include "tests/reliability.h"
 
 namespace mixgrad::test {

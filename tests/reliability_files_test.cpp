@@ -6,7 +6,11 @@
 #include <cstring>
 #include <functional>
 #include <new>
+#include <random>
 
+#include "core/allocator.h"
+#include "nn/checkpoint.h"
+#include "nn/generations.h"
 #include "tests/reliability.h"
 
 #if !defined(MIXGRAD_SANITIZED)
@@ -210,7 +214,7 @@ TEST_CASE("reliability: files wrong in one field are refused, name it, and alloc
   };
 
   for (const std::string file : {"config.json", "trainer.json"}) {
-    const Json good = Json::parse(small.original[file]);
+    const Json good = json_of(small.original[file]);
     const auto every_key = [&](const Json& object, const std::function<Json&(Json&)>& inside) {
       for (const auto& item : object.items()) {
         for (const auto& [what, mutate] : mutations()) {
@@ -239,7 +243,7 @@ TEST_CASE("reliability: files wrong in one field are refused, name it, and alloc
     const std::string& whole = small.original[file];
     std::uint64_t length = 0;
     std::memcpy(&length, whole.data(), sizeof length);
-    const Json good = Json::parse(whole.substr(8, length));
+    const Json good = json_of(whole.substr(8, length));
     const std::string data = whole.substr(8 + length);
     for (const auto& item : good.items()) {
       if (item.key() == "__metadata__") continue;

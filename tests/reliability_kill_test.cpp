@@ -2,7 +2,10 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <random>
+#include <thread>
 
+#include "nn/generations.h"
 #include "tests/reliability.h"
 
 namespace mixgrad::test {
@@ -109,7 +112,7 @@ TEST_CASE("reliability: signals while the data is read, during the sample, and t
   folder.put("text.txt", text);
   {
     Process process(folder, tiny_run(folder, "run", "--steps 100000"));
-    sleep_for(build::has_cuda ? 0.3 : 0.1);  // it must have begun: CUDA's libraries take 0.1 s to load
+    while (!process.catches(SIGTERM)) sleep_for(0.001);
     process.signal(SIGTERM);
     const Finished finished = process.wait(10);
     CHECK(finished.code == 143);

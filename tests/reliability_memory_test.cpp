@@ -4,6 +4,8 @@
 #include <cmath>
 #include <cstdio>
 
+#include "core/device.h"
+#include "nn/generations.h"
 #include "tests/reliability.h"
 
 namespace mixgrad::test {
@@ -56,7 +58,7 @@ TEST_CASE("reliability: train --plan is within 5 % of what the run takes") {
     INFO(planned.err);
     REQUIRE(planned.code == 0);
     CHECK(planned.err.empty());
-    const Json bytes = Json::parse(planned.out);
+    const Json bytes = json_of(planned.out);
     options.insert(options.end(), {"--out", (folder / ("run" + std::to_string(i))).string()});
     const Finished run = Process(folder, options).wait(100);
     INFO(run.err);
@@ -88,7 +90,7 @@ TEST_CASE("reliability: train --plan prints a table and writes nothing") {
   REQUIRE(train_tiny(folder, "run", "--steps 2").code == 0);
   const Finished again = run_program(resumption(folder / "run", "--plan"));
   CHECK(trouble(again) == "");
-  CHECK(Json::parse(again.out)["peak"].get<double>() > 0);
+  CHECK(json_of(again.out)["peak"].get<double>() > 0);
 }
 
 TEST_CASE("reliability: too little memory ends with its message, and the last checkpoint stands") {

@@ -1,6 +1,9 @@
 // A run that is stopped and goes on is the run that never stopped.
 #include <doctest/doctest.h>
 
+#include <random>
+
+#include "nn/generations.h"
 #include "tests/reliability.h"
 
 namespace mixgrad::test {

@@ -1,7 +1,10 @@
 // Misspelt options and keys: refused, with the right word.
 #include <doctest/doctest.h>
 
+#include <random>
+
 #include "core/error.h"
+#include "nn/model_config.h"
 #include "tests/reliability.h"
 
 namespace mixgrad::test {
@@ -28,7 +31,7 @@ TEST_CASE("reliability: machine-made typos are refused, with the right suggestio
     options.push_back(line.substr(0, line.find(' ')));
   }
   REQUIRE(options.size() > 30);
-  const Json config = Json::parse(to_json([] {
+  const Json config = json_of(to_json([] {
     ModelConfig model;
     model.vocab_size = 10;
     model.context = model.d_model = model.d_ff = 4;
