@@ -13,7 +13,7 @@ else
   limit=("-max_total_time=${1:-60}") && length="${1:-60} s each" && shift $(($# > 0))
 fi
 targets=("$@")
-cmake --preset fuzz -DCMAKE_MESSAGE_LOG_LEVEL=NOTICE
+cmake --preset fuzz --log-level=NOTICE
 cmake --build --preset fuzz
 if [ "${#targets[@]}" -eq 0 ]; then
   for source in tests/fuzz/*_fuzz.cpp; do targets+=("$(basename "$source" _fuzz.cpp)"); done

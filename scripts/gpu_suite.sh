@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 if [ -z "${MIXGRAD_BINARIES:-}" ]; then
-  cmake --preset cuda -DMIXGRAD_REQUIRE_CUDA=ON -DCMAKE_MESSAGE_LOG_LEVEL=NOTICE
+  cmake --preset cuda -DMIXGRAD_REQUIRE_CUDA=ON --log-level=NOTICE
   cmake --build --preset cuda
 fi
 bin=${MIXGRAD_BINARIES:-build/cuda/bin}

@@ -14,7 +14,7 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 
 build() { # PRESET [TARGETS]
-  cmake --preset "$1" -DCMAKE_MESSAGE_LOG_LEVEL=NOTICE
+  cmake --preset "$1" --log-level=NOTICE
   cmake --build --preset "$1" ${2:+--target "${@:2}"}
 }
 

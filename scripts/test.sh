@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 ./scripts/install_packages.sh
-cmake --preset cpu -DCMAKE_MESSAGE_LOG_LEVEL=NOTICE
+cmake --preset cpu --log-level=NOTICE
 cmake --build --preset cpu
 tests/reference/test.sh --can-run || true  # says so when the comparison with PyTorch will be skipped
 ctest --preset cpu "$@"

@@ -1,18 +1,15 @@
 #!/usr/bin/env bash
-# clang-tidy (rules: .clang-tidy) and clang's own warnings over every source file, or over those named.
-#   scripts/tidy.sh [FILES]
+# clang-tidy (rules: .clang-tidy) and clang's own warnings over every source file, or over those named or in those folders.
+#   scripts/tidy.sh [FILES OR FOLDERS]
 # Needs clang, clang-tidy and libomp-dev.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-cmake --preset tidy -DCMAKE_MESSAGE_LOG_LEVEL=NOTICE
+cmake --preset tidy --log-level=NOTICE
 cmake --build --preset tidy --target mixgrad_build_info # a generated header
 
-if [ "$#" -gt 0 ]; then
-  files=("$@")
-else
-  mapfile -d '' files < <(find core autograd ops nn apps tests -name '*.cpp' -not -path 'tests/fuzz/*' -print0)
-fi
+[ "$#" -gt 0 ] || set -- core autograd ops nn apps tests
+mapfile -d '' files < <(find "$@" -name '*.cpp' -not -path 'tests/fuzz/*' -print0)
 check() {
   if ! output=$(clang-tidy --quiet -p build/tidy "$1" 2>&1); then
     printf '%s\n' "$output"
