@@ -107,16 +107,7 @@ valgrind_program() {
   verbs
   echo "FIGURE valgrind memcheck, the program: $runs runs of its verbs, 0 errors, 0 blocks lost"
 }
-# Left out: cli_* and reliability_*, which start the program (its verbs run here by themselves), VALGRIND_CUT, and of the
-# themes that compute the same kernels thousands of times all but some cases.
-some_cases() { # THEME
-  case $1 in
-    op_gradient) echo "--test-case-exclude=*central differences*" ;;
-    decoder_laws) echo "--test-case=*clones are independent*,*documented bytes*,*context of one token*,*forward refuses*" ;;
-    mixer_laws) echo "--test-case=*clones are independent*,*documented bytes*,*of another mixer*,*the laws of mixers*" ;;
-    *) echo "--test-case=*" ;;
-  esac
-}
+# Left out: cli_* and reliability_*, which start the program (its verbs run here by themselves), and VALGRIND_CUT.
 valgrind_all() {
   valgrind_program
   build valgrind
@@ -125,7 +116,7 @@ valgrind_all() {
     theme=${theme%_test.cpp}
     [[ $theme != cli* && $theme != reliability_* && " ${VALGRIND_CUT-} " != *" $theme "* ]] || continue
     echo "== valgrind: $theme"
-    under "$bin/mixgrad_tests" --source-file="*/${theme}_test.cpp" "$(some_cases "$theme")" >"$folder/out" 2>&1 || failed "theme $theme"
+    under "$bin/mixgrad_tests" --source-file="*/${theme}_test.cpp" >"$folder/out" 2>&1 || failed "theme $theme"
     count=$((count + 1))
   done
   echo "FIGURE valgrind memcheck, the tests: $count themes, 0 errors, 0 blocks lost"

@@ -1,4 +1,4 @@
-// Whether this build runs under a sanitizer, which is slow, owns the memory, and ends the process by itself.
+// Whether this build runs under a sanitizer or valgrind: slow, with memory of their own, and what they find ends it.
 #pragma once
 
 namespace mixgrad::test {
