@@ -7,11 +7,13 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/allocation_counter.h"
+#include "apps/json_line.h"
 #include "apps/model_options.h"
 #include "apps/option_value.h"
 #include "apps/training_options.h"
 #include "apps/verb.h"
 #include "core/allocator.h"
+#include "core/build.h"
 #include "core/error.h"
 #include "core/parallel.h"
 #include "nn/decoding_session.h"
@@ -175,7 +177,7 @@ class Bench : public Verb {
     row["state_bytes"] = state.bytes();
     row["tensor_bytes"] = tensors;
     row["resident_bytes"] = resident;
-    std::printf("%s\n", row.dump().c_str());
+    print_json(row);
   }
 
   void report(double best, double median, double tokens_per_s, std::size_t peak, double allocations) const {
@@ -191,7 +193,7 @@ class Bench : public Verb {
       }
       object["best_ms"] = best;
       object["threads"] = threads();
-      std::printf("%s\n", object.dump().c_str());
+      print_json(object);
       return;
     }
     std::printf("median %.2f ms a step (best %.2f), %.0f tokens/s, tensors at most %.1f MiB, ", median, best,

@@ -4,6 +4,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "apps/json_line.h"
 #include "apps/placement_options.h"
 #include "apps/verb.h"
 #include "core/error.h"
@@ -38,7 +39,7 @@ class Conform : public Verb {
     for (const std::string& file : files_) {
       const ConformanceResult result = compare(file);
       if (!result.pass) ++failed;
-      json_ ? print_json(result) : print_row(result);
+      json_ ? print_object(result) : print_row(result);
     }
     if (!json_) {
       std::printf("%zu of %zu cases pass in %s (largest error relative to the largest value of each tensor)\n",
@@ -72,7 +73,7 @@ class Conform : public Verb {
     std::printf("%s%s\n", r.pass ? "" : "  worst: ", r.worst.c_str());
   }
 
-  void print_json(const ConformanceResult& r) const {
+  void print_object(const ConformanceResult& r) const {
     nlohmann::ordered_json object;
     object["case"] = r.name;
     object["device"] = placement_.where().str();
@@ -92,7 +93,7 @@ class Conform : public Verb {
     put("decode", r.decode);
     put("probes", r.probes);
     object["pass"] = r.pass;
-    std::printf("%s\n", object.dump().c_str());
+    print_json(object);
   }
 
   std::vector<std::string> files_;

@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "apps/json_line.h"
 #include "apps/model_options.h"
 #include "apps/placement_options.h"
 #include "apps/verb.h"
@@ -45,7 +46,7 @@ class Eval : public Verb {
       object["bits_per_byte"] = result.bits_per_byte;
       object["targets"] = result.targets;
       object["split"] = split_;
-      std::printf("%s\n", object.dump().c_str());
+      print_json(object);
     } else {
       std::printf(
           "loss           %.4f nats a token\nperplexity     %.3f\nbits per byte  %.4f\ntokens         %lld (%s of "

@@ -7,10 +7,12 @@
 #include <optional>
 #include <sstream>
 
+#include "apps/json_line.h"
 #include "apps/option_value.h"
 #include "apps/placement_options.h"
 #include "apps/verb.h"
 #include "autograd/gradcheck.h"
+#include "core/build.h"
 #include "core/error.h"
 #include "core/parallel.h"
 #include "nn/suggest.h"
@@ -170,7 +172,7 @@ class Gradcheck : public Verb {
       object["dtype"] = dtype_name(cell.dtype);
       object["max_rel_err"] = row.error;
       object["pass"] = row.pass;
-      std::printf("%s\n", object.dump().c_str());
+      print_json(object);
       return;
     }
     std::printf("%-22s %-44s %-10s %-9s %-11s %9.1e %s%s%s\n", row.op.c_str(), row.note.c_str(), row.input.c_str(),
@@ -302,7 +304,7 @@ class Gradcheck : public Verb {
         }
       }
     }
-    std::printf("%s\n", object.dump().c_str());
+    print_json(object);
   }
 
   std::string op_, device_ = "cpu", dtype_ = "f64";

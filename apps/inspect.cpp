@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/inspect_attention.h"
+#include "apps/json_line.h"
 #include "apps/model_options.h"
 #include "apps/option_value.h"
 #include "apps/text_table.h"
@@ -91,9 +92,10 @@ class Inspect : public Verb {
       if (json_) {
         nlohmann::ordered_json row;
         row["parameter"] = p.name;
-        row["shape"] = nlohmann::json::parse(p.shape.str());
+        row["shape"] = nlohmann::ordered_json::array();
+        for (int axis = 0; axis < p.shape.rank(); ++axis) row["shape"].push_back(p.shape[axis]);
         row["decay"] = p.decay;
-        std::printf("%s\n", row.dump().c_str());
+        print_json(row);
       } else {
         table.add_row({p.name, p.shape.str(), std::to_string(p.shape.numel()), p.decay ? "yes" : "no"});
       }
@@ -110,7 +112,7 @@ class Inspect : public Verb {
         row["parameters"] = part.parameters;
         row["operations_per_token"] = part.operations;
         row["state_bytes"] = part.state_bytes;
-        std::printf("%s\n", row.dump().c_str());
+        print_json(row);
       } else {
         table.add_row({part.what, std::to_string(part.parameters),
                        std::to_string(static_cast<std::int64_t>(part.operations)), std::to_string(part.state_bytes)});
@@ -140,7 +142,7 @@ class Inspect : public Verb {
         row["outputs"] = outputs;
         row["saved_bytes"] = entry.saved_bytes;
         row["saved"] = saved;
-        std::printf("%s\n", row.dump().c_str());
+        print_json(row);
       } else {
         std::printf("%4d %-22s %-28s %12zu  %s\n", number, entry.op.c_str(), outputs.c_str(), entry.saved_bytes,
                     saved.c_str());

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "apps/json_line.h"
 #include "core/error.h"
 #include "nn/attention_mixer.h"
 #include "nn/hsm_paths.h"
@@ -50,10 +51,6 @@ class AttentionReport {
   }
 
  private:
-  // A token may be a part of a character: what is no UTF-8 is shown as U+FFFD.
-  static std::string line_of(const Json& value) { return value.dump(-1, ' ', false, Json::error_handler_t::replace); }
-  static void emit(const Json& row) { std::printf("%s\n", line_of(row).c_str()); }
-
   // One line per layer with softmax heads.
   void print_recency() const {
     const std::vector<Tensor> ratios = model_.recency(tokens_, window_);
@@ -69,7 +66,7 @@ class AttentionReport {
     for (std::size_t l = 0; l < ratios.size(); ++l) {
       if (!ratios[l].defined()) continue;
       if (json_) {
-        emit({{"layer", l}, {"recency", ratios[l].to_vector()}, {"n", n}, {"k", window_}, {"uniform", uniform}});
+        print_json({{"layer", l}, {"recency", ratios[l].to_vector()}, {"n", n}, {"k", window_}, {"uniform", uniform}});
         continue;
       }
       std::printf("layer %-3zu", l);
@@ -116,10 +113,10 @@ class AttentionReport {
       level += depth.effective_depth.at(h * steps + t) / static_cast<double>(heads);
     }
     if (json_) {
-      emit({{"token", t}, {"text", text}, {"depth_mass", mass}, {"effective_depth", level}});
+      print_json({{"token", t}, {"text", text}, {"depth_mass", mass}, {"effective_depth", level}});
       return;
     }
-    std::printf("%3lld %-8s", static_cast<long long>(t), line_of(text).c_str());
+    std::printf("%3lld %-8s", static_cast<long long>(t), json_line(text).c_str());
     for (const double value : mean) std::printf(" %6.3f", value);
     std::printf(" %8.3f\n", level);
   }
@@ -135,7 +132,7 @@ class AttentionReport {
     double level = 0;
     for (const double value : depth.effective_depth.to_vector()) level += value / rows;
     if (json_) {
-      emit(
+      print_json(
           {{"sources", model_.config().shortcut->sources}, {"mean_depth_mass", mean}, {"mean_effective_depth", level}});
       return;
     }
@@ -152,7 +149,7 @@ class AttentionReport {
     Json shifts = Json::array();
     for (const std::int64_t l : report.layers) shifts.push_back(shift_layer(l).shifts);
     if (json_) {
-      emit({{"shift_layers", report.layers}, {"shifts", shifts}, {"receptive_field", report.receptive_field}});
+      print_json({{"shift_layers", report.layers}, {"shifts", shifts}, {"receptive_field", report.receptive_field}});
     } else {
       std::printf("\nshift mixing\n%5s  %-12s shifts of its heads\n", "layer", "variant");
       for (const std::int64_t l : report.layers) {
@@ -174,7 +171,8 @@ class AttentionReport {
   void print_lag(const HsmPaths& report, std::size_t lag) const {
     const bool weighted = !report.weights.empty();
     if (json_) {
-      emit({{"lag", lag}, {"paths", report.paths[lag]}, {"weight", weighted ? Json(report.weights[lag]) : Json()}});
+      print_json(
+          {{"lag", lag}, {"paths", report.paths[lag]}, {"weight", weighted ? Json(report.weights[lag]) : Json()}});
     } else if (weighted) {
       std::printf("%8zu %10.3f %12.6f\n", lag, report.paths[lag], report.weights[lag]);
     } else {
@@ -195,10 +193,10 @@ class AttentionReport {
     }
     for (const MambaDecay& head : heads) {
       if (json_) {
-        emit({{"layer", head.layer},
-              {"head", head.head},
-              {"decay_shortest", head.shortest},
-              {"decay_longest", head.longest}});
+        print_json({{"layer", head.layer},
+                    {"head", head.head},
+                    {"decay_shortest", head.shortest},
+                    {"decay_longest", head.longest}});
         continue;
       }
       std::vector<double> sorted = head.longest;

@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "apps/json_line.h"
 #include "apps/verb.h"
 #include "autograd/op_spec.h"
 
@@ -24,7 +25,7 @@ class Ops : public Verb {
         row["formula"] = spec.formula;
         row["gradient"] = spec.gradient;
         row["saves"] = spec.saves;
-        std::printf("%s\n", row.dump().c_str());
+        print_json(row);
       } else {
         std::printf("%s\n  %s\n  gradient: %s\n  saves:    %s\n\n", spec.name, spec.formula, spec.gradient, spec.saves);
       }

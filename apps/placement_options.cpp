@@ -1,5 +1,6 @@
 #include "apps/placement_options.h"
 
+#include "core/build.h"
 #include "core/error.h"
 #include "ops/device_check.h"
 #include "ops/matmul/precision.h"

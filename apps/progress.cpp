@@ -5,10 +5,14 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
+#include <string_view>
 
+#include "apps/json_line.h"
+#include "core/error.h"
 #include "nn/file.h"
+#include "nn/strict_json.h"
 
 namespace mixgrad::app {
 namespace {
@@ -31,7 +35,7 @@ std::string duration(double seconds) {
 }
 
 // The keys in their documented order.
-std::string json_line(const StepLog& entry) {
+std::string line_of(const StepLog& entry) {
   nlohmann::ordered_json line;
   line["step"] = entry.step;
   line["loss"] = entry.loss;
@@ -43,7 +47,16 @@ std::string json_line(const StepLog& entry) {
   line["lr"] = entry.lr;
   line["grad_norm"] = entry.grad_norm;
   line["tokens_per_s"] = std::round(entry.tokens_per_s * 10) / 10;
-  return line.dump() + "\n";
+  return json_line(line) + "\n";
+}
+
+// Of a line of metrics.jsonl; nothing where a fault left something else.
+std::optional<std::int64_t> step_of(std::string_view line) {
+  try {
+    return json_integer(json_at(parse_strict_json(line, "metrics.jsonl"), {}, "step"), {}, 0, INT64_MAX);
+  } catch (const FormatError&) {
+    return std::nullopt;
+  }
 }
 
 }  // namespace
@@ -59,7 +72,7 @@ Progress::Progress(std::int64_t steps, std::int64_t first, const std::filesystem
 Progress::~Progress() { finish(); }
 
 void Progress::log(const StepLog& entry) {
-  const std::string line = json_line(entry);
+  const std::string line = line_of(entry);
   metrics_.append(line);
   if (json_) {
     std::fputs(line.c_str(), stdout);
@@ -101,9 +114,7 @@ void continue_metrics(const std::filesystem::path& from, const std::filesystem::
   std::string kept;
   for (std::size_t at = 0, end = 0; (end = text.find('\n', at)) != std::string::npos; at = end + 1) {
     const std::string line = text.substr(at, end + 1 - at);
-    const nlohmann::json entry = nlohmann::json::parse(line, nullptr, false);
-    const bool whole = entry.is_object() && entry.contains("step") && entry["step"].is_number_integer();
-    if (!whole || entry["step"].get<std::int64_t>() > last_step) break;
+    if (const auto step = step_of(line); !step || *step > last_step) break;
     kept += line;
   }
   if (from != to || kept.size() != text.size()) write_file_atomic(to, kept);

@@ -8,6 +8,7 @@
 #include "apps/sample.h"
 #include "apps/signals.h"
 #include "apps/verb.h"
+#include "core/build.h"
 #include "core/bytes.h"
 #include "core/interrupt.h"
 #include "nn/evaluation.h"

@@ -1,6 +1,7 @@
 #include "apps/version.h"
 
 #include "build_info.h"
+#include "core/build.h"
 #include "core/device.h"
 
 namespace mixgrad::app {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/build.h"
 #include "core/error.h"
 
 namespace mixgrad {

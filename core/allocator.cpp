@@ -12,6 +12,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "core/build.h"
 #include "core/bytes.h"
 #include "core/cuda.h"
 #include "core/error.h"

@@ -2,6 +2,7 @@
 
 #include <charconv>
 
+#include "core/build.h"
 #include "core/cuda.h"
 #include "core/error.h"
 

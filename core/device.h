@@ -7,19 +7,6 @@
 
 namespace mixgrad {
 
-namespace build {
-#if defined(MIXGRAD_CUDA)
-inline constexpr bool has_cuda = true;
-#else
-inline constexpr bool has_cuda = false;
-#endif
-#if defined(MIXGRAD_CHECKED)
-inline constexpr bool checked = true;  // fresh memory is filled with NaN, so that a read before a write shows
-#else
-inline constexpr bool checked = false;
-#endif
-}  // namespace build
-
 struct Device {
   enum class Kind : std::uint8_t { cpu, cuda };
   Kind kind = Kind::cpu;

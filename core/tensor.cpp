@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "core/build.h"
 #include "core/cuda.h"
 #include "core/error.h"
 
@@ -134,7 +135,7 @@ Tensor Tensor::to(DType dtype) const {
 
 void Tensor::copy_from(const Tensor& source) const {
   if (!(source.shape_ == shape_)) raise<ShapeError>("copy: shapes must be equal, got ", shape_, " and ", source.shape_);
-  if (on_cuda() || source.on_cuda()) {
+  if (device().is_cuda() || source.device().is_cuda()) {
     const bool converts = dtype_ != source.dtype_;
     if constexpr (build::has_cuda) {
       const bool floats = is_float(dtype_) && is_float(source.dtype_);
@@ -174,7 +175,7 @@ void Tensor::copy_rows_from(const Tensor& source) const {
 
 void Tensor::fill(double value) const {
   if constexpr (build::has_cuda) {
-    if (on_cuda()) return cuda::fill(*this, value);
+    if (device().is_cuda()) return cuda::fill(*this, value);
   }
   for (std::int64_t i = 0; i < numel(); ++i) set(i, value);
 }
@@ -206,13 +207,13 @@ double Tensor::item() const {
 
 double Tensor::at(std::int64_t i) const {
   MIXGRAD_ASSERT(i >= 0 && i < numel(), "element index within the tensor");
-  if (on_cuda()) return element_view(i).to(kCpu).at(0);
+  if (device().is_cuda()) return element_view(i).to(kCpu).at(0);
   return dispatch_any(dtype_, [&]<class T>() { return static_cast<double>(data<T>()[element_offset(i)]); });
 }
 
 void Tensor::set(std::int64_t i, double value) const {
   MIXGRAD_ASSERT(i >= 0 && i < numel(), "element index within the tensor");
-  if (on_cuda()) {
+  if (device().is_cuda()) {
     element_view(i).copy_from(full({1}, dtype_, value));
     return;
   }
@@ -220,7 +221,7 @@ void Tensor::set(std::int64_t i, double value) const {
 }
 
 std::vector<double> Tensor::to_vector() const {
-  if (on_cuda()) return to(kCpu).to_vector();
+  if (device().is_cuda()) return to(kCpu).to_vector();
   std::vector<double> values(static_cast<std::size_t>(numel()));
   for (std::size_t i = 0; i < values.size(); ++i) values[i] = at(static_cast<std::int64_t>(i));
   return values;
@@ -228,7 +229,7 @@ std::vector<double> Tensor::to_vector() const {
 
 bool Tensor::equal_bits(const Tensor& other) const {
   if (!(shape_ == other.shape_) || dtype_ != other.dtype_) return false;
-  if (on_cuda() || other.on_cuda()) return to(kCpu).equal_bits(other.to(kCpu));
+  if (device().is_cuda() || other.device().is_cuda()) return to(kCpu).equal_bits(other.to(kCpu));
   const std::size_t row_bytes = static_cast<std::size_t>(cols()) * dtype_bytes(dtype_);
   const auto* a = static_cast<const std::byte*>(raw());
   const auto* b = static_cast<const std::byte*>(other.raw());

@@ -98,7 +98,6 @@ class Tensor {
  private:
   [[noreturn]] void wrong_dtype(DType asked) const;
   std::int64_t element_offset(std::int64_t i) const { return i / cols() * row_stride_ + i % cols(); }
-  bool on_cuda() const { return build::has_cuda && device().is_cuda(); }
   Tensor element_view(std::int64_t i) const;        // [1]
   void copy_rows_from(const Tensor& source) const;  // same dtype; at least one of the two on a CUDA device
 

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "core/build.h"
 #include "core/error.h"
 
 namespace mixgrad {

@@ -4,11 +4,11 @@
 #include <charconv>
 #include <cmath>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <set>
 
 #include "core/error.h"
 #include "nn/safetensors.h"
+#include "nn/strict_json.h"
 #include "nn/training.h"
 
 namespace mixgrad {
@@ -289,12 +289,12 @@ class Case {
       }
       return;
     }
-    const nlohmann::json settings = nlohmann::json::parse(meta("train"), nullptr, false);
+    const JsonPlace place{file_.path() + " (metadata train)", ""};
+    const nlohmann::json settings = parse_strict_json(meta("train"), place.source);
     const auto setting = [&](const char* key) {
-      if (!settings.is_object() || !settings.contains(key) || !settings[key].is_number()) {
-        raise<FormatError>(file_.path(), ": metadata 'train' must hold the number '", key, "'");
-      }
-      return settings[key].get<double>();
+      const nlohmann::json& value = json_at(settings, place, key);
+      if (!value.is_number()) place.key(key).wrong("a number", value);
+      return value.get<double>();
     };
     AdamW optimizer(parameters,
                     {setting("beta1"), setting("beta2"), setting("eps"), setting("weight_decay"), setting("clip")});

@@ -1,5 +1,6 @@
 #include "nn/decoding_session.h"
 
+#include "core/build.h"
 #include "core/error.h"
 #include "ops/device_check.h"
 

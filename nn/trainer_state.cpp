@@ -92,7 +92,7 @@ std::string to_json(const TrainerState& state) {
   if (!state.matmul.algorithms.empty()) {
     root["matmul"] = {{"library", state.matmul.library}, {"algorithms", state.matmul.algorithms}};
   }
-  root["xxh3"] = hash_of_values(json::parse(root.dump(-1, ' ', false, json::error_handler_t::replace)));
+  root["xxh3"] = hash_of_values(root);
   return root.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
 }
 

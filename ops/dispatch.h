@@ -3,17 +3,12 @@
 
 #include <cstdint>
 
-#include "core/device.h"
-#include "core/error.h"
 #include "ops/device_check.h"
 
 namespace mixgrad {
 
-[[noreturn]] inline void raise_no_cuda(const char* op) {
-  raise<DeviceError>(op, ": the tensors are on cuda, but ",
-                     build::has_cuda ? "this operator has no CUDA kernels yet; use --device cpu"
-                                     : "this build has no CUDA kernels; build with --preset cuda");
-}
+// DeviceError: this build, or this operator, has no CUDA kernels.
+[[noreturn]] void raise_no_cuda(const char* op);
 
 }  // namespace mixgrad
 

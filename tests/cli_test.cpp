@@ -1,6 +1,7 @@
 // Above 400 lines: one verb after another, each with its own output.
 // The program as a whole, and the verbs that look: ops, gradcheck, conform, inspect, bench.
 #include "tests/cli.h"
+#include "core/build.h"
 
 #include <doctest/doctest.h>
 
@@ -292,10 +293,12 @@ TEST_CASE("cli: conform refuses what is no case, and tells a difference by its e
 
   std::string wrong = content;  // one bit of the last tensor's last number: its exponent
   wrong[wrong.size() - 1] = static_cast<char>(wrong[wrong.size() - 1] ^ 0x40);
-  const Finished run = mixgrad("conform --json --threads 1", {folder.put("wrong.safetensors", wrong).string()});
+  // Its name is no UTF-8: JSON must show it all the same.
+  const Finished run = mixgrad("conform --json --threads 1", {folder.put("wrong\xff.safetensors", wrong).string()});
   CHECK(run.code == 1);
   CHECK(run.err == "");
   CHECK(json_lines(run.out).at(0)["pass"] == false);
+  CHECK(has(json_lines(run.out).at(0)["case"].get<std::string>(), "wrong\ufffd"));
 }
 
 TEST_CASE("cli: inspect model tells parameters and layers, inspect tape one step") {

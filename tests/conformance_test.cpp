@@ -299,8 +299,8 @@ TEST_CASE("conformance: what is not a case is refused, and says why") {
   CHECK(has(with("config", ""), "metadata 'config' is required and missing"));
   CHECK(has(with("config", "{"), "(metadata config)"));
   CHECK(has(with("train", ""), "metadata 'train' is required and missing"));
-  CHECK(has(with("train", "{\"lr\": 0.1}"), "metadata 'train' must hold the number 'beta1'"));
-  CHECK(has(with("train", "not json"), "metadata 'train' must hold the number"));
+  CHECK(has(with("train", "{\"lr\": 0.1}"), "(metadata train): the key beta1 is required; it is missing"));
+  CHECK(has(with("train", "not json"), "(metadata train): valid JSON is required"));
   CHECK(has(with("recency_window", ""), "metadata 'recency_window' is required and missing"));
   CHECK(has(with("recency_window", "two"), "recency_window"));
   const auto refusal = [](const std::filesystem::path& path) {

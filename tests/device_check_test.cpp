@@ -1,5 +1,6 @@
 // --device check: what the comparison of two kernels says, and on a GPU that all of ours agree.
 #include "ops/device_check.h"
+#include "core/build.h"
 
 #include <doctest/doctest.h>
 

@@ -1,6 +1,7 @@
 // Training with the whole step in a CUDA graph: the same bits as its kernels one by one, and as batches of the host;
 // nothing is copied, allocated or computed on the host; a number that is not finite halts it and harms nothing.
 #include "nn/graph_trainer.h"
+#include "core/build.h"
 
 #include <doctest/doctest.h>
 

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "core/build.h"
 #include "core/error.h"
 #include "core/parallel.h"
 #include "tests/device.h"

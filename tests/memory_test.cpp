@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/allocator.h"
+#include "core/build.h"
 #include "core/bytes.h"
 #include "core/error.h"
 #include "core/parallel.h"

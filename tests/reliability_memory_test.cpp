@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdio>
 
+#include "core/build.h"
 #include "core/device.h"
 #include "nn/generations.h"
 #include "tests/reliability.h"

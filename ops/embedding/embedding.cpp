@@ -1,6 +1,7 @@
 #include "ops/embedding/embedding.h"
 
 #include "autograd/tape.h"
+#include "core/build.h"
 #include "core/cuda.h"
 #include "ops/check.h"
 #include "ops/embedding/embedding_kernels.h"

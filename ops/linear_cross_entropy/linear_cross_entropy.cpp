@@ -1,6 +1,7 @@
 #include "ops/linear_cross_entropy/linear_cross_entropy.h"
 
 #include "autograd/tape.h"
+#include "core/build.h"
 #include "core/cuda.h"
 #include "ops/check.h"
 #include "ops/linear_cross_entropy/linear_cross_entropy_kernels.h"
