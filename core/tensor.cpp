@@ -223,7 +223,14 @@ void Tensor::set(std::int64_t i, double value) const {
 std::vector<double> Tensor::to_vector() const {
   if (device().is_cuda()) return to(kCpu).to_vector();
   std::vector<double> values(static_cast<std::size_t>(numel()));
-  for (std::size_t i = 0; i < values.size(); ++i) values[i] = at(static_cast<std::int64_t>(i));
+  if (values.empty()) return values;
+  dispatch_any(dtype_, [&]<class T>() {
+    double* to = values.data();
+    for (std::int64_t r = 0; r < rows(); ++r) {
+      const T* row = data<T>() + r * row_stride_;
+      to = std::transform(row, row + cols(), to, [](T value) { return static_cast<double>(value); });
+    }
+  });
   return values;
 }
 

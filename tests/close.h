@@ -6,6 +6,7 @@
 #include <limits>
 #include <sstream>
 #include <string>
+#include <vector>
 
 #include "core/parallel.h"
 #include "core/tensor.h"
@@ -25,10 +26,12 @@ struct Difference {
 
 inline Difference largest_difference(const Tensor& got, const Tensor& want) {
   Difference worst;
-  for (std::int64_t i = 0; i < want.numel(); ++i) {
-    double error = std::abs(got.at(i) - want.at(i));
+  const std::vector<double> is = got.to_vector();
+  const std::vector<double> must_be = want.to_vector();
+  for (std::size_t i = 0; i < must_be.size(); ++i) {
+    double error = std::abs(is[i] - must_be[i]);
     if (!std::isfinite(error)) error = std::numeric_limits<double>::infinity();
-    if (error > worst.error) worst = {error, i};
+    if (error > worst.error) worst = {error, static_cast<std::int64_t>(i)};
   }
   return worst;
 }
