@@ -19,8 +19,6 @@ namespace {
 
 constexpr double kPlainSeconds = 5;  // between two lines when stderr is not a terminal
 
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
-
 std::string duration(double seconds) {
   const auto total = static_cast<std::int64_t>(std::ceil(seconds));
   char text[64];
@@ -60,6 +58,8 @@ std::optional<std::int64_t> step_of(std::string_view line) {
 }
 
 }  // namespace
+
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 Progress::Progress(std::int64_t steps, std::int64_t first, const std::filesystem::path& metrics, bool json_to_stdout)
     : steps_(steps),

@@ -1,7 +1,6 @@
 #include "apps/run_loop.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstdio>
 
@@ -20,8 +19,6 @@ namespace mixgrad::app {
 namespace {
 
 constexpr std::int64_t kSampleTokens = 400;
-
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 // A line end where the vocabulary has one, else its first token.
 std::int32_t first_token(const TokenData& data) {

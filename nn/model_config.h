@@ -24,9 +24,23 @@ enum class HsmVariant : std::uint8_t {                           // nn/hsm_mixin
 enum class HsmProjection : std::uint8_t { none, v, o, vo };  // a linear before and / or after the mixing
 enum class ShortcutConcat : std::uint8_t { sequence, feature, depth };
 
-// The names of an enumeration in the order of its values. Defined for the six above and Boundary.
+// The names of an enumeration in the order of its values.
 template <class E>
 const std::vector<std::string>& enum_names();
+template <>
+const std::vector<std::string>& enum_names<Norm>();
+template <>
+const std::vector<std::string>& enum_names<Positions>();
+template <>
+const std::vector<std::string>& enum_names<Mlp>();
+template <>
+const std::vector<std::string>& enum_names<HsmVariant>();
+template <>
+const std::vector<std::string>& enum_names<HsmProjection>();
+template <>
+const std::vector<std::string>& enum_names<ShortcutConcat>();
+template <>
+const std::vector<std::string>& enum_names<Boundary>();
 template <class E>
 const std::string& to_string(E value) {
   return enum_names<E>().at(static_cast<std::size_t>(value));

@@ -67,11 +67,11 @@ Tokenizer Tokenizer::chars_of(std::string_view text, const std::string& source) 
   }
   CodePointSet seen;
   std::vector<char32_t> codes;
-  constexpr std::size_t kPiece = std::size_t{1} << 20U;
+  constexpr std::size_t kStretch = std::size_t{1} << 20U;
   for (std::size_t offset = 0, look = 0; offset < text.size();) {
     if (offset >= look) {
       check_interrupt();
-      look = offset + kPiece;
+      look = offset + kStretch;
     }
     const std::int32_t code = next_code_point(text, offset);
     if (code < 0) not_utf8(text, offset, source);

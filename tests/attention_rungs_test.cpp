@@ -19,9 +19,7 @@
 namespace mixgrad::test {
 namespace {
 
-const std::string kNothing;
-
-struct Sizes {
+struct AttentionSizes {
   std::int64_t batch, queries, tokens, head_dim;
   AttentionOptions options;
   std::int64_t sources = 1;  // rows of keys a token
@@ -32,15 +30,15 @@ struct Sizes {
   std::int64_t kv_width() const { return options.kv_heads * head_dim; }
 };
 
-std::string text_of(const Sizes& s) {
+std::string text_of(const AttentionSizes& s) {
   std::ostringstream text;
   text << "B=" << s.batch << " T=" << s.queries << " S=" << s.tokens << " M=" << s.sources << " dh=" << s.head_dim
        << " H=" << s.options.heads << " G=" << s.options.kv_heads << " w=" << s.options.window << " gap=" << s.gap;
   return text.str();
 }
 
-std::vector<Sizes> sizes() {
-  std::vector<Sizes> all;
+std::vector<AttentionSizes> sizes() {
+  std::vector<AttentionSizes> all;
   for (const std::int64_t queries : {16, 63, 64, 65, 130}) {
     for (const std::int64_t head_dim : {32, 64, 128}) {
       all.push_back({1, queries, queries, head_dim, {.heads = 2, .kv_heads = 2}});
@@ -63,13 +61,13 @@ std::vector<Sizes> sizes() {
   return all;
 }
 
-std::vector<Tensor> inputs(const Sizes& s) {
+std::vector<Tensor> inputs(const AttentionSizes& s) {
   return {random_tensor({s.batch, s.queries, s.q_width() + s.gap}, 1),
           random_tensor({s.batch, s.keys(), 2 * (s.gap + s.kv_width())}, 2)};
 }
 
 // q, k and v in place.
-Tensor run(const Sizes& s, std::span<const Tensor> in) {
+Tensor run(const AttentionSizes& s, std::span<const Tensor> in) {
   const std::int64_t width = s.gap + s.kv_width();
   const Tensor q = columns(in[0], s.gap, s.gap + s.q_width());
   const Tensor k = columns(in[1], s.gap, width);
@@ -86,7 +84,7 @@ double tolerance(DType dtype) { return dtype == DType::bf16 ? 1e-2 : 5e-6; }
 }  // namespace
 
 TEST_CASE("attention: tiles, widths and groups: outputs and gradients in f32 and bf16 as in f64, the same bits again") {
-  for (const Sizes& s : sizes()) {
+  for (const AttentionSizes& s : sizes()) {
     const std::string note = text_of(s);
     CAPTURE(note);
     const Function function = [&](std::span<const Tensor> in) { return std::vector{run(s, in)}; };
@@ -116,14 +114,14 @@ TEST_CASE("attention: tiles, widths and groups: outputs and gradients in f32 and
 // What a decoding step meets: fewer keys than a chunk of the CUDA kernel, as many, more; a ring that is full; heads
 // whose rows are no whole chunks of 16 bytes, and one too wide for the kernel.
 TEST_CASE("attention of a decoding step: at every place of a cache it is attention to the valid keys") {
-  const std::vector<Sizes> all{{1, 1, 700, 64, {.heads = 4, .kv_heads = 2}},
-                               {2, 1, 300, 128, {.heads = 2, .kv_heads = 1}},
-                               {2, 1, 270, 45, {.heads = 2, .kv_heads = 1}},
-                               {1, 1, 100, 16, {.heads = 2}, 3},
-                               {1, 1, 90, 5, {}},
-                               {1, 1, 20, 700, {}},
-                               {1, 1, 300, 32, {.window = 33}}};
-  for (const Sizes& s : all) {
+  const std::vector<AttentionSizes> all{{1, 1, 700, 64, {.heads = 4, .kv_heads = 2}},
+                                        {2, 1, 300, 128, {.heads = 2, .kv_heads = 1}},
+                                        {2, 1, 270, 45, {.heads = 2, .kv_heads = 1}},
+                                        {1, 1, 100, 16, {.heads = 2}, 3},
+                                        {1, 1, 90, 5, {}},
+                                        {1, 1, 20, 700, {}},
+                                        {1, 1, 300, 32, {.window = 33}}};
+  for (const AttentionSizes& s : all) {
     const std::string note = text_of(s);
     CAPTURE(note);
     const ShortcutAttentionOptions options{s.options.heads, s.options.kv_heads, s.sources, s.options.window};
@@ -173,7 +171,7 @@ namespace {
 
 using cuda::AttentionRung;
 
-AttentionRung expected_rung(const Sizes& s, DType dtype) {
+AttentionRung expected_rung(const AttentionSizes& s, DType dtype) {
   if (s.queries < 16 || s.head_dim > 128) return AttentionRung::naive;
   const bool chunks = s.head_dim % 8 == 0 && s.gap % 8 == 0;
   return dtype == DType::bf16 && chunks ? AttentionRung::tensor_core : AttentionRung::tiled;
@@ -184,7 +182,7 @@ struct RungResults {
 };
 
 // All outputs hold NaN before, or, when gradients are added, ones.
-RungResults run_on(AttentionRung highest, AttentionRung expected, const Sizes& s, std::span<const Tensor> in,
+RungResults run_on(AttentionRung highest, AttentionRung expected, const AttentionSizes& s, std::span<const Tensor> in,
                    const Tensor& dout, bool add) {
   const std::int64_t width = s.gap + s.kv_width();
   const auto k_of = [&](const Tensor& kv) { return kv.column_view(s.gap, width); };
@@ -207,7 +205,7 @@ RungResults run_on(AttentionRung highest, AttentionRung expected, const Sizes& s
 }
 
 // Nothing outside the columns of dk and dv was written.
-bool gaps_hold(const Tensor& packed_kv, const Sizes& s, bool add) {
+bool gaps_hold(const Tensor& packed_kv, const AttentionSizes& s, bool add) {
   const std::int64_t width = s.gap + s.kv_width();
   for (std::int64_t i = 0; i < packed_kv.numel(); ++i) {
     if (i % width >= s.gap) continue;
@@ -223,7 +221,7 @@ TEST_CASE("attention on CUDA: every rung gives what the naive one gives, into po
     MESSAGE("runs with MIXGRAD_DEVICE=cuda");
     return;
   }
-  for (const Sizes& s : sizes()) {
+  for (const AttentionSizes& s : sizes()) {
     const std::string note = text_of(s);
     CAPTURE(note);
     for (const DType dtype : {DType::f32, DType::bf16}) {

@@ -22,7 +22,6 @@
 namespace mixgrad::test {
 namespace {
 
-const std::string kNothing;
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
 struct Precision {
@@ -53,12 +52,12 @@ Tensor in_cache(const Tensor& x, std::int64_t capacity) {
   return cache;
 }
 
-struct Sizes {
+struct CachedSizes {
   std::int64_t batch, time, keys, dh;
   AttentionOptions options;
 };
 
-const std::vector<Sizes> kSizes{
+const std::vector<CachedSizes> kSizes{
     {1, 1, 1, 1, {}},
     {2, 1, 17, 3, {.heads = 4, .kv_heads = 2}},
     {2, 5, 5, 3, {.heads = 3, .kv_heads = 1}},
@@ -70,7 +69,7 @@ const std::vector<Sizes> kSizes{
 }  // namespace
 
 TEST_CASE("attention_cached: the last T of the valid rows are the queries', rows behind are not read") {
-  for (const Sizes& s : kSizes) {
+  for (const CachedSizes& s : kSizes) {
     for (const auto& [dtype, tolerance] : kPrecisions) {
       const Tensor q = random_tensor({s.batch, s.time, s.options.heads * s.dh}, 1).to(dtype);
       const Tensor k = random_tensor({s.batch, s.keys, s.options.kv_heads * s.dh}, 2).to(dtype);
@@ -136,7 +135,7 @@ TEST_CASE("attention_cached: beyond the capacity a single query sees the whole r
 }
 
 TEST_CASE("attention_with_lse: the output of attention, and log sum exp of the visible scores") {
-  for (const Sizes& s : kSizes) {
+  for (const CachedSizes& s : kSizes) {
     for (const auto& [dtype, tolerance] : kPrecisions) {
       const AttentionOptions& o = s.options;
       const Tensor q = random_tensor({s.batch, s.time, o.heads * s.dh}, 1).to(dtype);

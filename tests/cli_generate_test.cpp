@@ -13,7 +13,7 @@
 namespace mixgrad::test {
 namespace {
 
-constexpr std::int64_t kContext = 8;  // of kTiny
+constexpr std::int64_t kTinyContext = 8;  // of kTiny
 
 // Models with the positions and mixers under test, each trained once.
 const TempFolder& models() {
@@ -45,7 +45,7 @@ std::vector<double> next_logits(const Decoder& decoder, const std::vector<std::i
   const auto length = static_cast<std::int64_t>(ids.size() - begin);
   const Tensor tokens = Tensor::from_i32(std::span(ids).subspan(begin), {1, length});
   const bool learned = decoder.config().positions == Positions::learned;
-  const Tensor logits = decoder.logits(tokens, learned ? 0 : kContext);
+  const Tensor logits = decoder.logits(tokens, learned ? 0 : kTinyContext);
   std::vector<double> last;
   for (std::int64_t v = 0; v < logits.dim(2); ++v) last.push_back(logits.at((length - 1) * logits.dim(2) + v));
   return last;
@@ -67,7 +67,7 @@ std::string not_greedy(const std::string& name, const std::string& prompt, const
       return "token " + std::to_string(i) + " has logit " + std::to_string(chosen) + " of " + std::to_string(best);
     seen.push_back(ids[i]);
     // With learned positions a full state is rebuilt from the last half of the context.
-    if (learned && seen.size() - begin > static_cast<std::size_t>(kContext)) begin = seen.size() - kContext / 2;
+    if (learned && seen.size() - begin > static_cast<std::size_t>(kTinyContext)) begin = seen.size() - kTinyContext / 2;
   }
   return {};
 }

@@ -13,6 +13,10 @@
 
 namespace mixgrad::test {
 
+// What comparisons and laws report where nothing is wrong.
+inline const std::string kNothing;
+inline const std::string kHolds;
+
 inline double largest_of(const Tensor& tensor) {
   double largest = 0;
   for (const double v : tensor.to_vector()) largest = std::max(largest, std::abs(v));
@@ -77,6 +81,12 @@ struct RestoreThreads {
   ~RestoreThreads() { set_threads(count); }
   RestoreThreads(const RestoreThreads&) = delete;
   RestoreThreads& operator=(const RestoreThreads&) = delete;
+};
+
+// One thread, where very many small tensors are computed: waiting for each other would take most of the time. That the
+// number of threads changes no bit is tested elsewhere (reproducible_test.cpp).
+struct OneThread : RestoreThreads {
+  OneThread() { set_threads(1); }
 };
 
 }  // namespace mixgrad::test

@@ -20,13 +20,7 @@
 namespace mixgrad::test {
 namespace {
 
-const std::string kNothing;
-
 // The models are so small that threads would mostly wait for each other.
-struct OneThread : RestoreThreads {
-  OneThread() { set_threads(1); }
-};
-
 std::vector<std::filesystem::path> cases() {
   std::vector<std::filesystem::path> files;
   for (const auto& entry : std::filesystem::directory_iterator(MIXGRAD_SOURCE_DIR "/tests/conformance")) {

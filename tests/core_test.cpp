@@ -17,8 +17,8 @@
 namespace mixgrad::test {
 namespace {
 
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
-constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+constexpr float kInfinityF32 = std::numeric_limits<float>::infinity();
+constexpr float kNanF32 = std::numeric_limits<float>::quiet_NaN();
 
 // 0, 1, 2, ... in row-major order.
 Tensor counted(const Shape& shape, DType dtype = DType::f64) {
@@ -138,12 +138,12 @@ TEST_CASE("bf16: no neighbour is nearer than what is chosen, for random floats o
 }
 
 TEST_CASE("bf16: infinity stays, what is too large becomes it, NaN stays NaN") {
-  CHECK(static_cast<float>(bf16(kInfinity)) == kInfinity);
-  CHECK(static_cast<float>(bf16(-kInfinity)) == -kInfinity);
-  CHECK(static_cast<float>(bf16(std::numeric_limits<float>::max())) == kInfinity);
+  CHECK(static_cast<float>(bf16(kInfinityF32)) == kInfinityF32);
+  CHECK(static_cast<float>(bf16(-kInfinityF32)) == -kInfinityF32);
+  CHECK(static_cast<float>(bf16(std::numeric_limits<float>::max())) == kInfinityF32);
   CHECK(static_cast<float>(bf16(0x1.fep127F)) == 0x1.fep127F);  // the largest bf16
-  CHECK(std::isnan(static_cast<float>(bf16(kNan))));
-  CHECK(std::isnan(static_cast<float>(bf16(-kNan))));
+  CHECK(std::isnan(static_cast<float>(bf16(kNanF32))));
+  CHECK(std::isnan(static_cast<float>(bf16(-kNanF32))));
   float signalling = 0;  // its payload lies in the half that is cut off
   const std::uint32_t word = 0x7f800001U;
   std::memcpy(&signalling, &word, sizeof word);

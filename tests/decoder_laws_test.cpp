@@ -11,8 +11,6 @@
 namespace mixgrad::test {
 namespace {
 
-const std::string kHolds;
-
 template <class Law>
 void for_every_decoder(const Law& law) {
   for (const DecoderForm& form : decoder_forms()) {

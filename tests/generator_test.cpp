@@ -130,17 +130,17 @@ TEST_CASE("sampling options outside their range are refused, each by its name") 
   CHECK(text({100, 1 << 30, 1e-9}) == "(no exception)");
 }
 
-constexpr std::int64_t kContext = 6;
-constexpr std::int64_t kVocabulary = 11;
+constexpr std::int64_t kShortContext = 6;
+constexpr std::int64_t kLetters = 11;
 
 std::unique_ptr<Decoder> make_model(const std::string& mixers, Positions positions, double spread = 0.5) {
   ModelConfig config;
-  config.vocab_size = kVocabulary;
-  config.context = kContext;
+  config.vocab_size = kLetters;
+  config.context = kShortContext;
   config.d_model = 8;
   config.d_ff = 12;
   config.positions = positions;
-  config.layers = expand_mixer_pattern(mixers, {2, 2, 1, kContext});
+  config.layers = expand_mixer_pattern(mixers, {2, 2, 1, kShortContext});
   auto model = std::make_unique<Decoder>(config, DType::f64);
   Rng rng(3);
   rng.fill_normal(model->parameters().flat(), 0, spread);  // far from the start, where all tokens are as likely
@@ -148,7 +148,7 @@ std::unique_ptr<Decoder> make_model(const std::string& mixers, Positions positio
 }
 
 Ids generated(const Decoder& model, const Ids& prompt, int n, const SamplingOptions& options, std::uint64_t seed,
-              std::int64_t vocabulary = kVocabulary) {
+              std::int64_t vocabulary = kLetters) {
   Generator generator(model, vocabulary, options, seed);
   generator.prompt(prompt);
   Ids ids;
@@ -158,31 +158,28 @@ Ids generated(const Decoder& model, const Ids& prompt, int n, const SamplingOpti
 
 // The same by running forward over the whole sequence for every token.
 Ids by_forward(const Decoder& model, const Ids& prompt, int n, const SamplingOptions& options, std::uint64_t seed,
-               std::int64_t vocabulary = kVocabulary) {
+               std::int64_t vocabulary = kLetters) {
   const bool learned = model.config().positions == Positions::learned;
   Rng rng(seed);
   Ids all = prompt;
   Ids seen = prompt;
-  if (learned && seen.size() > static_cast<std::size_t>(kContext)) seen.erase(seen.begin(), seen.end() - kContext);
+  if (learned && seen.size() > static_cast<std::size_t>(kShortContext))
+    seen.erase(seen.begin(), seen.end() - kShortContext);
   for (int i = 0; i < n; ++i) {
     const auto length = static_cast<std::int64_t>(seen.size());
-    const Tensor logits = model.logits(Tensor::from_i32(seen, {1, length}), learned ? 0 : kContext);
+    const Tensor logits = model.logits(Tensor::from_i32(seen, {1, length}), learned ? 0 : kShortContext);
     std::vector<double> last;
-    for (std::int64_t v = 0; v < vocabulary; ++v) last.push_back(logits.at((length - 1) * kVocabulary + v));
+    for (std::int64_t v = 0; v < vocabulary; ++v) last.push_back(logits.at((length - 1) * kLetters + v));
     const std::int32_t id = sample_token(last, options, rng);
     all.push_back(id);
     seen.push_back(id);
-    if (learned && static_cast<std::int64_t>(seen.size()) > kContext)
-      seen.erase(seen.begin(), seen.end() - kContext / 2);
+    if (learned && static_cast<std::int64_t>(seen.size()) > kShortContext)
+      seen.erase(seen.begin(), seen.end() - kShortContext / 2);
   }
   return {all.begin() + static_cast<std::ptrdiff_t>(prompt.size()), all.end()};
 }
 
 const Ids kPrompt{4, 0, 7};
-
-struct OneThread : RestoreThreads {  // two for a few numbers only wait for each other
-  OneThread() { set_threads(1); }
-};
 
 TEST_CASE("generator: its tokens are those of forward over everything, within the context and far beyond it") {
   const OneThread one_thread;
@@ -207,7 +204,7 @@ TEST_CASE("generator: only learned positions restart, and not before the context
     const bool learned = positions == Positions::learned;
     INFO(to_string(positions));
     const auto model = make_model("hsm:scalar,attention", positions);
-    Generator generator(*model, kVocabulary, {}, 1);
+    Generator generator(*model, kLetters, {}, 1);
     const std::size_t bytes = generator.state_bytes();
     CHECK(bytes > 0);
     generator.prompt(kPrompt);
@@ -218,7 +215,7 @@ TEST_CASE("generator: only learned positions restart, and not before the context
     for (int i = 0; i < 50; ++i) generator.next();
     CHECK(generator.state_bytes() == bytes);  // as far as it may go, it takes no more memory
 
-    Generator long_prompt(*model, kVocabulary, {}, 1);
+    Generator long_prompt(*model, kLetters, {}, 1);
     long_prompt.prompt(Ids(7, 1));
     CHECK(long_prompt.restarted() == learned);
   }

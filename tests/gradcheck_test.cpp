@@ -18,8 +18,6 @@
 namespace mixgrad::test {
 namespace {
 
-const std::string kNothing;
-
 enum class Mistake {
   none,
   factor,         // 0.01 % too large

@@ -16,8 +16,6 @@
 namespace mixgrad::test {
 namespace {
 
-const std::string kHolds;
-
 // One layer: coefficients for each channel of [.., D] in full, whichever form the operator is given.
 struct Layer {
   Tensor a, b;  // [H] or [D]

@@ -16,8 +16,6 @@
 namespace mixgrad::test {
 namespace {
 
-const std::string kNothing;
-
 struct Precision {
   DType dtype;
   double tolerance;

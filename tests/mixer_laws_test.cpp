@@ -12,7 +12,6 @@
 namespace mixgrad::test {
 namespace {
 
-const std::string kHolds;
 const Sizes kLengths{1, 2, 7, 17, 33};
 
 template <class Law>

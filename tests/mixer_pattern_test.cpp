@@ -19,7 +19,7 @@ std::vector<LayerConfig> expand(const std::string& pattern, const PatternDefault
   return expand_mixer_pattern(pattern, defaults);
 }
 
-std::string refusal(const std::string& pattern) {
+std::string pattern_refusal(const std::string& pattern) {
   const std::string text = error_of<ValueError>([&] { expand(pattern); });
   CHECK(text.substr(0, 7) == "mixer: ");
   return text;
@@ -128,17 +128,19 @@ TEST_CASE("mixer pattern: schedules") {
 }
 
 TEST_CASE("mixer pattern: wrong schedules") {
-  CHECK(refusal("hsm:scalar(schedule=doublin)") ==
+  CHECK(pattern_refusal("hsm:scalar(schedule=doublin)") ==
         "mixer: hsm:scalar schedule must be one of doubling, reversed, per_head, or a list of shifts like 1|2|4; got "
         "\"doublin\"; did you mean \"doubling\"? choose one of them");
-  CHECK(has(refusal("hsm:scalar(schedule=)"), "got \"\"; choose one of them"));
-  CHECK(has(refusal("hsm:scalar(schedule=1|0)"), "each of the shifts (like shifts=1|2|4|8) must be an integer from 1"));
-  CHECK(has(refusal("hsm:scalar(schedule=1|x)"), "got \"x\""));
-  CHECK(has(refusal("hsm:scalar(shifts=1|2,schedule=1|2)"),
+  CHECK(has(pattern_refusal("hsm:scalar(schedule=)"), "got \"\"; choose one of them"));
+  CHECK(has(pattern_refusal("hsm:scalar(schedule=1|0)"),
+            "each of the shifts (like shifts=1|2|4|8) must be an integer from 1"));
+  CHECK(has(pattern_refusal("hsm:scalar(schedule=1|x)"), "got \"x\""));
+  CHECK(has(pattern_refusal("hsm:scalar(shifts=1|2,schedule=1|2)"),
             "hsm:scalar takes shifts (of each head, in every layer) or a schedule; got both in"));
-  CHECK(
-      has(refusal("hsm:matrix(hidden=3)"), "hsm:matrix has the options heads, proj, boundary, shifts, schedule; got"));
-  CHECK(has(refusal("hsm:fusion(hidden=0)"), "hsm:fusion hidden must be an integer from 1 to 1048576; got \"0\""));
+  CHECK(has(pattern_refusal("hsm:matrix(hidden=3)"),
+            "hsm:matrix has the options heads, proj, boundary, shifts, schedule; got"));
+  CHECK(has(pattern_refusal("hsm:fusion(hidden=0)"),
+            "hsm:fusion hidden must be an integer from 1 to 1048576; got \"0\""));
 }
 
 TEST_CASE("mixer pattern: recurformer, mamba and mixed heads") {
@@ -167,63 +169,66 @@ TEST_CASE("mixer pattern: recurformer, mamba and mixed heads") {
 }
 
 TEST_CASE("mixer pattern: recurformer and mixed heads that do not fit") {
-  CHECK(refusal("recurformer(groups=8)") ==
+  CHECK(pattern_refusal("recurformer(groups=8)") ==
         "mixer: each of the groups (like groups=0|2) must be an integer from 0 to 7; got \"8\"; correct the pattern");
-  CHECK(has(refusal("recurformer(groups=)"), "got \"\""));
-  CHECK(has(refusal("recurformer(fraction=0.5,groups=1)"), "or a fraction of them; got both"));
+  CHECK(has(pattern_refusal("recurformer(groups=)"), "got \"\""));
+  CHECK(has(pattern_refusal("recurformer(fraction=0.5,groups=1)"), "or a fraction of them; got both"));
   for (const std::string value : {"1.1", "-0.1", "half", "nan", ""}) {
-    CHECK(has(refusal("recurformer(fraction=" + value + ")"),
+    CHECK(has(pattern_refusal("recurformer(fraction=" + value + ")"),
               "recurformer fraction must be a number from 0 to 1; got \"" + value + "\""));
   }
-  CHECK(has(refusal("mamba(fraction=1)"), "mamba has the options heads, kv_heads, d_state"));
-  CHECK(has(refusal("mamba(expand=65)"), "mamba expand must be an integer from 1 to 64; got \"65\""));
-  CHECK(has(refusal("mixed"), "mixed needs heads of a kind"));
-  CHECK(has(refusal("mixed(softmax=0)"), "mixed softmax must be an integer from 1"));
-  CHECK(has(refusal("mixed(softmax=2,shift=2,shifts=1)"), "one shift per shift head; got 1 shifts and 2 heads"));
-  CHECK(has(refusal("mixed(softmax=3,mamba=1,kv_heads=2)"), "mixed needs whole key/value groups of each kind"));
-  CHECK(has(refusal("mixed(softmax=3,kv_heads=2)"), "got 3 softmax, 0 mamba and 0 shift heads and 2 kv_heads"));
+  CHECK(has(pattern_refusal("mamba(fraction=1)"), "mamba has the options heads, kv_heads, d_state"));
+  CHECK(has(pattern_refusal("mamba(expand=65)"), "mamba expand must be an integer from 1 to 64; got \"65\""));
+  CHECK(has(pattern_refusal("mixed"), "mixed needs heads of a kind"));
+  CHECK(has(pattern_refusal("mixed(softmax=0)"), "mixed softmax must be an integer from 1"));
+  CHECK(
+      has(pattern_refusal("mixed(softmax=2,shift=2,shifts=1)"), "one shift per shift head; got 1 shifts and 2 heads"));
+  CHECK(has(pattern_refusal("mixed(softmax=3,mamba=1,kv_heads=2)"), "mixed needs whole key/value groups of each kind"));
+  CHECK(has(pattern_refusal("mixed(softmax=3,kv_heads=2)"), "got 3 softmax, 0 mamba and 0 shift heads and 2 kv_heads"));
 }
 
 TEST_CASE("mixer pattern: unknown names and options") {
-  const std::string text = refusal("atention");
+  const std::string text = pattern_refusal("atention");
   CHECK(
       text.starts_with("mixer: one of attention, recurformer, mamba, mixed, hsm:scalar, hsm:vector, hsm:matrix, "
                        "hsm:gate_single, hsm:gate_double"));
   CHECK(text.ends_with(" is required; got \"atention\"; did you mean \"attention\"? choose one of them"));
-  CHECK(has(refusal("hsm:skalar"), "did you mean \"hsm:scalar\"?"));
-  CHECK(has(refusal("hsm"), " is required; got \"hsm\""));
-  CHECK(has(refusal("lstm"), "got \"lstm\""));
-  CHECK(has(refusal("attention(head=4)"),
+  CHECK(has(pattern_refusal("hsm:skalar"), "did you mean \"hsm:scalar\"?"));
+  CHECK(has(pattern_refusal("hsm"), " is required; got \"hsm\""));
+  CHECK(has(pattern_refusal("lstm"), "got \"lstm\""));
+  CHECK(has(pattern_refusal("attention(head=4)"),
             "attention has the options heads, kv_heads; got \"head\"; did you mean \"heads\"?"));
-  CHECK(has(refusal("attention(shifts=1)"), "attention has the options"));
-  CHECK(has(refusal("hsm:scalar(kv_heads=1)"), "hsm:scalar has the options heads, proj, boundary, shifts, schedule"));
+  CHECK(has(pattern_refusal("attention(shifts=1)"), "attention has the options"));
+  CHECK(has(pattern_refusal("hsm:scalar(kv_heads=1)"),
+            "hsm:scalar has the options heads, proj, boundary, shifts, schedule"));
 }
 
 TEST_CASE("mixer pattern: wrong values") {
   for (const std::string value : {"0", "-1", "x", "", "4.5", "4x", "5000", "99999999999999999999"}) {
     CAPTURE(value);
-    CHECK(has(refusal("attention(heads=" + value + ")"),
+    CHECK(has(pattern_refusal("attention(heads=" + value + ")"),
               "attention heads must be an integer from 1 to 4096; got \"" + value + "\""));
   }
-  CHECK(has(refusal("hsm:scalar(shifts=1|0)"), "each of the shifts (like shifts=1|2|4|8) must be an integer from 1"));
-  CHECK(has(refusal("hsm:scalar(shifts=1||2)"), "got \"\""));
-  CHECK(has(refusal("hsm:scalar(heads=4,shifts=1|2)"), "one shift per head; got 2 shifts and 4 heads"));
-  CHECK(has(refusal("hsm:scalar(proj=q)"), "hsm:scalar proj must be one of none, v, o, vo; got \"q\""));
-  CHECK(has(refusal("hsm:scalar(boundary=sefl)"), "did you mean \"self\"?"));
+  CHECK(has(pattern_refusal("hsm:scalar(shifts=1|0)"),
+            "each of the shifts (like shifts=1|2|4|8) must be an integer from 1"));
+  CHECK(has(pattern_refusal("hsm:scalar(shifts=1||2)"), "got \"\""));
+  CHECK(has(pattern_refusal("hsm:scalar(heads=4,shifts=1|2)"), "one shift per head; got 2 shifts and 4 heads"));
+  CHECK(has(pattern_refusal("hsm:scalar(proj=q)"), "hsm:scalar proj must be one of none, v, o, vo; got \"q\""));
+  CHECK(has(pattern_refusal("hsm:scalar(boundary=sefl)"), "did you mean \"self\"?"));
 }
 
 TEST_CASE("mixer pattern: malformed") {
-  CHECK(has(refusal(""), "an empty item"));
-  CHECK(has(refusal("attention,"), "an empty item"));
-  CHECK(has(refusal(",attention"), "an empty item"));
-  CHECK(has(refusal("attention(heads=4"), "an unclosed parenthesis in \"attention(heads=4\""));
-  CHECK(has(refusal("attention)"), "a closing parenthesis without an opening one"));
-  CHECK(has(refusal("attention((heads=4))"), "a parenthesis within parentheses"));
-  CHECK(has(refusal("attention(heads=4)x"), "text after a closing parenthesis"));
-  CHECK(has(refusal("attention()"), "the option \"\" without \"=\""));
-  CHECK(has(refusal("attention(heads)"), "the option \"heads\" without \"=\""));
-  CHECK(has(refusal("attention(heads=4,heads=4)"), "the option \"heads\" twice"));
-  CHECK(has(refusal("attention(heads=4)(heads=4)"), "must be an integer"));
+  CHECK(has(pattern_refusal(""), "an empty item"));
+  CHECK(has(pattern_refusal("attention,"), "an empty item"));
+  CHECK(has(pattern_refusal(",attention"), "an empty item"));
+  CHECK(has(pattern_refusal("attention(heads=4"), "an unclosed parenthesis in \"attention(heads=4\""));
+  CHECK(has(pattern_refusal("attention)"), "a closing parenthesis without an opening one"));
+  CHECK(has(pattern_refusal("attention((heads=4))"), "a parenthesis within parentheses"));
+  CHECK(has(pattern_refusal("attention(heads=4)x"), "text after a closing parenthesis"));
+  CHECK(has(pattern_refusal("attention()"), "the option \"\" without \"=\""));
+  CHECK(has(pattern_refusal("attention(heads)"), "the option \"heads\" without \"=\""));
+  CHECK(has(pattern_refusal("attention(heads=4,heads=4)"), "the option \"heads\" twice"));
+  CHECK(has(pattern_refusal("attention(heads=4)(heads=4)"), "must be an integer"));
 }
 
 TEST_CASE("mixer pattern: defaults outside their range") {

@@ -56,7 +56,7 @@ std::string with(const std::string& from, const std::string& to) {
   return text.replace(at, from.size(), to);
 }
 
-std::string refusal(const std::string& text) {
+std::string config_refusal(const std::string& text) {
   const std::string error = error_of<FormatError>([&] { parse_model_config(text, "config.json"); });
   CHECK(error.substr(0, 13) == "config.json: ");
   return error;
@@ -104,71 +104,79 @@ TEST_CASE("model config: every name of every enumeration") {
 }
 
 TEST_CASE("model config: JSON that is none, keys unknown, missing or twice") {
-  CHECK(has(refusal(""), "valid JSON is required"));
-  CHECK(has(refusal(kGood.substr(0, 100)), "valid JSON is required; found parse error"));
-  CHECK(has(refusal(kGood + "x"), "valid JSON"));
-  CHECK(has(refusal(kGood + '\0' + "{}"), "a zero byte at offset " + std::to_string(kGood.size())));
-  CHECK(has(refusal("\xff\xfe"), "valid JSON"));
-  CHECK(has(refusal("[]"), "the content must be an object; found an array of 0 values"));
-  CHECK(has(refusal(std::string(100'000, '[')), "at most 16 levels"));
-  CHECK(
-      has(refusal(with("\"d_ff\"", "\"dff\"")), "unknown key \"dff\"; did you mean \"d_ff\"? the keys are vocab_size"));
-  CHECK(has(refusal(with("\"bias\": true,", "")), "the key bias is required; it is missing"));
-  CHECK(has(refusal(with(",\n  \"shortcut\": null", "")), "the key shortcut is required"));
-  CHECK(has(refusal(with("\"bias\": true,", "\"bias\": true, \"bias\": true,")), "\"bias\" occurs twice"));
-  CHECK(has(refusal(with("\"proj\": \"vo\",", "\"proj\": \"vo\", \"heads\": 2,")), "\"layers[1].heads\" occurs twice"));
-  CHECK(has(refusal(with("\"kv_heads\": 2", "\"kvheads\": 2")),
+  CHECK(has(config_refusal(""), "valid JSON is required"));
+  CHECK(has(config_refusal(kGood.substr(0, 100)), "valid JSON is required; found parse error"));
+  CHECK(has(config_refusal(kGood + "x"), "valid JSON"));
+  CHECK(has(config_refusal(kGood + '\0' + "{}"), "a zero byte at offset " + std::to_string(kGood.size())));
+  CHECK(has(config_refusal("\xff\xfe"), "valid JSON"));
+  CHECK(has(config_refusal("[]"), "the content must be an object; found an array of 0 values"));
+  CHECK(has(config_refusal(std::string(100'000, '[')), "at most 16 levels"));
+  CHECK(has(config_refusal(with("\"d_ff\"", "\"dff\"")),
+            "unknown key \"dff\"; did you mean \"d_ff\"? the keys are vocab_size"));
+  CHECK(has(config_refusal(with("\"bias\": true,", "")), "the key bias is required; it is missing"));
+  CHECK(has(config_refusal(with(",\n  \"shortcut\": null", "")), "the key shortcut is required"));
+  CHECK(has(config_refusal(with("\"bias\": true,", "\"bias\": true, \"bias\": true,")), "\"bias\" occurs twice"));
+  CHECK(has(config_refusal(with("\"proj\": \"vo\",", "\"proj\": \"vo\", \"heads\": 2,")),
+            "\"layers[1].heads\" occurs twice"));
+  CHECK(has(config_refusal(with("\"kv_heads\": 2", "\"kvheads\": 2")),
             "layers[0]: unknown key \"kvheads\"; did you mean \"kv_heads\"?"));
-  CHECK(has(refusal(with(",\n      \"kv_heads\": 2", "")), "the key layers[0].kv_heads is required"));
-  CHECK(has(refusal(with("\"proj\": \"vo\",", "\"proj\": \"vo\", \"hidden\": 3,")), "unknown key \"hidden\""));
+  CHECK(has(config_refusal(with(",\n      \"kv_heads\": 2", "")), "the key layers[0].kv_heads is required"));
+  CHECK(has(config_refusal(with("\"proj\": \"vo\",", "\"proj\": \"vo\", \"hidden\": 3,")), "unknown key \"hidden\""));
 }
 
 TEST_CASE("model config: wrong types and values name the key's path, what is allowed and what was found") {
-  CHECK(refusal(with("\"d_model\": 16", "\"d_model\": \"16\"")) ==
+  CHECK(config_refusal(with("\"d_model\": 16", "\"d_model\": \"16\"")) ==
         "config.json: d_model must be an integer from 1 to 65536; found \"16\"; correct the file");
-  CHECK(has(refusal(with("\"d_model\": 16", "\"d_model\": 16.0")), "found 16.0"));
-  CHECK(has(refusal(with("\"d_model\": 16", "\"d_model\": 0")), "d_model must be an integer from 1 to 65536; found 0"));
-  CHECK(has(refusal(with("\"d_model\": 16", "\"d_model\": -16")), "found -16"));
-  CHECK(has(refusal(with("\"d_model\": 16", "\"d_model\": 9223372036854775808")), "found 9223372036854775808"));
-  CHECK(has(refusal(with("\"d_model\": 16", "\"d_model\": 18446744073709551617")), "d_model must be an integer"));
-  CHECK(has(refusal(with("\"vocab_size\": 17", "\"vocab_size\": null")), "vocab_size must be an integer"));
+  CHECK(has(config_refusal(with("\"d_model\": 16", "\"d_model\": 16.0")), "found 16.0"));
+  CHECK(has(config_refusal(with("\"d_model\": 16", "\"d_model\": 0")),
+            "d_model must be an integer from 1 to 65536; found 0"));
+  CHECK(has(config_refusal(with("\"d_model\": 16", "\"d_model\": -16")), "found -16"));
+  CHECK(has(config_refusal(with("\"d_model\": 16", "\"d_model\": 9223372036854775808")), "found 9223372036854775808"));
   CHECK(
-      has(refusal(with("\"context\": 12", "\"context\": 100000000")), "context must be an integer from 1 to 16777216"));
-  CHECK(has(refusal(with("\"d_ff\": 32", "\"d_ff\": []")), "d_ff must be an integer"));
-  CHECK(has(refusal(with("1e-05", "0")), "norm_eps must be a number above 0; found 0"));
-  CHECK(has(refusal(with("1e-05", "-1e-5")), "norm_eps must be a number above 0"));
-  CHECK(has(refusal(with("1e-05", "1e999")), "valid JSON"));
-  CHECK(has(refusal(with("10000.0", "\"10000\"")), "rope_theta must be a number above 0; found \"10000\""));
-  CHECK(has(refusal(with("true", "1")), "bias must be true or false; found 1"));
-  CHECK(has(refusal(with("\"layernorm\"", "\"layer_norm\"")),
+      has(config_refusal(with("\"d_model\": 16", "\"d_model\": 18446744073709551617")), "d_model must be an integer"));
+  CHECK(has(config_refusal(with("\"vocab_size\": 17", "\"vocab_size\": null")), "vocab_size must be an integer"));
+  CHECK(has(config_refusal(with("\"context\": 12", "\"context\": 100000000")),
+            "context must be an integer from 1 to 16777216"));
+  CHECK(has(config_refusal(with("\"d_ff\": 32", "\"d_ff\": []")), "d_ff must be an integer"));
+  CHECK(has(config_refusal(with("1e-05", "0")), "norm_eps must be a number above 0; found 0"));
+  CHECK(has(config_refusal(with("1e-05", "-1e-5")), "norm_eps must be a number above 0"));
+  CHECK(has(config_refusal(with("1e-05", "1e999")), "valid JSON"));
+  CHECK(has(config_refusal(with("10000.0", "\"10000\"")), "rope_theta must be a number above 0; found \"10000\""));
+  CHECK(has(config_refusal(with("true", "1")), "bias must be true or false; found 1"));
+  CHECK(has(config_refusal(with("\"layernorm\"", "\"layer_norm\"")),
             "norm must be one of layernorm, rmsnorm (did you mean \"layernorm\"?); found \"layer_norm\""));
-  CHECK(has(refusal(with("\"gelu\"", "\"tanh\"")), "mlp must be one of gelu, gelu_erf, relu, swiglu; found \"tanh\""));
-  CHECK(has(refusal(with("\"rope\"", "3")), "positions must be one of learned, rope, none; found 3"));
-  CHECK(has(refusal(with("\"vo\"", "\"ov\"")), "layers[1].proj must be one of none, v, o, vo"));
-  CHECK(has(refusal(with("\"self\"", "\"one\"")), "layers[1].boundary must be one of zero, self; found \"one\""));
-  CHECK(has(refusal(with("        2\n", "        0\n")),
+  CHECK(has(config_refusal(with("\"gelu\"", "\"tanh\"")),
+            "mlp must be one of gelu, gelu_erf, relu, swiglu; found \"tanh\""));
+  CHECK(has(config_refusal(with("\"rope\"", "3")), "positions must be one of learned, rope, none; found 3"));
+  CHECK(has(config_refusal(with("\"vo\"", "\"ov\"")), "layers[1].proj must be one of none, v, o, vo"));
+  CHECK(
+      has(config_refusal(with("\"self\"", "\"one\"")), "layers[1].boundary must be one of zero, self; found \"one\""));
+  CHECK(has(config_refusal(with("        2\n", "        0\n")),
             "layers[1].shifts[1] must be an integer from 1 to 16777216; found 0"));
-  CHECK(has(refusal(with("        1,\n", "")), "layers[1].shifts must be an array of one shift per head, 2 values"));
-  CHECK(has(refusal(with("\"heads\": 4", "\"heads\": 100000")), "layers[0].heads must be an integer from 1 to 4096"));
+  CHECK(has(config_refusal(with("        1,\n", "")),
+            "layers[1].shifts must be an array of one shift per head, 2 values"));
+  CHECK(has(config_refusal(with("\"heads\": 4", "\"heads\": 100000")),
+            "layers[0].heads must be an integer from 1 to 4096"));
   const std::string head = kGood.substr(0, kGood.find("\"layers\""));
-  CHECK(has(refusal(head + R"("layers": [], "shortcut": null})"), "layers must be an array of 1 to 1024 layers"));
-  CHECK(has(refusal(head + R"("layers": {}, "shortcut": null})"), "layers must be an array; found an object"));
-  CHECK(has(refusal(head + R"("layers": [3], "shortcut": null})"), "layers[0] must be an object; found 3"));
-  CHECK(has(refusal(head + R"("layers": [{}], "shortcut": null})"), "the key layers[0].mixer is required"));
+  CHECK(
+      has(config_refusal(head + R"("layers": [], "shortcut": null})"), "layers must be an array of 1 to 1024 layers"));
+  CHECK(has(config_refusal(head + R"("layers": {}, "shortcut": null})"), "layers must be an array; found an object"));
+  CHECK(has(config_refusal(head + R"("layers": [3], "shortcut": null})"), "layers[0] must be an object; found 3"));
+  CHECK(has(config_refusal(head + R"("layers": [{}], "shortcut": null})"), "the key layers[0].mixer is required"));
 }
 
 TEST_CASE("model config: names of mixers and variants") {
-  CHECK(has(refusal(with("\"mixer\": \"attention\"", "\"mixer\": \"atention\"")),
+  CHECK(has(config_refusal(with("\"mixer\": \"attention\"", "\"mixer\": \"atention\"")),
             "layers[0].mixer must be one of attention, hsm, recurformer (did you mean \"attention\"?)"));
-  CHECK(has(refusal(with("\"mixer\": \"attention\"", "\"mixer\": 1")), "layers[0].mixer must be a string"));
-  CHECK(has(refusal(with("\"vector\"", "\"vektor\"")),
+  CHECK(has(config_refusal(with("\"mixer\": \"attention\"", "\"mixer\": 1")), "layers[0].mixer must be a string"));
+  CHECK(has(config_refusal(with("\"vector\"", "\"vektor\"")),
             "one of scalar, vector, matrix, gate_single, gate_double, fusion (did you mean \"vector\"?)"));
   for (const std::string variant : {"scalar", "matrix", "gate_single", "gate_double"}) {
     const ModelConfig config = parse_model_config(with("\"vector\"", "\"" + variant + "\""), "x");
     CHECK(to_string(std::get<HsmConfig>(config.layers[1]).variant) == variant);
     CHECK(parse_model_config(to_json(config), "x") == config);
   }
-  CHECK(has(refusal(with("\"vector\"", "\"fusion\"")), "the key layers[1].hidden is required"));
+  CHECK(has(config_refusal(with("\"vector\"", "\"fusion\"")), "the key layers[1].hidden is required"));
   std::string fusion = with("\"vector\"", "\"fusion\"");
   fusion.replace(fusion.find("\"self\""), 6, "\"self\", \"hidden\": 7");
   const ModelConfig config = parse_model_config(fusion, "x");
@@ -199,19 +207,19 @@ TEST_CASE("model config: recurformer layers") {
   const RecurformerConfig expected{8, 4, {1, 3}, 8, 3, 1, 2, {0}, {1, 9}};
   CHECK(std::get<RecurformerConfig>(config.layers[0]) == expected);
   CHECK(parse_model_config(to_json(config), "x") == config);
-  CHECK(has(refusal(mixed_layer("[1, 3]", "[1, 4]")),
+  CHECK(has(config_refusal(mixed_layer("[1, 3]", "[1, 4]")),
             "layers[0].recurrent_groups[1] must be an integer from 0 to 3; found 4"));
-  CHECK(has(refusal(mixed_layer("[1, 3]", "[3, 1]")),
+  CHECK(has(config_refusal(mixed_layer("[1, 3]", "[3, 1]")),
             "layers[0].recurrent_groups must be ascending, each once; got 1 after 3"));
-  CHECK(has(refusal(mixed_layer("[1, 3]", "[1, 1]")), "must be ascending, each once; got 1 after 1"));
-  CHECK(has(refusal(mixed_layer("[1, 3]", "[0, 3]")), "recurrent_groups or in shift_groups; got 0 in both"));
-  CHECK(has(refusal(mixed_layer("[1, 9]", "[1]")),
+  CHECK(has(config_refusal(mixed_layer("[1, 3]", "[1, 1]")), "must be ascending, each once; got 1 after 1"));
+  CHECK(has(config_refusal(mixed_layer("[1, 3]", "[0, 3]")), "recurrent_groups or in shift_groups; got 0 in both"));
+  CHECK(has(config_refusal(mixed_layer("[1, 9]", "[1]")),
             "layers[0].shifts must hold one shift per head of shift_groups; got 1 shifts and 2 heads"));
-  CHECK(has(refusal(mixed_layer("[1, 9]", "[1, 0]")), "layers[0].shifts[1] must be an integer from 1"));
-  CHECK(
-      has(refusal(mixed_layer("\"d_conv\": 3", "\"d_conv\": 0")), "layers[0].d_conv must be an integer from 1 to 64"));
-  CHECK(has(refusal(mixed_layer("\"dt_rank\": 2", "\"dtrank\": 2")), "did you mean \"dt_rank\"?"));
-  CHECK(has(refusal(mixed_layer("\"kv_heads\": 4", "\"kv_heads\": 3")), "recurrent_groups[1] must be"));
+  CHECK(has(config_refusal(mixed_layer("[1, 9]", "[1, 0]")), "layers[0].shifts[1] must be an integer from 1"));
+  CHECK(has(config_refusal(mixed_layer("\"d_conv\": 3", "\"d_conv\": 0")),
+            "layers[0].d_conv must be an integer from 1 to 64"));
+  CHECK(has(config_refusal(mixed_layer("\"dt_rank\": 2", "\"dtrank\": 2")), "did you mean \"dt_rank\"?"));
+  CHECK(has(config_refusal(mixed_layer("\"kv_heads\": 4", "\"kv_heads\": 3")), "recurrent_groups[1] must be"));
   ModelConfig wrong = config;
   auto& layer = std::get<RecurformerConfig>(wrong.layers[0]);
   layer.recurrent_groups = {-1};
@@ -240,26 +248,29 @@ TEST_CASE("model config: shortcuts") {
   const ModelConfig config = parse_model_config(text, "x");
   CHECK(config.shortcut == ShortcutConfig{{0, 1}, 5, ShortcutConcat::depth});
   CHECK(parse_model_config(to_json(config), "x") == config);
-  CHECK(has(refusal(changed("[0, 1]", "[0, 2]")), "shortcut.sources[1] must be from 0 (the embedding) to 1"));
-  CHECK(has(refusal(changed("[0, 1]", "[]")), "shortcut.sources must name at least one hidden state"));
-  CHECK(has(refusal(changed("[0, 1]", "[1, 0]")), "shortcut.sources must be ascending, each once; got 0 after 1"));
-  CHECK(has(refusal(changed("[0, 1]", "[1, 1]")), "must be ascending, each once"));
-  CHECK(has(refusal(changed("[0, 1]", "[-1]")), "shortcut.sources[0] must be an integer from 0"));
-  CHECK(has(refusal(changed("\"hidden\": 5", "\"hidden\": 0")), "shortcut.hidden must be an integer from 1"));
-  CHECK(has(refusal(changed("\"depth\"", "\"deep\"")), "shortcut.concat must be one of sequence, feature, depth"));
-  CHECK(has(refusal(changed("\"hidden\"", "\"hiden\"")), "did you mean \"hidden\"?"));
-  CHECK(has(refusal(with("\"shortcut\": null", "\"shortcut\": 3")), "shortcut must be null or an object; found 3"));
-  CHECK(has(refusal(with("null", R"({"sources": [0], "hidden": 5, "concat": "depth"})")),
+  CHECK(has(config_refusal(changed("[0, 1]", "[0, 2]")), "shortcut.sources[1] must be from 0 (the embedding) to 1"));
+  CHECK(has(config_refusal(changed("[0, 1]", "[]")), "shortcut.sources must name at least one hidden state"));
+  CHECK(
+      has(config_refusal(changed("[0, 1]", "[1, 0]")), "shortcut.sources must be ascending, each once; got 0 after 1"));
+  CHECK(has(config_refusal(changed("[0, 1]", "[1, 1]")), "must be ascending, each once"));
+  CHECK(has(config_refusal(changed("[0, 1]", "[-1]")), "shortcut.sources[0] must be an integer from 0"));
+  CHECK(has(config_refusal(changed("\"hidden\": 5", "\"hidden\": 0")), "shortcut.hidden must be an integer from 1"));
+  CHECK(
+      has(config_refusal(changed("\"depth\"", "\"deep\"")), "shortcut.concat must be one of sequence, feature, depth"));
+  CHECK(has(config_refusal(changed("\"hidden\"", "\"hiden\"")), "did you mean \"hidden\"?"));
+  CHECK(has(config_refusal(with("\"shortcut\": null", "\"shortcut\": 3")),
+            "shortcut must be null or an object; found 3"));
+  CHECK(has(config_refusal(with("null", R"({"sources": [0], "hidden": 5, "concat": "depth"})")),
             "a shortcut needs attention as the last layer; got hsm in layers[1]"));
 }
 
 TEST_CASE("model config: rules between the numbers, in a file and from the command line") {
-  CHECK(refusal(with("\"d_model\": 16", "\"d_model\": 18")) ==
+  CHECK(config_refusal(with("\"d_model\": 16", "\"d_model\": 18")) ==
         "config.json: d_model must be a multiple of layers[0].heads; got 18 and 4; choose a number of heads that "
         "divides 18");
-  CHECK(has(refusal(with("\"kv_heads\": 2", "\"kv_heads\": 3")),
+  CHECK(has(config_refusal(with("\"kv_heads\": 2", "\"kv_heads\": 3")),
             "layers[0].heads must be a multiple of kv_heads; got 4 and 3"));
-  CHECK(has(refusal(with("\"heads\": 4", "\"heads\": 16")), "even head width d_model / heads; got 16 / 16 = 1"));
+  CHECK(has(config_refusal(with("\"heads\": 4", "\"heads\": 16")), "even head width d_model / heads; got 16 / 16 = 1"));
   validate(good());
   ModelConfig config = good();
   config.d_model = 17;

@@ -19,8 +19,6 @@
 namespace mixgrad::test {
 namespace {
 
-const std::string kNothing;
-
 void check_gradients(OpId id) {
   const OpSpec& spec = op_spec(id);
   unsigned seen = 0;  // inputs of the operator that had a gradient which is not zero

@@ -27,8 +27,6 @@
 namespace mixgrad::test {
 namespace {
 
-const std::string kNothing;
-
 void check_large(const std::vector<Tensor>& inputs, const Function& run) {
   const GradcheckReport report = gradcheck_direction(inputs, run, {.directions = 1, .device = test_device()});
   CHECK(report.failures() == kNothing);

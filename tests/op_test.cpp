@@ -15,8 +15,6 @@
 namespace mixgrad::test {
 namespace {
 
-const std::string kNothing;
-
 double forward_tolerance(DType dtype) {
   switch (dtype) {
     case DType::f64: return 1e-12;

@@ -17,7 +17,6 @@
 namespace mixgrad::test {
 namespace {
 
-const std::string kHolds;
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 

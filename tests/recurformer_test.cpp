@@ -14,8 +14,6 @@
 namespace mixgrad::test {
 namespace {
 
-const std::string kHolds;
-
 ModelConfig with_layers(const std::vector<LayerConfig>& layers, Positions positions = Positions::rope) {
   ModelConfig config = decoder_config("attention", positions, Norm::rmsnorm, Mlp::swiglu, true, true);
   config.layers = layers;

@@ -55,9 +55,9 @@ const std::vector<std::string> kFiles{"config.json", "tokenizer.json", "trainer.
                                       "optimizer.safetensors"};
 
 // A small generation, and what loading it gives once a file of it has been replaced.
-class Small {
+class SmallGeneration {
  public:
-  Small() {
+  SmallGeneration() {
     const std::string options =
         " --steps 3 --stop-after 2 --d-model 4 --heads 1 --d-ff 4 --context 4 --batch 1 --vocab 20 ";
     REQUIRE(run_program(tiny_run(folder_, "run", options + "--mixer hsm:vector(heads=1,proj=v)")).code == 0);
@@ -95,7 +95,7 @@ class Small {
 };
 
 TEST_CASE("reliability: every byte-prefix of a checkpoint is refused") {
-  Small small;
+  SmallGeneration small;
   REQUIRE(unreadable(small.generation) == "");
   int cut = 0;
   int refused = 0;
@@ -117,7 +117,7 @@ TEST_CASE("reliability: every byte-prefix of a checkpoint is refused") {
 }
 
 TEST_CASE("reliability: a byte that changes anywhere is found, or means the same") {
-  Small small;
+  SmallGeneration small;
   const std::string meaning = small.meaning();
   std::mt19937 random(3);
   int changed = 0;
@@ -180,7 +180,7 @@ std::string safetensors_of(const Json& header, const std::string& data) {
 }
 
 TEST_CASE("reliability: files wrong in one field are refused, name it, and allocate nothing for it") {
-  Small small;
+  SmallGeneration small;
   int files = 0;
   int refused = 0;
   int sums = 0;

@@ -13,8 +13,6 @@
 namespace mixgrad::test {
 namespace {
 
-const std::string kHolds;
-
 struct Batch {
   Tensor tokens;
   Tensor targets;

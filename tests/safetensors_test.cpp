@@ -24,7 +24,7 @@ std::string file_of(const std::string& header, std::size_t data_bytes = 0) {
   return content + header + std::string(data_bytes, '\0');
 }
 
-std::string refusal(const std::string& content) {
+std::string file_refusal(const std::string& content) {
   const TempFolder folder;
   const auto path = folder.put("x.safetensors", content);
   const std::string text = error_of<FormatError>([&] { SafetensorsFile::open(path); });
@@ -124,10 +124,10 @@ TEST_CASE("safetensors: a file truncated at any byte, or longer, is refused") {
     CAPTURE(size);
     CHECK_FALSE(error_of<FormatError>([&] { SafetensorsFile::open(path); }).empty());
   }
-  CHECK(has(refusal(whole.substr(0, 5)), "at least 8 bytes; this one has 5"));
-  CHECK(has(refusal(whole.substr(0, 20)), "the header must lie in the file"));
-  CHECK(has(refusal(whole.substr(0, whole.size() - 1)), "truncated"));
-  CHECK(has(refusal(whole + "x"), "trailing bytes"));
+  CHECK(has(file_refusal(whole.substr(0, 5)), "at least 8 bytes; this one has 5"));
+  CHECK(has(file_refusal(whole.substr(0, 20)), "the header must lie in the file"));
+  CHECK(has(file_refusal(whole.substr(0, whole.size() - 1)), "truncated"));
+  CHECK(has(file_refusal(whole + "x"), "trailing bytes"));
   CHECK_THROWS_AS(SafetensorsFile::open(folder / "none"), IoError);
   CHECK_THROWS_AS(SafetensorsFile::open(folder.path()), IoError);
 }
@@ -152,69 +152,70 @@ TEST_CASE("safetensors: every byte of the header replaced: refused or read, neve
 }
 
 TEST_CASE("safetensors: header that is no header") {
-  CHECK(has(refusal(file_of("")), "must begin with '{'"));
-  CHECK(has(refusal(file_of("[]")), "must begin with '{'"));
-  CHECK(has(refusal(file_of(" {}")), "must begin with '{'"));
-  CHECK(has(refusal(file_of("{")), "valid JSON"));
-  CHECK(has(refusal(file_of("{}{}")), "valid JSON"));
-  CHECK(has(refusal(file_of("{\"a\":1e999}")), "valid JSON"));
-  CHECK(has(refusal(file_of(std::string("{}\0garbage", 10))), "a zero byte at offset 2"));
-  CHECK(has(refusal(std::string(8, '\xff') + "{}"), "it claims 18446744073709551615"));
+  CHECK(has(file_refusal(file_of("")), "must begin with '{'"));
+  CHECK(has(file_refusal(file_of("[]")), "must begin with '{'"));
+  CHECK(has(file_refusal(file_of(" {}")), "must begin with '{'"));
+  CHECK(has(file_refusal(file_of("{")), "valid JSON"));
+  CHECK(has(file_refusal(file_of("{}{}")), "valid JSON"));
+  CHECK(has(file_refusal(file_of("{\"a\":1e999}")), "valid JSON"));
+  CHECK(has(file_refusal(file_of(std::string("{}\0garbage", 10))), "a zero byte at offset 2"));
+  CHECK(has(file_refusal(std::string(8, '\xff') + "{}"), "it claims 18446744073709551615"));
   std::string huge = file_of("{}");
   huge[3] = 0x7f;
-  CHECK(has(refusal(huge), "at most 100000000 bytes"));
+  CHECK(has(file_refusal(huge), "at most 100000000 bytes"));
   const TempFolder folder;
   CHECK(SafetensorsFile::open(folder.put("spaces", file_of("{}      "))).names().empty());
 }
 
 TEST_CASE("safetensors: duplicate keys at every level") {
   const std::string a = entry("a", "F32", "[1]", "[0,4]");
-  CHECK(has(refusal(file_of("{" + a + "," + a + "}", 4)), "\"a\" occurs twice"));
-  CHECK(has(refusal(file_of(R"({"a":{"dtype":"F32","dtype":"F32","shape":[1],"data_offsets":[0,4]}})", 4)),
+  CHECK(has(file_refusal(file_of("{" + a + "," + a + "}", 4)), "\"a\" occurs twice"));
+  CHECK(has(file_refusal(file_of(R"({"a":{"dtype":"F32","dtype":"F32","shape":[1],"data_offsets":[0,4]}})", 4)),
             "\"dtype\" occurs twice"));
-  CHECK(has(refusal(file_of(R"({"__metadata__":{"k":"1","k":"2"}})")), "\"k\" occurs twice"));
-  CHECK(has(refusal(file_of(R"({"__metadata__":{},"__metadata__":{}})")), "\"__metadata__\" occurs twice"));
+  CHECK(has(file_refusal(file_of(R"({"__metadata__":{"k":"1","k":"2"}})")), "\"k\" occurs twice"));
+  CHECK(has(file_refusal(file_of(R"({"__metadata__":{},"__metadata__":{}})")), "\"__metadata__\" occurs twice"));
 }
 
 TEST_CASE("safetensors: fields and their types") {
-  CHECK(has(refusal(file_of(R"({"a":{"dtype":"F32","shape":[1]}})", 4)), "data_offsets is missing"));
-  CHECK(has(refusal(file_of(R"({"a":{"shape":[1],"data_offsets":[0,4]}})", 4)), "dtype is missing"));
-  CHECK(has(refusal(file_of(R"({"a":{"dtype":"F32","data_offsets":[0,4]}})", 4)), "shape is missing"));
-  CHECK(has(refusal(file_of(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4],"x":1}})", 4)), "found \"x\""));
-  CHECK(has(refusal(file_of(R"({"a":1})")), "must be described by an object; found the number 1"));
-  CHECK(has(refusal(file_of(R"({"a":"x"})")), "must be described by an object; found the string"));
-  CHECK(has(refusal(file_of(R"({"a":[]})")), "must be described by an object; found an array"));
-  CHECK(has(refusal(file_of(R"({"a":{"dtype":4}})")), "dtype must be a string"));
-  CHECK(has(refusal(file_of(R"({"a":{"dtype":[]}})")), "dtype must be a string"));
-  CHECK(has(refusal(file_of(R"({"a":{"shape":4}})")), "shape must be an array"));
-  CHECK(has(refusal(file_of(R"({"a":{"shape":{}}})")), "shape must be an array"));
-  CHECK(has(refusal(file_of(R"({"a":{"shape":[[]]}})")), "found an array"));
-  CHECK(has(refusal(file_of(R"({"a":{"shape":[{}]}})")), "found an object"));
-  CHECK(has(refusal(file_of(R"({"a":{"shape":["1"]}})")), "found the string"));
-  CHECK(has(refusal(file_of(R"({"a":{"shape":[null]}})")), "found null"));
-  CHECK(has(refusal(file_of(R"({"a":{"shape":[true]}})")), "found true or false"));
-  CHECK(has(refusal(file_of(R"({"a":{"shape":[1.0]}})")), "found the number \"1.0\""));
-  CHECK(has(refusal(file_of(R"({"a":{"shape":[-1]}})")), "found the negative number -1"));
-  CHECK(has(refusal(file_of(R"({"__metadata__":{"k":1}})")), "must map strings to strings"));
-  CHECK(has(refusal(file_of(R"({"__metadata__":{"k":{}}})")), "must map strings to strings"));
-  CHECK(has(refusal(file_of(R"({"__metadata__":"k"})")), "must be described by an object"));
-  CHECK(has(refusal(file_of("{\"a\":{\"shape\":" + std::string(100'000, '[') + "}")), "found an array"));
+  CHECK(has(file_refusal(file_of(R"({"a":{"dtype":"F32","shape":[1]}})", 4)), "data_offsets is missing"));
+  CHECK(has(file_refusal(file_of(R"({"a":{"shape":[1],"data_offsets":[0,4]}})", 4)), "dtype is missing"));
+  CHECK(has(file_refusal(file_of(R"({"a":{"dtype":"F32","data_offsets":[0,4]}})", 4)), "shape is missing"));
+  CHECK(
+      has(file_refusal(file_of(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4],"x":1}})", 4)), "found \"x\""));
+  CHECK(has(file_refusal(file_of(R"({"a":1})")), "must be described by an object; found the number 1"));
+  CHECK(has(file_refusal(file_of(R"({"a":"x"})")), "must be described by an object; found the string"));
+  CHECK(has(file_refusal(file_of(R"({"a":[]})")), "must be described by an object; found an array"));
+  CHECK(has(file_refusal(file_of(R"({"a":{"dtype":4}})")), "dtype must be a string"));
+  CHECK(has(file_refusal(file_of(R"({"a":{"dtype":[]}})")), "dtype must be a string"));
+  CHECK(has(file_refusal(file_of(R"({"a":{"shape":4}})")), "shape must be an array"));
+  CHECK(has(file_refusal(file_of(R"({"a":{"shape":{}}})")), "shape must be an array"));
+  CHECK(has(file_refusal(file_of(R"({"a":{"shape":[[]]}})")), "found an array"));
+  CHECK(has(file_refusal(file_of(R"({"a":{"shape":[{}]}})")), "found an object"));
+  CHECK(has(file_refusal(file_of(R"({"a":{"shape":["1"]}})")), "found the string"));
+  CHECK(has(file_refusal(file_of(R"({"a":{"shape":[null]}})")), "found null"));
+  CHECK(has(file_refusal(file_of(R"({"a":{"shape":[true]}})")), "found true or false"));
+  CHECK(has(file_refusal(file_of(R"({"a":{"shape":[1.0]}})")), "found the number \"1.0\""));
+  CHECK(has(file_refusal(file_of(R"({"a":{"shape":[-1]}})")), "found the negative number -1"));
+  CHECK(has(file_refusal(file_of(R"({"__metadata__":{"k":1}})")), "must map strings to strings"));
+  CHECK(has(file_refusal(file_of(R"({"__metadata__":{"k":{}}})")), "must map strings to strings"));
+  CHECK(has(file_refusal(file_of(R"({"__metadata__":"k"})")), "must be described by an object"));
+  CHECK(has(file_refusal(file_of("{\"a\":{\"shape\":" + std::string(100'000, '[') + "}")), "found an array"));
   std::string deep;
   for (int i = 0; i < 100'000; ++i) deep += "{\"a\":";
-  CHECK_FALSE(refusal(file_of(deep)).empty());
+  CHECK_FALSE(file_refusal(file_of(deep)).empty());
 }
 
 TEST_CASE("safetensors: foreign dtypes are named with what is supported") {
   for (const std::string dtype : {"F16", "I64", "U8", "BOOL", "F8_E4M3", "f32", ""}) {
     CAPTURE(dtype);
-    const std::string text = refusal(file_of("{" + entry("w", dtype, "[1]", "[0,2]") + "}", 2));
+    const std::string text = file_refusal(file_of("{" + entry("w", dtype, "[1]", "[0,2]") + "}", 2));
     CHECK(has(text, "tensor \"w\" must be of type F64, F32, BF16 or I32; found \"" + dtype + "\""));
   }
 }
 
 TEST_CASE("safetensors: sizes and offsets") {
   const auto one = [](const std::string& shape, const std::string& offsets, std::size_t bytes) {
-    return refusal(file_of("{" + entry("a", "F32", shape, offsets) + "}", bytes));
+    return file_refusal(file_of("{" + entry("a", "F32", shape, offsets) + "}", bytes));
   };
   CHECK(has(one("[9223372036854775808]", "[0,4]", 4), "below 2^63; found 9223372036854775808"));
   CHECK(has(one("[18446744073709551616]", "[0,4]", 4), "found the number"));
@@ -231,7 +232,7 @@ TEST_CASE("safetensors: sizes and offsets") {
   CHECK(has(one("[1]", "[0,4]", 0), "truncated"));
   CHECK(has(one("[1]", "[9223372036854775800,9223372036854775804]", 4), "without holes"));
   const auto two = [](const std::string& offsets, std::size_t bytes) {
-    return refusal(
+    return file_refusal(
         file_of("{" + entry("a", "F32", "[2]", "[0,8]") + "," + entry("b", "F32", "[2]", offsets) + "}", bytes));
   };
   CHECK(has(two("[4,12]", 12), "without overlap; tensor \"b\" begins at 4 where 8 is expected"));

@@ -17,22 +17,20 @@
 namespace mixgrad::test {
 namespace {
 
-const std::string kNothing;
-
-struct Sizes {
+struct ScanSizes {
   std::int64_t sequences, steps, heads, channels, states;
   std::int64_t gap = 3;  // unused columns before x and before dt
 };
 
-std::string text_of(const Sizes& s) {
+std::string text_of(const ScanSizes& s) {
   std::ostringstream text;
   text << "B=" << s.sequences << " T=" << s.steps << " R=" << s.heads << " C=" << s.channels << " N=" << s.states
        << " gap=" << s.gap;
   return text.str();
 }
 
-std::vector<Sizes> sizes() {
-  std::vector<Sizes> all;
+std::vector<ScanSizes> sizes() {
+  std::vector<ScanSizes> all;
   for (const std::int64_t states : {4, 8, 16}) {
     for (const std::int64_t steps : {1, 15, 16, 17, 50}) all.push_back({2, steps, 2, 5, states});
     for (const std::int64_t channels : {1, 7, 8, 9, 16, 31, 32, 33, 64, 100}) {
@@ -44,20 +42,20 @@ std::vector<Sizes> sizes() {
   return all;
 }
 
-std::vector<Sizes> long_sizes() {
+std::vector<ScanSizes> long_sizes() {
   return {{1, 511, 1, 3, 4}, {1, 512, 2, 3, 4},   {2, 513, 1, 5, 8},  {1, 527, 1, 33, 16},
           {1, 576, 1, 2, 4}, {1, 4096, 1, 2, 16}, {1, 4097, 1, 1, 4}, {1, 4300, 2, 3, 8}};
 }
 
 // x after its gap, [dt;B;C] packed after theirs, a_log, d.
-std::vector<Tensor> inputs(const Sizes& s) {
+std::vector<Tensor> inputs(const ScanSizes& s) {
   return {random_tensor({s.sequences, s.steps, s.heads, s.gap + s.channels}, 1),
           random_tensor({s.sequences, s.steps, s.heads, s.gap + s.channels + 2 * s.states}, 2),
           random_tensor({s.heads, s.channels, s.states}, 3), random_tensor({s.heads, s.channels}, 4)};
 }
 constexpr std::uint64_t kParameters = 0b1100;
 
-Tensor run(const Sizes& s, std::span<const Tensor> in) {
+Tensor run(const ScanSizes& s, std::span<const Tensor> in) {
   const std::int64_t b = s.gap + s.channels;
   return selective_scan(columns(in[0], s.gap, b), columns(in[1], s.gap, b), in[2], columns(in[1], b, b + s.states),
                         columns(in[1], b + s.states, b + 2 * s.states), in[3]);
@@ -66,7 +64,7 @@ Tensor run(const Sizes& s, std::span<const Tensor> in) {
 // Of the largest value of each result.
 double tolerance(DType dtype) { return dtype == DType::f64 ? 1e-11 : dtype == DType::f32 ? 2e-5 : 1e-2; }
 
-void check_against_f64(const Sizes& s) {
+void check_against_f64(const ScanSizes& s) {
   const std::string note = text_of(s);
   CAPTURE(note);
   const Function function =
@@ -95,11 +93,11 @@ void check_against_f64(const Sizes& s) {
 }  // namespace
 
 TEST_CASE("selective_scan: states, channels and chunks: outputs and gradients as in f64, the same bits again") {
-  for (const Sizes& s : sizes()) check_against_f64(s);
+  for (const ScanSizes& s : sizes()) check_against_f64(s);
 }
 
 TEST_CASE("selective_scan: long sequences: outputs and gradients as in f64, the same bits again") {
-  for (const Sizes& s : long_sizes()) {
+  for (const ScanSizes& s : long_sizes()) {
     if (s.steps < 1000) check_against_f64(s);
   }
 }
@@ -110,7 +108,7 @@ namespace {
 
 using cuda::DeviceScanRung;
 
-DeviceScanRung expected_rung(const Sizes& s) {
+DeviceScanRung expected_rung(const ScanSizes& s) {
   if (s.states != 4 && s.states != 8 && s.states != 16) return DeviceScanRung::naive;
   const std::int64_t blocks = s.sequences * s.heads * ((s.channels + 31) / 32);
   return s.steps >= 512 && blocks <= 64 ? DeviceScanRung::segments : DeviceScanRung::registers;
@@ -120,7 +118,7 @@ struct RungResults {
   Tensor y, saved, state, state_alone, packed_x, packed_dt, a_log, d;  // on the host
 };
 
-ScanInputs inputs_of(const Sizes& s, std::span<const Tensor> in) {
+ScanInputs inputs_of(const ScanSizes& s, std::span<const Tensor> in) {
   const std::int64_t b = s.gap + s.channels;
   return {in[0].column_view(s.gap, b),
           in[1].column_view(s.gap, b),
@@ -131,7 +129,7 @@ ScanInputs inputs_of(const Sizes& s, std::span<const Tensor> in) {
 }
 
 // All outputs hold NaN before, or, when gradients are added, ones.
-RungResults run_on(DeviceScanRung highest, const Sizes& s, std::span<const Tensor> in, const Tensor& start,
+RungResults run_on(DeviceScanRung highest, const ScanSizes& s, std::span<const Tensor> in, const Tensor& start,
                    const Tensor& dy, bool add) {
   const Device device = in[0].device();
   const DType dtype = in[0].dtype();
@@ -169,7 +167,7 @@ RungResults run_on(DeviceScanRung highest, const Sizes& s, std::span<const Tenso
 }
 
 // Nothing in the columns before x or dt was written.
-bool gap_holds(const Tensor& packed, const Sizes& s, bool add) {
+bool gap_holds(const Tensor& packed, const ScanSizes& s, bool add) {
   for (std::int64_t i = 0; i < packed.numel(); ++i) {
     if (i % packed.cols() >= s.gap) continue;
     if (add ? packed.at(i) != 1 : !std::isnan(packed.at(i))) return false;
@@ -177,7 +175,7 @@ bool gap_holds(const Tensor& packed, const Sizes& s, bool add) {
   return true;
 }
 
-void check_rungs(const Sizes& s, DType dtype) {
+void check_rungs(const ScanSizes& s, DType dtype) {
   const std::string note = text_of(s);
   const std::string type = dtype_name(dtype);
   CAPTURE(note);
@@ -228,7 +226,7 @@ TEST_CASE("selective_scan on CUDA: every rung gives what the naive one gives, in
     MESSAGE("runs with MIXGRAD_DEVICE=cuda");
     return;
   }
-  for (const Sizes& s : sizes()) {
+  for (const ScanSizes& s : sizes()) {
     for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) check_rungs(s, dtype);
   }
 }
@@ -238,7 +236,7 @@ TEST_CASE("selective_scan on CUDA: long sequences, every rung gives what the nai
     MESSAGE("runs with MIXGRAD_DEVICE=cuda");
     return;
   }
-  for (const Sizes& s : long_sizes()) {
+  for (const ScanSizes& s : long_sizes()) {
     for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) check_rungs(s, dtype);
   }
 }

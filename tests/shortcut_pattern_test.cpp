@@ -12,7 +12,7 @@
 namespace mixgrad::test {
 namespace {
 
-std::string refusal(const std::string& pattern) {
+std::string shortcut_refusal(const std::string& pattern) {
   return error_text<ValueError>([&] { parse_shortcut_pattern(pattern); });
 }
 
@@ -34,25 +34,26 @@ TEST_CASE("shortcut pattern: hidden states, and the defaults of the paper") {
 TEST_CASE("shortcut pattern: what is wrong is said in one line") {
   const std::string form = "shortcut: hidden states like \"2,4,6,8(hidden=1024,concat=sequence)\" are required; ";
   const std::string state = "shortcut: each hidden state must be an integer from 0 to 1023; got ";
-  CHECK(refusal("") == state + "\"\"; correct it");
-  CHECK(refusal("2,,4") == state + "\"\"; correct it");
-  CHECK(refusal("2,x") == state + "\"x\"; correct it");
-  CHECK(refusal("-1") == state + "\"-1\"; correct it");
-  CHECK(refusal("1.5") == state + "\"1.5\"; correct it");
-  CHECK(refusal("1024") == state + "\"1024\"; correct it");
-  CHECK(refusal("(hidden=3)") == state + "\"\"; correct it");
-  CHECK(refusal("1(hidden=0)") == "shortcut: hidden must be an integer from 1 to 1048576; got \"0\"; correct it");
-  CHECK(refusal("1(hidden=99999999999999999999)") ==
+  CHECK(shortcut_refusal("") == state + "\"\"; correct it");
+  CHECK(shortcut_refusal("2,,4") == state + "\"\"; correct it");
+  CHECK(shortcut_refusal("2,x") == state + "\"x\"; correct it");
+  CHECK(shortcut_refusal("-1") == state + "\"-1\"; correct it");
+  CHECK(shortcut_refusal("1.5") == state + "\"1.5\"; correct it");
+  CHECK(shortcut_refusal("1024") == state + "\"1024\"; correct it");
+  CHECK(shortcut_refusal("(hidden=3)") == state + "\"\"; correct it");
+  CHECK(shortcut_refusal("1(hidden=0)") ==
+        "shortcut: hidden must be an integer from 1 to 1048576; got \"0\"; correct it");
+  CHECK(shortcut_refusal("1(hidden=99999999999999999999)") ==
         "shortcut: hidden must be an integer from 1 to 1048576; got \"99999999999999999999\"; correct it");
-  CHECK(
-      refusal("1(concat=deep)").starts_with("shortcut: concat must be one of sequence, feature, depth; got \"deep\""));
-  CHECK(refusal("1(hiden=3)") ==
+  CHECK(shortcut_refusal("1(concat=deep)")
+            .starts_with("shortcut: concat must be one of sequence, feature, depth; got \"deep\""));
+  CHECK(shortcut_refusal("1(hiden=3)") ==
         "shortcut: the options are hidden, concat; got \"hiden\"; did you mean \"hidden\"? correct it");
-  CHECK(refusal("1(3)") == form + "the option \"3\" without \"=\" in \"1(3)\"; correct it");
-  CHECK(refusal("1()") == form + "the option \"\" without \"=\" in \"1()\"; correct it");
-  CHECK(refusal("1(hidden=3") == form + "no closing parenthesis at the end in \"1(hidden=3\"; correct it");
-  CHECK(refusal("1(hidden=3)4") == form + "no closing parenthesis at the end in \"1(hidden=3)4\"; correct it");
-  CHECK(refusal("1(hidden=3,hidden=4)") ==
+  CHECK(shortcut_refusal("1(3)") == form + "the option \"3\" without \"=\" in \"1(3)\"; correct it");
+  CHECK(shortcut_refusal("1()") == form + "the option \"\" without \"=\" in \"1()\"; correct it");
+  CHECK(shortcut_refusal("1(hidden=3") == form + "no closing parenthesis at the end in \"1(hidden=3\"; correct it");
+  CHECK(shortcut_refusal("1(hidden=3)4") == form + "no closing parenthesis at the end in \"1(hidden=3)4\"; correct it");
+  CHECK(shortcut_refusal("1(hidden=3,hidden=4)") ==
         form + "the option \"hidden\" twice in \"1(hidden=3,hidden=4)\"; correct it");
 }
 

@@ -18,15 +18,13 @@
 namespace mixgrad::test {
 namespace {
 
-const std::string kNothing;
-
 struct Precision {
   DType dtype;
   double tolerance;
 };
 const std::vector<Precision> kPrecisions{{DType::f64, 1e-12}, {DType::f32, 2e-5}, {DType::bf16, 3e-2}};
 
-struct Sizes {
+struct ShortcutSizes {
   std::int64_t batch, time, tokens, dh;
   ShortcutAttentionOptions options;
 
@@ -34,7 +32,7 @@ struct Sizes {
   Shape keys() const { return {batch, tokens * options.sources, options.kv_heads * dh}; }
 };
 
-const std::vector<Sizes> kSizes{
+const std::vector<ShortcutSizes> kSizes{
     {1, 1, 1, 1, {}},
     {2, 1, 17, 3, {.heads = 4, .kv_heads = 2, .sources = 3}},
     {2, 5, 5, 3, {.heads = 3, .kv_heads = 1, .sources = 2}},
@@ -44,7 +42,7 @@ const std::vector<Sizes> kSizes{
 };
 
 // sum over the tokens j that query i sees of p[i,(m,j)], all scores of a query at hand
-Tensor depth_mass(const Tensor& q, const Tensor& k, const Sizes& s) {
+Tensor depth_mass(const Tensor& q, const Tensor& k, const ShortcutSizes& s) {
   const auto& o = s.options;
   const Tensor mass = Tensor::zeros({s.batch, o.heads, s.time, o.sources}, DType::f64);
   for (std::int64_t n = 0; n < s.batch * o.heads * s.time; ++n) {
@@ -79,7 +77,7 @@ ModelConfig shortcut_config(const std::string& pattern) {
 }  // namespace
 
 TEST_CASE("shortcut_attention_cached: the last T of the valid tokens are the queries', rows behind are not read") {
-  for (const Sizes& s : kSizes) {
+  for (const ShortcutSizes& s : kSizes) {
     for (const auto& [dtype, tolerance] : kPrecisions) {
       const Tensor q = random_tensor(s.queries(), 1).to(dtype);
       const Tensor k = random_tensor(s.keys(), 2).to(dtype);
@@ -104,7 +102,7 @@ TEST_CASE("shortcut_attention_cached: the last T of the valid tokens are the que
 }
 
 TEST_CASE("shortcut_depth_mass: the probabilities of each source, summed over the tokens; they sum to 1") {
-  for (const Sizes& s : kSizes) {
+  for (const ShortcutSizes& s : kSizes) {
     for (const auto& [dtype, tolerance] : kPrecisions) {
       const Tensor q = random_tensor(s.queries(), 1).to(dtype);
       const Tensor k = random_tensor(s.keys(), 2).to(dtype);
@@ -122,7 +120,7 @@ TEST_CASE("shortcut_depth_mass: the probabilities of each source, summed over th
 
 TEST_CASE("shortcut_depth_mass: the same bits for any number of threads") {
   const RestoreThreads restore;
-  const Sizes s{2, 70, 70, 4, {.heads = 4, .kv_heads = 2, .sources = 3}};
+  const ShortcutSizes s{2, 70, 70, 4, {.heads = 4, .kv_heads = 2, .sources = 3}};
   const Tensor q = random_tensor(s.queries(), 1).to(DType::f32);
   const Tensor k = random_tensor(s.keys(), 2).to(DType::f32);
   set_threads(1);

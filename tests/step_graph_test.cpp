@@ -62,10 +62,6 @@ struct Pair {
 
 const std::string kSame;
 
-struct OneThread : RestoreThreads {  // two for a few numbers only wait for each other
-  OneThread() { set_threads(1); }
-};
-
 TEST_CASE("decoding session: steps, pieces and resets give what Decoder::prefill gives, bit for bit, for every model") {
   const OneThread one_thread;
   for (const DecoderForm& form : decoder_forms()) {

@@ -17,8 +17,6 @@
 namespace mixgrad::test {
 namespace {
 
-const std::string kNothing;
-
 struct NoAttributes {};
 
 const OpSpec kNoGradient{OpId::gelu, "hard", "y = x", "none", "nothing", 2, 1, 0b10, nullptr};

@@ -19,8 +19,6 @@
 namespace mixgrad::test {
 namespace {
 
-const std::string kNothing;
-
 Tensor ones_like(const Tensor& x) { return Tensor::full(x.shape(), x.dtype(), 1); }
 
 // The sum of all elements, as a tracked [1]; x may be a row view.

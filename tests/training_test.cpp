@@ -15,8 +15,6 @@
 namespace mixgrad::test {
 namespace {
 
-const std::string kHolds;
-
 // A model as training starts it.
 struct Run {
   Decoder model;

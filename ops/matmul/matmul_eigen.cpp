@@ -33,16 +33,18 @@ Reader<T> reader(const In* data, std::int64_t rows, std::int64_t columns, std::i
   }
 }
 
-// target = alpha * a b (+ bias) (+ target)
-template <class T, class A, class B, class In, class Target>
-void multiply(const A& a, const B& b, T alpha, const In* bias, bool add, Target& target) {
-  if (add) {
-    target.noalias() += alpha * (a * b);
+// target += alpha * a b. One call into Eigen for each transposition: each takes seconds to compile.
+template <class T>
+void add_product(Reader<T> a, bool transpose_a, Reader<T> b, bool transpose_b, T alpha, Writer<T> target) {
+  if (transpose_a && transpose_b) {
+    target.noalias() += alpha * (a.transpose() * b.transpose());
+  } else if (transpose_a) {
+    target.noalias() += alpha * (a.transpose() * b);
+  } else if (transpose_b) {
+    target.noalias() += alpha * (a * b.transpose());
   } else {
-    target.noalias() = alpha * (a * b);
+    target.noalias() += alpha * (a * b);
   }
-  if (bias == nullptr) return;
-  for (std::int64_t j = 0; j < target.cols(); ++j) target.col(j).array() += static_cast<T>(bias[j]);
 }
 
 template <class In, class Out>
@@ -52,20 +54,16 @@ void row_tile(const Product<In, Out>& p, std::int64_t first, std::int64_t rows) 
   const auto a = p.transpose_a ? reader<T>(p.a + first, p.k, rows, p.lda, a_copy)
                                : reader<T>(p.a + first * p.lda, rows, p.k, p.lda, a_copy);
   const auto b = p.transpose_b ? reader<T>(p.b, p.n, p.k, p.ldb, b_copy) : reader<T>(p.b, p.k, p.n, p.ldb, b_copy);
-  const auto product = [&](auto& target, bool add) {
-    if (p.transpose_a) {
-      if (p.transpose_b) return multiply<T>(a.transpose(), b.transpose(), p.alpha, p.bias, add, target);
-      return multiply<T>(a.transpose(), b, p.alpha, p.bias, add, target);
-    }
-    if (p.transpose_b) return multiply<T>(a, b.transpose(), p.alpha, p.bias, add, target);
-    return multiply<T>(a, b, p.alpha, p.bias, add, target);
+  const auto product_into = [&](Writer<T> c, bool accumulate) {
+    if (!accumulate) c.setZero();
+    add_product<T>(a, p.transpose_a, b, p.transpose_b, p.alpha, c);
+    for (std::int64_t j = 0; p.bias != nullptr && j < p.n; ++j) c.col(j).array() += static_cast<T>(p.bias[j]);
   };
   if constexpr (std::is_same_v<T, Out>) {
-    Writer<T> c(p.c + first * p.ldc, rows, p.n, Eigen::OuterStride<>(p.ldc));
-    product(c, p.accumulate);
+    product_into(Writer<T>(p.c + first * p.ldc, rows, p.n, Eigen::OuterStride<>(p.ldc)), p.accumulate);
   } else {
     Matrix<T> c(rows, p.n);
-    product(c, false);
+    product_into(Writer<T>(c.data(), rows, p.n, Eigen::OuterStride<>(p.n)), false);
     for (std::int64_t i = 0; i < rows; ++i) {
       Out* out = p.c + (first + i) * p.ldc;
       for (std::int64_t j = 0; j < p.n; ++j) {
