@@ -12,7 +12,7 @@
 namespace mixgrad {
 namespace {
 
-[[noreturn]] void malformed_shortcut(std::string_view pattern, const std::string& what) {
+[[noreturn]] void refuse(std::string_view pattern, const std::string& what) {
   raise<ValueError>("shortcut: hidden states like \"2,4,6,8(hidden=1024,concat=sequence)\" are required; ", what,
                     " in ", quote(pattern), "; correct it");
 }
@@ -30,12 +30,11 @@ std::int64_t parse_number(std::string_view text, const std::string& what, std::i
 void set_option(ShortcutConfig& config, std::string_view option, std::string_view pattern,
                 std::vector<std::string>& seen) {
   const std::size_t equals = option.find('=');
-  if (equals == std::string_view::npos) malformed_shortcut(pattern, "the option " + quote(option) + " without \"=\"");
+  if (equals == std::string_view::npos) refuse(pattern, "the option " + quote(option) + " without \"=\"");
   const std::string key(trimmed(option.substr(0, equals)));
   const std::string_view value = trimmed(option.substr(equals + 1));
   static const std::vector<std::string> known{"hidden", "concat"};
-  if (std::find(seen.begin(), seen.end(), key) != seen.end())
-    malformed_shortcut(pattern, "the option " + quote(key) + " twice");
+  if (std::find(seen.begin(), seen.end(), key) != seen.end()) refuse(pattern, "the option " + quote(key) + " twice");
   seen.push_back(key);
   if (key == "hidden") {
     config.hidden = parse_number(value, "hidden", 1, kMaxHidden);
@@ -57,8 +56,7 @@ ShortcutConfig parse_shortcut_pattern(std::string_view pattern) {
     config.sources.push_back(parse_number(source, "each hidden state", 0, kMaxLayers - 1));
   }
   if (open == std::string_view::npos) return config;
-  if (text.back() != ')' || text.find(')') + 1 != text.size())
-    malformed_shortcut(pattern, "no closing parenthesis at the end");
+  if (text.back() != ')' || text.find(')') + 1 != text.size()) refuse(pattern, "no closing parenthesis at the end");
   std::vector<std::string> seen;
   for (const std::string_view option : split(text.substr(open + 1, text.size() - open - 2), ',')) {
     set_option(config, option, pattern, seen);

@@ -9,6 +9,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 unity=ON
 [ "$#" -eq 0 ] || unity=OFF
+rm -rf build/tidy/unity # written again, for the files there are now
 cmake --preset tidy --log-level=NOTICE -DMIXGRAD_UNITY=$unity
 cmake --build --preset tidy --target mixgrad_build_info # a generated header
 
