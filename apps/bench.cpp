@@ -1,12 +1,12 @@
 // mixgrad bench train: milliseconds, memory and allocations of a training step.
 // mixgrad bench decode: time and memory of a generated token, as the sequence grows.
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "apps/allocation_counter.h"
+#include "apps/clock.h"
 #include "apps/json_line.h"
 #include "apps/model_options.h"
 #include "apps/option_value.h"
@@ -24,9 +24,7 @@
 namespace mixgrad::app {
 namespace {
 
-double now_ms() {
-  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double now_ms() { return 1e3 * now(); }
 
 // Memory of this process that is in RAM, in bytes; 0 where the system does not say.
 std::size_t resident_bytes() {

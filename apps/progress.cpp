@@ -3,12 +3,12 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <optional>
 #include <string>
 #include <string_view>
 
+#include "apps/clock.h"
 #include "apps/json_line.h"
 #include "core/error.h"
 #include "nn/file.h"
@@ -58,8 +58,6 @@ std::optional<std::int64_t> step_of(std::string_view line) {
 }
 
 }  // namespace
-
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 Progress::Progress(std::int64_t steps, std::int64_t first, const std::filesystem::path& metrics, bool json_to_stdout)
     : steps_(steps),

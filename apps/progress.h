@@ -11,8 +11,6 @@
 
 namespace mixgrad::app {
 
-double now();  // seconds, of a clock that is never set back
-
 struct StepLog {
   std::int64_t step = 0;  // steps done
   double loss = 0;

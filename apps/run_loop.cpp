@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdio>
 
+#include "apps/clock.h"
 #include "apps/sample.h"
 #include "apps/signals.h"
 #include "apps/verb.h"

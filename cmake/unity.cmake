@@ -1,5 +1,5 @@
 # unity_sources(RESULT NAME SOURCES...) sets RESULT to SOURCES; with MIXGRAD_UNITY, to files that include six of them each,
-# whose headers and templates are then compiled once and not six times: half the time for a whole build. A name that two
+# whose headers and templates are then compiled once and not six times: half the time for these. A name that two
 # files of a folder define for themselves must then differ. CMake's own UNITY_BUILD writes absolute paths, so that a cache
 # of compilations (ccache) would know none of them in another checkout.
 function(unity_sources result name)

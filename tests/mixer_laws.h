@@ -21,8 +21,6 @@ namespace mixgrad::test {
 
 using Sizes = std::vector<std::int64_t>;
 
-// One thread, for laws that run very many very small products: waiting for each other would take most of the time.
-// That the number of threads changes no bit is a law of its own (reproducible_test.cpp).
 struct DecoderMixerState : MixerState {
   DecoderState state;
 
