@@ -7,6 +7,8 @@
 #include <atomic>
 #include <cstdint>
 
+#include "core/scratch.h"
+
 namespace mixgrad {
 
 // Number of threads that parallel_for uses, at least 1. The default is OpenMP's (OMP_NUM_THREADS or all cores).
@@ -43,6 +45,7 @@ void parallel_for(std::int64_t count, const Task& task) {
 #pragma omp parallel num_threads(threads())
   {
     flush_denormals();
+    catch_up_scratch();
     const int self = omp_get_thread_num();
     for (int r = 0; r < parts; ++r) {
       Range& range = ranges[(self + r) % parts];

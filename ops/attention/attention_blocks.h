@@ -6,10 +6,10 @@
 #include <limits>
 #include <utility>
 
+#include "core/scratch.h"
 #include "core/vec_math.h"
 #include "ops/attention/attention.h"
 #include "ops/matmul/matmul.h"
-#include "ops/scratch.h"
 
 namespace mixgrad::cpu::blocks {
 

@@ -2,10 +2,10 @@
 // and of the W-1 behind them once into scratch, then takes all three gradients from there.
 #include <cstring>
 
+#include "core/scratch.h"
 #include "ops/causal_conv/causal_conv_kernels.h"
 #include "ops/elementwise/functions.h"
 #include "ops/rows.h"
-#include "ops/scratch.h"
 
 namespace mixgrad::cpu {
 namespace {

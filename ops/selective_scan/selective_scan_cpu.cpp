@@ -8,10 +8,10 @@
 #include <cmath>
 #include <cstring>
 
+#include "core/scratch.h"
 #include "ops/elementwise/functions.h"
 #include "ops/lanes.h"
 #include "ops/rows.h"
-#include "ops/scratch.h"
 #include "ops/selective_scan/scan_block.h"
 #include "ops/selective_scan/selective_scan_kernels.h"
 #include "ops/selective_scan/sequential.h"

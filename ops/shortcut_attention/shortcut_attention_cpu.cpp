@@ -2,10 +2,10 @@
 #include <limits>
 
 #include "core/parallel.h"
+#include "core/scratch.h"
 #include "ops/attention/attention_blocks.h"
 #include "ops/attention/attention_kernels.h"
 #include "ops/rows.h"
-#include "ops/scratch.h"
 #include "ops/shortcut_attention/shortcut_attention_kernels.h"
 
 namespace mixgrad::cpu {
