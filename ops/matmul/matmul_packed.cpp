@@ -2,21 +2,25 @@
 //
 //   C tile of `rows` x `columns`                                  one task
 //     for k in blocks of at most KC                               a panel of B block, KC x NR, stays in L1
-//       for panels of NR columns of the tile                      a block of A, rows x KC, stays in L2
+//       for panels of NR columns of the tile                      the block of A, rows x KC, stays in L2
 //         for groups of MR rows of the tile
 //           micro-kernel                                          MR x NR sums in registers
 //
 // The sum of an element is cut along k at multiples of KC, each piece starts at 0 and is added to the total in order:
 // that is the whole of what an element's bits depend on, and short pieces keep the rounding error of long sums small.
 //
-// Packing is a first round of tasks, shared by all tiles. When the rows fit into one tile, each panel of B has a single
+// B is packed in a first round of tasks, for all tiles. When the rows fit into one tile, each panel of B has a single
 // reader, which packs it itself just before use: one parallel region instead of two, and m = 1 reads the weights once.
+// An A that is not transposed (and not bf16) is read in place. Any other is packed by each tile, block of k by block
+// just before its use, so that the kernel finds it in L2: packed once for all tiles it would go to memory and come
+// back.
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <type_traits>
 
 #include "core/error.h"
+#include "core/scratch.h"
 #include "ops/matmul/matmul_rungs.h"
 #include "ops/matmul/micro_kernel.h"
 #include "ops/matmul/packing.h"
@@ -24,7 +28,7 @@
 namespace mixgrad::cpu {
 namespace {
 
-// KC: a panel of B takes 16 KiB (f64: the same, with half as many columns) of the 32 KiB of L1.
+// KC: a panel of B takes 16 KiB of L1, with AVX-512 32 (f64: the same, with half as many columns).
 constexpr std::int64_t kBlockK = 256;
 // The largest tile of C.
 constexpr std::int64_t kMaxRows = 96 / kTileRows * kTileRows;
@@ -33,11 +37,13 @@ constexpr std::int64_t kMaxColumns = 256;
 constexpr std::int64_t kTasks = 32;
 // Multiply-adds below which a parallel region (a few us) does not pay.
 constexpr std::int64_t kSerialWork = std::int64_t{1} << 19;
+// Of the thread's scratch: the operators that call a product in their tasks have the lower ones.
+constexpr int kScratchSlot = kScratchSlots - 1;
 
 constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 constexpr std::int64_t round_up(std::int64_t a, std::int64_t b) { return ceil_div(a, b) * b; }
 
-// Grow-only memory of one thread, aligned to cache lines.
+// Memory of the thread that calls `matmul`, growing only: operands of a product that all threads work on.
 template <class T>
 class Buffer {
  public:
@@ -74,8 +80,6 @@ struct Job {
   Product<In, Out> p;
   std::int64_t rows = 0;     // of a tile, a multiple of kMr
   std::int64_t columns = 0;  // of a tile, a multiple of kNr
-  T* packed_a = nullptr;     // nullptr: A is read in place
-  std::int64_t lda = 0;      // of converted rows
   T* packed_b = nullptr;     // nullptr: each tile packs for itself
 
   std::int64_t row_tiles() const { return ceil_div(p.m, rows); }
@@ -101,53 +105,23 @@ struct Job {
     }
   }
 
-  static constexpr bool kConverts = !std::is_same_v<T, In>;
-  bool packs_a() const { return p.transpose_a || kConverts; }
-
-  // Packing tasks: groups of panels times blocks of k. A group is wide enough that the rows of a transposed A or a
-  // plain B are read in pieces of a few cache lines, and at most the 8 lines that one set of L1 holds are written at
-  // a time (panels often lie a multiple of 4 KiB apart).
-  void pack(bool parallel, Buffer<T>& a_buffer, Buffer<T>& b_buffer) {
-    constexpr std::int64_t kAGroup = (kMr == 8 ? 4 : 8) * kMr;  // 8 panels of 8: 2 to 4 % slower on small products
-    constexpr std::int64_t kBGroup = 4 * kNr;
-    const std::int64_t blocks = ceil_div(p.k, kBlockK);
-    std::int64_t b_tasks = 0, a_tasks = 0;
-    if (row_tiles() > 1) {
-      packed_b = b_buffer.get(round_up(p.n, kNr) * p.k);
-      b_tasks = blocks * ceil_div(p.n, kBGroup);
-    }
-    if (packs_a()) {
-      lda = p.transpose_a ? 1 : round_up(p.k, 16);
-      packed_a = a_buffer.get(round_up(p.m, kMr) * (p.transpose_a ? p.k : lda));
-      a_tasks = blocks * ceil_div(p.m, kAGroup);
-    }
-    // Each task packs its share of both. A in the order of the tiles, so that a thread's range of it is (parallel_for)
-    // that of its own tiles; B, which all tiles read, in the order of k: in a weight's gradient these are the tokens,
-    // and the rows of a thread's own tokens are in its caches.
-    const std::int64_t tasks = std::max(a_tasks, b_tasks);
-    const std::int64_t b_groups = ceil_div(p.n, kBGroup);
-    run_tasks(parallel, tasks, [&](std::int64_t task) {
-      for (std::int64_t i = b_tasks * task / tasks; i < b_tasks * (task + 1) / tasks; ++i) {
-        const std::int64_t k0 = i / b_groups * kBlockK;
-        const std::int64_t first = i % b_groups * kBGroup;
-        const std::int64_t kc = std::min(kBlockK, p.k - k0);
-        pack_b(first, std::min(kBGroup, p.n - first), k0, kc, packed_b + first * p.k + k0 * kNr, kNr * p.k);
-      }
-      for (std::int64_t i = a_tasks * task / tasks; i < a_tasks * (task + 1) / tasks; ++i) {
-        const std::int64_t k0 = i % blocks * kBlockK;
-        const std::int64_t first = i / blocks * kAGroup;
-        pack_a(first, std::min(kAGroup, p.m - first), k0, std::min(kBlockK, p.k - k0));
-      }
+  // Packing tasks for B: groups of panels times blocks of k. A group is wide enough that the rows of a plain B are read
+  // in pieces of a few cache lines, and at most the 8 lines that one set of L1 holds are written at a time (panels
+  // often lie a multiple of 4 KiB apart). In the order of k: in a weight's gradient these are the tokens, and the rows
+  // of a thread's own tokens are in its caches.
+  void pack(bool parallel) {
+    if (row_tiles() == 1) return;
+    static thread_local Buffer<T> buffer;
+    constexpr std::int64_t kGroup = 4 * kNr;
+    const std::int64_t groups = ceil_div(p.n, kGroup);
+    const std::int64_t size = round_up(p.n, kNr) * p.k;
+    packed_b = parallel ? buffer.get(size) : thread_scratch<T, kScratchSlot>(size);
+    run_tasks(parallel, ceil_div(p.k, kBlockK) * groups, [&](std::int64_t task) {
+      const std::int64_t k0 = task / groups * kBlockK;
+      const std::int64_t first = task % groups * kGroup;
+      pack_b(first, std::min(kGroup, p.n - first), k0, std::min(kBlockK, p.k - k0), packed_b + first * p.k + k0 * kNr,
+             kNr * p.k);
     });
-  }
-
-  // Rows [first, first + count) and columns [k0, k0 + kc) of op(A).
-  void pack_a(std::int64_t first, std::int64_t count, std::int64_t k0, std::int64_t kc) const {
-    if (p.transpose_a) {
-      pack_rows<kTileRows>(p.a + k0 * p.lda + first, p.lda, kc, count, packed_a + first * p.k + k0 * kMr, kMr * p.k);
-    } else {
-      convert_rows(p.a + first * p.lda + k0, p.lda, count, kc, packed_a + first * lda + k0, lda);
-    }
   }
 
   // Columns [first, first + count) and rows [k0, k0 + kc) of op(B), in panels panel_size apart.
@@ -159,45 +133,82 @@ struct Job {
     }
   }
 
-  // All rows of the tile, one panel of columns, one block of k. BStep: see micro_kernel.
+  static constexpr bool kConverts = !std::is_same_v<T, In>;
+
+  // Some rows of op(A) and a block of k as the kernel reads them: groups of kMr rows, the rows of a group `row` apart.
+  struct BlockOfA {
+    const T* from;
+    std::int64_t group, row;
+  };
+  // Panels or rows of a block are a line further apart than KC, or each would begin in the same set of L1.
+  static constexpr std::int64_t kLine = 64 / static_cast<std::int64_t>(sizeof(T));
+  static constexpr std::int64_t kPanelOfA = kBlockK * kMr + kLine;
+  static constexpr std::int64_t kRowOfA = kBlockK + kLine;
+
+  // Rows [i0, i0 + count) and columns [k0, k0 + kc) of op(A), in place or packed into `to`.
+  BlockOfA block_of_a(std::int64_t i0, std::int64_t count, std::int64_t k0, std::int64_t kc, T* to) const {
+    if (p.transpose_a) {
+      pack_rows<kTileRows>(p.a + k0 * p.lda + i0, p.lda, kc, count, to, kPanelOfA);
+      return {to, kPanelOfA, 1};
+    }
+    if constexpr (kConverts) {
+      convert_rows(p.a + i0 * p.lda + k0, p.lda, count, kc, to, kRowOfA);
+      return {to, kMr * kRowOfA, kRowOfA};
+    } else {
+      return {p.a + i0 * p.lda + k0, kMr * p.lda, p.lda};
+    }
+  }
+
+  // The second cache of a core with AVX-512 (1 or 2 MiB) holds two blocks of A beside B and C; where it is smaller, a
+  // block that is read in place is left to the hardware, which does foresee the rest of a row.
+  static constexpr bool kFetchesRows = kVectorBytes == 64;
+
+  // What a tile reads of A after the block at k0: its next block, or the first one of the next tile.
+  AheadBlock after(std::int64_t tile, std::int64_t k0) const {
+    if (packed_b == nullptr || (!p.transpose_a && !kFetchesRows)) return {};
+    k0 += kBlockK;
+    if (k0 >= p.k) {
+      k0 = 0;
+      ++tile;
+      if (tile >= row_tiles() * column_tiles()) return {};
+      if (p.k <= kBlockK && tile % column_tiles() != 0) return {};  // the same block again
+    }
+    const std::int64_t i0 = tile / column_tiles() * rows;
+    const std::int64_t m = std::min(rows, p.m - i0);
+    const std::int64_t kc = std::min(kBlockK, p.k - k0);
+    if (p.transpose_a) return {p.a + k0 * p.lda + i0, p.lda, kc, m};
+    return {p.a + i0 * p.lda + k0, p.lda, m, kc};
+  }
+
+  // All rows of the tile, one panel of columns, one block of k. BStep: see micro_kernel. While this panel of B is in
+  // use, the next one, and of A what is read after this block, come to L2.
   template <int BStep>
-  void panel(std::int64_t i0, std::int64_t count, const T* b, std::int64_t k0, std::int64_t kc, T* c, std::int64_t ldc,
-             const Finish<T>& finish) const {
-    // While this panel of B is in use, the next one comes from L3 to L2, a piece per micro-tile.
-    constexpr std::int64_t kLine = 64 / static_cast<std::int64_t>(sizeof(T));
-    const std::int64_t piece = round_up(ceil_div(kc * kNr, ceil_div(count, kMr)), kLine);
-    const T* next = b + kNr * p.k;
+  void panel(std::int64_t count, const BlockOfA& a, const T* b, const T* next_panel, AheadBlock& next_block,
+             std::int64_t kc, T* c, std::int64_t ldc, const Finish<T>& finish) const {
+    const std::int64_t fetches = kc / kUnroll * kFetches;
+    AheadBlock panel_ahead;
+    if (next_panel != nullptr) panel_ahead = {next_panel, kLine, kc * kNr / kLine, kLine};
     for (std::int64_t i = 0; i < count; i += kMr) {
       const std::int64_t some = std::min(kMr, count - i);
-      if (BStep != 0 && packed_b != nullptr) {
-        for (std::int64_t x = 0; x < piece; x += kLine) __builtin_prefetch(next + x, 0, 2);
-        next += piece;
+      const T* rows_of_a = a.from + i / kMr * a.group;
+      Ahead next{reinterpret_cast<const char*>(b), 0};
+      if (!next_block.empty() && (panel_ahead.empty() || i / kMr % 2 != 0)) {  // in turn
+        next = next_block.next(fetches);
+      } else if (!panel_ahead.empty()) {
+        next = panel_ahead.next(fetches);
       }
       if (p.transpose_a) {
-        const T* a = packed_a + (i0 + i) * p.k + k0 * kMr;
-        micro_tile<T, kTileRows, BStep>(some, kc, a, 1, b, p.ldb, c + i * ldc, ldc, finish);
-        continue;
+        micro_tile<T, kTileRows, BStep>(some, kc, rows_of_a, 1, b, p.ldb, c + i * ldc, ldc, finish, next);
+      } else {
+        micro_tile<T, 1, BStep>(some, kc, rows_of_a, a.row, b, p.ldb, c + i * ldc, ldc, finish, next);
       }
-      const T* a = packed_a + (i0 + i) * lda + k0;
-      std::int64_t a_row = lda;
-      if constexpr (!kConverts) {
-        a = p.a + (i0 + i) * p.lda + k0;
-        a_row = p.lda;
-      }
-      micro_tile<T, 1, BStep>(some, kc, a, a_row, b, p.ldb, c + i * ldc, ldc, finish);
     }
   }
 
   // The same for the only row of a product, with B read in place.
-  void row_panel(std::int64_t j, std::int64_t k0, std::int64_t kc, T* c, const Finish<T>& finish) const {
-    const In* b = p.b + j * p.ldb + k0;
-    if constexpr (kConverts) {
-      row_kernel(kc, packed_a + k0 * (p.transpose_a ? kMr : 1), p.transpose_a ? kMr : 1, b, p.ldb, c, finish);
-    } else if (p.transpose_a) {
-      row_kernel(kc, packed_a + k0 * kMr, kMr, b, p.ldb, c, finish);
-    } else {
-      row_kernel(kc, p.a + k0, 1, b, p.ldb, c, finish);
-    }
+  void row_panel(const BlockOfA& a, std::int64_t j, std::int64_t k0, std::int64_t kc, T* c,
+                 const Finish<T>& finish) const {
+    row_kernel(kc, a.from, p.transpose_a ? kMr : 1, p.b + j * p.ldb + k0, p.ldb, c, finish);
   }
 
   void tile(std::int64_t index) const {
@@ -205,19 +216,24 @@ struct Job {
     const std::int64_t j0 = index % column_tiles() * columns;
     const std::int64_t m = std::min(rows, p.m - i0);
     const std::int64_t n = std::min(columns, p.n - j0);
+    alignas(64) T a_block[kMaxRows * kRowOfA];
     alignas(64) T b_block[kBlockK * kNr];
     alignas(64) T bias[kNr] = {};
     alignas(64) T edge[kMaxRows * kNr];                         // a panel of C that is not whole
     alignas(64) T total[kRounds ? kMaxRows * kMaxColumns : 1];  // the tile of C before rounding
     for (std::int64_t k0 = 0; k0 < p.k; k0 += kBlockK) {
       const std::int64_t kc = std::min(kBlockK, p.k - k0);
+      const BlockOfA a = block_of_a(i0, m, k0, kc, a_block);
+      AheadBlock next_a = after(index, k0);
       Finish<T> finish{p.alpha, nullptr, k0 > 0 || (p.accumulate && !kRounds)};
       for (std::int64_t j = 0; j < n; j += kNr) {
         const std::int64_t width = std::min(kNr, n - j);
         const T* b = b_block;
+        const T* next_b = nullptr;
         bool in_place = false, row_alone = false;
         if (packed_b != nullptr) {
           b = packed_b + (j0 + j) * p.k + k0 * kNr;
+          next_b = j + kNr < n ? b + kNr * p.k : packed_b + j0 * p.k + (k0 + kBlockK) * kNr;
         } else if (kTransposesVectors && p.transpose_b && p.m == 1 && width == kNr) {
           row_alone = true;
         } else if (reads_b_in_place(width, m)) {
@@ -231,26 +247,26 @@ struct Job {
         }
         if constexpr (kTransposesVectors) {
           if (row_alone) {
-            row_panel(j0 + j, k0, kc, kRounds ? total + j : reinterpret_cast<T*>(p.c) + j0 + j, finish);
+            row_panel(a, j0 + j, k0, kc, kRounds ? total + j : reinterpret_cast<T*>(p.c) + j0 + j, finish);
             continue;
           }
         }
         if constexpr (kRounds) {
-          panel<kTileColumns<T>>(i0, m, b, k0, kc, total + j, columns, finish);
+          panel<kTileColumns<T>>(m, a, b, next_b, next_a, kc, total + j, columns, finish);
         } else {
           T* const c = p.c + i0 * p.ldc + j0 + j;
           if (width == kNr) {
             if constexpr (!kConverts) {
               if (in_place) {
-                panel<0>(i0, m, p.b + k0 * p.ldb + j0 + j, k0, kc, c, p.ldc, finish);
+                panel<0>(m, a, p.b + k0 * p.ldb + j0 + j, nullptr, next_a, kc, c, p.ldc, finish);
                 continue;
               }
             }
-            panel<kTileColumns<T>>(i0, m, b, k0, kc, c, p.ldc, finish);
+            panel<kTileColumns<T>>(m, a, b, next_b, next_a, kc, c, p.ldc, finish);
             continue;
           }
           if (finish.add) copy_panel(c, p.ldc, edge, kNr, m, width);
-          panel<kTileColumns<T>>(i0, m, b, k0, kc, edge, kNr, finish);
+          panel<kTileColumns<T>>(m, a, b, next_b, next_a, kc, edge, kNr, finish);
           copy_panel(edge, kNr, c, p.ldc, m, width);
         }
       }
@@ -287,12 +303,10 @@ struct Job {
 // One product, its tiles over the threads or in the calling one.
 template <class In, class Out>
 void one_product(const Product<In, Out>& product, bool parallel) {
-  using T = acc_t<In>;
-  static thread_local Buffer<T> a_buffer, b_buffer;
   Job<In, Out> job;
   job.p = product;
   job.plan(parallel);
-  job.pack(parallel, a_buffer, b_buffer);
+  job.pack(parallel);
   run_tasks(parallel, job.row_tiles() * job.column_tiles(), [&job](std::int64_t index) { job.tile(index); });
 }
 

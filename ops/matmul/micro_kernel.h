@@ -14,6 +14,8 @@
 
 #include <cstdint>
 #include <cstring>
+
+#include "ops/matmul/ahead.h"
 #if defined(__FMA__) || defined(__AVX512F__)
 #include <immintrin.h>
 #endif
@@ -30,6 +32,10 @@ inline constexpr int kTileRows = 6;
 inline constexpr int kVectorBytes = 16;
 inline constexpr int kTileRows = 6;
 #endif
+
+// Steps of k at a time, and the lines that are fetched ahead in them (ahead.h).
+inline constexpr int kUnroll = 4;
+inline constexpr int kFetches = kVectorBytes == 64 ? 2 : 1;
 
 // MR and NR.
 inline constexpr int kVectors = 2;
@@ -129,10 +135,11 @@ MIXGRAD_INLINE void finish_vector(const Finish<T>& finish, int column, Vector<T>
 
 // a(r, p) = a[r * a_row + p * AStep]: AStep = 1 reads rows of A in place, AStep = kTileRows a packed panel (a_row = 1).
 // b(p, j) = b[p * b_step + j]: BStep = kTileColumns reads a packed panel, BStep = 0 rows of B in place, b_step apart.
+// next: what later calls read.
 template <class T, int Rows, int AStep, int BStep>
 __attribute__((noinline)) MIXGRAD_KERNEL void micro_kernel(std::int64_t k, const T* a, std::int64_t a_row, const T* b,
                                                            std::int64_t b_step, T* c, std::int64_t ldc,
-                                                           const Finish<T>& finish) {
+                                                           const Finish<T>& finish, Ahead next) {
   constexpr int kL = kLanes<T>;
   constexpr int kGroup = 3;  // rows reached from one address: base, base + stride, base + 2 * stride
   constexpr int kGroups = (Rows + kGroup - 1) / kGroup;
@@ -175,15 +182,22 @@ __attribute__((noinline)) MIXGRAD_KERNEL void micro_kernel(std::int64_t k, const
     MIXGRAD_OPAQUE_ADDRESS(b);
   };
   // C is wanted only after k steps; ask for it now.
+  constexpr int kLine = 64 / static_cast<int>(sizeof(T));
   MIXGRAD_UNROLL
-  for (int r = 0; r < Rows; ++r) __builtin_prefetch(c + r * ldc, 1);
+  for (int r = 0; r < Rows; ++r) {
+    MIXGRAD_UNROLL
+    for (int j = 0; j < kVectors * kL; j += kLine) __builtin_prefetch(c + r * ldc + j, 1);
+  }
   std::int64_t p = 0;
-  for (; p + 4 <= k; p += 4) {
-    step(0);
-    step(1);
-    step(2);
-    step(3);
-    advance(4);
+  for (; p + kUnroll <= k; p += kUnroll) {
+    MIXGRAD_UNROLL
+    for (int q = 0; q < kUnroll; ++q) step(q);
+    advance(kUnroll);
+    MIXGRAD_UNROLL
+    for (int f = 0; f < kFetches; ++f) {
+      __builtin_prefetch(next.from, 0, 2);
+      next.from += next.step;
+    }
   }
   for (; p < k; ++p) {
     step(0);
@@ -199,11 +213,11 @@ __attribute__((noinline)) MIXGRAD_KERNEL void micro_kernel(std::int64_t k, const
 // The kernel for 1 .. kTileRows rows.
 template <class T, int AStep, int BStep, int Rows = kTileRows>
 MIXGRAD_INLINE void micro_tile(std::int64_t rows, std::int64_t k, const T* a, std::int64_t a_row, const T* b,
-                               std::int64_t b_step, T* c, std::int64_t ldc, const Finish<T>& finish) {
+                               std::int64_t b_step, T* c, std::int64_t ldc, const Finish<T>& finish, Ahead next) {
   if (Rows == 1 || rows == Rows) {
-    micro_kernel<T, Rows, AStep, BStep>(k, a, a_row, b, b_step, c, ldc, finish);
+    micro_kernel<T, Rows, AStep, BStep>(k, a, a_row, b, b_step, c, ldc, finish, next);
   } else if constexpr (Rows > 1) {
-    micro_tile<T, AStep, BStep, Rows - 1>(rows, k, a, a_row, b, b_step, c, ldc, finish);
+    micro_tile<T, AStep, BStep, Rows - 1>(rows, k, a, a_row, b, b_step, c, ldc, finish, next);
   }
 }
 
