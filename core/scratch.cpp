@@ -62,15 +62,22 @@ std::array<Block, kScratchSlots> make_blocks(std::index_sequence<Slot...> /*slot
 thread_local std::array<Block, kScratchSlots> t_blocks = make_blocks(std::make_index_sequence<kScratchSlots>());
 thread_local std::int64_t t_seen = 0;  // g_rises when this thread last caught up
 
+// The calling thread's slot, and whether it had to grow.
+std::pair<Block&, bool> slot_of_at_least(std::size_t slot, std::size_t bytes) {
+  Block& block = t_blocks[slot];
+  if (block.bytes() >= bytes) return {block, false};
+  if (!block.grow(bytes)) {
+    raise<OutOfMemory>("scratch memory of a thread: needs ", bytes, " bytes; use smaller shapes or fewer threads");
+  }
+  return {block, true};
+}
+
 }  // namespace
 
 void* thread_scratch_bytes(int slot, std::size_t bytes) {
   const auto index = static_cast<std::size_t>(slot);
-  Block& block = t_blocks[index];
-  if (block.bytes() < bytes) {
-    if (!block.grow(bytes)) {
-      raise<OutOfMemory>("scratch memory of a thread: needs ", bytes, " bytes; use smaller shapes or fewer threads");
-    }
+  const auto [block, grew] = slot_of_at_least(index, bytes);
+  if (grew) {
     std::size_t largest = g_largest[index].load(std::memory_order_relaxed);
     while (largest < block.bytes() &&
            !g_largest[index].compare_exchange_weak(largest, block.bytes(), std::memory_order_relaxed)) {
@@ -78,6 +85,10 @@ void* thread_scratch_bytes(int slot, std::size_t bytes) {
     if (largest < block.bytes()) g_rises.fetch_add(1, std::memory_order_release);
   }
   return block.data();
+}
+
+void* caller_scratch_bytes(int slot, std::size_t bytes) {
+  return slot_of_at_least(static_cast<std::size_t>(slot), bytes).first.data();
 }
 
 void catch_up_scratch() noexcept {

@@ -426,6 +426,16 @@ TEST_CASE("cli: bench train measures a step, which allocates nothing") {
       CHECK(result["allocations_per_step"] == 0);
     }
   }
+  // More threads than cores: some meet a kernel for the first time long after the warm-up.
+  for (const std::string mixer : {"attention", "mamba"}) {
+    INFO(mixer);
+    Arguments more = data();
+    more.insert(more.end(), {"--mixer", mixer});
+    const Finished run = mixgrad(
+        "bench train --json --rounds 20 --threads 7 --layers 2 --d-model 64 --heads 4 --context 32 --batch 8", more);
+    CHECK(trouble(run) == "");
+    CHECK((kSanitized || json_lines(run.out).at(0)["allocations_per_step"] == 0));
+  }
   const Finished text = mixgrad("bench train --rounds 1" + kTiny, data());
   CHECK(trouble(text) == "");
   CHECK(has(text.out, "ms a step"));

@@ -93,6 +93,20 @@ TEST_CASE("scratch: slots of a thread lie apart, each from the start of a cache 
   CHECK(thread_scratch<double, 11>(50) == first);
 }
 
+TEST_CASE("scratch: a caller's memory stays where it is in a region, and is no other thread's") {
+  const RestoreThreads restore;
+  set_threads(3);
+  auto* mine = caller_scratch<int, 9>(5000);
+  mine[4999] = 7;
+  on_each_thread([](int thread) { thread_scratch<int, 8>(1000 * (thread + 1)); });
+  on_each_thread([](int) {});
+  const std::int64_t before = scratch_growths();
+  on_each_thread([](int) {});
+  CHECK(scratch_growths() == before);
+  CHECK(mine[4999] == 7);
+  CHECK(caller_scratch<int, 9>(5000) == mine);
+}
+
 TEST_CASE("scratch: what cannot be had is an error that says how much, and the slot still serves") {
   CHECK(error_text<OutOfMemory>([] { thread_scratch_bytes(10, SIZE_MAX - 7); }) ==
         "scratch memory of a thread: needs 18446744073709551608 bytes; use smaller shapes or fewer threads");

@@ -16,10 +16,8 @@
 // back.
 #include <algorithm>
 #include <cstdint>
-#include <cstdlib>
 #include <type_traits>
 
-#include "core/error.h"
 #include "core/scratch.h"
 #include "ops/matmul/matmul_rungs.h"
 #include "ops/matmul/micro_kernel.h"
@@ -37,37 +35,12 @@ constexpr std::int64_t kMaxColumns = 256;
 constexpr std::int64_t kTasks = 32;
 // Multiply-adds below which a parallel region (a few us) does not pay.
 constexpr std::int64_t kSerialWork = std::int64_t{1} << 19;
-// Of the thread's scratch: the operators that call a product in their tasks have the lower ones.
-constexpr int kScratchSlot = kScratchSlots - 1;
+// Of the scratch: the operators that call a product in their tasks have the lower slots.
+constexpr int kTaskSlot = kScratchSlots - 1;
+constexpr int kCallerSlot = kScratchSlots - 2;
 
 constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 constexpr std::int64_t round_up(std::int64_t a, std::int64_t b) { return ceil_div(a, b) * b; }
-
-// Memory of the thread that calls `matmul`, growing only: operands of a product that all threads work on.
-template <class T>
-class Buffer {
- public:
-  Buffer() = default;
-  Buffer(const Buffer&) = delete;
-  Buffer& operator=(const Buffer&) = delete;
-  ~Buffer() { std::free(data_); }
-
-  T* get(std::int64_t count) {
-    if (count > capacity_) {
-      std::free(data_);
-      capacity_ = 0;
-      const auto bytes = static_cast<std::size_t>(round_up(count * static_cast<std::int64_t>(sizeof(T)), 4096));
-      data_ = static_cast<T*>(std::aligned_alloc(4096, bytes));
-      if (data_ == nullptr) raise<OutOfMemory>("matmul: a packing buffer needs ", bytes, " bytes; use smaller shapes");
-      capacity_ = count;
-    }
-    return data_;
-  }
-
- private:
-  T* data_ = nullptr;
-  std::int64_t capacity_ = 0;
-};
 
 // One product of a batch on its way: sizes of tiles and the packed operands.
 template <class In, class Out>
@@ -111,11 +84,10 @@ struct Job {
   // of a thread's own tokens are in its caches.
   void pack(bool parallel) {
     if (row_tiles() == 1) return;
-    static thread_local Buffer<T> buffer;
     constexpr std::int64_t kGroup = 4 * kNr;
     const std::int64_t groups = ceil_div(p.n, kGroup);
     const std::int64_t size = round_up(p.n, kNr) * p.k;
-    packed_b = parallel ? buffer.get(size) : thread_scratch<T, kScratchSlot>(size);
+    packed_b = parallel ? caller_scratch<T, kCallerSlot>(size) : thread_scratch<T, kTaskSlot>(size);
     run_tasks(parallel, ceil_div(p.k, kBlockK) * groups, [&](std::int64_t task) {
       const std::int64_t k0 = task / groups * kBlockK;
       const std::int64_t first = task % groups * kGroup;
