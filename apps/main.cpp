@@ -10,6 +10,7 @@
 #include "apps/cli_options.h"
 #include "apps/verb.h"
 #include "apps/version.h"
+#include "apps/waiting.h"
 #include "core/error.h"
 #include "core/interrupt.h"
 #include "core/parallel.h"
@@ -167,6 +168,7 @@ int flush_output(int code) {
 
 int main(int argc, char** argv) {
   using namespace mixgrad;
+  app::spin_briefly(argv);
   flush_denormals();
   return app::flush_output(app::exit_code_of({argv + 1, argv + argc}));
 }

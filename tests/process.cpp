@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <thread>
 
@@ -67,6 +68,12 @@ bool Process::catches(int number) const {
   const std::size_t mask = status.find("SigCgt:\t");   // 16 hexadecimal digits, a bit for each signal
   return mask != std::string::npos &&
          (std::stoull(status.substr(mask + 8, 16), nullptr, 16) >> (number - 1) & 1U) == 1U;
+}
+
+std::string Process::environment() const {
+  std::string text = TempFolder::get("/proc/" + std::to_string(child_) + "/environ");
+  std::replace(text.begin(), text.end(), '\0', '\n');
+  return text;
 }
 
 void Process::signal(int number) const {

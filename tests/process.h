@@ -29,6 +29,9 @@ class Process {
   // Whether the program runs by now and has a handler for this signal.
   bool catches(int number) const;
 
+  // NAME=VALUE, a line each, as the program got it when it began.
+  std::string environment() const;
+
   // Nothing when it has ended: kill(-1) would reach every process there is.
   void signal(int number) const;
 
