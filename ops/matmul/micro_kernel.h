@@ -13,7 +13,6 @@
 #pragma once
 
 #include <cstdint>
-#include <cstring>
 
 #include "ops/matmul/ahead.h"
 #if defined(__FMA__) || defined(__AVX512F__)
@@ -73,13 +72,13 @@ using Vector = typename VectorOf<T>::Type;
 template <class T>
 MIXGRAD_INLINE Vector<T> load(const T* from) {
   Vector<T> v;
-  std::memcpy(&v, from, sizeof(v));
+  __builtin_memcpy(&v, from, sizeof(v));
   return v;
 }
 
 template <class T>
 MIXGRAD_INLINE void store(T* to, Vector<T> v) {
-  std::memcpy(to, &v, sizeof(v));
+  __builtin_memcpy(to, &v, sizeof(v));
 }
 
 template <class T>

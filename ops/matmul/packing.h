@@ -9,7 +9,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstring>
 #include <type_traits>
 
 #include "core/dtype.h"
@@ -30,26 +29,27 @@ MIXGRAD_INLINE Quad<T> load_quad(const In* from) {
   Quad<T> q;
   if constexpr (std::is_same_v<In, bf16>) {
     HalfQuadU half;
-    std::memcpy(&half, from, sizeof(half));
+    __builtin_memcpy(&half, from, sizeof(half));
     const QuadU word = __builtin_convertvector(half, QuadU) << 16;
-    std::memcpy(&q, &word, sizeof(q));
+    __builtin_memcpy(&q, &word, sizeof(q));
   } else {
-    std::memcpy(&q, from, sizeof(q));
+    __builtin_memcpy(&q, from, sizeof(q));
   }
   return q;
 }
 
-// Count elements, Count known at compile time.
+// Count elements, Count known at compile time. (__builtin_memcpy: where compilers define _FORTIFY_SOURCE by themselves,
+// as Ubuntu's do, std::memcpy into a block on the stack is a checked call for each of these few bytes.)
 template <int Count, class T, class In>
 MIXGRAD_INLINE void copy_row(T* to, const In* from) {
   if constexpr (std::is_same_v<T, In>) {
-    std::memcpy(to, from, Count * sizeof(T));
+    __builtin_memcpy(to, from, Count * sizeof(T));
   } else {
     constexpr int kWhole = Count / 4 * 4;
     MIXGRAD_UNROLL
     for (int j = 0; j < kWhole; j += 4) {
       const Quad<T> q = load_quad<T>(from + j);
-      std::memcpy(to + j, &q, sizeof(q));
+      __builtin_memcpy(to + j, &q, sizeof(q));
     }
     for (int j = kWhole; j < Count; ++j) to[j] = static_cast<T>(from[j]);
   }
@@ -132,7 +132,7 @@ MIXGRAD_INLINE void load_transposed(const In* from, std::int64_t ld, Block<T> (&
   for (int i = 0; i < kQuad<T>; ++i) {
     const Quad<T> low = load_quad<T>(from + i * ld);
     if constexpr (kBlockBytes == 16) {
-      std::memcpy(&block[i], &low, sizeof(low));
+      __builtin_memcpy(&block[i], &low, sizeof(low));
     } else {
       block[i] = join(low, load_quad<T>(from + (i + kQuad<T>)*ld));
     }
@@ -152,7 +152,7 @@ void pack_columns(const In* from, std::int64_t ld, std::int64_t k, std::int64_t 
       Block<T> block[kQ];
       load_transposed<T>(from + j * ld + p, ld, block);
       MIXGRAD_UNROLL
-      for (int i = 0; i < kQ; ++i) std::memcpy(to + (p + i) * Width + j, &block[i], sizeof(block[i]));
+      for (int i = 0; i < kQ; ++i) __builtin_memcpy(to + (p + i) * Width + j, &block[i], sizeof(block[i]));
     }
   }
   for (std::int64_t p = whole_k; p < k; ++p) {
