@@ -5,11 +5,11 @@
 #include "ops/matmul/matmul.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <vector>
 
+#include "apps/clock.h"
 #include "core/parallel.h"
 #include "core/tensor.h"
 #include "ops/cases.h"
@@ -17,15 +17,12 @@
 namespace mixgrad {
 namespace {
 
-double now_ms() {
-  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double now_ms() { return 1e3 * app::now(); }
 
 // One product of a step with its operands. N: as stored, T: transposed.
 struct Timed {
   Tensor a, b, c;
   Product<float, float> product;
-  bool transpose_a = false;
   std::vector<double> ms;
 };
 

@@ -3,11 +3,11 @@
 #include "ops/selective_scan/selective_scan.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <vector>
 
+#include "apps/clock.h"
 #include "core/parallel.h"
 #include "ops/cases.h"
 #include "ops/selective_scan/selective_scan_kernels.h"
@@ -15,9 +15,7 @@
 namespace mixgrad {
 namespace {
 
-double now_ms() {
-  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double now_ms() { return 1e3 * app::now(); }
 
 Tensor values(const Shape& shape, std::uint64_t seed) { return test::random_tensor(shape, seed).to(DType::f32); }
 

@@ -10,6 +10,7 @@
 
 namespace mixgrad {
 
+// Operators use the slots from 0 on in their tasks; the last two belong to the matrix product.
 inline constexpr int kScratchSlots = 16;
 
 // At least `bytes` bytes from the start of a cache line on, contents unspecified (NaN in checked builds, when fresh).
