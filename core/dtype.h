@@ -23,17 +23,18 @@ struct bf16 {
   std::uint16_t bits = 0;
 
   bf16() = default;
-  constexpr explicit bf16(float value) {
-    const auto word = std::bit_cast<std::uint32_t>(value);
-    if ((word & 0x7fffffffU) > 0x7f800000U) {
-      bits = static_cast<std::uint16_t>((word >> 16U) | 0x0040U);
-    } else {
-      bits = static_cast<std::uint16_t>((word + 0x7fffU + ((word >> 16U) & 1U)) >> 16U);
-    }
-  }
+  constexpr explicit bf16(float value) : bits(round(value)) {}
   constexpr explicit bf16(double value) : bf16(round_to_odd(value)) {}
   constexpr operator float() const {  // NOLINT(google-explicit-constructor): reading is always exact
     return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16U);
+  }
+
+  // The bits of the nearest bf16, without a branch, so that loops over it become vectors.
+  static constexpr std::uint16_t round(float value) {
+    const auto word = std::bit_cast<std::uint32_t>(value);
+    const std::uint32_t rounded = word + 0x7fffU + ((word >> 16U) & 1U);
+    const bool is_nan = (word & 0x7fffffffU) > 0x7f800000U;
+    return static_cast<std::uint16_t>((is_nan ? word | 0x00400000U : rounded) >> 16U);
   }
 
  private:
@@ -53,6 +54,16 @@ static_assert(sizeof(bf16) == 2);
 // The type in which sums over elements of T are kept: double for double, float for float and bf16.
 template <class T>
 using acc_t = std::conditional_t<std::is_same_v<T, double>, double, float>;
+
+// to = value, rounded to T. For loops marked `omp simd`, which GCC 12 leaves scalar when they construct a bf16.
+template <class T>
+constexpr void assign(T& to, acc_t<T> value) {
+  if constexpr (std::is_same_v<T, bf16>) {
+    to.bits = bf16::round(value);
+  } else {
+    to = value;
+  }
+}
 
 template <class T>
 constexpr DType dtype_of() {

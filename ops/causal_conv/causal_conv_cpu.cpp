@@ -93,7 +93,7 @@ void causal_conv_forward(const Tensor& x, const Tensor& weight, const Tensor& bi
         in.filter(token, head, p);
         T* to = out[token * in.heads + head];
 #pragma omp simd
-        for (std::int64_t c = 0; c < in.channels; ++c) to[c] = static_cast<T>(functions::Silu::f(p[c]));
+        for (std::int64_t c = 0; c < in.channels; ++c) assign(to[c], functions::Silu::f(p[c]));
       }
     });
   });

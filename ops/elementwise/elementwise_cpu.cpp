@@ -15,7 +15,7 @@ void map_rows(const Tensor& x, const Tensor& y, const F& f) {
       const T* a = in[r];
       T* b = out[r];
 #pragma omp simd
-      for (std::int64_t c = 0; c < in.width; ++c) b[c] = static_cast<T>(f(acc_t<T>(a[c])));
+      for (std::int64_t c = 0; c < in.width; ++c) assign(b[c], f(acc_t<T>(a[c])));
     }
   });
 }
@@ -25,10 +25,10 @@ template <class T, class Value>
 void put_row(T* to, std::int64_t width, bool add, const Value& value) {
   if (add) {
 #pragma omp simd
-    for (std::int64_t c = 0; c < width; ++c) to[c] = static_cast<T>(acc_t<T>(to[c]) + value(c));
+    for (std::int64_t c = 0; c < width; ++c) assign(to[c], acc_t<T>(to[c]) + value(c));
   } else {
 #pragma omp simd
-    for (std::int64_t c = 0; c < width; ++c) to[c] = static_cast<T>(value(c));
+    for (std::int64_t c = 0; c < width; ++c) assign(to[c], value(c));
   }
 }
 
@@ -86,7 +86,7 @@ void swiglu_forward(const Tensor& gate, const Tensor& up, const Tensor& y) {
         T* o = out[r];
 #pragma omp simd
         for (std::int64_t c = 0; c < g.width; ++c) {
-          o[c] = static_cast<T>(functions::Silu::f(A(a[c])) * A(b[c]));
+          assign(o[c], functions::Silu::f(A(a[c])) * A(b[c]));
         }
       }
     });

@@ -19,7 +19,7 @@ void gate_blend_forward(const Tensor& gate, const Tensor& u, const Tensor& z, co
         T* to = out[r];
 #pragma omp simd
         for (std::int64_t c = 0; c < p.width; ++c) {
-          to[c] = static_cast<T>(A(br[c]) + sigmoid_value(A(pr[c])) * (A(ar[c]) - A(br[c])));
+          assign(to[c], A(br[c]) + sigmoid_value(A(pr[c])) * (A(ar[c]) - A(br[c])));
         }
       }
     });
@@ -48,7 +48,7 @@ void gate_blend_backward(const Tensor& gate, const Tensor& u, const Tensor& z, c
 #pragma omp simd
           for (std::int64_t c = 0; c < p.width; ++c) {
             const A value = A(g[c]) * factor(sigmoid_value(A(pr[c])), c);
-            to[c] = static_cast<T>(add ? A(to[c]) + value : value);
+            assign(to[c], add ? A(to[c]) + value : value);
           }
         };
         const T* ar = a[r];

@@ -99,7 +99,7 @@ void linear_cross_entropy_backward(const Tensor& x, const Tensor& weight, const 
           const A shift = lses[first + r];
           const A hit = scale * (exp_value(from[target] - shift) - A(1));
 #pragma omp simd
-          for (std::int64_t v = 0; v < vocabulary; ++v) to[v] = static_cast<T>(scale * exp_value(from[v] - shift));
+          for (std::int64_t v = 0; v < vocabulary; ++v) assign(to[v], scale * exp_value(from[v] - shift));
           to[target] = static_cast<T>(hit);
         }
       });
