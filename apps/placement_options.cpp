@@ -20,7 +20,8 @@ void PlacementOptions::declare(OptionSet& options, const std::vector<std::string
               "Where the model runs: cpu, cuda or cuda:N; or check: on cuda, each operator compared with the CPU");
   options.add("precision", precision, precisions, help);
   options.add("matmul-precision", matmul_precision, {"highest", "high", "medium"},
-              "Products of f32: highest = exact operands; on CUDA high = tf32, medium = bf16 operands");
+              "Products of f32: highest = exact operands; on CUDA high = tf32; on CUDA and CPUs with AMX medium = bf16 "
+              "operands");
 }
 
 Device checked_device() {

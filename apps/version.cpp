@@ -3,6 +3,7 @@
 #include "build_info.h"
 #include "core/build.h"
 #include "core/device.h"
+#include "ops/matmul/matmul.h"
 
 namespace mixgrad::app {
 
@@ -17,6 +18,7 @@ std::string version_text() {
 #else
   text += "baseline";
 #endif
+  if (cpu::has_amx()) text += " and AMX";
   return text + ", devices cpu" + (build::has_cuda ? ", cuda" : "");
 }
 

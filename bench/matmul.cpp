@@ -1,5 +1,6 @@
 // Times the matrix products of a training step (docs/performance.md) one by one, f32, and adds them up.
-//   cmake --build --preset cpu --target bench_matmul && chrt -f 1 build/cpu/bin/bench_matmul [THREADS [ROUNDS]]
+//   cmake --build --preset cpu --target bench_matmul && chrt -f 1 build/cpu/bin/bench_matmul [THREADS [ROUNDS [RUNG]]]
+// RUNG: packed (as it is without) or tiles (ops/matmul/matmul.h).
 // The products of a round run in the order of the list, each on operands of its own, so that operands come from where
 // a step finds them: not from the caches of the product before.
 #include "ops/matmul/matmul.h"
@@ -7,6 +8,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <string>
 #include <vector>
 
 #include "apps/clock.h"
@@ -75,6 +77,9 @@ void run(const char* name, std::int64_t layers, std::int64_t tokens, std::int64_
 int main(int count, char** arguments) {
   if (count > 1) mixgrad::set_threads(std::atoi(arguments[1]));
   const int rounds = count > 2 ? std::atoi(arguments[2]) : 15;
+  if (count > 3 && std::string(arguments[3]) == "tiles") {
+    mixgrad::cpu::set_matmul_kernel(mixgrad::cpu::MatmulKernel::tiles);
+  }
   mixgrad::run("char", 4, 12 * 64, 128, rounds);
   mixgrad::run("baby", 6, 8 * 256, 384, rounds);
 }

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The training step of `mixgrad bench train` in PyTorch: the same decoder, batch, clipping and AdamW, in f32 on the CPU.
+"""The training step of `mixgrad bench train` in PyTorch: the same decoder, batch, clipping and AdamW, in f32 on the CPU; with
+--matmul-precision medium PyTorch may round the operands of f32 products to bf16, with --autocast they are bf16.
 
 Prints one JSON object: {"ms_per_step": median, "best_ms": ..., "threads": ..., "torch": version}.
 """
@@ -54,7 +55,10 @@ def main():
                         ("rounds", 20), ("threads", 2)):
         parser.add_argument("--" + name, type=int, default=value)
     parser.add_argument("--compile", action="store_true", help="torch.compile the model")
+    parser.add_argument("--matmul-precision", choices=("highest", "high", "medium"), default="highest")
+    parser.add_argument("--autocast", action="store_true", help="torch.autocast to bf16 in the forward pass")
     args = parser.parse_args()
+    torch.set_float32_matmul_precision(args.matmul_precision)
     torch.set_num_threads(args.threads)
     torch.set_flush_denormal(True)
     torch.manual_seed(1)
@@ -65,7 +69,8 @@ def main():
     times = []
     for i in range(args.rounds + 5):
         start = time.perf_counter()
-        loss = forward(tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous())
+        with torch.autocast("cpu", torch.bfloat16, enabled=args.autocast):
+            loss = forward(tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous())
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()

@@ -2,14 +2,16 @@
 #include "ops/matmul/matmul.h"
 
 #include <atomic>
+#include <type_traits>
 
 #include "core/error.h"
 #include "ops/matmul/matmul_rungs.h"
+#include "ops/matmul/precision.h"
 
 namespace mixgrad::cpu {
 namespace {
 
-std::atomic<MatmulKernel> g_kernel{MatmulKernel::packed};
+std::atomic<MatmulKernel> g_kernel{MatmulKernel::automatic};
 
 // k = 0: C = bias or 0, or C += bias, or C stays.
 template <class In, class Out>
@@ -27,6 +29,13 @@ void without_terms(const Product<In, Out>& p) {
   }
 }
 
+// bf16 operands, and f32 ones that may be rounded to bf16, where the processor has a unit for tiles of them.
+template <class In>
+bool on_tiles(MatmulKernel kernel) {
+  if (kernel != MatmulKernel::automatic) return kernel == MatmulKernel::tiles;
+  return has_amx() && (std::is_same_v<In, bf16> || matmul_precision() == MatmulPrecision::medium);
+}
+
 template <class In, class Out>
 void dispatch(const Product<In, Out>& p, bool parallel) {
   MIXGRAD_ASSERT(p.m >= 0 && p.n >= 0 && p.k >= 0 && p.batch >= 0, "matmul: sizes must not be negative");
@@ -38,7 +47,13 @@ void dispatch(const Product<In, Out>& p, bool parallel) {
   // parallel_for sets this in its threads only when there are several; without it here, one thread would give
   // other bits than two.
   flush_denormals();
-  switch (matmul_kernel()) {
+  const MatmulKernel kernel = matmul_kernel();
+  if constexpr (!std::is_same_v<In, double>) {
+    if (on_tiles<In>(kernel)) return matmul_tiles(p, parallel, false);
+  }
+  switch (kernel) {
+    case MatmulKernel::automatic:
+    case MatmulKernel::tiles:
     case MatmulKernel::packed: return matmul_packed(p, parallel);
     case MatmulKernel::eigen: return matmul_eigen(p, parallel);
     case MatmulKernel::naive: return matmul_naive(p, parallel);

@@ -23,11 +23,18 @@ void matmul(const Product<In, Out>& product);
 template <class In, class Out>
 void matmul_serial(const Product<In, Out>& product);
 
-// The ladder. Every rung takes every Product; only `packed` keeps laws 1 and 2.
-//   naive   plain loops, the reference
-//   eigen   Eigen's product, one thread each on fixed row tiles
-//   packed  own blocked kernel, the default
-enum class MatmulKernel { packed, eigen, naive };
+// The ladder. Every rung takes every Product; only `packed` and `tiles` keep laws 1 and 2.
+//   naive      plain loops, the reference
+//   eigen      Eigen's product, one thread each on fixed row tiles
+//   packed     own blocked kernel in vector registers
+//   tiles      own blocked kernel on tiles of bf16 (Intel AMX, else the same in plain loops), f32 operands rounded to
+//              bf16; f64 as packed
+//   automatic  the default: tiles where the processor has AMX and operands are bf16, or f32 at MatmulPrecision::medium;
+//              else packed
+enum class MatmulKernel { automatic, tiles, packed, eigen, naive };
+// Whether the processor has AMX with bf16 and the system lets this process use it. Asked once.
+bool has_amx();
+
 void set_matmul_kernel(MatmulKernel kernel);
 MatmulKernel matmul_kernel();
 

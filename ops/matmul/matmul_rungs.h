@@ -12,6 +12,9 @@ namespace mixgrad::cpu {
 // `parallel` says whether parallel_for may be used.
 template <class In, class Out>
 void matmul_packed(const Product<In, Out>& product, bool parallel);
+// On the processor's tile unit if it has one and `plain` is false, else on the one in plain loops. Not for f64.
+template <class In, class Out>
+void matmul_tiles(const Product<In, Out>& product, bool parallel, bool plain);
 template <class In, class Out>
 void matmul_eigen(const Product<In, Out>& product, bool parallel);
 template <class In, class Out>

@@ -180,6 +180,8 @@ TEST_CASE_TEMPLATE_INVOKE(matmul_shapes, Pair<double, double>, Pair<float, float
 TEST_CASE_TEMPLATE_DEFINE("matmul: an element has the same bits alone and among others", Types, matmul_alone) {
   using In = typename Types::In;
   using Out = typename Types::Out;
+  const Restore restore;
+  set_matmul_kernel(MatmulKernel::packed);
   for (const std::int64_t k : {7, 64, 300, 1031}) {
     for (int transposes = 0; transposes < 4; ++transposes) {
       Shape s{.m = 203, .n = 275, .k = k, .alpha = 0.7, .accumulate = true, .bias = true};
