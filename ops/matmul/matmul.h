@@ -7,7 +7,8 @@
 //   2. From the second call with the same shapes nothing is allocated.
 //   3. Any of m, n, k, batch may be 0; with k = 0 the product term is 0.
 //   4. Without `accumulate`, C is never read. C must not overlap A, B or bias.
-//   5. NaN and infinity spread exactly as in the plain loops.
+//   5. NaN and infinity spread exactly as in the plain loops (of operands as they are rounded: above 3.39e38 bf16
+//   ends).
 // Denormals are flushed to zero in every thread that takes part, the caller's included (core/parallel.h).
 #pragma once
 

@@ -33,21 +33,23 @@ std::vector<T> uniform(std::int64_t count, unsigned seed) {
   return values;
 }
 
-// C = 0.7 op(A) op(B) + bias (+ C), leading dimensions with room to spare, NaN in it.
+// C = 0.7 op(A) op(B) + bias (+ C), or, bare, C (+)= op(A) op(B), whose sums stand in C itself. Leading dimensions with
+// room to spare, NaN in it.
 template <class In, class Out>
 struct Case {
   std::vector<In> a, b, bias;
   std::vector<Out> c;
   Product<In, Out> p;
 
-  Case(std::int64_t m, std::int64_t n, std::int64_t k, bool transpose_a, bool transpose_b, bool accumulate = false) {
+  Case(std::int64_t m, std::int64_t n, std::int64_t k, bool transpose_a, bool transpose_b, bool accumulate = false,
+       bool bare = false) {
     p.m = m, p.n = n, p.k = k;
     p.transpose_a = transpose_a, p.transpose_b = transpose_b;
     p.lda = (transpose_a ? m : k) + 3, p.ldb = (transpose_b ? k : n) + 5, p.ldc = n + 7;
     a = uniform<In>((transpose_a ? k : m) * p.lda, 1);
     b = uniform<In>((transpose_b ? n : k) * p.ldb, 2);
-    bias = uniform<In>(n, 3);
-    p.alpha = 0.7F;
+    if (!bare) bias = uniform<In>(n, 3);
+    p.alpha = bare ? 1.0F : 0.7F;
     p.accumulate = accumulate;
     c.assign(static_cast<std::size_t>(m * p.ldc), static_cast<Out>(std::nanf("")));
     for (std::int64_t i = 0; accumulate && i < m; ++i) {
@@ -68,7 +70,7 @@ struct Case {
     flush_denormals();
     std::vector<Out> out = c;
     Product<In, Out> q = p;
-    q.a = a.data(), q.b = b.data(), q.c = out.data(), q.bias = bias.data();
+    q.a = a.data(), q.b = b.data(), q.c = out.data(), q.bias = bias.empty() ? nullptr : bias.data();
     matmul_tiles(q, parallel, plain);
     return out;
   }
@@ -84,8 +86,8 @@ struct Case {
           sum += term;
           absolute += std::abs(term);
         }
-        const double want =
-            0.7F * sum + static_cast<double>(bias[static_cast<std::size_t>(j)]) + (p.accumulate ? 0.5 : 0);
+        const double added = bias.empty() ? 0 : static_cast<double>(bias[static_cast<std::size_t>(j)]);
+        const double want = static_cast<double>(p.alpha) * sum + added + (p.accumulate ? 0.5 : 0);
         const double got = static_cast<double>(out[static_cast<std::size_t>(i * p.ldc + j)]);
         if (!(std::abs(got - want) <= worst)) worst = std::abs(got - want);
         size = std::max(size, absolute);
@@ -108,14 +110,14 @@ constexpr struct {
 template <class In, class Out>
 void check_shapes() {
   const double allowed = std::is_same_v<Out, bf16> ? 4e-3 : 1e-6;
-  for (int options = 0; options < 8; ++options) {
+  for (int options = 0; options < 16; ++options) {
     for (const auto& shape : kShapes) {
       const std::int64_t m = shape.m, n = shape.n, k = shape.k;
       CAPTURE(m);
       CAPTURE(n);
       CAPTURE(k);
       CAPTURE(options);
-      const Case<In, Out> test(m, n, k, (options & 1) != 0, (options & 2) != 0, (options & 4) != 0);
+      const Case<In, Out> test(m, n, k, (options & 1) != 0, (options & 2) != 0, (options & 4) != 0, (options & 8) != 0);
       const auto out = test.run(1);
       CHECK(test.error(out) <= allowed);
       for (std::int64_t i = 0; i + 1 < m; ++i)
@@ -138,12 +140,12 @@ TEST_CASE("matmul tiles: shapes, transposes, strides, bias, accumulate") {
 }
 
 TEST_CASE("matmul tiles: an element has the same bits alone and among others, and however operands are stored") {
-  {
+  for (const bool bare : {false, true}) {
     for (const std::int64_t k : {7, 300, 515}) {
-      const Case<float, float> plain(140, 75, k, false, false, true);
+      const Case<float, float> plain(140, 75, k, false, false, true, bare);
       const auto whole = plain.run(2);
       for (int transposes = 1; transposes < 4; ++transposes) {
-        Case<float, float> turned(140, 75, k, (transposes & 1) != 0, (transposes & 2) != 0, true);
+        Case<float, float> turned(140, 75, k, (transposes & 1) != 0, (transposes & 2) != 0, true, bare);
         for (std::int64_t q = 0; q < k; ++q) {
           for (std::int64_t i = 0; i < 140; ++i)
             turned.a[static_cast<std::size_t>(turned.p.transpose_a ? q * turned.p.lda + i : i * turned.p.lda + q)] =
@@ -160,7 +162,7 @@ TEST_CASE("matmul tiles: an element has the same bits alone and among others, an
         part.p.m = m, part.p.n = n;
         part.a.erase(part.a.begin(), part.a.begin() + i * plain.p.lda);
         part.b.erase(part.b.begin(), part.b.begin() + j);
-        part.bias.erase(part.bias.begin(), part.bias.begin() + j);
+        if (!bare) part.bias.erase(part.bias.begin(), part.bias.begin() + j);
         part.c.erase(part.c.begin(), part.c.begin() + i * plain.p.ldc + j);
         const auto out = part.run(2);
         for (std::int64_t r = 0; r < m; ++r) {
@@ -232,8 +234,8 @@ TEST_CASE("matmul tiles: float is rounded as bf16 is") {
 }
 
 TEST_CASE("matmul tiles: what is not finite reaches its row and column, and nothing else") {
-  {
-    Case<float, float> test(40, 50, 60, false, true);
+  for (const bool bare : {false, true}) {
+    Case<float, float> test(40, 50, 60, false, true, false, bare);
     test.a[static_cast<std::size_t>(4 * test.p.lda + 3)] = std::nanf("");
     test.a[static_cast<std::size_t>(39 * test.p.lda + 59)] = std::numeric_limits<float>::infinity();
     test.b[static_cast<std::size_t>(20 * test.p.ldb + 7)] = -std::nanf("");

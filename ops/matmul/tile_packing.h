@@ -24,7 +24,7 @@ inline constexpr int kRow = kLanes<float>;
 typedef std::uint32_t RowU __attribute__((vector_size(kVectorBytes)));          // NOLINT(modernize-use-using)
 typedef std::uint16_t HalfRowU __attribute__((vector_size(kVectorBytes / 2)));  // NOLINT(modernize-use-using)
 
-// kRow elements as the bits of bf16. To nearest, ties to even; NaN stays NaN.
+// kRow elements as the bits of bf16. To nearest, ties to even; NaN stays NaN; a denormal may become 0.
 template <class In>
 MIXGRAD_INLINE HalfRowU bf16_bits(const In* from) {
   HalfRowU half;

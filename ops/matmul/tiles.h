@@ -7,8 +7,8 @@
 //   even = sum over p of A[m][2p] B[2p][n], odd likewise of 2p+1; each from 0, in order, by multiply-adds in f32
 //   C[m][n] += even + odd                                         to nearest; denormals are 0, in and out
 //
-// PlainTiles gives the same bits on any processor (tested where there is AMX); it is the reference, and far too slow to
-// train with.
+// PlainTiles gives the same bits on any processor whose denormals are flushed (tested where there is AMX); it is the
+// reference, and far too slow to train with.
 #pragma once
 
 #include <cmath>
