@@ -6,7 +6,7 @@
 namespace mixgrad::test {
 namespace {
 
-const Arguments& data() {
+const Arguments& bench_data() {
   static const TempFolder folder;
   static const std::string text = (folder / "text.txt").string();
   if (!std::filesystem::exists(text)) folder.put("text.txt", small_text());
@@ -17,7 +17,7 @@ const Arguments& data() {
 TEST_CASE("cli: bench train measures a step, which allocates nothing") {
   for (const std::string mixer : {"attention", "hsm:vector(heads=2)", "hsm:matrix", "hsm:gate_double", "hsm:fusion"}) {
     INFO(mixer);
-    Arguments more = data();
+    Arguments more = bench_data();
     more.insert(more.end(), {"--mixer", mixer});
     const Finished run = mixgrad("bench train --json --rounds 3" + kTiny, more);
     CHECK(trouble(run) == "");
@@ -35,27 +35,27 @@ TEST_CASE("cli: bench train measures a step, which allocates nothing") {
   }
   for (const std::string numbers :
        {"--precision bf16", "--matmul-precision medium"}) {  // AMX, where the processor has it
-    const Finished run = mixgrad("bench train --json --rounds 3 " + numbers + kTiny, data());
+    const Finished run = mixgrad("bench train --json --rounds 3 " + numbers + kTiny, bench_data());
     CHECK(trouble(run) == "");
     CHECK((kSanitized || json_lines(run.out).at(0)["allocations_per_step"] == 0));
   }
   // More threads than cores: some meet a kernel for the first time long after the warm-up.
   for (const std::string mixer : {"attention", "mamba"}) {
     INFO(mixer);
-    Arguments more = data();
+    Arguments more = bench_data();
     more.insert(more.end(), {"--mixer", mixer});
     const Finished run = mixgrad(
         "bench train --json --rounds 20 --threads 7 --layers 2 --d-model 64 --heads 4 --context 32 --batch 8", more);
     CHECK(trouble(run) == "");
     CHECK((kSanitized || json_lines(run.out).at(0)["allocations_per_step"] == 0));
   }
-  const Finished text = mixgrad("bench train --rounds 1" + kTiny, data());
+  const Finished text = mixgrad("bench train --rounds 1" + kTiny, bench_data());
   CHECK(trouble(text) == "");
   CHECK(has(text.out, "ms a step"));
 }
 
 TEST_CASE("cli: bench decode times the tokens of one sequence, and a shift-mixing state does not grow") {
-  Arguments more = data();
+  Arguments more = bench_data();
   more.insert(more.end(), {"--mixer", "hsm:gate_single(heads=2),hsm:scalar", "--positions", "none"});
   const Finished run = mixgrad("bench decode --json --tokens 105" + kTiny, more);
   CHECK(trouble(run) == "");

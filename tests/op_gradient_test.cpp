@@ -110,7 +110,7 @@ void check_accumulation(OpId id, OtherUse other) {
   }
 }
 
-constexpr const char* kFile = __FILE__;
+constexpr const char* kGradientFile = __FILE__;
 
 void check_bf16_with_any_leaves(OpId id) {
   check_precision(id, DType::bf16, all_inputs());
@@ -122,18 +122,20 @@ void check_accumulation_in_both_orders(OpId id) {
   check_accumulation(id, OtherUse::after);
 }
 
-#define OP(name, folder)                                                                                           \
-  [[maybe_unused]] const int name##_tests[] = {                                                                    \
-      register_test(kFile, __LINE__, #name ": gradients are the central differences, and sabotage is caught",      \
-                    [] { check_gradients(OpId::name); }),                                                          \
-      register_test(kFile, __LINE__, #name ": gradients in f32 are those in f64",                                  \
-                    [] { check_precision(OpId::name, DType::f32, all_inputs()); }),                                \
-      register_test(kFile, __LINE__, #name ": gradients in bf16 are near those in f64, with the roles of a model", \
-                    [] { check_precision(OpId::name, DType::bf16, parameters(OpId::name)); }),                     \
-      register_test(kFile, __LINE__, #name ": gradients in bf16 are near those in f64, whatever is a leaf",        \
-                    [] { check_bf16_with_any_leaves(OpId::name); }),                                               \
-      register_test(kFile, __LINE__, #name ": gradients of intermediate values add up with those of other uses",   \
-                    [] { check_accumulation_in_both_orders(OpId::name); }),                                        \
+#define OP(name, folder)                                                                                              \
+  [[maybe_unused]] const int name##_gradient_tests[] = {                                                              \
+      register_test(kGradientFile, __LINE__, #name ": gradients are the central differences, and sabotage is caught", \
+                    [] { check_gradients(OpId::name); }),                                                             \
+      register_test(kGradientFile, __LINE__, #name ": gradients in f32 are those in f64",                             \
+                    [] { check_precision(OpId::name, DType::f32, all_inputs()); }),                                   \
+      register_test(kGradientFile, __LINE__,                                                                          \
+                    #name ": gradients in bf16 are near those in f64, with the roles of a model",                     \
+                    [] { check_precision(OpId::name, DType::bf16, parameters(OpId::name)); }),                        \
+      register_test(kGradientFile, __LINE__, #name ": gradients in bf16 are near those in f64, whatever is a leaf",   \
+                    [] { check_bf16_with_any_leaves(OpId::name); }),                                                  \
+      register_test(kGradientFile, __LINE__,                                                                          \
+                    #name ": gradients of intermediate values add up with those of other uses",                       \
+                    [] { check_accumulation_in_both_orders(OpId::name); }),                                           \
   };
 #include "ops/op_list.def"
 #undef OP
@@ -142,7 +144,7 @@ void check_accumulation_in_both_orders(OpId id) {
 
 TEST_CASE("all operators: five gradient tests are registered for each") {
   const int tests = 0
-#define OP(name, folder) +static_cast<int>(std::size(name##_tests))
+#define OP(name, folder) +static_cast<int>(std::size(name##_gradient_tests))
 #include "ops/op_list.def"
 #undef OP
       ;

@@ -16,7 +16,7 @@
 #include "ops/matmul/tile_packing.h"
 #include "ops/matmul/tiles.h"
 
-namespace mixgrad::cpu {
+namespace mixgrad::cpu::tiles_test {
 namespace {
 
 struct Restore {
@@ -252,4 +252,4 @@ TEST_CASE("matmul tiles: what is not finite reaches its row and column, and noth
   }
 }
 
-}  // namespace mixgrad::cpu
+}  // namespace mixgrad::cpu::tiles_test
