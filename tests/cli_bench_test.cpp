@@ -33,9 +33,12 @@ TEST_CASE("cli: bench train measures a step, which allocates nothing") {
       CHECK(result["allocations_per_step"] == 0);
     }
   }
-  for (const std::string numbers :
-       {"--precision bf16", "--matmul-precision medium"}) {  // AMX, where the processor has it
-    const Finished run = mixgrad("bench train --json --rounds 3 " + numbers + kTiny, bench_data());
+  // AMX, where the processor has it.
+  for (const Arguments& numbers : {Arguments{"--precision", "bf16"}, Arguments{"--matmul-precision", "medium"}}) {
+    INFO(numbers.back());
+    Arguments more = bench_data();
+    more.insert(more.end(), numbers.begin(), numbers.end());
+    const Finished run = mixgrad("bench train --json --rounds 3" + kTiny, more);
     CHECK(trouble(run) == "");
     CHECK((kSanitized || json_lines(run.out).at(0)["allocations_per_step"] == 0));
   }
