@@ -1,14 +1,13 @@
 // The CPU matrix product (arguments: product.h), on which every other operator stands.
 //
-// Laws of the packed kernel (the default), on which callers may rely:
+// Laws of the kernels that `automatic` (the default, below) chooses from, on which callers may rely:
 //   1. The bits of an element of C depend on its row of op(A), its column of op(B), alpha, bias and, when accumulating,
 //      on its old value. They do not depend on m, n, the element's position, the batch, the transposes, the thread
 //      count, nor on whether matmul or matmul_serial was called.
 //   2. From the second call with the same shapes nothing is allocated.
 //   3. Any of m, n, k, batch may be 0; with k = 0 the product term is 0.
 //   4. Without `accumulate`, C is never read. C must not overlap A, B or bias.
-//   5. NaN and infinity spread exactly as in the plain loops (of operands as they are rounded: above 3.39e38 bf16
-//   ends).
+//   5. NaN and infinity spread exactly as in the plain loops, over operands as they are rounded: bf16 ends at 3.39e38.
 // Denormals are flushed to zero in every thread that takes part, the caller's included (core/parallel.h).
 #pragma once
 

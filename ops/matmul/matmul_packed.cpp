@@ -18,7 +18,6 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "core/scratch.h"
 #include "ops/matmul/matmul_rungs.h"
 #include "ops/matmul/micro_kernel.h"
 #include "ops/matmul/packing.h"
@@ -33,14 +32,6 @@ constexpr std::int64_t kMaxRows = 96 / kTileRows * kTileRows;
 constexpr std::int64_t kMaxColumns = 256;
 // As many tiles as a product is cut into, so that 16 threads get two each.
 constexpr std::int64_t kTasks = 32;
-// Multiply-adds below which a parallel region (a few us) does not pay.
-constexpr std::int64_t kSerialWork = std::int64_t{1} << 19;
-// Of the scratch: the operators that call a product in their tasks have the lower slots.
-constexpr int kTaskSlot = kScratchSlots - 1;
-constexpr int kCallerSlot = kScratchSlots - 2;
-
-constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-constexpr std::int64_t round_up(std::int64_t a, std::int64_t b) { return ceil_div(a, b) * b; }
 
 // One product of a batch on its way: sizes of tiles and the packed operands.
 template <class In, class Out>
@@ -284,13 +275,9 @@ void one_product(const Product<In, Out>& product, bool parallel) {
 
 }  // namespace
 
-// A batch of small products, or of many, is cut between products; else each product is cut by itself.
 template <class In, class Out>
 void matmul_packed(const Product<In, Out>& p, bool parallel) {
-  const std::int64_t work = p.m * p.n * p.k;
-  if (p.batch * work < kSerialWork) parallel = false;
-  const bool between = parallel && p.batch > 1 && (p.batch >= kTasks || work < 16 * kSerialWork);
-  run_tasks(between, p.batch, [&](std::int64_t b) { one_product(batch_item(p, b), parallel && !between); });
+  each_product(p, parallel, kTasks, [](const Product<In, Out>& one, bool cut) { one_product(one, cut); });
 }
 
 #define MIXGRAD_MATMUL(In, Out) template void matmul_packed<In, Out>(const Product<In, Out>&, bool);

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "core/parallel.h"
+#include "core/scratch.h"
 #include "ops/matmul/matmul.h"
 
 namespace mixgrad::cpu {
@@ -39,6 +40,26 @@ Product<In, Out> batch_item(Product<In, Out> product, std::int64_t b) {
   if (product.bias != nullptr) product.bias += b * product.stride_bias;
   product.batch = 1;
   return product;
+}
+
+// What the blocked rungs share.
+constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+constexpr std::int64_t round_up(std::int64_t a, std::int64_t b) { return ceil_div(a, b) * b; }
+
+// Of the scratch: the operators that call a product in their tasks have the lower slots.
+inline constexpr int kTaskSlot = kScratchSlots - 1;
+inline constexpr int kCallerSlot = kScratchSlots - 2;
+
+// one(product, parallel) for each of a batch, where a product by itself is cut into about `tasks`. A batch of small
+// products, or of many, is cut between products; else each product is cut by itself.
+template <class In, class Out, class One>
+void each_product(const Product<In, Out>& p, bool parallel, std::int64_t tasks, const One& one) {
+  constexpr std::int64_t kSerialWork = std::int64_t{1}
+                                       << 19;  // multiply-adds below which a region (a few us) does not pay
+  const std::int64_t work = p.m * p.n * p.k;
+  if (p.batch * work < kSerialWork) parallel = false;
+  const bool between = parallel && p.batch > 1 && (p.batch >= tasks || work < 16 * kSerialWork);
+  run_tasks(between, p.batch, [&](std::int64_t b) { one(batch_item(p, b), parallel && !between); });
 }
 
 }  // namespace mixgrad::cpu

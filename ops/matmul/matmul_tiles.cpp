@@ -12,7 +12,6 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "core/scratch.h"
 #include "ops/matmul/matmul_rungs.h"
 #include "ops/matmul/tile_packing.h"
 #include "ops/matmul/tiles.h"
@@ -51,12 +50,6 @@ constexpr std::int64_t kMaxRows = 128;
 constexpr std::int64_t kMaxColumns = 256;  // where sums are kept beside C
 constexpr std::int64_t kWide = 4 * kSpan;  // columns of B packed together: rows are read in pieces of a few cache lines
 constexpr std::int64_t kTasks = 16;
-constexpr std::int64_t kSerialWork = std::int64_t{1} << 19;
-constexpr int kTaskSlot = kScratchSlots - 1;
-constexpr int kCallerSlot = kScratchSlots - 2;
-
-constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-constexpr std::int64_t round_up(std::int64_t a, std::int64_t b) { return ceil_div(a, b) * b; }
 
 // One rounding where the target has the instruction, as in micro_kernel.h.
 MIXGRAD_INLINE float multiply_add(float a, float b, float c) {
@@ -238,19 +231,14 @@ struct Job {
   }
 };
 
-// A batch of small products, or of many, is cut between products; else each product is cut by itself.
 template <class Tiles, class In, class Out>
 void all_products(const Product<In, Out>& p, bool parallel) {
-  const std::int64_t work = p.m * p.n * p.k;
-  if (p.batch * work < kSerialWork) parallel = false;
-  const bool between = parallel && p.batch > 1 && (p.batch >= kTasks || work < 16 * kSerialWork);
-  const bool within = parallel && !between;
-  run_tasks(between, p.batch, [&](std::int64_t b) {
+  each_product(p, parallel, kTasks, [](const Product<In, Out>& one, bool cut) {
     Job<Tiles, In, Out> job;
-    job.p = batch_item(p, b);
-    job.plan(within);
-    job.pack(within);
-    run_tasks(within, job.row_tiles() * job.column_tiles(), [&job](std::int64_t index) { job.tile(index); });
+    job.p = one;
+    job.plan(cut);
+    job.pack(cut);
+    run_tasks(cut, job.row_tiles() * job.column_tiles(), [&job](std::int64_t index) { job.tile(index); });
   });
 }
 
