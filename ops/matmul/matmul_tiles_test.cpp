@@ -2,6 +2,7 @@
 // on the processor's tile unit where it has one and on the one in plain loops everywhere.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -89,7 +90,8 @@ struct Case {
         const double added = bias.empty() ? 0 : static_cast<double>(bias[static_cast<std::size_t>(j)]);
         const double want = static_cast<double>(p.alpha) * sum + added + (p.accumulate ? 0.5 : 0);
         const double got = static_cast<double>(out[static_cast<std::size_t>(i * p.ldc + j)]);
-        if (!(std::abs(got - want) <= worst)) worst = std::abs(got - want);
+        if (std::isnan(got)) return std::numeric_limits<double>::infinity();
+        worst = std::max(worst, std::abs(got - want));
         size = std::max(size, absolute);
       }
     }
