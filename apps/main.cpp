@@ -7,15 +7,15 @@
 #include <memory>
 #include <new>
 
-#include "apps/cli_options.h"
-#include "apps/verb.h"
-#include "apps/version.h"
-#include "apps/waiting.h"
+#include "apps/options/cli_options.h"
+#include "apps/options/verb.h"
+#include "apps/output/version.h"
+#include "apps/run/waiting.h"
 #include "core/error.h"
-#include "core/interrupt.h"
 #include "core/parallel.h"
-#include "nn/suggest.h"
-#include "ops/device_check.h"
+#include "core/system/interrupt.h"
+#include "core/text/suggest.h"
+#include "ops/support/device_check.h"
 
 namespace mixgrad::app {
 namespace {

@@ -11,10 +11,10 @@
 #include <string>
 #include <vector>
 
-#include "apps/clock.h"
+#include "apps/output/clock.h"
 #include "core/parallel.h"
 #include "core/tensor.h"
-#include "ops/cases.h"
+#include "ops/cases/cases.h"
 
 namespace mixgrad {
 namespace {

@@ -7,9 +7,9 @@
 #include <cstdlib>
 #include <vector>
 
-#include "apps/clock.h"
+#include "apps/output/clock.h"
 #include "core/parallel.h"
-#include "ops/cases.h"
+#include "ops/cases/cases.h"
 #include "ops/selective_scan/selective_scan_kernels.h"
 
 namespace mixgrad {

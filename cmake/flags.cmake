@@ -2,7 +2,7 @@
 include(CheckCXXCompilerFlag)
 
 add_library(mixgrad_flags INTERFACE)
-target_include_directories(mixgrad_flags INTERFACE ${CMAKE_SOURCE_DIR})
+target_include_directories(mixgrad_flags INTERFACE ${PROJECT_SOURCE_DIR})
 target_link_libraries(mixgrad_flags INTERFACE OpenMP::OpenMP_CXX)
 # Neither of the last two changes a value; without them comparisons and square roots are not vectorised.
 set(cxx $<COMPILE_LANGUAGE:CXX>)

@@ -2,15 +2,15 @@
 # Run as a script (cmake -P) on every build, so the commit is right without configuring again; the file is touched only
 # when its text changes. Included, it makes the target mixgrad_version, which brings the header along.
 if(NOT CMAKE_SCRIPT_MODE_FILE)
-  set(build_info ${CMAKE_BINARY_DIR}/generated/build_info.h)
+  set(build_info ${PROJECT_BINARY_DIR}/generated/build_info.h)
   add_custom_target(mixgrad_build_info
-    COMMAND ${CMAKE_COMMAND} -D source=${CMAKE_SOURCE_DIR} -D version=${PROJECT_VERSION} -D header=${build_info}
+    COMMAND ${CMAKE_COMMAND} -D source=${PROJECT_SOURCE_DIR} -D version=${PROJECT_VERSION} -D header=${build_info}
             -P ${CMAKE_CURRENT_LIST_FILE}
     BYPRODUCTS ${build_info}
     COMMENT "commit for --version"
     VERBATIM)
   add_library(mixgrad_version INTERFACE)
-  target_include_directories(mixgrad_version INTERFACE ${CMAKE_BINARY_DIR}/generated)
+  target_include_directories(mixgrad_version INTERFACE ${PROJECT_BINARY_DIR}/generated)
   add_dependencies(mixgrad_version mixgrad_build_info)
   return()
 endif()

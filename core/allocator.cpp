@@ -13,10 +13,10 @@
 #include <vector>
 
 #include "core/build.h"
-#include "core/bytes.h"
-#include "core/cuda.h"
+#include "core/cuda/cuda.h"
 #include "core/error.h"
-#include "core/free_memory.h"
+#include "core/system/free_memory.h"
+#include "core/text/bytes.h"
 
 namespace mixgrad {
 

@@ -31,7 +31,7 @@ std::size_t free_memory_on(Device device);  // bytes that the pool could still g
 void pool_reset_peak(Device device);
 void pool_trim(Device device);  // gives cached blocks back to the system
 
-// What the pool was asked for, in order: the plan of a training run is made from it (nn/memory_plan.h).
+// What the pool was asked for, in order: the plan of a training run is made from it (nn/training/memory_plan.h).
 struct PoolEvent {
   std::int64_t block = 0;  // a number of its own for each block handed out
   std::size_t bytes = 0;   // asked for; 0 = the block was given back

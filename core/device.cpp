@@ -3,7 +3,7 @@
 #include <charconv>
 
 #include "core/build.h"
-#include "core/cuda.h"
+#include "core/cuda/cuda.h"
 #include "core/error.h"
 
 namespace mixgrad {

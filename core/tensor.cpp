@@ -4,7 +4,7 @@
 #include <cstring>
 
 #include "core/build.h"
-#include "core/cuda.h"
+#include "core/cuda/cuda.h"
 #include "core/error.h"
 
 namespace mixgrad {

@@ -11,7 +11,7 @@ if [ "$#" -gt 0 ]; then
   themes=("$@")
 else
   themes=(nonfinite)
-  for source in tests/reliability_*_test.cpp; do themes+=("$(basename "$source" _test.cpp)"); done
+  for source in tests/reliability/reliability_*_test.cpp; do themes+=("$(basename "$source" _test.cpp)"); done
 fi
 log=build/cpu/reliability.log
 : >"$log"

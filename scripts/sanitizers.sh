@@ -96,7 +96,7 @@ use_valgrind() {
   tool=valgrind bin=build/valgrind/bin
   under() {
     OMP_NUM_THREADS=2 OMP_WAIT_POLICY=passive valgrind --leak-check=full --show-leak-kinds=definite,indirect,possible \
-      --errors-for-leak-kinds=definite,indirect,possible --error-exitcode=99 --suppressions=tests/valgrind.supp \
+      --errors-for-leak-kinds=definite,indirect,possible --error-exitcode=99 --suppressions=tests/support/valgrind.supp \
       --soname-synonyms=somalloc=NONE --log-file="$folder/log" "$@"
   }
 }
@@ -112,7 +112,7 @@ valgrind_all() {
   valgrind_program
   build valgrind
   local theme count=0
-  for theme in $(basename -a tests/*_test.cpp ops/matmul/*_test.cpp); do
+  for theme in $(find tests -name "*_test.cpp" -printf "%f\n" | sort); do
     theme=${theme%_test.cpp}
     [[ $theme != cli* && $theme != reliability_* ]] || continue
     echo "== valgrind: $theme"

@@ -4,7 +4,7 @@
 
 #include "autograd/tape.h"
 #include "ops/attention/attention_kernels.h"
-#include "ops/check.h"
+#include "ops/support/check.h"
 
 namespace mixgrad {
 

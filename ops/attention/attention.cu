@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <initializer_list>
 
-#include "core/cuda_launch.cuh"
+#include "core/cuda/launch.cuh"
 #include "core/vec_math.h"
 #include "ops/attention/attention_kernels.h"
 #include "ops/attention/attention_naive.cuh"

@@ -3,7 +3,7 @@
 #include "core/parallel.h"
 #include "ops/attention/attention_blocks.h"
 #include "ops/attention/attention_kernels.h"
-#include "ops/rows.h"
+#include "ops/support/row_tasks.h"
 
 namespace mixgrad::cpu {
 

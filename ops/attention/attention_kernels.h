@@ -2,7 +2,7 @@
 
 #include "autograd/tape.h"
 #include "ops/attention/attention.h"
-#include "ops/dispatch.h"
+#include "ops/support/dispatch.h"
 
 namespace mixgrad {
 

@@ -1,7 +1,7 @@
 // What all rungs of the attention kernels share: the sizes and who sees whom, rows of one head, and the launch.
 #pragma once
 
-#include "core/cuda_launch.cuh"
+#include "core/cuda/launch.cuh"
 #include "ops/attention/attention_kernels.h"
 
 namespace mixgrad::cuda {

@@ -2,7 +2,7 @@
 
 #include "autograd/tape.h"
 #include "ops/causal_conv/causal_conv_kernels.h"
-#include "ops/check.h"
+#include "ops/support/check.h"
 
 namespace mixgrad {
 namespace {

@@ -1,4 +1,4 @@
-#include "core/cuda_launch.cuh"
+#include "core/cuda/launch.cuh"
 #include "ops/causal_conv/causal_conv_kernels.h"
 #include "ops/elementwise/functions.h"
 

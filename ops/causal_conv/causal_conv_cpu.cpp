@@ -5,7 +5,7 @@
 #include "core/scratch.h"
 #include "ops/causal_conv/causal_conv_kernels.h"
 #include "ops/elementwise/functions.h"
-#include "ops/rows.h"
+#include "ops/support/row_tasks.h"
 
 namespace mixgrad::cpu {
 namespace {

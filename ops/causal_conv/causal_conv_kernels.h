@@ -2,7 +2,7 @@
 
 #include "autograd/tape.h"
 #include "ops/causal_conv/causal_conv.h"
-#include "ops/dispatch.h"
+#include "ops/support/dispatch.h"
 
 MIXGRAD_KERNELS(
     // history may be undefined: zeros. It is only read.

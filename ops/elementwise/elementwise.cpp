@@ -1,8 +1,8 @@
 #include "ops/elementwise/elementwise.h"
 
 #include "autograd/tape.h"
-#include "ops/check.h"
 #include "ops/elementwise/elementwise_kernels.h"
+#include "ops/support/check.h"
 
 namespace mixgrad {
 namespace {

@@ -5,7 +5,7 @@
 #include <numbers>
 
 #include "autograd/tape.h"
-#include "ops/cases.h"
+#include "ops/cases/cases.h"
 
 namespace mixgrad::test {
 namespace {

@@ -1,6 +1,6 @@
 #include "ops/elementwise/elementwise_kernels.h"
 #include "ops/elementwise/functions.h"
-#include "ops/rows.h"
+#include "ops/support/row_tasks.h"
 
 namespace mixgrad::cpu {
 namespace {

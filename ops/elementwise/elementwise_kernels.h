@@ -1,7 +1,7 @@
 #pragma once
 
 #include "autograd/tape.h"
-#include "ops/dispatch.h"
+#include "ops/support/dispatch.h"
 
 namespace mixgrad {
 enum class Activation : std::uint8_t { gelu, gelu_erf, relu, silu };

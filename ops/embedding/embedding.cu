@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <cub/device/device_radix_sort.cuh>
 
-#include "core/cuda_launch.cuh"
+#include "core/cuda/launch.cuh"
 #include "ops/embedding/embedding_kernels.h"
 
 namespace mixgrad::cuda {

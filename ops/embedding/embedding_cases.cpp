@@ -1,6 +1,6 @@
 #include "ops/embedding/embedding.h"
 
-#include "ops/cases.h"
+#include "ops/cases/cases.h"
 
 namespace mixgrad::test {
 namespace {

@@ -1,5 +1,5 @@
 #include "ops/embedding/embedding_kernels.h"
-#include "ops/rows.h"
+#include "ops/support/row_tasks.h"
 
 namespace mixgrad::cpu {
 

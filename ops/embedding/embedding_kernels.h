@@ -2,7 +2,7 @@
 
 #include "autograd/tape.h"
 #include "core/token_position.h"
-#include "ops/dispatch.h"
+#include "ops/support/dispatch.h"
 
 MIXGRAD_KERNELS(void embedding_forward(const Tensor& tokens, const Tensor& weight, const Tensor& positions,
                                        TokenPosition first_position, const Tensor& y);

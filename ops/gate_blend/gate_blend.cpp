@@ -1,8 +1,8 @@
 #include "ops/gate_blend/gate_blend.h"
 
 #include "autograd/tape.h"
-#include "ops/check.h"
 #include "ops/gate_blend/gate_blend_kernels.h"
+#include "ops/support/check.h"
 
 namespace mixgrad {
 namespace {

@@ -1,4 +1,4 @@
-#include "core/cuda_launch.cuh"
+#include "core/cuda/launch.cuh"
 #include "core/vec_math.h"
 #include "ops/gate_blend/gate_blend_kernels.h"
 

@@ -1,6 +1,6 @@
 #include "core/vec_math.h"
 #include "ops/gate_blend/gate_blend_kernels.h"
-#include "ops/rows.h"
+#include "ops/support/row_tasks.h"
 
 namespace mixgrad::cpu {
 

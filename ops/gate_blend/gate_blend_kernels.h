@@ -1,7 +1,7 @@
 #pragma once
 
 #include "autograd/tape.h"
-#include "ops/dispatch.h"
+#include "ops/support/dispatch.h"
 
 MIXGRAD_KERNELS(void gate_blend_forward(const Tensor& gate, const Tensor& u, const Tensor& z, const Tensor& y);
                 // Any target may be undefined: not wanted.

@@ -1,8 +1,8 @@
 #include "ops/head_linear/head_linear.h"
 
 #include "autograd/tape.h"
-#include "ops/check.h"
 #include "ops/head_linear/head_linear_kernels.h"
+#include "ops/support/check.h"
 
 namespace mixgrad {
 namespace {

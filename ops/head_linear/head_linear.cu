@@ -1,4 +1,4 @@
-#include "core/cuda_launch.cuh"
+#include "core/cuda/launch.cuh"
 #include "ops/head_linear/head_linear_kernels.h"
 #include "ops/head_linear/head_linear_products.h"
 #include "ops/matmul/matmul_cuda.h"

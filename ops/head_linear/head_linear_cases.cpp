@@ -1,7 +1,7 @@
 #include "ops/head_linear/head_linear.h"
 
 #include "autograd/tape.h"
-#include "ops/cases.h"
+#include "ops/cases/cases.h"
 
 namespace mixgrad::test {
 namespace {

@@ -1,7 +1,7 @@
 #include "ops/head_linear/head_linear_kernels.h"
 #include "ops/head_linear/head_linear_products.h"
 #include "ops/matmul/matmul.h"
-#include "ops/rows.h"
+#include "ops/support/row_tasks.h"
 
 namespace mixgrad::cpu {
 

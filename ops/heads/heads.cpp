@@ -5,8 +5,8 @@
 
 #include "autograd/tape.h"
 #include "core/constant_table.h"
-#include "ops/check.h"
 #include "ops/heads/heads_kernels.h"
+#include "ops/support/check.h"
 
 namespace mixgrad {
 namespace {

@@ -1,4 +1,4 @@
-#include "core/cuda_launch.cuh"
+#include "core/cuda/launch.cuh"
 #include "ops/heads/heads_kernels.h"
 
 namespace mixgrad::cuda {

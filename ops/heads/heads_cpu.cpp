@@ -1,7 +1,7 @@
 #include <cstring>
 
 #include "ops/heads/heads_kernels.h"
-#include "ops/rows.h"
+#include "ops/support/row_tasks.h"
 
 namespace mixgrad::cpu {
 namespace {

@@ -1,8 +1,8 @@
 #pragma once
 
 #include "autograd/tape.h"
-#include "ops/dispatch.h"
 #include "ops/heads/heads.h"
+#include "ops/support/dispatch.h"
 
 MIXGRAD_KERNELS(
     // Between a part and its slots [H_p] i32 in the whole [B,T,H C]; the part's C is its heads' width.

@@ -1,7 +1,7 @@
 #include "ops/layer_norm/layer_norm.h"
 
 #include "ops/layer_norm/layer_norm_kernels.h"
-#include "ops/norm.h"
+#include "ops/norm/norm.h"
 
 namespace mixgrad {
 namespace {

@@ -1,7 +1,7 @@
-#include "core/cuda_launch.cuh"
+#include "core/cuda/launch.cuh"
 #include "ops/layer_norm/layer_norm_kernels.h"
-#include "ops/norm.h"
-#include "ops/norm_rows.cuh"
+#include "ops/norm/norm.h"
+#include "ops/norm/norm_rows.cuh"
 
 namespace mixgrad::cuda {
 namespace {

@@ -1,8 +1,8 @@
 #include <cmath>
 
 #include "ops/layer_norm/layer_norm_kernels.h"
-#include "ops/norm.h"
-#include "ops/rows.h"
+#include "ops/norm/norm.h"
+#include "ops/support/row_tasks.h"
 
 namespace mixgrad::cpu {
 

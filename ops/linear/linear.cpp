@@ -1,8 +1,8 @@
 #include "ops/linear/linear.h"
 
 #include "autograd/tape.h"
-#include "ops/check.h"
 #include "ops/linear/linear_kernels.h"
+#include "ops/support/check.h"
 
 namespace mixgrad {
 namespace {

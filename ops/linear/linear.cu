@@ -1,4 +1,4 @@
-#include "core/cuda_launch.cuh"
+#include "core/cuda/launch.cuh"
 #include "ops/linear/linear_kernels.h"
 #include "ops/linear/linear_products.h"
 #include "ops/matmul/matmul_cuda.h"

@@ -1,5 +1,5 @@
 #include "autograd/tape.h"
-#include "ops/cases.h"
+#include "ops/cases/cases.h"
 #include "ops/linear/linear.h"
 
 namespace mixgrad::test {

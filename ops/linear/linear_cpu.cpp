@@ -1,7 +1,7 @@
 #include "ops/linear/linear_kernels.h"
 #include "ops/linear/linear_products.h"
 #include "ops/matmul/matmul.h"
-#include "ops/rows.h"
+#include "ops/support/row_tasks.h"
 
 namespace mixgrad::cpu {
 

@@ -2,9 +2,9 @@
 
 #include "autograd/tape.h"
 #include "core/build.h"
-#include "core/cuda.h"
-#include "ops/check.h"
+#include "core/cuda/cuda.h"
 #include "ops/linear_cross_entropy/linear_cross_entropy_kernels.h"
+#include "ops/support/check.h"
 
 namespace mixgrad {
 namespace {

@@ -1,4 +1,4 @@
-#include "core/cuda_launch.cuh"
+#include "core/cuda/launch.cuh"
 #include "core/vec_math.h"
 #include "ops/linear/linear_products.h"
 #include "ops/linear_cross_entropy/linear_cross_entropy_kernels.h"

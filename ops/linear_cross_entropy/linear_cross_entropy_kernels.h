@@ -1,7 +1,7 @@
 #pragma once
 
 #include "autograd/tape.h"
-#include "ops/dispatch.h"
+#include "ops/support/dispatch.h"
 
 MIXGRAD_KERNELS(
     // loss [1] and lse [rows] have the accumulation type; count [1] i32: the rows that have a target. A CUDA device

@@ -5,8 +5,8 @@
 #include <type_traits>
 
 #include "core/error.h"
+#include "core/matmul_precision.h"
 #include "ops/matmul/matmul_rungs.h"
-#include "ops/matmul/precision.h"
 
 namespace mixgrad::cpu {
 namespace {

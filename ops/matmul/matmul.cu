@@ -3,10 +3,10 @@
 #include <mutex>
 #include <unordered_map>
 
-#include "core/cuda_launch.cuh"
+#include "core/cuda/launch.cuh"
+#include "core/matmul_precision.h"
 #include "ops/matmul/matmul_cuda.h"
 #include "ops/matmul/matmul_plan.cuh"
-#include "ops/matmul/precision.h"
 
 namespace mixgrad::cuda {
 namespace {

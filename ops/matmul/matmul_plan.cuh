@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <string>
 
-#include "core/cuda_launch.cuh"
+#include "core/cuda/launch.cuh"
 
 namespace mixgrad::cuda {
 

@@ -1,6 +1,6 @@
 #include "ops/rms_norm/rms_norm.h"
 
-#include "ops/norm.h"
+#include "ops/norm/norm.h"
 #include "ops/rms_norm/rms_norm_kernels.h"
 
 namespace mixgrad {

@@ -1,6 +1,6 @@
-#include "core/cuda_launch.cuh"
-#include "ops/norm.h"
-#include "ops/norm_rows.cuh"
+#include "core/cuda/launch.cuh"
+#include "ops/norm/norm.h"
+#include "ops/norm/norm_rows.cuh"
 #include "ops/rms_norm/rms_norm_kernels.h"
 
 namespace mixgrad::cuda {

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "autograd/tape.h"
-#include "ops/dispatch.h"
+#include "ops/support/dispatch.h"
 
 MIXGRAD_KERNELS(
     // y and sum are both defined (sum = x + y, normed = norm(sum)) or both undefined. inv_rms: [rows]. x and sum may be

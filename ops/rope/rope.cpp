@@ -1,8 +1,8 @@
 #include "ops/rope/rope.h"
 
 #include "autograd/tape.h"
-#include "ops/check.h"
 #include "ops/rope/rope_kernels.h"
+#include "ops/support/check.h"
 
 namespace mixgrad {
 namespace {

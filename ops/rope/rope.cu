@@ -1,7 +1,7 @@
 #include <mutex>
 #include <vector>
 
-#include "core/cuda_launch.cuh"
+#include "core/cuda/launch.cuh"
 #include "ops/rope/rope_kernels.h"
 
 namespace mixgrad::cuda {

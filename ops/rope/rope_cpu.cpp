@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "ops/rope/rope_kernels.h"
-#include "ops/rows.h"
+#include "ops/support/row_tasks.h"
 
 namespace mixgrad::cpu {
 namespace {

@@ -1,8 +1,8 @@
 #pragma once
 
 #include "autograd/tape.h"
-#include "ops/dispatch.h"
 #include "ops/rope/rope.h"
+#include "ops/support/dispatch.h"
 
 MIXGRAD_KERNELS(
     // y (+)= x turned by the angle, or by -angle when `inverse`.

@@ -3,8 +3,8 @@
 
 #include <cstdint>
 
-#include "ops/lanes.h"
 #include "ops/selective_scan/selective_scan.h"
+#include "ops/support/lanes.h"
 
 namespace mixgrad::cpu {
 

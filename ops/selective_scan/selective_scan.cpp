@@ -1,8 +1,8 @@
 #include "ops/selective_scan/selective_scan.h"
 
 #include "autograd/tape.h"
-#include "ops/check.h"
 #include "ops/selective_scan/selective_scan_kernels.h"
+#include "ops/support/check.h"
 
 namespace mixgrad {
 namespace {

@@ -5,7 +5,7 @@
 //   segments    the same in parallel over 64 tokens each, for long sequences of few channels; forward only
 #include <algorithm>
 
-#include "core/cuda_launch.cuh"
+#include "core/cuda/launch.cuh"
 #include "ops/selective_scan/selective_scan_kernels.h"
 #include "ops/selective_scan/selective_scan_naive.cuh"
 #include "ops/selective_scan/selective_scan_registers.cuh"

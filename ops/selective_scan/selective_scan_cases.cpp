@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "autograd/tape.h"
-#include "ops/cases.h"
+#include "ops/cases/cases.h"
 
 namespace mixgrad::test {
 namespace {

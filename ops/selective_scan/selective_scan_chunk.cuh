@@ -56,9 +56,9 @@ struct alignas(16) Own {
   A of[kOwn];
 };
 
-// 2^x for x <= 0, NaN for NaN; in f32 as the CPU's (ops/lanes.h): 2^r = 1 + r q(r) by a polynomial, so that a decay
-// near one is exact to rounding, and what is below 2^-125 is 2^-125. Not ex2.approx: its error of 2^-22 near one would
-// add up over the tokens that a slow state remembers, and its unit takes a quarter as many instructions.
+// 2^x for x <= 0, NaN for NaN; in f32 as the CPU's (ops/support/lanes.h): 2^r = 1 + r q(r) by a polynomial, so that a
+// decay near one is exact to rounding, and what is below 2^-125 is 2^-125. Not ex2.approx: its error of 2^-22 near one
+// would add up over the tokens that a slow state remembers, and its unit takes a quarter as many instructions.
 __device__ inline float exp2_nonpositive(float x) {
   constexpr float kRound = 12582912.0F;  // 1.5 * 2^23: adding it rounds to an integer
   x = x < -125.0F ? -125.0F : x;

@@ -10,11 +10,11 @@
 
 #include "core/scratch.h"
 #include "ops/elementwise/functions.h"
-#include "ops/lanes.h"
-#include "ops/rows.h"
 #include "ops/selective_scan/scan_block.h"
 #include "ops/selective_scan/selective_scan_kernels.h"
 #include "ops/selective_scan/sequential.h"
+#include "ops/support/lanes.h"
+#include "ops/support/row_tasks.h"
 
 namespace mixgrad::cpu {
 namespace {

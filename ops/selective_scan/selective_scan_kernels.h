@@ -1,8 +1,8 @@
 #pragma once
 
 #include "autograd/tape.h"
-#include "ops/dispatch.h"
 #include "ops/selective_scan/selective_scan.h"
+#include "ops/support/dispatch.h"
 
 namespace mixgrad {
 

@@ -1,7 +1,7 @@
 // Private to the CUDA rungs of the scan: its inputs as rows, and the last step of every backward.
 #pragma once
 
-#include "core/cuda_launch.cuh"
+#include "core/cuda/launch.cuh"
 #include "ops/elementwise/functions.h"
 #include "ops/selective_scan/selective_scan_kernels.h"
 

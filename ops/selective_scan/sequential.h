@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "ops/elementwise/functions.h"
-#include "ops/rows.h"
 #include "ops/selective_scan/selective_scan_kernels.h"
+#include "ops/support/row_tasks.h"
 
 namespace mixgrad::cpu::sequential {
 

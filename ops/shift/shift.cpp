@@ -5,9 +5,9 @@
 
 #include "autograd/tape.h"
 #include "core/constant_table.h"
-#include "ops/check.h"
 #include "ops/shift/shift_check.h"
 #include "ops/shift/shift_kernels.h"
+#include "ops/support/check.h"
 
 namespace mixgrad {
 namespace {

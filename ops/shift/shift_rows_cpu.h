@@ -4,8 +4,8 @@
 
 #include <cstring>
 
-#include "ops/rows.h"
 #include "ops/shift/shift.h"
+#include "ops/support/row_tasks.h"
 
 namespace mixgrad::cpu {
 

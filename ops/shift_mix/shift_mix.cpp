@@ -1,9 +1,9 @@
 #include "ops/shift_mix/shift_mix.h"
 
 #include "autograd/tape.h"
-#include "ops/check.h"
 #include "ops/shift/shift_check.h"
 #include "ops/shift_mix/shift_mix_kernels.h"
+#include "ops/support/check.h"
 
 namespace mixgrad {
 namespace {

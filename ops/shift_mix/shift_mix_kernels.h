@@ -1,8 +1,8 @@
 #pragma once
 
 #include "autograd/tape.h"
-#include "ops/dispatch.h"
 #include "ops/shift_mix/shift_mix.h"
+#include "ops/support/dispatch.h"
 
 MIXGRAD_KERNELS(
     // shifts: [H] i32.

@@ -2,8 +2,8 @@
 
 #include "autograd/tape.h"
 #include "ops/attention/attention_kernels.h"
-#include "ops/check.h"
 #include "ops/shortcut_attention/shortcut_attention_kernels.h"
+#include "ops/support/check.h"
 
 namespace mixgrad {
 namespace {

@@ -2,7 +2,7 @@
 #include <cmath>
 
 #include "autograd/tape.h"
-#include "ops/cases.h"
+#include "ops/cases/cases.h"
 #include "ops/shortcut_attention/shortcut_attention.h"
 
 namespace mixgrad::test {

@@ -5,8 +5,8 @@
 #include "core/scratch.h"
 #include "ops/attention/attention_blocks.h"
 #include "ops/attention/attention_kernels.h"
-#include "ops/rows.h"
 #include "ops/shortcut_attention/shortcut_attention_kernels.h"
+#include "ops/support/row_tasks.h"
 
 namespace mixgrad::cpu {
 

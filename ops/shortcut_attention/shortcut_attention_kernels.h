@@ -1,8 +1,8 @@
 #pragma once
 
 #include "autograd/tape.h"
-#include "ops/dispatch.h"
 #include "ops/shortcut_attention/shortcut_attention.h"
+#include "ops/support/dispatch.h"
 
 MIXGRAD_KERNELS(
     // k and v: [B,capacity,G dh], of which the first `length` rows are read. lse: [B,H,T] or undefined.

@@ -1,5 +1,5 @@
 // config.json; what is accepted must be written and read back as the same.
-#include "nn/model_config.h"
+#include "nn/config/model_config.h"
 
 #include "tests/fuzz/fuzz.h"
 

@@ -1,6 +1,6 @@
 // The TOML subset of --config, and its values as the options take them.
-#include "apps/config_file.h"
-#include "apps/option_value.h"
+#include "apps/options/config_file.h"
+#include "apps/options/option_value.h"
 #include "tests/fuzz/fuzz.h"
 
 namespace mixgrad {

@@ -1,5 +1,5 @@
 // The header and every tensor of a safetensors file.
-#include "nn/safetensors.h"
+#include "nn/files/safetensors.h"
 
 #include "tests/fuzz/fuzz.h"
 

@@ -1,5 +1,5 @@
 // A text as bytes, and as characters of its own: decoding gives it back.
-#include "nn/token_data.h"
+#include "nn/data/token_data.h"
 
 #include "tests/fuzz/fuzz.h"
 

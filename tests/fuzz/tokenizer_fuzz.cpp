@@ -1,5 +1,5 @@
 // tokenizer.json; what is accepted must come back, and decode every id.
-#include "nn/tokenizer.h"
+#include "nn/tokenizers/tokenizer.h"
 
 #include "tests/fuzz/fuzz.h"
 

@@ -1,7 +1,7 @@
 // trainer.json; what is accepted must be written and read back as the same. A changed value is refused by its XXH3,
 // which would hide all that stands behind: so the right one, which the refusal names, is set, and then it must be
 // accepted.
-#include "nn/trainer_state.h"
+#include "nn/training/trainer_state.h"
 
 #include <nlohmann/json.hpp>
 

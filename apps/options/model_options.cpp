@@ -1,0 +1,162 @@
+#include "apps/options/model_options.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "nn/config/mixer_pattern.h"
+#include "nn/config/shortcut_pattern.h"
+#include "nn/model/equal_parameters.h"
+
+namespace mixgrad::app {
+
+void ModelOptions::declare(OptionSet& options) {
+  options.add("data", data, "Text file; without it the shipped tiny Shakespeare");
+  options.add("tokenizer", tokenizer, {"char", "byte"}, "char: one token per character of the file; byte: 256 tokens");
+  options.add("vocab", vocab, {0, kMaxVocab}, "Size of the token table, at least the tokenizer's; 0 = the tokenizer's");
+  options.add("mixer", mixer,
+              "Mixers, comma-separated, repeated over the layers: attention, hsm:scalar, hsm:vector(heads=4), ...");
+  options.add("shortcut", shortcut,
+              "Hidden states that the last layer attends to, 0 = embedding: 2,4,6,8(hidden=1024,concat=sequence)");
+  options.add("layers", layers, {1, kMaxLayers}, "Number of layers");
+  options.add("d-model", d_model, {1, kMaxWidth}, "Width of the residual stream");
+  options.add("heads", heads, {1, kMaxHeads}, "Attention heads");
+  options.add("kv-heads", kv_heads, {0, kMaxHeads}, "Key/value heads; 0 = as many as heads");
+  options.add("context", context, {1, kMaxContext}, "Tokens of a training sequence");
+  options.add("d-ff", d_ff, {0, kMaxHidden}, "Hidden width of the MLP; 0 = 4 d-model");
+  options.add("match", match, {"width", "params"},
+              "width: d-ff as given; params: the MLP gets what the mixers save against softmax attention");
+  options.add("mlp", mlp, enum_names<Mlp>(), "Activation of the MLP");
+  options.add("norm", norm, enum_names<Norm>(), "Normalisation");
+  options.add("norm-eps", norm_eps, kAboveZero, "Added inside the root of the norm");
+  options.add("positions", positions, enum_names<Positions>(), "How softmax layers know positions");
+  options.add("rope-theta", rope_theta, kAboveZero, "Base of the rotary angles");
+  options.add_switch("bias", bias, "Linear layers and LayerNorm have biases");
+  options.add_switch("tie", tie, "The output head is the embedding table");
+  options.add("hsm-scale", hsm_scale, {.low = -1000, .high = 1000}, "Value of a and b of HSM layers at the start");
+}
+
+std::string ModelOptions::decided_by_checkpoint(const std::string& option) {
+  static const std::vector<std::string> names = {
+      "tokenizer", "vocab", "mixer", "shortcut", "layers",    "d-model",    "heads", "kv-heads", "context",  "d-ff",
+      "match",     "mlp",   "norm",  "norm-eps", "positions", "rope-theta", "bias",  "tie",      "hsm-scale"};
+  const bool decided = std::find(names.begin(), names.end(), option) != names.end();
+  return decided ? "the checkpoint decides the model" : "";
+}
+
+std::filesystem::path ModelOptions::data_path() const {
+  namespace fs = std::filesystem;
+  if (!data.empty()) return data;
+  std::error_code error;
+  const fs::path self = fs::read_symlink("/proc/self/exe", error);
+  for (const fs::path& place : {fs::path(MIXGRAD_SOURCE_TEXT), self.parent_path() / MIXGRAD_INSTALL_TEXT}) {
+    if (fs::exists(place, error)) return place;
+  }
+  raise<IoError>("the shipped text is not where it was built (", MIXGRAD_SOURCE_TEXT,
+                 "); give a text with --data FILE");
+}
+
+TokenData ModelOptions::open_data() const {
+  const std::filesystem::path path = data_path();
+  MappedFile file = MappedFile::open(path);
+  const Tokenizer made = tokenizer == "byte" ? Tokenizer::bytes() : Tokenizer::chars_of(file.text(), path.string());
+  return TokenData::from_file(std::move(file), made);
+}
+
+TokenData ModelOptions::open_data(const Tokenizer& known) const {
+  try {
+    return TokenData::open(data_path(), known);
+  } catch (const ValueError& error) {  // a character outside the vocabulary: it is the file that is wrong
+    raise<FormatError>(error.what());
+  }
+}
+
+ModelConfig ModelOptions::config(std::int64_t tokenizer_vocabulary) const {
+  if (vocab != 0 && vocab < tokenizer_vocabulary) {
+    raise<ValueError>("--vocab must be at least the tokenizer's ", tokenizer_vocabulary, " tokens (or 0), got ", vocab);
+  }
+  ModelConfig config;
+  config.vocab_size = vocab == 0 ? tokenizer_vocabulary : vocab;
+  config.context = context;
+  config.d_model = d_model;
+  config.d_ff = d_ff == 0 ? 4 * d_model : d_ff;
+  config.norm = parse_enum<Norm>(norm, "--norm");
+  config.norm_eps = norm_eps;
+  config.positions = parse_enum<Positions>(positions, "--positions");
+  config.rope_theta = rope_theta;
+  config.mlp = parse_enum<Mlp>(mlp, "--mlp");
+  config.bias = bias;
+  config.tie_embeddings = tie;
+  config.layers = expand_mixer_pattern(mixer, {layers, heads, kv_heads, context, d_model});
+  if (!shortcut.empty()) config.shortcut = parse_shortcut_pattern(shortcut);
+  validate(config, "model options");
+  if (match == "params") {
+    config.d_ff = equal_parameter_width(config, {heads, kv_heads == 0 ? heads : kv_heads});
+  }
+  return config;
+}
+
+namespace {
+
+using Values = std::vector<std::pair<std::string, std::string>>;
+
+// The char family: 0.8 M parameters whatever the mixer, 2,500 steps of 768 characters.
+Values char_values(const char* mixer, const char* positions) {
+  return {{"layers", "4"},   {"d-model", "128"},       {"heads", "4"},          {"context", "64"},
+          {"mlp", "swiglu"}, {"norm", "rmsnorm"},      {"batch", "12"},         {"steps", "2500"},
+          {"lr", "0.004"},   {"min-lr", "0.0001"},     {"warmup", "100"},       {"mixer", mixer},
+          {"d-ff", "344"},   {"positions", positions}, {"weight-decay", "0.1"}, {"match", "params"}};
+}
+
+// The same with a shortcut; its MLPs are taken from those of the layers.
+Values char_shortcut_values() {
+  Values values = char_values("attention", "rope");
+  values.emplace_back("shortcut", "1,2,3(hidden=128)");
+  return values;
+}
+
+}  // namespace
+
+const std::vector<OptionSet::Preset>& model_presets() {
+  static const std::vector<OptionSet::Preset> presets = {
+      {"char", "4 softmax layers, 128 wide, context 64: two minutes on two cores", char_values("attention", "rope")},
+      {"char-hsm", "scalar shift mixing in place of softmax, as many parameters",
+       char_values("hsm:scalar(heads=4)", "none")},
+      {"char-hybrid", "shift mixing and softmax in turn, as many parameters",
+       char_values("hsm:scalar(heads=4),attention", "rope")},
+      {"char-mamba", "every head a Mamba block, as many parameters", char_values("mamba(expand=1)", "none")},
+      {"char-recurformer", "half of the heads Mamba blocks, half softmax, as many parameters",
+       char_values("recurformer(fraction=0.5,expand=1)", "rope")},
+      {"char-mixed", "softmax, Mamba and shift heads in every layer, as many parameters",
+       char_values("mixed(softmax=2,mamba=1,shift=1,expand=1)", "rope")},
+      {"char-shortcut", "the last layer attends to the layers below it, as many parameters", char_shortcut_values()},
+      {"shortcut10",
+       "the paper's form, narrow: 10 layers, the last attends to layers 2, 4, 6 and 8",
+       {{"layers", "10"},
+        {"d-model", "96"},
+        {"heads", "4"},
+        {"context", "64"},
+        {"positions", "rope"},
+        {"shortcut", "2,4,6,8(hidden=384,concat=sequence)"},
+        {"batch", "12"},
+        {"steps", "2500"},
+        {"lr", "0.002"},
+        {"min-lr", "0.0001"},
+        {"warmup", "100"},
+        {"weight-decay", "0.1"}}},
+      {"baby",
+       "6 softmax layers, 384 wide, context 256: for an hour on two cores, or a larger machine",
+       {{"layers", "6"},
+        {"d-model", "384"},
+        {"heads", "6"},
+        {"context", "256"},
+        {"positions", "rope"},
+        {"batch", "8"},
+        {"steps", "3000"},
+        {"lr", "0.001"},
+        {"min-lr", "0.0001"},
+        {"warmup", "100"},
+        {"weight-decay", "0.1"}}}};
+  return presets;
+}
+
+}  // namespace mixgrad::app

@@ -1,0 +1,33 @@
+// The options that describe a model and its data, shared by train, inspect and bench.
+#pragma once
+
+#include <filesystem>
+
+#include "apps/options/verb.h"
+#include "nn/config/model_config.h"
+#include "nn/data/token_data.h"
+
+namespace mixgrad::app {
+
+struct ModelOptions {
+  std::string data;
+  std::string tokenizer = "char";
+  std::string mixer = "attention", shortcut;
+  std::string mlp = "gelu", norm = "layernorm", positions = "rope", match = "width";
+  std::int64_t layers = 4, d_model = 128, heads = 4, kv_heads = 0, context = 64, d_ff = 0, vocab = 0;
+  double norm_eps = 1e-5, rope_theta = 1e4, hsm_scale = 0.05;
+  bool bias = false, tie = true;
+
+  void declare(OptionSet& options);
+  static std::string decided_by_checkpoint(const std::string& option);  // as Verb::without_effect
+
+  // The text to work on: --data, or the shipped tiny Shakespeare. IoError, naming --data, when neither is there.
+  std::filesystem::path data_path() const;
+  TokenData open_data() const;                        // with the tokenizer made from the whole file
+  TokenData open_data(const Tokenizer& known) const;  // FormatError for a character that it does not have
+  ModelConfig config(std::int64_t tokenizer_vocabulary) const;
+};
+
+const std::vector<OptionSet::Preset>& model_presets();
+
+}  // namespace mixgrad::app

@@ -1,0 +1,101 @@
+#include "apps/options/option_value.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+
+#include "core/error.h"
+#include "core/text/suggest.h"
+
+namespace mixgrad::app {
+namespace {
+
+// All of the text, in decimal.
+template <class T>
+bool read(std::string_view text, T& value) {
+  if (text.size() > 1 && text[0] == '+' && text[1] != '-') text.remove_prefix(1);
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return error == std::errc() && end == text.data() + text.size();
+}
+
+std::string range_text(RealRange range) {
+  const std::string low = number_text(range.low);
+  const std::string high = number_text(range.high);
+  if (std::isinf(range.high)) return (range.without_low ? "above " : "of at least ") + low;
+  if (!range.without_low && !range.without_high) return "from " + low + " to " + high;
+  return (range.without_low ? "above " : "of at least ") + low + " and " +
+         (range.without_high ? "below " : "at most ") + high;
+}
+
+}  // namespace
+
+std::int64_t parse_integer(const std::string& what, std::string_view text, IntRange range) {
+  std::int64_t value = 0;
+  if (!read(text, value) || value < range.low || value > range.high) {
+    raise<ValueError>(what, " must be an integer from ", range.low, " to ", range.high, "; got ", quote(text));
+  }
+  return value;
+}
+
+std::uint64_t parse_unsigned(const std::string& what, std::string_view text) {
+  std::uint64_t value = 0;
+  if (!read(text, value)) raise<ValueError>(what, " must be an integer from 0 to ", UINT64_MAX, "; got ", quote(text));
+  return value;
+}
+
+double parse_real(const std::string& what, std::string_view text, RealRange range) {
+  double value = 0;
+  const bool good = read(text, value) && std::isfinite(value) &&
+                    (range.without_low ? value > range.low : value >= range.low) &&
+                    (range.without_high ? value < range.high : value <= range.high);
+  if (!good) raise<ValueError>(what, " must be a number ", range_text(range), "; got ", quote(text));
+  return value;
+}
+
+bool parse_switch(const std::string& what, std::string_view text) {
+  if (text != "true" && text != "false") raise<ValueError>(what, " must be true or false; got ", quote(text));
+  return text == "true";
+}
+
+std::string parse_word(const std::string& what, const std::string& text, const std::vector<std::string>& allowed) {
+  if (std::find(allowed.begin(), allowed.end(), text) == allowed.end()) {
+    const std::string near = nearest(text, allowed);
+    raise<ValueError>(what, " must be one of ", join(allowed), "; got ", quote(text),
+                      near.empty() ? "" : "; did you mean " + quote(near) + "?");
+  }
+  return text;
+}
+
+void check_word(const std::string& verb, const std::vector<std::string>& words,
+                const std::vector<std::string>& allowed) {
+  if (words.size() != 1) {
+    raise<ValueError>(verb, ": one word is required (", join(allowed), "); got ", words.size(), " words");
+  }
+  parse_word(verb + ": its argument", words[0], allowed);
+}
+
+std::string number_text(double value) {
+  char text[32];
+  return {text, std::to_chars(text, text + sizeof text, value).ptr};
+}
+
+std::string quoted_toml(const std::string& value) {
+  std::string text = "\"";
+  for (const char c : value) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (c == '"' || c == '\\') {
+      text += '\\';
+      text += c;
+    } else if (c == '\n') {
+      text += "\\n";
+    } else if (byte < 0x20 || byte == 0x7f) {
+      constexpr const char* kDigits = "0123456789ABCDEF";
+      text += std::string("\\u00") + kDigits[byte / 16] + kDigits[byte % 16];
+    } else {
+      text += c;
+    }
+  }
+  return text + "\"";
+}
+
+}  // namespace mixgrad::app

@@ -1,0 +1,46 @@
+#include "apps/options/placement_options.h"
+
+#include "core/build.h"
+#include "core/error.h"
+#include "core/matmul_precision.h"
+#include "ops/support/device_check.h"
+
+namespace mixgrad::app {
+
+DType parse_precision(const std::string& name) {
+  for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
+    if (name == dtype_name(dtype)) return dtype;
+  }
+  raise<ValueError>("precision: must be f64, f32 or bf16, got \"", name, '"');
+}
+
+void PlacementOptions::declare(OptionSet& options, const std::vector<std::string>& precisions,
+                               const std::string& help) {
+  options.add("device", device,
+              "Where the model runs: cpu, cuda or cuda:N; or check: on cuda, each operator compared with the CPU");
+  options.add("precision", precision, precisions, help);
+  options.add("matmul-precision", matmul_precision, {"highest", "high", "medium"},
+              "Products of f32: highest = exact operands; on CUDA high = tf32; on CUDA and CPUs with AMX medium = bf16 "
+              "operands");
+}
+
+Device checked_device() {
+  if constexpr (!build::has_cuda) {
+    raise<DeviceError>(
+        "device: this build has the device cpu only, got check, which compares cuda with it; build with --preset cuda");
+  }
+  const Device device = parse_device("cuda");
+  require_device(device);
+  return device;
+}
+
+void PlacementOptions::apply() const {
+  if (checks()) checked_device();
+  require_device(where());
+  set_device_check(checks());
+  set_matmul_precision(parse_matmul_precision(matmul_precision));
+}
+
+Device PlacementOptions::where() const { return parse_device(checks() ? "cuda" : device); }
+
+}  // namespace mixgrad::app

@@ -1,0 +1,31 @@
+// On which device and in which types a verb computes: --device, --precision, --matmul-precision.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "apps/options/verb.h"
+#include "core/tensor.h"
+
+namespace mixgrad::app {
+
+DType parse_precision(const std::string& name);  // "f64", "f32" or "bf16"; ValueError
+
+// The word for the device in which each operator is compared with the CPU (ops/support/device_check.h).
+inline constexpr const char* kCheckedDevice = "check";
+Device checked_device();  // cuda:0; DeviceError when it is not there
+
+struct PlacementOptions {
+  std::string device = "cpu", precision = "f32", matmul_precision = "highest";
+
+  // With the words that --precision takes, of which `precision` is the first choice.
+  void declare(OptionSet& options, const std::vector<std::string>& precisions, const std::string& help);
+  // DeviceError when the device is not there; sets the process's precision of products, and whether devices are
+  // compared
+  void apply() const;
+  Device where() const;
+  bool checks() const { return device == kCheckedDevice; }
+  Placement place() const { return {parse_precision(precision), where()}; }
+};
+
+}  // namespace mixgrad::app

@@ -1,0 +1,33 @@
+// The options of a training run beyond the model: shared by train and bench.
+#pragma once
+
+#include "apps/options/placement_options.h"
+#include "apps/options/verb.h"
+#include "nn/training/optimizers/adamw.h"
+#include "nn/training/schedule.h"
+
+namespace mixgrad::app {
+
+// --early-stop patience=5,min-delta=0.001
+struct EarlyStop {
+  std::int64_t patience = 0;  // scheduled evaluations without a gain; 0 = never stop early
+  double min_delta = 0;       // what counts as a gain, nats a token: a loss below the best by more than this
+};
+EarlyStop parse_early_stop(const std::string& text);  // ValueError; "" = never
+
+struct TrainingOptions {
+  std::int64_t batch = 12, steps = 1000, accumulate = 1, warmup = 100, threads = 0;
+  double lr = 1e-3, min_lr = 1e-4, weight_decay = 0.1, beta1 = 0.9, beta2 = 0.95, eps = 1e-8, clip = 1.0;
+  std::string schedule = "cosine";
+  PlacementOptions placement;
+  std::uint64_t seed = 1;
+
+  void declare(OptionSet& options);
+  void check() const;  // ValueError for options that do not fit together
+  void apply() const;  // threads, device and precision of products, for the process
+  Placement place() const { return placement.place(); }
+  AdamWOptions adamw() const { return {beta1, beta2, eps, weight_decay, clip}; }
+  Schedule schedule_values() const { return {parse_schedule(schedule), lr, min_lr, warmup, steps}; }
+};
+
+}  // namespace mixgrad::app

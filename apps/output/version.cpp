@@ -1,0 +1,25 @@
+#include "apps/output/version.h"
+
+#include "build_info.h"
+#include "core/build.h"
+#include "core/device.h"
+#include "ops/matmul/matmul.h"
+
+namespace mixgrad::app {
+
+std::string version_text() {
+  std::string text = std::string("mixgrad ") + MIXGRAD_VERSION + " (commit " + MIXGRAD_COMMIT + "), instruction set ";
+#if defined(__AVX512F__)
+  text += "AVX-512";
+#elif defined(__AVX2__) && defined(__FMA__)
+  text += "AVX2 and FMA";
+#elif defined(__ARM_NEON)
+  text += "NEON";
+#else
+  text += "baseline";
+#endif
+  if (cpu::has_amx()) text += " and AMX";
+  return text + ", devices cpu" + (build::has_cuda ? ", cuda" : "");
+}
+
+}  // namespace mixgrad::app

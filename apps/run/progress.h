@@ -1,0 +1,49 @@
+// Progress of a run: one line on stderr, rewritten in place on a terminal, a plain line now and then elsewhere; and a
+// JSON line per logged step in metrics.jsonl and, with --json, on stdout.
+#pragma once
+
+#include <cstdint>
+#include <cstdio>
+#include <filesystem>
+#include <optional>
+
+#include "nn/files/folder.h"
+
+namespace mixgrad::app {
+
+struct StepLog {
+  std::int64_t step = 0;  // steps done
+  double loss = 0;
+  std::optional<double> val_loss;
+  double lr = 0;
+  double grad_norm = 0;
+  double tokens_per_s = 0;
+};
+
+class Progress {
+ public:
+  // Appends to `metrics` (IoError when it cannot be opened). The run goes from step `first` to `steps`.
+  Progress(std::int64_t steps, std::int64_t first, const std::filesystem::path& metrics, bool json_to_stdout);
+  ~Progress();
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+
+  void log(const StepLog& entry);
+  void finish();  // ends the live line
+
+ private:
+  std::int64_t steps_, first_;
+  LineFile metrics_;
+  bool json_;
+  bool terminal_;
+  bool open_line_ = false;
+  double start_;
+  double last_plain_ = 0;
+  std::optional<double> val_loss_;  // the last one known
+};
+
+// Copies the lines of `from` up to this step to `to`, for a run that is resumed there; both may be the same. What a
+// crash left of a last line is dropped. No file `from`: nothing happens.
+void continue_metrics(const std::filesystem::path& from, const std::filesystem::path& to, std::int64_t last_step);
+
+}  // namespace mixgrad::app

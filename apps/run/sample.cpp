@@ -1,0 +1,44 @@
+#include "apps/run/sample.h"
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+#include "core/error.h"
+#include "core/system/interrupt.h"
+
+namespace mixgrad::app {
+namespace {
+
+void put(const std::string& text) {
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  if (std::fflush(stdout) != 0) raise<IoError>("stdout: cannot be written: ", std::strerror(errno));
+}
+
+}  // namespace
+
+void stream_sample(const Decoder& model, const Tokenizer& tokenizer, const std::string& prompt, std::int64_t tokens,
+                   const SamplingOptions& options, std::uint64_t seed) {
+  const std::vector<std::int32_t> ids = tokenizer.encode(prompt, "--prompt");
+  Generator generator(model, tokenizer.vocab_size(), options, seed);
+  generator.prompt(ids);
+  put(prompt);
+  bool told = false;
+  for (std::int64_t i = 0; i < tokens; ++i) {
+    check_interrupt();
+    put(tokenizer.decode(generator.next()));
+    if (generator.restarted() && !told) {
+      if (isatty(STDERR_FILENO) == 1) std::fputs("\n", stderr);  // the text so far ends within a line
+      std::fprintf(stderr,
+                   "mixgrad: beyond the %lld tokens that this model's learned positions cover, it goes on from the "
+                   "last %lld\n",
+                   static_cast<long long>(model.config().context), static_cast<long long>(model.config().context / 2));
+      told = true;
+    }
+  }
+  put("\n");
+}
+
+}  // namespace mixgrad::app

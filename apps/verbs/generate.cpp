@@ -1,0 +1,58 @@
+// mixgrad generate: text from a trained model, streamed.
+#include "apps/options/placement_options.h"
+#include "apps/options/verb.h"
+#include "apps/run/sample.h"
+#include "core/error.h"
+#include "core/parallel.h"
+#include "nn/training/checkpoint.h"
+
+namespace mixgrad::app {
+namespace {
+
+class Generate : public Verb {
+ public:
+  std::string name() const override { return "generate"; }
+  std::string summary() const override { return "Continue a text with a trained model"; }
+  std::string example() const override {
+    return "mixgrad generate --checkpoint runs/char --prompt \"ROMEO:\" --tokens 200 --temperature 0.8";
+  }
+
+  void declare(OptionSet& options) override {
+    options.add("checkpoint", checkpoint_, "Folder of a run, or one generation of it");
+    options.add("prompt", prompt_, "Text to continue");
+    options.add("tokens", tokens_, kCountOrNone, "Tokens to generate");
+    options.add("temperature", sampling_.temperature, RealRange{},
+                "Below 1 safer, above 1 wilder; 0 = the likeliest token always");
+    options.add("top-k", sampling_.top_k, kCountOrNone, "Only the k likeliest tokens; 0 = all");
+    options.add("top-p", sampling_.top_p, {.high = 1, .without_low = true},
+                "Only the likeliest tokens that make up this probability");
+    options.add("seed", seed_, "Seed of the draws");
+    options.add("threads", threads_, kThreads, "Threads; 0 = all cores");
+    placement_.declare(options, {"f32", "f64", "bf16"}, "Type of the arithmetic");
+  }
+
+  int run() override {
+    if (checkpoint_.empty()) raise<ValueError>("generate: --checkpoint DIR is required: the folder of a training run");
+    if (prompt_.empty()) raise<ValueError>("generate: --prompt needs at least one character");
+    if (threads_ > 0) set_threads(static_cast<int>(threads_));
+    placement_.apply();
+    validate(sampling_);
+    const Checkpoint checkpoint = load_checkpoint(checkpoint_, placement_.place());
+    stream_sample(*checkpoint.model, checkpoint.tokenizer, prompt_, tokens_, sampling_, seed_);
+    return kOk;
+  }
+
+ private:
+  std::string checkpoint_;
+  std::string prompt_ = "\n";
+  std::int64_t tokens_ = 200, threads_ = 0;
+  SamplingOptions sampling_;
+  PlacementOptions placement_;
+  std::uint64_t seed_ = 1;
+};
+
+}  // namespace
+
+std::unique_ptr<Verb> make_generate() { return std::make_unique<Generate>(); }
+
+}  // namespace mixgrad::app

@@ -1,0 +1,324 @@
+// mixgrad gradcheck: every operator's gradient against central differences in f64, and the check against sabotage; on
+// request also the gradients in f32 and bf16 against those in f64. The summary is a matrix operator x device x dtype
+// with counts, in which what was not run shows.
+#include <algorithm>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <sstream>
+
+#include "apps/options/option_value.h"
+#include "apps/options/placement_options.h"
+#include "apps/options/verb.h"
+#include "apps/output/json_line.h"
+#include "autograd/gradcheck.h"
+#include "core/build.h"
+#include "core/error.h"
+#include "core/parallel.h"
+#include "core/text/suggest.h"
+#include "ops/cases/case_gradients.h"
+#include "ops/support/device_check.h"
+
+namespace mixgrad::app {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr DType kDTypes[] = {DType::f64, DType::f32, DType::bf16};
+
+// What one row of the table says.
+struct Row {
+  std::string op, note, input, output = "all";
+  double error = 0;
+  bool pass = true;
+  std::string remark;
+};
+
+// One place of the matrix.
+struct Cell {
+  int op = 0;  // place in the list of those that ran
+  Device device;
+  DType dtype = DType::f64;
+  int rows = 0, failed = 0;
+  double worst = 0;
+};
+
+double allowed(DType dtype) {
+  return dtype == DType::f64 ? GradcheckOptions().tolerance : test::allowed_gradient_error(dtype);
+}
+
+// "a,b" -> {"a", "b"}
+std::vector<std::string> parts_of(const std::string& list) {
+  std::vector<std::string> parts;
+  std::istringstream in(list);
+  for (std::string part; std::getline(in, part, ',');) parts.push_back(part);
+  if (parts.empty()) parts.emplace_back();
+  return parts;
+}
+
+class Gradcheck : public Verb {
+ public:
+  std::string name() const override { return "gradcheck"; }
+  std::string summary() const override { return "Check the gradient of every operator in f64"; }
+  std::string example() const override { return "mixgrad gradcheck --op attention"; }
+
+  void declare(OptionSet& options) override {
+    options.add("op", op_, "Only this operator");
+    options.add(
+        "device", device_,
+        "Where the operators run: cpu, cuda, cuda:N or check (cuda, each kernel compared with the CPU), or a list");
+    options.add("dtype", dtype_,
+                "f64 (central differences), f32, bf16 (against the gradient in f64), or a list such as f64,f32,bf16");
+    options.add("threads", threads_, kThreads, "Threads; 0 = all cores");
+    options.add_flag("json", json_, "One JSON object per row and a last one with the summary");
+  }
+
+  int run() override {
+    if (threads_ > 0) set_threads(static_cast<int>(threads_));
+    check_options();
+    if (!json_) {
+      std::printf("%-22s %-44s %-10s %-9s %-11s %9s\n", "op", "case", "input", "output", "where", "error");
+    }
+    for (const test::NamedCases& named : test::all_cases()) {
+      const OpSpec& spec = op_spec(named.id);
+      if (!op_.empty() && op_ != spec.name) continue;
+      ops_.emplace_back(spec.name);
+      const test::OpCases cases = named.make();
+      for (const Device device : devices_) {
+        for (const DType dtype : dtypes_) check(cases, device, dtype);
+      }
+    }
+    json_ ? print_json_summary() : print_summary();
+    return failed() == 0 ? kOk : kCheckFailed;
+  }
+
+ private:
+  void check_options() {
+    std::vector<std::string> names;
+    for (int i = 0; i < kOpCount; ++i) names.emplace_back(op_spec(static_cast<OpId>(i)).name);
+    if (!op_.empty() && std::find(names.begin(), names.end(), op_) == names.end()) {
+      raise<ValueError>("--op: must be an operator, got ", quote(op_), "; ", did_you_mean(op_, names),
+                        "operators: ", join(names));
+    }
+    const auto once = [](const auto& list, const char* option, const std::string& part) {
+      if (std::find(list.begin(), list.end() - 1, list.back()) == list.end() - 1) return;
+      raise<ValueError>(option, ": each must stand once; got ", quote(part), " again; leave it out");
+    };
+    for (const std::string& part : parts_of(device_)) {
+      const bool checks = part == kCheckedDevice;
+      devices_.push_back(checks ? checked_device() : parse_device(part));
+      if (checks) set_device_check(true);
+      once(devices_, "--device", part);
+      require_device(devices_.back());
+    }
+    for (const std::string& part : parts_of(dtype_)) {
+      const std::string word = parse_word("--dtype", part, {"f64", "f32", "bf16"});
+      for (const DType dtype : kDTypes) {
+        if (word == dtype_name(dtype)) dtypes_.push_back(dtype);
+      }
+      once(dtypes_, "--dtype", part);
+    }
+  }
+
+  void check(const test::OpCases& cases, Device device, DType dtype) {
+    cells_.push_back({static_cast<int>(ops_.size()) - 1, device, dtype});
+    bool live = false;  // some case of this operator has a gradient that is not zero
+    for (const test::OpCase& c : cases.cases) {
+      live |= dtype == DType::f64 ? against_differences(c) : against_f64(c);
+    }
+    if (live) return;
+    ++cells_.back().failed;
+    std::fprintf(stderr, "mixgrad: gradcheck: %s has no case with a gradient that could be wrong\n",
+                 ops_.back().c_str());
+  }
+
+  bool against_differences(const test::OpCase& c) {
+    bool live = false;
+    const GradcheckReport report = gradcheck(c.inputs, c.run, {.device = cells_.back().device});
+    for (const GradcheckRow& row : report.rows) {
+      live |= !row.vacuous && row.sabotage_caught;
+      if (row.vacuous) ++vacuous_;
+      if (row.sabotage_caught) ++caught_;
+      note_row({ops_.back(), c.note, row.input, row.output, row.max_rel_error, row.pass,
+                row.vacuous && row.pass ? "(zero)" : row.detail},
+               !row.vacuous);
+    }
+    return live;
+  }
+
+  bool against_f64(const test::OpCase& c) {
+    const Cell& cell = cells_.back();
+    bool live = false;
+    for (const test::GradientError& row : test::gradient_errors(c, c.run, cell.dtype, cell.device)) {
+      live |= !row.vacuous;
+      note_row({ops_.back(), c.note, "input " + std::to_string(row.input), "all", row.error,
+                row.error <= allowed(cell.dtype), row.vacuous && row.detail.empty() ? "(zero)" : row.detail},
+               true);
+    }
+    return live;
+  }
+
+  void note_row(const Row& row, bool counts_for_worst) {
+    Cell& cell = cells_.back();
+    ++cell.rows;
+    if (!row.pass) ++cell.failed;
+    if (counts_for_worst) cell.worst = std::max(cell.worst, row.error);
+    if (json_) {
+      Json object;
+      object["op"] = row.op;
+      object["case"] = row.note;
+      object["input"] = row.output == "all" ? row.input : row.input + " from " + row.output;
+      object["device"] = cell.device.str();
+      object["dtype"] = dtype_name(cell.dtype);
+      object["max_rel_err"] = row.error;
+      object["pass"] = row.pass;
+      print_json(object);
+      return;
+    }
+    std::printf("%-22s %-44s %-10s %-9s %-11s %9.1e %s%s%s\n", row.op.c_str(), row.note.c_str(), row.input.c_str(),
+                row.output.c_str(), column_name(cell.device, cell.dtype).c_str(), row.error, row.pass ? "ok" : "FAIL",
+                row.remark.empty() ? "" : " ", row.remark.c_str());
+  }
+
+  static std::string column_name(Device device, DType dtype) { return device.str() + " " + dtype_name(dtype); }
+
+  // The columns of the matrix: all dtypes of the devices that ran, and of the CPU and, where this build has it, CUDA.
+  std::vector<Device> columns() const {
+    std::vector<Device> all = devices_;
+    const auto kind_ran = [&](Device::Kind kind) {
+      return std::any_of(devices_.begin(), devices_.end(), [&](Device device) { return device.kind == kind; });
+    };
+    if (!kind_ran(Device::Kind::cpu)) all.push_back(kCpu);
+    if (build::has_cuda && !kind_ran(Device::Kind::cuda)) all.push_back({Device::Kind::cuda, 0});
+    return all;
+  }
+
+  int failed() const {
+    int total = 0;
+    for (const Cell& cell : cells_) total += cell.failed;
+    return total;
+  }
+  int rows() const {
+    int total = 0;
+    for (const Cell& cell : cells_) total += cell.rows;
+    return total;
+  }
+  double worst() const {
+    double worst = 0;
+    for (const Cell& cell : cells_) worst = std::max(worst, cell.worst);
+    return worst;
+  }
+
+  // Of one operator, or of all with op < 0; null where nothing ran.
+  std::optional<Cell> sum_of(int op, Device device, DType dtype) const {
+    std::optional<Cell> sum;
+    for (const Cell& cell : cells_) {
+      if ((op >= 0 && cell.op != op) || !(cell.device == device) || cell.dtype != dtype) continue;
+      if (!sum) sum = Cell{op, device, dtype};
+      sum->rows += cell.rows;
+      sum->failed += cell.failed;
+      sum->worst = std::max(sum->worst, cell.worst);
+    }
+    return sum;
+  }
+
+  // A line of the matrix: `text` of every place.
+  template <class Text>
+  void print_line(const std::string& title, const Text& text) const {
+    std::printf("%-22s", title.c_str());
+    for (const Device device : columns()) {
+      for (const DType dtype : kDTypes) std::printf(" %11s", text(device, dtype).c_str());
+    }
+    std::printf("\n");
+  }
+
+  void print_summary() const {
+    std::printf("\nrows that pass, of all; - is not run\n");
+    print_line("", [](Device device, DType dtype) { return column_name(device, dtype); });
+    const auto counts = [this](int op) {
+      return [this, op](Device device, DType dtype) -> std::string {
+        const std::optional<Cell> sum = sum_of(op, device, dtype);
+        if (!sum) return "-";
+        return std::to_string(sum->rows - sum->failed) + "/" + std::to_string(sum->rows);
+      };
+    };
+    for (std::size_t op = 0; op < ops_.size(); ++op) print_line(ops_[op], counts(static_cast<int>(op)));
+    print_line("all", counts(-1));
+    const auto figure = [](double value) {
+      char text[32];
+      std::snprintf(text, sizeof text, "%.1e", value);
+      return std::string(text);
+    };
+    print_line("worst error", [&](Device device, DType dtype) {
+      const std::optional<Cell> sum = sum_of(-1, device, dtype);
+      return sum ? figure(sum->worst) : "-";
+    });
+    print_line("allowed", [&](Device, DType dtype) { return figure(allowed(dtype)); });
+    print_what_is_missing();
+    std::printf("%zu operators, %d rows, %d failed, worst error %.1e", ops_.size(), rows(), failed(), worst());
+    const int of_f64 = rows_of_f64();
+    if (of_f64 > 0) {
+      std::printf("; sabotage caught in %d of %d rows with a gradient in f64 (%d are identically zero)", caught_,
+                  of_f64 - vacuous_, vacuous_);
+    }
+    std::printf("\n");
+  }
+
+  int rows_of_f64() const {
+    int total = 0;
+    for (const Device device : devices_) {
+      const std::optional<Cell> sum = sum_of(-1, device, DType::f64);
+      if (sum) total += sum->rows;
+    }
+    return total;
+  }
+
+  void print_what_is_missing() const {
+    if (ops_.size() < static_cast<std::size_t>(kOpCount)) {
+      std::printf("not run: %zu of %d operators (--op)\n", static_cast<std::size_t>(kOpCount) - ops_.size(), kOpCount);
+    }
+    if (dtypes_.size() < std::size(kDTypes)) std::printf("not run: the dtypes with - (--dtype f64,f32,bf16)\n");
+    if (!build::has_cuda) std::printf("not run: cuda, which this build does not have (docs/building.md)\n");
+    if (columns().size() > devices_.size()) std::printf("not run: the devices with - (--device cpu,cuda)\n");
+  }
+
+  void print_json_summary() const {
+    Json object;
+    object["summary"] = true;
+    object["ops"] = ops_.size();
+    object["rows"] = rows();
+    object["failed"] = failed();
+    object["worst"] = worst();
+    object["sabotage_caught"] = caught_;
+    object["vacuous"] = vacuous_;
+    object["matrix"] = Json::array();
+    for (std::size_t op = 0; op < ops_.size(); ++op) {
+      for (const Device device : columns()) {
+        for (const DType dtype : kDTypes) {
+          const std::optional<Cell> sum = sum_of(static_cast<int>(op), device, dtype);
+          Json place{{"op", ops_[op]}, {"device", device.str()}, {"dtype", dtype_name(dtype)}};
+          place["rows"] = sum ? sum->rows : 0;
+          place["failed"] = sum ? sum->failed : 0;
+          place["worst"] = sum ? Json(sum->worst) : Json();
+          object["matrix"].push_back(place);
+        }
+      }
+    }
+    print_json(object);
+  }
+
+  std::string op_, device_ = "cpu", dtype_ = "f64";
+  std::int64_t threads_ = 0;
+  bool json_ = false;
+  std::vector<Device> devices_;
+  std::vector<DType> dtypes_;
+  std::vector<std::string> ops_;  // that ran
+  std::vector<Cell> cells_;
+  int vacuous_ = 0, caught_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<Verb> make_gradcheck() { return std::make_unique<Gradcheck>(); }
+
+}  // namespace mixgrad::app

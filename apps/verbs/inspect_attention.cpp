@@ -1,0 +1,236 @@
+#include "apps/verbs/inspect_attention.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "apps/output/json_line.h"
+#include "core/error.h"
+#include "nn/analysis/hsm_paths.h"
+#include "nn/analysis/mamba_decay.h"
+#include "nn/mixers/attention_mixer.h"
+
+namespace mixgrad::app {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// Softmax heads look at a text; shifts and decay times are those of the parameters alone.
+bool needs_text(const ModelConfig& config) {
+  return std::any_of(config.layers.begin(), config.layers.end(), [](const LayerConfig& layer) {
+    const auto* heads = std::get_if<RecurformerConfig>(&layer);
+    return std::holds_alternative<AttentionConfig>(layer) || (heads != nullptr && heads->softmax_groups() > 0);
+  });
+}
+
+class AttentionReport {
+ public:
+  AttentionReport(const Decoder& model, const Tokenizer& tokenizer, std::int64_t window, bool json)
+      : model_(model), tokenizer_(tokenizer), window_(window), json_(json) {}
+
+  void read(const std::string& text) {
+    const std::vector<std::int32_t> ids = tokenizer_.encode(text, "--text");
+    const auto count = static_cast<std::int64_t>(ids.size());
+    const std::int64_t length = std::min(count, model_.config().context);
+    const std::int64_t batch = count / length;
+    tokens_ = Tensor::from_i32(std::span(ids).first(static_cast<std::size_t>(batch * length)), {batch, length});
+    if (json_) return;
+    std::printf("%lld tokens in %lld sequence%s of %lld", static_cast<long long>(count), static_cast<long long>(batch),
+                batch == 1 ? "" : "s", static_cast<long long>(length));
+    if (batch * length < count) std::printf("; the last %lld are left out", static_cast<long long>(count % length));
+    std::printf("\n");
+  }
+
+  void print() const {
+    if (tokens_.defined()) {
+      print_recency();
+      print_depth();
+    }
+    print_shifts();
+    print_decays();
+  }
+
+ private:
+  // One line per layer with softmax heads.
+  void print_recency() const {
+    const std::vector<Tensor> ratios = model_.recency(tokens_, window_);
+    if (std::none_of(ratios.begin(), ratios.end(), [](const Tensor& ratio) { return ratio.defined(); })) return;
+    const std::int64_t n = tokens_.dim(1);
+    const double uniform = uniform_recency(n, window_);
+    if (!json_) {
+      std::printf(
+          "\nrecency ratio of each softmax head: attention on a token itself and the k = %lld before it, mean over n = "
+          "%lld places\na head that looks at all alike has %.3f\n",
+          static_cast<long long>(window_), static_cast<long long>(n), uniform);
+    }
+    for (std::size_t l = 0; l < ratios.size(); ++l) {
+      if (!ratios[l].defined()) continue;
+      if (json_) {
+        print_json({{"layer", l}, {"recency", ratios[l].to_vector()}, {"n", n}, {"k", window_}, {"uniform", uniform}});
+        continue;
+      }
+      std::printf("layer %-3zu", l);
+      for (const double ratio : ratios[l].to_vector()) std::printf(" %6.3f", ratio);
+      std::printf("\n");
+    }
+  }
+
+  // Of the shortcut: one line per token of the first sequence, mean over the heads.
+  void print_depth() const {
+    const auto& shortcut = model_.config().shortcut;
+    if (!shortcut) return;
+    if (shortcut->concat == ShortcutConcat::feature) {
+      if (!json_) std::printf("\nno depth mass: in a shortcut of concat feature every key is made of all sources\n");
+      return;
+    }
+    const DepthMass depth = model_.depth_mass(tokens_);  // [B,H,T,M]
+    if (!json_) {
+      std::printf("\ndepth mass of the shortcut, mean over the heads: attention on each source (0 = embedding)\n%-12s",
+                  "token");
+      for (const std::int64_t source : shortcut->sources) std::printf(" %6lld", static_cast<long long>(source));
+      std::printf("  effective depth\n");
+    }
+    for (std::int64_t t = 0; t < tokens_.dim(1); ++t) print_token(depth, t);
+    print_mean(depth);
+  }
+
+  void print_token(const DepthMass& depth, std::int64_t t) const {
+    const std::int64_t heads = depth.mass.dim(1);
+    const std::int64_t steps = depth.mass.dim(2);
+    const std::int64_t sources = depth.mass.dim(3);
+    const std::string text = tokenizer_.decode(static_cast<std::int32_t>(tokens_.at(t)));
+    std::vector<double> mean(static_cast<std::size_t>(sources));
+    double level = 0;
+    Json mass = Json::array();
+    for (std::int64_t h = 0; h < heads; ++h) {
+      Json of_head = Json::array();
+      for (std::int64_t m = 0; m < sources; ++m) {
+        const double value = depth.mass.at((h * steps + t) * sources + m);
+        mean[static_cast<std::size_t>(m)] += value / static_cast<double>(heads);
+        of_head.push_back(value);
+      }
+      mass.push_back(of_head);
+      level += depth.effective_depth.at(h * steps + t) / static_cast<double>(heads);
+    }
+    if (json_) {
+      print_json({{"token", t}, {"text", text}, {"depth_mass", mass}, {"effective_depth", level}});
+      return;
+    }
+    std::printf("%3lld %-8s", static_cast<long long>(t), json_line(text).c_str());
+    for (const double value : mean) std::printf(" %6.3f", value);
+    std::printf(" %8.3f\n", level);
+  }
+
+  // Over all heads, sequences and places.
+  void print_mean(const DepthMass& depth) const {
+    const std::int64_t sources = depth.mass.cols();
+    std::vector<double> mean(static_cast<std::size_t>(sources));
+    const auto rows = static_cast<double>(depth.mass.rows());
+    for (std::int64_t i = 0; i < depth.mass.numel(); ++i) {
+      mean[static_cast<std::size_t>(i % sources)] += depth.mass.at(i) / rows;
+    }
+    double level = 0;
+    for (const double value : depth.effective_depth.to_vector()) level += value / rows;
+    if (json_) {
+      print_json(
+          {{"sources", model_.config().shortcut->sources}, {"mean_depth_mass", mean}, {"mean_effective_depth", level}});
+      return;
+    }
+    std::printf("%-12s", "all");
+    for (const double value : mean) std::printf(" %6.3f", value);
+    std::printf(" %8.3f\n", level);
+  }
+
+  // Of shift-mixing layers (nn/analysis/hsm_paths.h): what they shift by, and one line per lag.
+  void print_shifts() const {
+    constexpr std::int64_t kLags = 4096;  // more are cut off
+    const HsmPaths report = hsm_paths(model_, kLags);
+    if (report.layers.empty()) return;
+    Json shifts = Json::array();
+    for (const std::int64_t l : report.layers) shifts.push_back(shift_layer(l).shifts);
+    if (json_) {
+      print_json({{"shift_layers", report.layers}, {"shifts", shifts}, {"receptive_field", report.receptive_field}});
+    } else {
+      std::printf("\nshift mixing\n%5s  %-12s shifts of its heads\n", "layer", "variant");
+      for (const std::int64_t l : report.layers) {
+        std::printf("%5lld  %-12s", static_cast<long long>(l), to_string(shift_layer(l).variant).c_str());
+        for (const std::int64_t shift : shift_layer(l).shifts) std::printf(" %lld", static_cast<long long>(shift));
+        std::printf("\n");
+      }
+      std::printf("receptive field of these layers: %lld tokens\n\n%8s %10s %12s\n",
+                  static_cast<long long>(report.receptive_field), "lag", "paths", "weight");
+    }
+    for (std::size_t lag = 0; lag < report.paths.size(); ++lag) print_lag(report, lag);
+    if (!json_) std::printf("means over the channels, without norms and MLPs; weights where all layers have a and b\n");
+  }
+
+  const HsmConfig& shift_layer(std::int64_t l) const {
+    return std::get<HsmConfig>(model_.config().layers[static_cast<std::size_t>(l)]);
+  }
+
+  void print_lag(const HsmPaths& report, std::size_t lag) const {
+    const bool weighted = !report.weights.empty();
+    if (json_) {
+      print_json(
+          {{"lag", lag}, {"paths", report.paths[lag]}, {"weight", weighted ? Json(report.weights[lag]) : Json()}});
+    } else if (weighted) {
+      std::printf("%8zu %10.3f %12.6f\n", lag, report.paths[lag], report.weights[lag]);
+    } else {
+      std::printf("%8zu %10.3f %12s\n", lag, report.paths[lag], "-");
+    }
+  }
+
+  // Of Mamba heads: one line per head.
+  void print_decays() const {
+    const std::vector<MambaDecay> heads = mamba_decays(model_.parameters(), model_.config());
+    if (heads.empty()) return;
+    if (!json_) {
+      std::printf(
+          "\nMamba heads: tokens until a channel's longest memory is down to 1/e, at the step it takes by "
+          "itself\n%-16s "
+          "%9s %9s %9s\n",
+          "", "shortest", "median", "longest");
+    }
+    for (const MambaDecay& head : heads) {
+      if (json_) {
+        print_json({{"layer", head.layer},
+                    {"head", head.head},
+                    {"decay_shortest", head.shortest},
+                    {"decay_longest", head.longest}});
+        continue;
+      }
+      std::vector<double> sorted = head.longest;
+      std::sort(sorted.begin(), sorted.end());
+      std::printf("layer %-3lld head %-2lld %9.1f %9.1f %9.1f\n", static_cast<long long>(head.layer),
+                  static_cast<long long>(head.head), sorted.front(), sorted[sorted.size() / 2], sorted.back());
+    }
+  }
+
+  const Decoder& model_;
+  const Tokenizer& tokenizer_;
+  Tensor tokens_;  // [B,T]; undefined without a text
+  std::int64_t window_;
+  bool json_;
+};
+
+}  // namespace
+
+void inspect_attention(const Decoder& model, const Tokenizer& tokenizer, const std::string& text, std::int64_t window,
+                       bool json) {
+  if (text.empty() && needs_text(model.config())) {
+    raise<ValueError>(
+        "inspect attention: --text must hold at least one token for a model with softmax heads, got an empty text; "
+        "give one with --text TEXT");
+  }
+  if (!needs_text(model.config()) && hsm_paths(model, 1).layers.empty() &&
+      mamba_decays(model.parameters(), model.config()).empty()) {
+    raise<ValueError>(
+        "inspect attention: the model must have softmax heads, shift-mixing layers or Mamba heads; it has none; choose "
+        "another --mixer");
+  }
+  AttentionReport report(model, tokenizer, window, json);
+  if (!text.empty()) report.read(text);
+  report.print();
+}
+
+}  // namespace mixgrad::app

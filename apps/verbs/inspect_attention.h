@@ -1,0 +1,20 @@
+// mixgrad inspect attention: where a model looks, one table per kind of mixer.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "nn/model/decoder.h"
+#include "nn/tokenizers/tokenizer.h"
+
+namespace mixgrad::app {
+
+// Prints to stdout: tables, or with `json` one object a line.
+//   on a text     recency ratios of softmax heads with k = `window`, depth mass of a shortcut
+//   of the model  lags that shift-mixing layers reach, decay times of Mamba heads; for these the text may be empty
+// ValueError when a text is needed and empty, has characters outside the vocabulary, or there is nothing to show. A
+// text longer than the context is cut into sequences of it; what is left over is not used.
+void inspect_attention(const Decoder& model, const Tokenizer& tokenizer, const std::string& text, std::int64_t window,
+                       bool json);
+
+}  // namespace mixgrad::app

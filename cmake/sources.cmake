@@ -1,0 +1,69 @@
+# How the folders hand their files to the targets.
+#
+#   mixgrad_add_sources(TARGET)              in a folder's CMakeLists.txt: every .cpp of this folder, and every .cu if CUDA is built
+#   mixgrad_add_sources(TARGET COLD a.cpp)   of these files, a.cpp is code that no training step waits for
+#   mixgrad_add_sources(TARGET ALONE)        each file is compiled alone, also with MIXGRAD_UNITY
+#   mixgrad_finish_sources(TARGET)           beside add_library or add_executable, after the folders
+#
+# With MIXGRAD_UNITY six files are compiled as one, whose headers and templates are then read once and not six times: half
+# the time. A name that two such files define for themselves must then differ. CMake's own UNITY_BUILD writes absolute
+# paths, so that a cache of compilations (ccache) would find none of them in another checkout.
+
+# Code that no training step waits for, and templates of CLI11 and JSON that would only take longer to compile.
+set(mixgrad_cold_code $<IF:$<BOOL:${MIXGRAD_SANITIZE}>,-O0,-O1>)
+
+function(mixgrad_add_sources target)
+  cmake_parse_arguments(PARSE_ARGV 1 given "ALONE" "" "COLD")
+  file(GLOB all CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cpp)
+  foreach(name IN LISTS given_COLD)
+    set(path ${CMAKE_CURRENT_SOURCE_DIR}/${name})
+    if(NOT path IN_LIST all)
+      message(FATAL_ERROR "${CMAKE_CURRENT_SOURCE_DIR}/CMakeLists.txt names ${name}, which is not in this folder")
+    endif()
+    list(REMOVE_ITEM all ${path})
+  endforeach()
+  list(TRANSFORM given_COLD PREPEND ${CMAKE_CURRENT_SOURCE_DIR}/)
+  if(given_ALONE)
+    target_sources(${target} PRIVATE ${all})
+  else()
+    set_property(GLOBAL APPEND PROPERTY ${target}_sources ${all})
+  endif()
+  set_property(GLOBAL APPEND PROPERTY ${target}_cold_sources ${given_COLD})
+  if(MIXGRAD_CUDA)
+    file(GLOB cuda CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cu)
+    target_sources(${target} PRIVATE ${cuda})
+  endif()
+endfunction()
+
+function(mixgrad_finish_sources target)
+  get_property(sources GLOBAL PROPERTY ${target}_sources)
+  get_property(cold GLOBAL PROPERTY ${target}_cold_sources)
+  mixgrad_unity(sources ${target} ${sources})
+  mixgrad_unity(cold ${target}_cold ${cold})
+  set_source_files_properties(${cold} PROPERTIES COMPILE_OPTIONS "${mixgrad_cold_code}")
+  target_sources(${target} PRIVATE ${sources} ${cold})
+endfunction()
+
+# Sets RESULT to the sources; with MIXGRAD_UNITY, to files that include six of them each.
+function(mixgrad_unity result name)
+  if(NOT MIXGRAD_UNITY)
+    set(${result} ${ARGN} PARENT_SCOPE)
+    return()
+  endif()
+  set(units "")
+  while(ARGN)
+    list(LENGTH ARGN number)
+    set(unit ${PROJECT_BINARY_DIR}/unity/${name}_${number}.cpp)
+    set(content "")
+    foreach(i RANGE 1 6)
+      list(POP_FRONT ARGN source)
+      if(source)
+        cmake_path(RELATIVE_PATH source BASE_DIRECTORY ${PROJECT_SOURCE_DIR})
+        string(APPEND content "#include \"${source}\"\n")
+      endif()
+    endforeach()
+    file(CONFIGURE OUTPUT ${unit} CONTENT "${content}" @ONLY)  # touches no file that would not change
+    list(APPEND units ${unit})
+  endwhile()
+  set(${result} ${units} PARENT_SCOPE)
+endfunction()

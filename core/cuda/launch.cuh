@@ -1,0 +1,200 @@
+// What every .cu file stands on: checked calls, the stream, and four ways to run a kernel.
+//
+//   for_each(op, device, n, f)            f(i) for i in [0,n)
+//   for_each_cell(op, device, rows, width, f)    f(r, c) for r in [0,rows), c in [0,width), without a division
+//   for_each_row(op, device, rows, f)     f(row) by all kRowThreads threads of a block, which may use block_sum /
+//   block_max column_sums(...)                      sums over rows in a fixed order, whatever the launch
+//
+// No float atomics: every sum has one order, so two runs give the same bits.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+#include <initializer_list>
+
+#include "core/cuda/cuda.h"
+#include "core/error.h"
+#include "core/rows.h"
+
+namespace mixgrad::cuda {
+
+// DeviceError when `error` is one, or when it is this call's turn in MIXGRAD_FAULT=cuda:N.
+void check(cudaError_t error, const char* call, const char* what);
+void check_launch(const char* what, dim3 grid, dim3 block);
+
+// Makes `device` current for this thread and returns its stream.
+cudaStream_t stream(Device device);
+
+#define MIXGRAD_CUDA_CALL(what, call) ::mixgrad::cuda::check((call), #call, what)
+
+inline constexpr int kThreads = 256;     // of a block of for_each
+inline constexpr int kRowThreads = 128;  // of a block of for_each_row
+inline constexpr int kWarp = 32;
+inline constexpr std::int64_t kMostBlocks = 8192;  // of for_each_cell: some 60 for each multiprocessor of a large GPU
+
+template <class F>
+__global__ void for_each_kernel(std::int64_t count, F f) {
+  const std::int64_t step = static_cast<std::int64_t>(gridDim.x) * blockDim.x;
+  for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < count; i += step) f(i);
+}
+
+template <class F>
+void for_each(const char* what, Device device, std::int64_t count, const F& f) {
+  if (count <= 0) return;
+  const std::int64_t blocks = (count + kThreads - 1) / kThreads;
+  const dim3 grid(static_cast<unsigned>(blocks < 65536 ? blocks : 65536));
+  for_each_kernel<<<grid, kThreads, 0, stream(device)>>>(count, f);
+  check_launch(what, grid, kThreads);
+}
+
+template <class F>
+__global__ void for_each_cell_kernel(std::int64_t rows, std::int64_t width, F f) {
+  const std::int64_t step = static_cast<std::int64_t>(gridDim.y) * blockDim.y;
+  const std::int64_t c = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (c >= width) return;
+  for (std::int64_t r = static_cast<std::int64_t>(blockIdx.y) * blockDim.y + threadIdx.y; r < rows; r += step) f(r, c);
+}
+
+// A block is as wide as a power of two that holds the row, at most kThreads.
+template <class F>
+void for_each_cell(const char* what, Device device, std::int64_t rows, std::int64_t width, const F& f) {
+  if (rows <= 0 || width <= 0) return;
+  unsigned across = 1;
+  while (across < kThreads && across < width) across *= 2;
+  const dim3 block(across, kThreads / across);
+  const std::int64_t columns = (width + across - 1) / across;
+  const std::int64_t needed = (rows + block.y - 1) / block.y;
+  const std::int64_t most = columns < kMostBlocks ? kMostBlocks / columns : 1;
+  const dim3 grid(static_cast<unsigned>(columns), static_cast<unsigned>(needed < most ? needed : most));
+  for_each_cell_kernel<<<grid, block, 0, stream(device)>>>(rows, width, f);
+  check_launch(what, grid, block);
+}
+
+template <class F>
+__global__ void __launch_bounds__(kRowThreads) for_each_row_kernel(std::int64_t rows, F f) {
+  for (std::int64_t row = blockIdx.x; row < rows; row += gridDim.x) f(row);
+}
+
+template <class F>
+void for_each_row(const char* what, Device device, std::int64_t rows, const F& f) {
+  if (rows <= 0) return;
+  const dim3 grid(static_cast<unsigned>(rows < (1 << 20) ? rows : (1 << 20)));
+  for_each_row_kernel<<<grid, kRowThreads, 0, stream(device)>>>(rows, f);
+  check_launch(what, grid, kRowThreads);
+}
+
+struct Sum {
+  template <class A>
+  __device__ static A join(A a, A b) {
+    return a + b;
+  }
+};
+struct Max {
+  template <class A>
+  __device__ static A join(A a, A b) {
+    return a > b ? a : b;
+  }
+};
+
+// One value per thread of a block of kRowThreads, joined in a fixed tree; every thread gets the result.
+template <class Join, class A>
+__device__ A block_join(A value) {
+  __shared__ A warps[kRowThreads / kWarp];
+  for (int distance = kWarp / 2; distance > 0; distance /= 2) {
+    value = Join::join(value, __shfl_xor_sync(0xffffffffU, value, distance));
+  }
+  if (threadIdx.x % kWarp == 0) warps[threadIdx.x / kWarp] = value;
+  __syncthreads();
+  A total = warps[0];
+  for (int w = 1; w < kRowThreads / kWarp; ++w) total = Join::join(total, warps[w]);
+  __syncthreads();  // the next call may write
+  return total;
+}
+template <class A>
+__device__ A block_sum(A value) {
+  return block_join<Sum>(value);
+}
+template <class A>
+__device__ A block_max(A value) {
+  return block_join<Max>(value);
+}
+
+inline constexpr std::int64_t kSumRows = 64;  // rows of one partial sum, by shape only
+
+// store(c, sum over rows r of f(r, c)) for c in [0,width): partial sums over blocks of rows, then a tree over those.
+template <class A, class F, class Store>
+void column_sums(const char* what, Device device, std::int64_t rows, std::int64_t width, const F& f,
+                 const Store& store);
+
+template <class A, class F>
+struct PartialSum {
+  std::int64_t rows, width;
+  F f;
+  A* partial;
+  __device__ void operator()(std::int64_t i) const {
+    const std::int64_t c = i % width;
+    const std::int64_t begin = i / width * kSumRows;
+    const std::int64_t end = begin + kSumRows < rows ? begin + kSumRows : rows;
+    A sum = 0;
+    for (std::int64_t r = begin; r < end; ++r) sum += f(r, c);
+    partial[i] = sum;
+  }
+};
+
+template <class A, class Store>
+struct TotalSum {
+  std::int64_t blocks, width;
+  const A* partial;
+  Store store;
+  __device__ void operator()(std::int64_t c) const {
+    A sum = 0;
+    for (std::int64_t b = threadIdx.x; b < blocks; b += kRowThreads) sum += partial[b * width + c];
+    sum = block_sum(sum);
+    if (threadIdx.x == 0) store(c, sum);
+  }
+};
+
+template <class A, class F, class Store>
+void column_sums(const char* what, Device device, std::int64_t rows, std::int64_t width, const F& f,
+                 const Store& store) {
+  const std::int64_t blocks = (rows + kSumRows - 1) / kSumRows;
+  const Tensor scratch = Tensor::empty({blocks, width}, dtype_of<A>(), device);
+  A* partial = scratch.data<A>();
+  for_each(what, device, blocks * width, PartialSum<A, F>{rows, width, f, partial});
+  for_each_row(what, device, width, TotalSum<A, Store>{blocks, width, partial, store});
+}
+
+// As many elements as 16 bytes hold: one load or store.
+template <class T>
+struct alignas(16) Chunk {
+  static constexpr int kSize = 16 / static_cast<int>(sizeof(T));
+  T values[kSize];
+};
+
+// Can these tensors, of one shape, be read and written as chunks from their first element to the last? Undefined ones
+// do not matter.
+inline bool are_chunks(std::initializer_list<const Tensor*> tensors) {
+  for (const Tensor* x : tensors) {
+    if (!x->defined()) continue;
+    if (!x->is_contiguous() || reinterpret_cast<std::uintptr_t>(x->raw()) % 16 != 0 || x->bytes() % 16 != 0)
+      return false;
+  }
+  return true;
+}
+
+// Where a gradient goes: element (r, c) is written, or added to. Null when it is not wanted.
+template <class T>
+struct Target {
+  Rows<T> to;
+  bool add;
+
+  Target(const Tensor& tensor, bool adds) : to(tensor), add(adds) {}
+  __host__ __device__ explicit operator bool() const { return to.data != nullptr; }
+  __device__ void put(std::int64_t r, std::int64_t c, acc_t<T> value) const {
+    T* place = to[r] + c;
+    *place = static_cast<T>(add ? acc_t<T>(*place) + value : value);
+  }
+};
+
+}  // namespace mixgrad::cuda

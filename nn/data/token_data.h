@@ -1,0 +1,109 @@
+// A text as a sequence of tokens, for training and evaluation.
+//
+// The first floor(0.9 n) tokens are for training, the rest is held out. When every token is one byte (the byte
+// tokenizer, or an ASCII vocabulary) the file stays mapped and ids are looked up on the way; otherwise they are encoded
+// once into memory, two or four bytes each.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/rng.h"
+#include "core/tensor.h"
+#include "nn/files/file.h"
+#include "nn/tokenizers/tokenizer.h"
+
+namespace mixgrad {
+
+// Tokens [begin, end).
+struct TokenRange {
+  std::int64_t begin = 0;
+  std::int64_t end = 0;
+  std::int64_t size() const { return end - begin; }
+  friend bool operator==(const TokenRange&, const TokenRange&) = default;
+};
+
+// What a file holds, for telling it from another.
+struct TextId {
+  std::uint64_t bytes = 0;
+  std::string xxh3;
+  friend bool operator==(const TextId&, const TextId&) = default;
+};
+TextId identify_text(const std::filesystem::path& path);  // IoError as MappedFile::open
+
+// Reading a long text ends with Interrupted (core/system/interrupt.h) when that has been asked for.
+class TokenData {
+ public:
+  // Errors of all three: FormatError: fewer than two tokens, or char and not UTF-8; ValueError: a character outside the
+  // vocabulary (with its position); IoError: the file cannot be read.
+  static TokenData open(const std::filesystem::path& path, const Tokenizer& tokenizer);
+  static TokenData from_file(MappedFile file, const Tokenizer& tokenizer);
+  static TokenData from_text(std::string text, const Tokenizer& tokenizer, const std::string& source = "text");
+
+  std::int64_t size() const { return size_; }  // tokens
+  TokenRange all() const { return {0, size_}; }
+  TokenRange train() const { return {0, train_size()}; }
+  TokenRange valid() const { return {train_size(), size_}; }
+  // "train", "valid" or "all"; ValueError for another name.
+  TokenRange split(std::string_view name) const;
+  const Tokenizer& tokenizer() const { return tokenizer_; }
+  const std::string& source() const { return source_; }
+
+  std::int64_t byte_count(TokenRange range) const;  // bytes of text that the tokens stand for
+
+  // Copies tokens [begin, begin + count) to out. Allocates nothing.
+  void gather(std::int64_t begin, std::int64_t count, std::int32_t* out) const;
+
+  // ValueError when the training part has no window of context + 1 tokens.
+  void check_context(std::int64_t context) const;
+
+  // Uniformly random windows of the training part: row b gets tokens [s, s+T) and, as targets, [s+1, s+T+1).
+  //   tokens, targets: [B,T] i32, contiguous. Draws B numbers from rng, allocates nothing.
+  // ShapeError, DTypeError for other tensors; ValueError as check_context(T).
+  void sample_batch(Rng& rng, const Tensor& tokens, const Tensor& targets) const;
+
+ private:
+  explicit TokenData(Tokenizer tokenizer) : tokenizer_(std::move(tokenizer)) {}
+  std::int64_t train_size() const { return size_ / 10 * 9 + size_ % 10 * 9 / 10; }
+  std::string_view text() const { return file_.size() > 0 ? file_.text() : std::string_view(text_); }
+  void index();
+  void encode();
+
+  Tokenizer tokenizer_;
+  std::string source_;
+  MappedFile file_;
+  std::string text_;
+  std::vector<std::uint16_t> narrow_;  // ids when the vocabulary has at most 65536
+  std::vector<std::int32_t> wide_;     // ids otherwise
+  std::int64_t size_ = 0;
+};
+
+// Non-overlapping windows of T = context tokens in which every token of a range is a target exactly once. The inputs
+// start one token before the range, so that a held-out part is predicted from its first token on; the first token of
+// the file has no predecessor and is no target. The last window is padded with token 0 and target -1.
+// Keeps a reference to the data.
+class EvalWindows {
+ public:
+  // ValueError: context < 1, or a range without a target.
+  EvalWindows(const TokenData& data, TokenRange range, std::int64_t context);
+
+  std::int64_t count() const { return (targets_.size() - 1) / context_ + 1; }  // windows
+  std::int64_t target_count() const { return targets_.size(); }
+  std::int64_t target_bytes() const { return data_.byte_count(targets_); }  // for bits per byte
+  std::int64_t context() const { return context_; }
+  std::int64_t batches(std::int64_t batch) const;  // how often `fill` must be called for B = batch >= 1
+
+  // Windows first .. first + B - 1 into tokens, targets: [B,T] i32; rows past the last window get token 0, target -1.
+  // Returns the number of targets that are not -1. Allocates nothing.
+  std::int64_t fill(std::int64_t first, const Tensor& tokens, const Tensor& targets) const;
+
+ private:
+  const TokenData& data_;
+  TokenRange targets_;
+  std::int64_t context_;
+};
+
+}  // namespace mixgrad

@@ -1,0 +1,100 @@
+#include "nn/files/folder.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <system_error>
+#include <utility>
+
+#include "core/error.h"
+#include "nn/files/file.h"
+
+namespace mixgrad {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+[[noreturn]] void fail(const std::string& path, const std::string& action, int error) {
+  raise<IoError>(path, ": ", action, " failed: ", std::generic_category().message(error),
+                 "; check the path, its permissions and the free space");
+}
+
+}  // namespace
+
+void rename_path(const fs::path& from, const fs::path& to) {
+  if (std::rename(from.c_str(), to.c_str()) != 0)
+    fail(from.string(), "renaming it to " + to.filename().string(), errno);
+}
+
+void exchange_paths(const fs::path& a, const fs::path& b) {
+  if (::renameat2(AT_FDCWD, a.c_str(), AT_FDCWD, b.c_str(), RENAME_EXCHANGE) == 0) return;
+  if (errno != EINVAL && errno != ENOSYS) fail(b.string(), "exchanging it with " + a.filename().string(), errno);
+  // A file system without exchange: for a moment b's name is missing.
+  const fs::path aside = a.string() + ".old";
+  rename_path(b, aside);
+  rename_path(a, b);
+  rename_path(aside, a);
+}
+
+void replace_symlink(const fs::path& link, const std::string& target) {
+  const fs::path scratch = link.parent_path() / ("." + link.filename().string() + ".tmp");
+  if (::unlink(scratch.c_str()) != 0 && errno != ENOENT) fail(scratch.string(), "removing what a crash left", errno);
+  if (::symlink(target.c_str(), scratch.c_str()) != 0) fail(link.string(), "making the symlink to " + target, errno);
+  rename_path(scratch, link);
+}
+
+void remove_folder(const fs::path& path) {
+  std::error_code error;
+  fs::remove_all(path, error);
+  if (error) raise<IoError>(path.string(), ": removing the folder failed: ", error.message(), "; remove it by hand");
+}
+
+std::uintmax_t free_disk_bytes(const fs::path& path) {
+  fs::path place = fs::absolute(path);
+  std::error_code error;
+  while (!fs::exists(place, error) && place.has_parent_path() && place != place.parent_path()) {
+    place = place.parent_path();
+  }
+  struct statvfs status {};
+  if (::statvfs(place.c_str(), &status) != 0) fail(place.string(), "asking for the free space", errno);
+  if (status.f_blocks == 0) return UINTMAX_MAX;  // it does not say, such as /proc
+  return static_cast<std::uintmax_t>(status.f_bavail) * status.f_frsize;
+}
+
+FolderLock::FolderLock(const fs::path& path, std::string_view holder)
+    : descriptor_(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
+  if (descriptor_ < 0) fail(path.string(), "opening the folder", errno);
+  if (::flock(descriptor_, LOCK_EX | LOCK_NB) == 0) return;
+  const bool taken = errno == EWOULDBLOCK;
+  ::close(std::exchange(descriptor_, -1));
+  if (!taken) return;  // a file system without locks: nothing better to be had
+  raise<IoError>(path.string(), ": only one process may write here at a time; ", holder,
+                 " does; wait for it, or choose another folder");
+}
+
+FolderLock::~FolderLock() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+LineFile::LineFile(const fs::path& path)
+    : path_(path.string()), descriptor_(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666)) {
+  if (descriptor_ < 0) fail(path_, "opening it for writing", errno);
+}
+
+LineFile::~LineFile() { ::close(descriptor_); }
+
+void LineFile::append(std::string_view line) {
+  while (!line.empty()) {
+    const ssize_t done = ::write(descriptor_, line.data(), line.size());
+    if (done < 0 && errno == EINTR) continue;
+    if (done < 0) fail(path_, "write", errno);
+    line.remove_prefix(static_cast<std::size_t>(done));
+  }
+}
+
+}  // namespace mixgrad

@@ -1,0 +1,38 @@
+// The generations of a run: complete states of it, side by side in its folder DIR.
+//   DIR/step-N/       the state after N steps (what is in it: nn/training/checkpoint.h)
+//   DIR/latest        -> step-N, the one that was written last
+//   DIR/.step-N.tmp/  one that is being written or removed; what a crash left of it is swept at the next start
+// A generation appears in one rename when it is whole and durable, then `latest` is swapped in another: whoever reads
+// finds the old one or the new one, never a part, whatever happens in between.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace mixgrad {
+
+std::string generation_name(std::int64_t step);                           // "step-120"
+std::optional<std::int64_t> generation_step(const std::string& name);     // 120 of exactly such a name
+std::vector<std::int64_t> generations(const std::filesystem::path& run);  // steps, ascending
+bool holds_run(const std::filesystem::path& run);                         // is there a generation in this folder?
+
+// The generation that `path` means: itself, or of a run's folder the one that `latest` points to (the highest when
+// there is no such link). IoError when there is none.
+std::filesystem::path find_generation(const std::filesystem::path& path);
+
+// Lets `fill` write into a scratch folder and makes that DIR/step-N and `latest`. What `fill` wrote must be durable.
+// After an error, also one that `fill` throws, all that was there stands and the scratch folder is gone.
+void install_generation(const std::filesystem::path& run, std::int64_t step,
+                        const std::function<void(const std::filesystem::path& scratch)>& fill);
+
+// Keeps the newest two up to `step`, the best, and those beyond `step` (of a run that was resumed before them).
+void prune_generations(const std::filesystem::path& run, std::int64_t step, std::optional<std::int64_t> best);
+
+// Removes what a crash left half-written. For the one process that holds the run's lock.
+void sweep_leftovers(const std::filesystem::path& run);
+
+}  // namespace mixgrad

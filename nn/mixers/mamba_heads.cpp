@@ -1,0 +1,83 @@
+#include "nn/mixers/mamba_heads.h"
+
+#include <cmath>
+
+#include "autograd/tape.h"
+#include "ops/causal_conv/causal_conv.h"
+#include "ops/elementwise/elementwise.h"
+#include "ops/head_linear/head_linear.h"
+#include "ops/heads/heads.h"
+#include "ops/linear/linear.h"
+#include "ops/selective_scan/selective_scan.h"
+
+namespace mixgrad {
+
+void MambaState::reset() {
+  conv.fill(0);
+  scan.fill(0);
+}
+
+MambaHeads::MambaHeads(ParameterSet& parameters, const std::string& prefix, std::int64_t width, std::int64_t head_dim,
+                       std::int64_t heads, const RecurformerConfig& layer)
+    : heads_(heads),
+      head_dim_(head_dim),
+      inner_(layer.expand * head_dim),
+      states_(layer.d_state),
+      taps_(layer.d_conv),
+      rank_(layer.dt_rank) {
+  const auto add = [&](const char* name, const Shape& shape, Init init, bool decay) {
+    return parameters.add(prefix + name, shape, init, decay);
+  };
+  const auto within = [](std::int64_t fan_in) { return Init::uniform(1.0 / std::sqrt(static_cast<double>(fan_in))); };
+  in_proj_ = add(".in_proj.weight", {heads, 2 * inner_, width}, within(width), true);
+  conv_ = precise(add(".conv.weight", {heads, inner_, taps_}, within(taps_), true));
+  conv_bias_ = precise(add(".conv.bias", {heads, inner_}, within(taps_), false));
+  x_proj_ = add(".x_proj.weight", {heads, rank_ + 2 * states_, inner_}, within(inner_), true);
+  dt_proj_ = add(".dt_proj.weight", {heads, inner_, rank_}, within(rank_), true);
+  dt_bias_ = add(".dt_proj.bias", {heads, inner_}, Init::step_bias(), false);
+  a_log_ = add(".A_log", {heads, inner_, states_}, Init::log_count(), false);
+  d_ = add(".D", {heads, inner_}, Init::constant(1), false);
+  out_proj_ = add(".out_proj.weight", {heads, head_dim, inner_}, within(inner_), true);
+}
+
+std::string MambaHeads::describe() const {
+  return std::to_string(heads_) + " heads of width " + std::to_string(head_dim_) + ", " + std::to_string(inner_) +
+         " inner channels, " + std::to_string(states_) + " states, rank " + std::to_string(rank_);
+}
+
+Tensor MambaHeads::forward(const Tensor& u, const MambaState* state) const {
+  const Shape& in_shape = in_proj_->shape;
+  const Tensor projected = linear(u, in_proj_->value.reshape({heads_ * 2 * inner_, in_shape[2]}));
+  const Tensor xz = split_heads(projected, heads_);  // [B,T,R,2di]
+  const Tensor x = columns(xz, 0, inner_);
+  const Tensor xc = state == nullptr ? causal_conv(x, conv_->value, conv_bias_->value)
+                                     : causal_conv_cached(x, conv_->value, conv_bias_->value, state->conv);
+  const Tensor dbc = head_linear(xc, x_proj_->value);  // [B,T,R,rank+2N]
+  const Tensor dt = head_linear(columns(dbc, 0, rank_), dt_proj_->value, dt_bias_->value);
+  const Tensor b = columns(dbc, rank_, rank_ + states_);
+  const Tensor c = columns(dbc, rank_ + states_, rank_ + 2 * states_);
+  const Tensor y = state == nullptr ? selective_scan(xc, dt, a_log_->value, b, c, d_->value)
+                                    : selective_scan_cached(xc, dt, a_log_->value, b, c, d_->value, state->scan);
+  return head_linear(swiglu(columns(xz, inner_, 2 * inner_), y), out_proj_->value);  // [B,T,R,dh]
+}
+
+MambaState MambaHeads::new_state(std::int64_t batch, Placement place) const {
+  const DType precise = place.dtype == DType::f64 ? DType::f64 : DType::f32;
+  return {Tensor::zeros({batch, taps_ - 1, heads_, inner_}, place.dtype, place.device),
+          Tensor::zeros({batch, heads_, states_, inner_}, precise, place.device)};
+}
+
+double MambaHeads::operations() const {
+  std::int64_t products = 0;
+  for (const Parameter* weight : {in_proj_, conv_, x_proj_, dt_proj_, out_proj_}) products += weight->shape.numel();
+  // the scan: an exponential (counted as one) and 5 for each state; two silus, softplus and the gate for each channel
+  return 2.0 * static_cast<double>(products) + static_cast<double>(heads_ * inner_ * (6 * states_ + 8));
+}
+
+std::size_t MambaHeads::state_bytes(DType dtype) const {
+  const std::size_t scan_bytes = dtype_bytes(dtype == DType::f64 ? DType::f64 : DType::f32);
+  return static_cast<std::size_t>(heads_ * inner_) *
+         (static_cast<std::size_t>(taps_ - 1) * dtype_bytes(dtype) + static_cast<std::size_t>(states_) * scan_bytes);
+}
+
+}  // namespace mixgrad

@@ -1,0 +1,260 @@
+#include "nn/model/decoder.h"
+
+#include <cmath>
+
+#include "core/error.h"
+#include "nn/mixers/attention_mixer.h"
+#include "nn/mixers/hsm_mixer.h"
+#include "nn/mixers/recurformer_mixer.h"
+#include "ops/embedding/embedding.h"
+#include "ops/linear/linear.h"
+#include "ops/linear_cross_entropy/linear_cross_entropy.h"
+
+namespace mixgrad {
+namespace {
+
+std::unique_ptr<Mixer> make_mixer(ParameterSet& parameters, const std::string& prefix, const ModelConfig& config,
+                                  const LayerConfig& layer, double out_deviation, double hsm_scale) {
+  if (const auto* attention = std::get_if<AttentionConfig>(&layer)) {
+    return std::make_unique<AttentionMixer>(parameters, prefix, config, *attention, out_deviation);
+  }
+  if (const auto* recurformer = std::get_if<RecurformerConfig>(&layer)) {
+    return std::make_unique<RecurformerMixer>(parameters, prefix, config, *recurformer, out_deviation);
+  }
+  return std::make_unique<HsmMixer>(parameters, prefix, config, std::get<HsmConfig>(layer), out_deviation, hsm_scale);
+}
+
+}  // namespace
+
+std::size_t DecoderState::bytes() const {
+  std::size_t total = 0;
+  for (const auto& mixer : mixers) total += mixer->bytes();
+  return total;
+}
+
+void DecoderState::reset() {
+  for (const auto& mixer : mixers) mixer->reset();
+  consumed = 0;
+}
+
+DecoderState DecoderState::clone() const {
+  DecoderState copy;
+  copy.batch = batch;
+  copy.consumed = consumed;
+  for (const auto& mixer : mixers) copy.mixers.push_back(mixer->clone());
+  return copy;
+}
+
+void DecoderState::read_position_at(const std::int64_t* place) {
+  device_position = place;
+  for (const auto& mixer : mixers) mixer->device_position = place;
+}
+
+void DecoderState::advance(std::int64_t tokens) {
+  for (const auto& mixer : mixers) mixer->advance(tokens);
+  consumed += tokens;
+}
+
+std::map<std::string, Shape> parameter_shapes(const ModelConfig& config) {
+  const Decoder model(config, 0.0);
+  std::map<std::string, Shape> shapes;
+  for (std::size_t i = 0; i < model.parameters_.size(); ++i) {
+    shapes.emplace(model.parameters_[i].name, model.parameters_[i].shape);
+  }
+  return shapes;
+}
+
+Decoder::Decoder(const ModelConfig& config, Placement place, double hsm_scale) : Decoder(config, hsm_scale) {
+  parameters_.allocate(place.dtype, place.device);
+}
+
+Decoder::Decoder(const ModelConfig& config, double hsm_scale) : config_(config) {
+  validate(config_);
+  // What is added to the residual stream starts smaller the deeper the model, as in GPT-2.
+  const double out_deviation = kInitDeviation / std::sqrt(2.0 * static_cast<double>(config_.layers.size()));
+  const Shape table{config_.vocab_size, config_.d_model};
+  embed_ = parameters_.add("embed.weight", table, Init::normal(kInitDeviation), true);
+  if (config_.positions == Positions::learned) {
+    positions_ = parameters_.add("pos.weight", {config_.context, config_.d_model}, Init::normal(kInitDeviation), true);
+  }
+  for (std::size_t l = 0; l < config_.layers.size(); ++l) {
+    const std::string prefix = "layers." + std::to_string(l);
+    NormLayer norm1(parameters_, prefix + ".norm1", config_);
+    std::unique_ptr<Mixer> mixer;
+    std::unique_ptr<ShortcutMixer> shortcut;
+    if (config_.shortcut && l + 1 == config_.layers.size()) {
+      shortcut = std::make_unique<ShortcutMixer>(parameters_, prefix + ".mixer", config_, out_deviation);
+    } else {
+      mixer = make_mixer(parameters_, prefix + ".mixer", config_, config_.layers[l], out_deviation, hsm_scale);
+    }
+    NormLayer norm2(parameters_, prefix + ".norm2", config_);
+    layers_.push_back({norm1, std::move(mixer), std::move(shortcut), norm2,
+                       MlpLayer(parameters_, prefix + ".mlp", config_, out_deviation)});
+  }
+  norm_.emplace(parameters_, "norm", config_);
+  if (!config_.tie_embeddings) head_ = parameters_.add("head.weight", table, Init::normal(kInitDeviation), true);
+}
+
+// `mix(layer index, mixer, u)` runs one mixer on the normed input u, `mix_shortcut(mixer, u, sources)` that of a
+// shortcut. The shortcut takes the hidden states as they appear, so none of them is kept for it.
+template <class Mix, class MixShortcut>
+Tensor Decoder::run(const Tensor& tokens, TokenPosition first_position, const Mix& mix,
+                    const MixShortcut& mix_shortcut) const {
+  const ShortcutMixer* shortcut = layers_.back().shortcut.get();
+  Tensor sources;  // [B,T,M D]
+  Tensor x = embedding(tokens.to(device()), embed_->value, positions_ == nullptr ? Tensor() : positions_->value,
+                       first_position);
+  Tensor u = layers_.front().norm1.forward(x, dtype());
+  for (std::size_t l = 0; l < layers_.size(); ++l) {
+    const Layer& layer = layers_[l];
+    if (shortcut != nullptr) shortcut->add_source(static_cast<std::int64_t>(l), x, dtype(), sources);
+    const Tensor mixed = layer.shortcut ? mix_shortcut(*layer.shortcut, u, sources) : mix(l, *layer.mixer, u);
+    SumAndNorm middle = layer.norm2.forward_sum(x, mixed);
+    const NormLayer& next = l + 1 < layers_.size() ? layers_[l + 1].norm1 : *norm_;
+    SumAndNorm end = next.forward_sum(middle.sum, layer.mlp.forward(middle.normed));
+    x = end.sum;
+    u = end.normed;
+  }
+  return u;
+}
+
+void Decoder::check_length(std::int64_t tokens, bool windowed) const {
+  const bool unlimited = windowed && config_.positions != Positions::learned;
+  if (tokens < 1 || (tokens > config_.context && !unlimited)) {
+    raise<ShapeError>("decoder: a sequence must have 1 to ", config_.context, " tokens (the model's context), got ",
+                      tokens);
+  }
+}
+
+void Decoder::check_untracked(const char* what) const {
+  if (tracked(embed_->value)) {
+    raise<GradError>("decoder: ", what, " is not differentiable, but a tape watches the parameters; call it outside ",
+                     "the tape's scope");
+  }
+}
+
+Tensor Decoder::hidden(const Tensor& tokens, std::int64_t window) const {
+  check_length(tokens.shape().rank() == 2 ? tokens.dim(1) : 0, window > 0);
+  return run(
+      tokens, 0, [&](std::size_t, const Mixer& mixer, const Tensor& u) { return mixer.windowed(u, window); },
+      [&](const ShortcutMixer& shortcut, const Tensor& u, const Tensor& sources) {
+        return shortcut.forward(u, sources, window);
+      });
+}
+
+Tensor Decoder::head_logits(const Tensor& hidden) const {
+  return linear(hidden, head_ == nullptr ? embed_->value : head_->value);
+}
+
+Tensor Decoder::logits(const Tensor& tokens, std::int64_t window) const { return head_logits(hidden(tokens, window)); }
+
+Tensor Decoder::loss(const Tensor& tokens, const Tensor& targets) const {
+  return linear_cross_entropy(hidden(tokens), head_ == nullptr ? embed_->value : head_->value, targets.to(device()));
+}
+
+DecoderState Decoder::new_state(std::int64_t batch, std::int64_t max_tokens) const {
+  DecoderState state;
+  state.batch = batch;
+  for (const Layer& layer : layers_) {
+    state.mixers.push_back(layer.shortcut ? layer.shortcut->new_state(batch, max_tokens, {dtype(), device()})
+                                          : layer.mixer->new_state(batch, max_tokens, {dtype(), device()}));
+  }
+  return state;
+}
+
+void Decoder::check_prefill(const Tensor& tokens, const DecoderState& state) const {
+  if (state.mixers.size() != layers_.size() || tokens.shape().rank() != 2 || tokens.dim(0) != state.batch) {
+    raise<ValueError>("decoder: the state must come from this decoder's new_state, with the batch of tokens ",
+                      tokens.shape());
+  }
+  if (positions_ != nullptr && state.consumed + tokens.dim(1) > config_.context) {
+    raise<ValueError>("decoder: with learned positions at most ", config_.context, " tokens can be decoded, got ",
+                      state.consumed, " + ", tokens.dim(1), "; restart the state from the last tokens");
+  }
+  check_untracked("prefill");
+  for (const auto& mixer : state.mixers) {
+    if (mixer->position() == state.consumed) continue;
+    raise<ValueError>("decoder: every mixer of the state must have consumed ", state.consumed, " tokens, one has ",
+                      mixer->position(), ": an earlier call failed half-way; reset() the state");
+  }
+}
+
+Tensor Decoder::prefill(const Tensor& tokens, DecoderState& state) const {
+  check_prefill(tokens, state);
+  const Tensor u = run(
+      tokens, {state.consumed, state.device_position},
+      [&](std::size_t l, const Mixer& mixer, const Tensor& x) { return mixer.prefill(x, *state.mixers[l]); },
+      [&](const ShortcutMixer& shortcut, const Tensor& x, const Tensor& sources) {
+        return shortcut.prefill(x, sources, *state.mixers.back());
+      });
+  state.consumed += tokens.dim(1);
+  return head_logits(u);
+}
+
+std::vector<Tensor> Decoder::recency(const Tensor& tokens, std::int64_t k) const {
+  check_length(tokens.shape().rank() == 2 ? tokens.dim(1) : 0, false);
+  check_untracked("recency");
+  std::vector<Tensor> ratios(layers_.size());
+  run(
+      tokens, 0,
+      [&](std::size_t l, const Mixer& mixer, const Tensor& u) {
+        ratios[l] = mixer.recency(u, k);
+        return mixer.forward(u);
+      },
+      [](const ShortcutMixer&, const Tensor& u, const Tensor&) { return u; });  // the last: nothing more is asked for
+  return ratios;
+}
+
+DepthMass Decoder::depth_mass(const Tensor& tokens) const {
+  if (!config_.shortcut) raise<ValueError>("depth mass: a model with a shortcut is required; this one has none");
+  check_length(tokens.shape().rank() == 2 ? tokens.dim(1) : 0, false);
+  check_untracked("depth_mass");
+  DepthMass result;
+  run(
+      tokens, 0, [](std::size_t, const Mixer& mixer, const Tensor& u) { return mixer.forward(u); },
+      [&](const ShortcutMixer& shortcut, const Tensor& u, const Tensor& sources) {
+        result.mass = shortcut.depth_mass(u, sources);
+        return u;
+      });
+  const std::vector<std::int64_t>& sources = config_.shortcut->sources;
+  const Tensor mass = result.mass.to(kCpu);
+  const Tensor depth = Tensor::zeros(mass.shape().without_last(), mass.dtype());
+  for (std::int64_t i = 0; i < mass.numel(); ++i) {
+    const auto m = static_cast<std::size_t>(i % mass.cols());
+    const std::int64_t query = i / mass.cols();
+    depth.set(query, depth.at(query) + static_cast<double>(sources[m]) * mass.at(i));
+  }
+  result.effective_depth = depth.to(device());
+  return result;
+}
+
+std::vector<LayerReport> Decoder::report() const {
+  const auto count = [&](const std::string& prefix) {
+    std::int64_t total = 0;
+    for (std::size_t i = 0; i < parameters_.size(); ++i) {
+      if (parameters_[i].name.starts_with(prefix)) total += parameters_[i].shape.numel();
+    }
+    return total;
+  };
+  std::vector<LayerReport> rows;
+  rows.push_back(
+      {positions_ == nullptr ? "embedding" : "embedding and positions", count("embed.") + count("pos."), 0, 0});
+  for (std::size_t l = 0; l < layers_.size(); ++l) {
+    const std::string prefix = "layers." + std::to_string(l) + ".";
+    const Layer& layer = layers_[l];
+    const std::string name = "layer " + std::to_string(l) + " ";
+    const auto add_row = [&](const auto& mixer, std::int64_t beside) {
+      rows.push_back({name + mixer.describe(), count(prefix + "mixer.") + count(prefix + "norm1.") + beside,
+                      mixer.operations(config_.context), mixer.state_bytes(config_.context, dtype())});
+    };
+    layer.shortcut ? add_row(*layer.shortcut, count("shortcut.")) : add_row(*layer.mixer, 0);
+    rows.push_back({name + "mlp " + to_string(config_.mlp), count(prefix + "mlp.") + count(prefix + "norm2."),
+                    static_cast<double>(layer.mlp.operations()), 0});
+  }
+  const double head_operations = 2.0 * static_cast<double>(config_.vocab_size * config_.d_model);
+  rows.push_back({head_ == nullptr ? "norm and head (tied)" : "norm and head", count("norm.") + count("head."),
+                  head_operations, 0});
+  return rows;
+}
+
+}  // namespace mixgrad

@@ -1,0 +1,116 @@
+// The decoder of the model specification: embedding, layers of a mixer and an MLP, final norm, head.
+//   x = embed[token] (+ pos[t]);  per layer: x += mixer(norm1(x)), x += mlp(norm2(x));  logits = norm(x) head^T
+// x, the residual stream, is f32 in a bf16 model: it is what every layer adds to.
+// Residual sums are fused with the norm that follows them. With a shortcut the last layer's mixer is one that attends
+// to the hidden states of layers below (nn/mixers/shortcut_mixer.h).
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "nn/mixers/mixer.h"
+#include "nn/mixers/shortcut_mixer.h"
+#include "nn/modules/layers.h"
+
+namespace mixgrad {
+
+// What a decoder keeps between tokens: one state per layer.
+struct DecoderState {
+  std::vector<std::unique_ptr<MixerState>> mixers;
+  std::int64_t batch = 0;
+  std::int64_t consumed = 0;
+
+  std::int64_t position() const { return consumed; }
+  std::size_t bytes() const;
+  void reset();
+  DecoderState clone() const;
+
+  // For steps captured as CUDA graphs (nn/model/step_graph.h): where kernels find the position from now on, null to end
+  // it; and that a replay has consumed tokens.
+  void read_position_at(const std::int64_t* place);
+  void advance(std::int64_t tokens);
+
+  const std::int64_t* device_position = nullptr;
+};
+
+struct LayerReport {  // for `mixgrad inspect model`
+  std::string what;
+  std::int64_t parameters = 0;
+  double operations = 0;        // per token at full context
+  std::size_t state_bytes = 0;  // of one sequence at full context
+};
+
+// Where the queries of a shortcut look.
+struct DepthMass {
+  Tensor mass;             // [B,H,T,M]: the attention that each source gets, summed over its tokens; sums to 1 over M
+  Tensor effective_depth;  // [B,H,T]: sum over m of s_m mass_m, in layers
+};
+
+// The parameters that a configuration needs, without making them: name -> shape.
+std::map<std::string, Shape> parameter_shapes(const ModelConfig& config);
+
+class Decoder {
+ public:
+  // The parameters' memory (f64 or f32); a, b of HSM layers start at hsm_scale.
+  Decoder(const ModelConfig& config, Placement place, double hsm_scale = 0.05);
+
+  const ModelConfig& config() const { return config_; }
+  ParameterSet& parameters() { return parameters_; }
+  const ParameterSet& parameters() const { return parameters_; }
+  DType dtype() const { return parameters_.dtype(); }
+  Device device() const { return parameters_.device(); }
+
+  // Tokens and targets may be on the host: they are copied. Results are on the model's device.
+  // tokens [B,T] i32, T <= context. window > 0: every softmax layer sees the last `window` tokens only; then, without
+  // learned positions, T may exceed the context.
+  Tensor hidden(const Tensor& tokens, std::int64_t window = 0) const;  // [B,T,D], after the final norm
+  Tensor logits(const Tensor& tokens, std::int64_t window = 0) const;  // [B,T,V]
+  Tensor loss(const Tensor& tokens, const Tensor& targets) const;      // [1], nats a target
+
+  // Decoding. A state may be continued as long as position() + T <= context, and without learned positions for ever.
+  DecoderState new_state(std::int64_t batch, std::int64_t max_tokens) const;
+  // [B,T] -> logits [B,T,V]. After an exception the state may be torn: it is refused until reset().
+  Tensor prefill(const Tensor& tokens, DecoderState& state) const;
+  Tensor step(const Tensor& tokens, DecoderState& state) const { return prefill(tokens, state); }  // [B,1]
+  // What prefill requires of its arguments, but for the tokens' values: throws its errors.
+  void check_prefill(const Tensor& tokens, const DecoderState& state) const;
+
+  // Recency ratios with window k on tokens [B,T]: one [softmax heads] per layer, undefined where it has none.
+  std::vector<Tensor> recency(const Tensor& tokens, std::int64_t k) const;
+
+  // Of tokens [B,T]. ValueError for a model without a shortcut, or with one of concat feature.
+  DepthMass depth_mass(const Tensor& tokens) const;
+
+  std::vector<LayerReport> report() const;
+
+ private:
+  struct Layer {
+    NormLayer norm1;
+    std::unique_ptr<Mixer> mixer;             // null in the layer that has
+    std::unique_ptr<ShortcutMixer> shortcut;  // which only the last may have
+    NormLayer norm2;
+    MlpLayer mlp;
+  };
+
+  friend std::map<std::string, Shape> parameter_shapes(const ModelConfig& config);
+  Decoder(const ModelConfig& config, double hsm_scale);  // parameters named, not allocated
+
+  template <class Mix, class MixShortcut>
+  Tensor run(const Tensor& tokens, TokenPosition first_position, const Mix& mix, const MixShortcut& mix_shortcut) const;
+  Tensor head_logits(const Tensor& hidden) const;
+  void check_length(std::int64_t tokens, bool windowed) const;
+  void check_untracked(const char* what) const;  // GradError under a tape that watches the parameters
+
+  ModelConfig config_;
+  ParameterSet parameters_;
+  const Parameter* embed_ = nullptr;
+  const Parameter* positions_ = nullptr;
+  const Parameter* head_ = nullptr;
+  std::vector<Layer> layers_;
+  std::optional<NormLayer> norm_;
+};
+
+}  // namespace mixgrad

@@ -1,0 +1,36 @@
+// A sequence, or B of them side by side, that a decoder goes on with: its state, and on a CUDA device its step as a
+// replayed graph (nn/model/step_graph.h). On a CPU it is Decoder::prefill and step, no more.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "nn/model/decoder.h"
+#include "nn/model/step_graph.h"
+
+namespace mixgrad {
+
+class DecodingSession {
+ public:
+  // The model is kept by reference. batch, max_tokens: as in Decoder::new_state.
+  DecodingSession(const Decoder& model, std::int64_t batch, std::int64_t max_tokens);
+  DecodingSession(const DecodingSession&) = delete;  // the graph refers to the state
+  DecodingSession& operator=(const DecodingSession&) = delete;
+
+  Tensor prefill(const Tensor& tokens);  // [B,T] -> logits [B,T,V]
+  // [B,1] -> logits [B,1,V], the same bits as prefill. To be read before the next step, which may write there.
+  Tensor step(const Tensor& tokens);
+  void reset() { state_.reset(); }
+
+  const DecoderState& state() const { return state_; }
+  std::size_t graph_nodes() const { return graph_ ? graph_->nodes() : 0; }  // 0: steps have run kernel by kernel
+  std::int64_t captures() const { return graph_ ? graph_->captures() : 0; }
+
+ private:
+  const Decoder& model_;
+  DecoderState state_;
+  std::unique_ptr<StepGraph> graph_;  // null on a CPU
+};
+
+}  // namespace mixgrad

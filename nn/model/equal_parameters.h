@@ -1,0 +1,18 @@
+// The two ways to compare a mixer with softmax attention: at equal width of the MLP, or at equal parameters, what the
+// mixer saves being given to the MLP.
+//   equal-parameter width = d_ff + sum_l (P_attention - P_mixer,l) / (L times MLP parameters per hidden unit),
+//                           rounded down to a multiple of 8
+//   P_mixer,l: parameters under layers.l.mixer; those of a shortcut count as a mixer's too
+#pragma once
+
+#include <cstdint>
+
+#include "nn/config/model_config.h"
+
+namespace mixgrad {
+
+// `attention` is the form of the layers compared with. ValueError when no 8 hidden units are left, or when the model
+// with softmax layers would not be a valid one.
+std::int64_t equal_parameter_width(const ModelConfig& config, const AttentionConfig& attention);
+
+}  // namespace mixgrad

@@ -1,0 +1,95 @@
+#include "nn/modules/parameter.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/error.h"
+#include "core/rng.h"
+
+namespace mixgrad {
+namespace {
+
+void fill(const Tensor& value, const Init& init, Rng& rng) {
+  switch (init.kind) {
+    case Init::Kind::constant: value.fill(init.value); return;
+    case Init::Kind::normal: rng.fill_normal(value, 0.0, init.value); return;
+    case Init::Kind::uniform: rng.fill_uniform(value, -init.value, init.value); return;
+    case Init::Kind::log_count:
+      for (std::int64_t i = 0; i < value.numel(); ++i)
+        value.set(i, std::log(static_cast<double>(i % value.cols() + 1)));
+      return;
+    case Init::Kind::step_bias:
+      for (std::int64_t i = 0; i < value.numel(); ++i) {
+        const double step = std::max(1e-4, std::exp(std::log(1e-3) + rng.uniform() * std::log(1e2)));
+        value.set(i, step + std::log(-std::expm1(-step)));  // log(e^step - 1)
+      }
+      return;
+  }
+}
+
+}  // namespace
+
+Parameter* ParameterSet::add(const std::string& name, const Shape& shape, Init init, bool decay) {
+  if (flat_.defined()) raise<ValueError>("parameters: '", name, "' is added after allocate()");
+  if (find(name) != nullptr) raise<ValueError>("parameters: the name '", name, "' is taken");
+  parameters_.push_back({name, shape, init, decay, true, false, Tensor(), Tensor()});
+  return &parameters_.back();
+}
+
+void ParameterSet::allocate(DType dtype, Device device) {
+  if (!is_float(dtype)) raise<DTypeError>("parameters: f64, f32 or bf16 are required, got ", dtype_name(dtype));
+  const FlatLayout layout(shapes());
+  flat_ = Tensor::zeros({layout.total}, dtype, device);
+  flat_.set_role("parameters");
+  master_ = flat_;
+  if (dtype == DType::bf16) {
+    master_ = Tensor::zeros({layout.total}, DType::f32, device);
+    master_.set_role("master parameters");
+  }
+  for (std::size_t i = 0; i < size(); ++i) {
+    parameters_[i].master = layout.view(master_, i);
+    parameters_[i].value = parameters_[i].precise ? parameters_[i].master : layout.view(flat_, i);
+  }
+}
+
+void ParameterSet::refresh() {
+  if (!flat_.shares_memory_with(master_)) flat_.copy_from(master_);
+}
+
+void ParameterSet::initialize(std::uint64_t seed) {
+  for (std::size_t i = 0; i < size(); ++i) {
+    const Parameter& parameter = parameters_[i];
+    Rng rng(seed, static_cast<std::uint64_t>(i + 1) << 40U);
+    const Tensor drawn = Tensor::empty(parameter.shape, master_.dtype());  // on the host, whatever the device
+    fill(drawn, parameter.init, rng);
+    parameter.master.copy_from(drawn);
+  }
+  refresh();
+}
+
+Parameter* ParameterSet::find(const std::string& name) {
+  for (Parameter& parameter : parameters_) {
+    if (parameter.name == name) return &parameter;
+  }
+  return nullptr;
+}
+
+std::int64_t ParameterSet::count() const {
+  std::int64_t total = 0;
+  for (const Parameter& parameter : parameters_) total += parameter.shape.numel();
+  return total;
+}
+
+std::vector<Shape> ParameterSet::shapes() const {
+  std::vector<Shape> all;
+  for (const Parameter& parameter : parameters_) all.push_back(parameter.shape);
+  return all;
+}
+
+void ParameterSet::watch(Tape& tape) {
+  for (std::size_t i = 0; i < size(); ++i) {
+    if (parameters_[i].trainable) tape.watch(parameters_[i].value, i);
+  }
+}
+
+}  // namespace mixgrad

@@ -1,0 +1,206 @@
+#include "nn/training/checkpoint.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <system_error>
+#include <vector>
+
+#include "core/error.h"
+#include "core/text/bytes.h"
+#include "core/text/suggest.h"
+#include "nn/files/file.h"
+#include "nn/files/folder.h"
+#include "nn/files/hash.h"
+#include "nn/files/safetensors.h"
+#include "nn/training/finite.h"
+
+namespace mixgrad {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr const char* kModelFormat = "mixgrad-1";
+constexpr const char* kOptimizerFormat = "mixgrad-optimizer-1";
+using Named = std::vector<std::pair<std::string, Tensor>>;
+
+Named named_parameters(const ParameterSet& parameters) {
+  Named tensors;
+  for (std::size_t i = 0; i < parameters.size(); ++i) tensors.emplace_back(parameters[i].name, parameters[i].master);
+  return tensors;
+}
+
+// NAME.m and NAME.v, as views of the optimizer's flat buffers.
+Named named_moments(const ParameterSet& parameters, const AdamW& optimizer) {
+  const FlatLayout layout(parameters.shapes());
+  Named tensors;
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    tensors.emplace_back(parameters[i].name + ".m", layout.view(optimizer.first_moment(), i));
+    tensors.emplace_back(parameters[i].name + ".v", layout.view(optimizer.second_moment(), i));
+  }
+  return tensors;
+}
+
+void require_finite(const ParameterSet& parameters, std::int64_t step) {
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    const std::int64_t at = first_not_finite(parameters[i].master);
+    if (at < 0) continue;
+    raise<ValueError>("checkpoint of step ", step, ": every parameter must be finite; element ", at, " of ",
+                      parameters[i].name, " is ", parameters[i].master.at(at),
+                      "; nothing was written, earlier generations stand; go on from one of them with a lower --lr");
+  }
+}
+
+// A file whose XXH3 the metadata of model.safetensors may give, compared once its content is known to be good.
+void verify_file(const SafetensorsFile& model, const fs::path& path, const std::string& content) {
+  const auto found = model.metadata().find("file:" + path.filename().string());
+  if (found == model.metadata().end()) return;
+  const std::string is = xxh3_hex(content);
+  if (is != found->second) {
+    raise<FormatError>(path.string(), ": the content must have the XXH3 ", quote(found->second),
+                       " that model.safetensors gives; it has ", is,
+                       "; the file was damaged or edited after it was written: take another generation");
+  }
+}
+
+// Names and shapes must be exactly these; compared before any memory is asked for.
+void require_tensors(const SafetensorsFile& file, const std::map<std::string, Shape>& expected) {
+  for (const auto& [name, shape] : expected) {
+    if (!file.has(name)) {
+      raise<FormatError>(file.path(), ": tensor '", name, "' ", shape, " is required by config.json and missing");
+    }
+    const auto& entry = file.entry(name);
+    if (!(entry.shape == shape)) {
+      raise<FormatError>(file.path(), ": tensor '", name, "' must be ", shape, " by config.json, found ", entry.shape);
+    }
+    if (!is_float(entry.dtype)) {
+      raise<FormatError>(file.path(), ": tensor '", name, "' must be F64, F32 or BF16, found ",
+                         dtype_name(entry.dtype));
+    }
+  }
+  if (file.names().size() == expected.size()) return;
+  for (const std::string& name : file.names()) {
+    if (expected.count(name) == 0) {
+      raise<FormatError>(file.path(), ": tensor '", name, "' is not part of the model that config.json describes");
+    }
+  }
+}
+
+void require_metadata(const SafetensorsFile& file, const std::string& key, const std::string& value) {
+  const auto found = file.metadata().find(key);
+  if (found == file.metadata().end() || found->second != value) {
+    raise<FormatError>(file.path(), ": metadata ", key, " must be ", quote(value), " as in trainer.json; found ",
+                       found == file.metadata().end() ? "none" : quote(found->second),
+                       "; the files are of different generations: take another one");
+  }
+}
+
+}  // namespace
+
+void save_checkpoint(const fs::path& run, const Decoder& model, const Tokenizer& tokenizer, const AdamW& optimizer,
+                     const TrainerState& state) {
+  const ParameterSet& parameters = model.parameters();
+  require_finite(parameters, state.step);
+  check_disk_space(run, generation_bytes(model, tokenizer), 1);
+  const std::map<std::string, std::string> texts{{"config.json", to_json(model.config())},
+                                                 {"tokenizer.json", tokenizer.to_json()}};
+  install_generation(run, state.step, [&](const fs::path& scratch) {
+    Metadata metadata{{"format", kModelFormat}, {"step", std::to_string(state.step)}};
+    for (const auto& [name, content] : texts) {
+      write_file_once(scratch / name, content);
+      metadata.emplace("file:" + name, xxh3_hex(content));
+    }
+    write_file_once(scratch / "trainer.json", to_json(state));
+    write_safetensors(scratch / "optimizer.safetensors",
+                      {{"format", kOptimizerFormat}, {"step", std::to_string(state.step)}},
+                      named_moments(parameters, optimizer), write_file_once);
+    write_safetensors(scratch / "model.safetensors", metadata, named_parameters(parameters), write_file_once);
+  });
+  prune_generations(run, state.step,
+                    state.best ? std::optional<std::int64_t>(state.best->step) : std::optional<std::int64_t>());
+}
+
+std::uintmax_t generation_bytes(const Decoder& model, const Tokenizer& tokenizer) {
+  const ParameterSet& parameters = model.parameters();
+  const std::uintmax_t numbers =
+      static_cast<std::uintmax_t>(parameters.count()) * dtype_bytes(parameters.master().dtype());
+  constexpr std::uintmax_t kHeaderEntry = 320;  // of one tensor, its name twice; and a block of the disk for each file
+  constexpr std::uintmax_t kTrainer = 8192, kBlocks = 7 * 4096;
+  return 3 * (numbers + kHeaderEntry * parameters.size()) + to_json(model.config()).size() +
+         tokenizer.to_json().size() + kTrainer + kBlocks;
+}
+
+void check_disk_space(const fs::path& run, std::uintmax_t bytes, std::int64_t generations) {
+  const std::uintmax_t need = bytes * static_cast<std::uintmax_t>(generations);
+  const std::uintmax_t have = free_disk_bytes(run);
+  if (have >= need) return;
+  raise<IoError>(run.string(), ": ", generations, " checkpoint", generations > 1 ? "s" : "", " of ", bytes_text(bytes),
+                 " must fit on the disk (", bytes_text(need), "); ", bytes_text(have),
+                 " are free; make room or choose another folder; generations that are there stand");
+}
+
+Checkpoint load_checkpoint(const fs::path& path, Placement place) {
+  const fs::path folder = find_generation(path);
+  const fs::path config_path = folder / "config.json";
+  const std::string config_text = read_text(config_path);
+  const ModelConfig config = parse_model_config(config_text, config_path.string());
+  const fs::path tokenizer_path = folder / "tokenizer.json";
+  const std::string tokenizer_text = read_text(tokenizer_path);
+  Tokenizer tokenizer = Tokenizer::from_json(tokenizer_text, tokenizer_path.string());
+  if (tokenizer.vocab_size() > config.vocab_size) {
+    raise<FormatError>(tokenizer_path.string(), ": has ", tokenizer.vocab_size(),
+                       " tokens, but the model's vocab_size is ", config.vocab_size,
+                       "; config.json and tokenizer.json are of different models");
+  }
+  const SafetensorsFile file = SafetensorsFile::open(folder / "model.safetensors");
+  require_tensors(file, parameter_shapes(config));
+  verify_file(file, config_path, config_text);
+  verify_file(file, tokenizer_path, tokenizer_text);
+  auto model = std::make_unique<Decoder>(config, place);
+  ParameterSet& parameters = model->parameters();
+  for (std::size_t i = 0; i < parameters.size(); ++i) file.read_into(parameters[i].name, parameters[i].master);
+  parameters.refresh();
+  return {std::move(model), std::move(tokenizer), folder};
+}
+
+TrainerState load_trainer_state(const fs::path& generation) {
+  const fs::path path = generation / "trainer.json";
+  std::error_code error;
+  if (!fs::exists(path, error)) {
+    raise<IoError>(path.string(), ": resuming needs it; this generation holds a model only; start a new run from its ",
+                   "weights with --checkpoint");
+  }
+  const std::string text = read_text(path);
+  TrainerState state = parse_trainer_state(text, path.string());
+  const SafetensorsFile model = SafetensorsFile::open(generation / "model.safetensors");
+  require_metadata(model, "format", kModelFormat);
+  require_metadata(model, "step", std::to_string(state.step));
+  for (const char* name : {"config.json", "tokenizer.json"}) {
+    if (model.metadata().count(std::string("file:") + name) == 0) {
+      raise<FormatError>(model.path(), ": metadata \"file:", name, "\" is required for resuming; it is missing");
+    }
+  }
+  return state;
+}
+
+void load_optimizer(const fs::path& generation, const TrainerState& state, const ParameterSet& parameters,
+                    AdamW& optimizer) {
+  const SafetensorsFile file = SafetensorsFile::open(generation / "optimizer.safetensors");
+  require_metadata(file, "format", kOptimizerFormat);
+  require_metadata(file, "step", std::to_string(state.step));
+  const Named moments = named_moments(parameters, optimizer);
+  std::map<std::string, Shape> expected;
+  for (const auto& [name, tensor] : moments) expected.emplace(name, tensor.shape());
+  require_tensors(file, expected);
+  for (const auto& [name, tensor] : moments) {
+    if (file.entry(name).dtype != tensor.dtype()) {
+      raise<FormatError>(file.path(), ": tensor '", name, "' must be ", dtype_name(tensor.dtype()),
+                         " as the parameters, found ", dtype_name(file.entry(name).dtype));
+    }
+    file.read_into(name, tensor);
+  }
+  optimizer.resume_at(state.optimizer_steps);
+}
+
+}  // namespace mixgrad

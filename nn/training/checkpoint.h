@@ -1,0 +1,50 @@
+// What a generation of a run (nn/files/generations.h) holds:
+//   config.json            the model (nn/config/model_config.h)
+//   model.safetensors      its parameters, under the names of the model description (of a bf16 model the f32 masters)
+//   tokenizer.json         nn/tokenizers/tokenizer.h
+//   optimizer.safetensors  AdamW's moments, NAME.m and NAME.v
+//   trainer.json           everything else (nn/training/trainer_state.h)
+// The first three are a model on their own. Every tensor's XXH3 stands in its file's metadata, that of config.json and
+// tokenizer.json as "file:NAME" in the metadata of model.safetensors, that of trainer.json in itself: a bit that flips
+// anywhere is found on reading. The two safetensors files of a step are the same bytes however the run came there.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+
+#include "nn/files/generations.h"
+#include "nn/model/decoder.h"
+#include "nn/tokenizers/tokenizer.h"
+#include "nn/training/optimizers/adamw.h"
+#include "nn/training/trainer_state.h"
+
+namespace mixgrad {
+
+struct Checkpoint {
+  std::unique_ptr<Decoder> model;
+  Tokenizer tokenizer;
+  std::filesystem::path folder;  // the generation's
+};
+
+// Writes RUN/step-N for N = state.step and points RUN/latest to it. IoError with path and reason, also beforehand when
+// the disk has too little space (need, have); ValueError when a parameter is not finite. Then what was there stands.
+void save_checkpoint(const std::filesystem::path& run, const Decoder& model, const Tokenizer& tokenizer,
+                     const AdamW& optimizer, const TrainerState& state);
+
+// Bytes of one generation, within a few per cent and never too few.
+std::uintmax_t generation_bytes(const Decoder& model, const Tokenizer& tokenizer);
+// IoError unless `generations` of them fit where `run` is or will be.
+void check_disk_space(const std::filesystem::path& run, std::uintmax_t bytes, std::int64_t generations);
+
+// `path` is a run's folder (its latest generation is taken) or a generation. FormatError when config, tensors and
+// tokenizer do not fit together or were damaged, naming file and field. A checkpoint does not depend on the device that
+// it was trained on.
+Checkpoint load_checkpoint(const std::filesystem::path& path, Placement place);
+
+// The rest of a generation, for resuming. FormatError, IoError as above.
+TrainerState load_trainer_state(const std::filesystem::path& generation);
+void load_optimizer(const std::filesystem::path& generation, const TrainerState& state, const ParameterSet& parameters,
+                    AdamW& optimizer);
+
+}  // namespace mixgrad

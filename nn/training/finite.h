@@ -1,0 +1,44 @@
+// Numbers that are not finite, and where the first of them came from.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "autograd/tape_observer.h"
+#include "nn/modules/parameter.h"
+
+namespace mixgrad {
+
+// Index (row-major) of the first element that is infinite or NaN; -1 when there is none. Integers are finite.
+std::int64_t first_not_finite(const Tensor& tensor);
+
+// While it lives, looks at every operator's output and every gradient that this thread's tapes compute, and keeps the
+// first that is not finite. For the second run of a step whose loss or gradient was not finite: it costs a pass over
+// every value.
+class FiniteWatch : public TapeObserver {
+ public:
+  explicit FiniteWatch(const ParameterSet& parameters) : parameters_(parameters) {}
+
+  // "the output of gelu (operator 7 of the tape, after layers.0.mlp.up.weight), f32 [12,64,512]: element 3 is nan";
+  // empty when all was finite.
+  const std::string& first() const { return first_; }
+
+  void output(const TapeEvent& event, int k, const Tensor& value) override;
+  void gradient(const TapeEvent& event, int input, const Tensor& gradient) override;
+
+ private:
+  void note_place(const TapeEvent& event);
+  void look(const TapeEvent& event, const std::string& what, const Tensor& tensor);
+
+  const ParameterSet& parameters_;
+  std::string first_;
+  std::string last_names_;
+  std::vector<std::string>
+      places_;  // of each operator of the tape: ", with PARAMETERS" or ", after" the last before it
+};
+
+// "parameter layers.0.norm1.weight, f32 [128]: element 3 is inf", or empty.
+std::string first_parameter_not_finite(const ParameterSet& parameters);
+
+}  // namespace mixgrad

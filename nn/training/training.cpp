@@ -1,0 +1,35 @@
+#include "nn/training/training.h"
+
+#include <cmath>
+
+namespace mixgrad {
+
+double TrainStep::accumulate(const Tensor& tokens, const Tensor& targets, std::int64_t parts) {
+  Tape tape;
+  model_.parameters().watch(tape);
+  const Tensor loss = model_.loss(tokens, targets);
+  const double value = loss.item();
+  std::move(tape).backward(loss, gradients_, 1.0 / static_cast<double>(parts));
+  return value;
+}
+
+double TrainStep::apply(double learning_rate) {
+  const double norm = optimizer_.step(gradients_, learning_rate);
+  gradients_.clear();
+  return norm;
+}
+
+double TrainStep::discard() {
+  const double norm = optimizer_.norm_of(gradients_);
+  gradients_.clear();
+  return norm;
+}
+
+StepResult TrainStep::run(const Tensor& tokens, const Tensor& targets, double learning_rate) {
+  StepResult result;
+  result.loss = accumulate(tokens, targets);
+  result.gradient_norm = std::isfinite(result.loss) ? apply(learning_rate) : discard();
+  return result;
+}
+
+}  // namespace mixgrad

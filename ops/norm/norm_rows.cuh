@@ -1,0 +1,179 @@
+// LayerNorm and RMSNorm of rows that a warp holds in registers: each element is read once, 16 bytes at a time. The rung
+// above the block-per-row kernels of layer_norm.cu and rms_norm.cu, which take every other shape.
+//   kCentered: LayerNorm, the mean is taken off; false: RMSNorm
+//   X: type of x, the sum and d; T: of what is added, the norm and dnormed
+#pragma once
+
+#include "core/cuda/launch.cuh"
+
+namespace mixgrad::cuda {
+
+inline constexpr int kLaneChunks = 4;  // of a row, in the registers of a lane
+inline constexpr int kRowWarps = kRowThreads / kWarp;
+
+// Do these rows (and parameters) fit?
+template <class T>
+bool fit_warps(std::int64_t width, std::initializer_list<const Tensor*> tensors) {
+  return width % Chunk<T>::kSize == 0 && width / Chunk<T>::kSize <= kWarp * kLaneChunks && are_chunks(tensors);
+}
+
+template <class A>
+__device__ A warp_sum(A value) {
+  for (int distance = kWarp / 2; distance > 0; distance /= 2) {
+    value += __shfl_xor_sync(0xffffffffU, value, distance);
+  }
+  return value;
+}
+
+// As many elements of E as a chunk of T has: of a wider type it takes several loads of 16 bytes.
+template <class E, class T>
+struct alignas(16) Beside {
+  E values[Chunk<T>::kSize];
+};
+template <class E, class T>
+Beside<E, T>* beside(const Tensor& tensor) {
+  return tensor.defined() ? reinterpret_cast<Beside<E, T>*>(tensor.data<E>()) : nullptr;
+}
+
+// f(k, c) for the chunks c of a row of `chunks` that this lane holds as its k-th.
+template <class F>
+__device__ void for_lane_chunks(int chunks, const F& f) {
+#pragma unroll
+  for (int k = 0; k < kLaneChunks; ++k) {
+    const int c = static_cast<int>(threadIdx.x) % kWarp + k * kWarp;
+    if (c < chunks) f(k, c);
+  }
+}
+
+// normed = (s - mean) / deviation weight (+ bias) of s = x (+ y, which is also written to sum). `mean` is written when
+// kCentered.
+template <bool kCentered, class X, class T>
+void norm_rows(const char* op, const Tensor& x, const Tensor& y, const Tensor& weight, const Tensor& bias, double eps,
+               const Tensor& sum, const Tensor& normed, const Tensor& mean, const Tensor& inverse) {
+  using A = acc_t<T>;
+  using C = Beside<T, T>;
+  using Wide = Beside<X, T>;
+  using Parameters = Beside<A, T>;
+  constexpr int kSize = Chunk<T>::kSize;
+  const Wide* in = beside<X, T>(x);
+  const C* other = beside<T, T>(y);
+  const Parameters* w = beside<A, T>(weight);
+  const Parameters* shift = beside<A, T>(bias);
+  Wide* total = beside<X, T>(sum);
+  C* out = beside<T, T>(normed);
+  A* means = kCentered ? mean.data<A>() : nullptr;
+  A* inverses = inverse.data<A>();
+  const std::int64_t rows = x.rows();
+  const A width = A(x.cols());
+  const int chunks = static_cast<int>(x.cols()) / kSize;
+  const A epsilon = A(eps);
+  for_each_row(op, x.device(), (rows + kRowWarps - 1) / kRowWarps, [=] __device__(std::int64_t block) {
+    const std::int64_t r = block * kRowWarps + threadIdx.x / kWarp;
+    if (r >= rows) return;
+    const std::int64_t begin = r * chunks;
+    A values[kLaneChunks][kSize];
+    A s = 0;
+    for_lane_chunks(chunks, [&](int k, int c) {
+      Wide chunk = in[begin + c];
+      if (other != nullptr) {
+        const C more = other[begin + c];
+#pragma unroll
+        for (int e = 0; e < kSize; ++e) chunk.values[e] = static_cast<X>(A(chunk.values[e]) + A(more.values[e]));
+        total[begin + c] = chunk;
+      }
+#pragma unroll
+      for (int e = 0; e < kSize; ++e) {
+        values[k][e] = A(chunk.values[e]);
+        s += values[k][e];
+      }
+    });
+    const A mu = kCentered ? warp_sum(s) / width : A(0);
+    A squares = 0;
+    for_lane_chunks(chunks, [&](int k, int) {
+#pragma unroll
+      for (int e = 0; e < kSize; ++e) squares += (values[k][e] - mu) * (values[k][e] - mu);
+    });
+    const A scale = A(1) / std::sqrt(warp_sum(squares) / width + epsilon);
+    if (threadIdx.x % kWarp == 0) {
+      if (kCentered) means[r] = mu;
+      inverses[r] = scale;
+    }
+    for_lane_chunks(chunks, [&](int k, int c) {
+      const Parameters factor = w[c];
+      const Parameters offset = shift == nullptr ? Parameters{} : shift[c];
+      C result;
+#pragma unroll
+      for (int e = 0; e < kSize; ++e) {
+        const A value = (values[k][e] - mu) * scale * factor.values[e];
+        result.values[e] = static_cast<T>(shift == nullptr ? value : value + offset.values[e]);
+      }
+      out[begin + c] = result;
+    });
+  });
+}
+
+// d (+)= dsum + the gradient at s of the norm, for dnormed; the same for dy where that is wanted.
+template <bool kCentered, class X, class T>
+void norm_rows_gradient(const char* op, const Tensor& s, const Tensor& weight, const Tensor& mean,
+                        const Tensor& inverse, const Tensor& dnormed, const Tensor& dsum, const GradTarget& d,
+                        const GradTarget& dy) {
+  using A = acc_t<T>;
+  using C = Beside<T, T>;
+  using Wide = Beside<X, T>;
+  using Parameters = Beside<A, T>;
+  constexpr int kSize = Chunk<T>::kSize;
+  const Wide* in = beside<X, T>(s);
+  const Parameters* w = beside<A, T>(weight);
+  const C* up = beside<T, T>(dnormed);
+  const Wide* residual = beside<X, T>(dsum);
+  Wide* out = beside<X, T>(d.tensor);
+  C* other = beside<T, T>(dy.tensor);
+  const A* means = kCentered ? mean.data<A>() : nullptr;
+  const A* inverses = inverse.data<A>();
+  const bool add = d.add;
+  const bool add_other = dy.tensor.defined() && dy.add;
+  const std::int64_t rows = s.rows();
+  const A width = A(s.cols());
+  const int chunks = static_cast<int>(s.cols()) / kSize;
+  for_each_row(op, s.device(), (rows + kRowWarps - 1) / kRowWarps, [=] __device__(std::int64_t block) {
+    const std::int64_t r = block * kRowWarps + threadIdx.x / kWarp;
+    if (r >= rows) return;
+    const std::int64_t begin = r * chunks;
+    const A mu = kCentered ? means[r] : A(0);
+    const A scale = inverses[r];
+    A slopes[kLaneChunks][kSize];   // dnormed weight
+    A centred[kLaneChunks][kSize];  // s - mean
+    A sum_g = 0;
+    A sum_gx = 0;
+    for_lane_chunks(chunks, [&](int k, int c) {
+      const Wide value = in[begin + c];
+      const C slope = up[begin + c];
+      const Parameters factor = w[c];
+#pragma unroll
+      for (int e = 0; e < kSize; ++e) {
+        slopes[k][e] = A(slope.values[e]) * factor.values[e];
+        centred[k][e] = A(value.values[e]) - mu;
+        sum_g += slopes[k][e];
+        sum_gx += slopes[k][e] * centred[k][e];
+      }
+    });
+    const A mean_g = kCentered ? warp_sum(sum_g) / width : A(0);
+    const A along = warp_sum(sum_gx) * scale * scale / width;
+    for_lane_chunks(chunks, [&](int k, int c) {
+      const Wide more = residual == nullptr ? Wide{} : residual[begin + c];
+      Wide result = add ? out[begin + c] : Wide{};
+      C second = add_other ? other[begin + c] : C{};
+#pragma unroll
+      for (int e = 0; e < kSize; ++e) {
+        A value = scale * (slopes[k][e] - mean_g - centred[k][e] * along);
+        if (residual != nullptr) value += A(more.values[e]);
+        result.values[e] = static_cast<X>(add ? A(result.values[e]) + value : value);
+        second.values[e] = static_cast<T>(add_other ? A(second.values[e]) + value : value);
+      }
+      out[begin + c] = result;
+      if (other != nullptr) other[begin + c] = second;
+    });
+  });
+}
+
+}  // namespace mixgrad::cuda

@@ -1,0 +1,215 @@
+// mixgrad inspect attention: where trained models look, as tables and as JSON.
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <numeric>
+
+#include "nn/mixers/attention_mixer.h"
+#include "tests/support/cli.h"
+
+namespace mixgrad::test {
+namespace {
+
+const TempFolder& folder() {
+  static const TempFolder shared;
+  return shared;
+}
+
+// A tiny trained model; the same options give the same one again.
+std::string trained(const std::string& name, const std::string& options, const Arguments& more = {}) {
+  if (!std::filesystem::exists(folder() / name)) {
+    const Finished run = train_tiny(folder(), name, "--steps 3 " + options, more);
+    REQUIRE(run.code == 0);
+  }
+  return (folder() / name).string();
+}
+
+std::string with_shortcut() {
+  return trained("shortcut", "--layers 3 --mixer hsm:scalar(heads=2),attention,attention",
+                 {"--shortcut", "0,1,2(hidden=8)"});
+}
+
+Finished inspect(const std::string& run, const std::string& text, const std::string& options = "") {
+  return mixgrad("inspect attention --threads 1 " + options, {"--checkpoint", run, "--text", text});
+}
+
+Json first_with(const std::vector<Json>& rows, const std::string& key) {
+  for (const Json& row : rows) {
+    if (row.contains(key)) return row;
+  }
+  return Json();
+}
+
+TEST_CASE("cli: inspect attention prints recency, depth mass and shifts of a model that has all three") {
+  const Finished shown = inspect(with_shortcut(), "the cat sat", "--recency 2");
+  CHECK(trouble(shown) == "");
+  INFO(shown.out);
+  CHECK(shown.out.starts_with("11 tokens in 1 sequence of 8; the last 3 are left out\n"));
+  CHECK(has(shown.out, "the k = 2 before it, mean over n = 8 places"));
+  CHECK(has(shown.out, "\nlayer 1   "));  // layer 0 mixes shifts, layer 2 is the shortcut's
+  CHECK(!has(shown.out, "\nlayer 2   "));
+  CHECK(has(shown.out, "depth mass of the shortcut, mean over the heads"));
+  CHECK(has(shown.out, "\n  3 \" \" "));
+  CHECK(has(shown.out, "\nall "));
+  CHECK(has(shown.out, "receptive field of these layers: 3 tokens"));
+}
+
+TEST_CASE("cli: inspect attention in JSON has the same figures, whole") {
+  const Finished shown = inspect(with_shortcut(), "the cat sat on a", "--json");
+  CHECK(trouble(shown) == "");
+  const std::vector<Json> rows = json_lines(shown.out);
+  const Json recency = first_with(rows, "recency");
+  CHECK(keys_of(recency) == "layer,recency,n,k,uniform");
+  CHECK(recency["layer"] == 1);
+  CHECK(recency["recency"].size() == 2);
+  CHECK(recency["n"] == 8);
+  CHECK(recency["k"] == 4);
+  CHECK(std::abs(recency["uniform"].get<double>() - uniform_recency(8, 4)) < 1e-12);
+  for (const double ratio : recency["recency"]) CHECK((ratio > 0 && ratio <= 1 + 1e-6));
+  int tokens = 0;
+  for (const Json& row : rows) {
+    if (!row.contains("token")) continue;
+    CHECK(keys_of(row) == "token,text,depth_mass,effective_depth");
+    CHECK(row["text"] == std::string(1, "the cat "[tokens++]));
+    CHECK(row["depth_mass"].size() == 2);
+    double level = 0;
+    for (const Json& head : row["depth_mass"]) {
+      const auto mass = head.get<std::vector<double>>();
+      REQUIRE(mass.size() == 3);
+      CHECK(std::abs(mass[0] + mass[1] + mass[2] - 1) < 1e-5);
+      level += (mass[1] + 2 * mass[2]) / 2;
+    }
+    CHECK(std::abs(row["effective_depth"].get<double>() - level) < 1e-5);
+  }
+  CHECK(tokens == 8);
+  const Json mean = first_with(rows, "mean_depth_mass");  // of both sequences
+  CHECK(keys_of(mean) == "sources,mean_depth_mass,mean_effective_depth");
+  CHECK((mean["sources"] == Json{0, 1, 2}));
+  const auto means = mean["mean_depth_mass"].get<std::vector<double>>();
+  CHECK(std::abs(std::accumulate(means.begin(), means.end(), 0.0) - 1) < 1e-5);
+  CHECK(std::abs(mean["mean_effective_depth"].get<double>() - means[1] - 2 * means[2]) < 1e-5);
+  CHECK(first_with(rows, "receptive_field")["receptive_field"] == 3);
+  CHECK(keys_of(first_with(rows, "receptive_field")) == "shift_layers,shifts,receptive_field");
+  CHECK(first_with(rows, "receptive_field")["shift_layers"] == Json{0});
+  CHECK(first_with(rows, "receptive_field")["shifts"] == Json::array({Json::array({1, 2})}));
+  CHECK(first_with(rows, "lag")["lag"] == 0);
+}
+
+TEST_CASE("cli: inspect attention leaves out what a model does not have") {
+  const Finished shifts = inspect(trained("hsm", "--mixer hsm:vector"), "the cat");
+  CHECK(trouble(shifts) == "");
+  CHECK(!has(shifts.out, "recency ratio"));
+  CHECK(!has(shifts.out, "depth mass"));
+  CHECK(has(shifts.out, "receptive field"));
+  const std::string feature = trained("feature", "--layers 2", {"--shortcut", "0,1(hidden=8,concat=feature)"});
+  const Finished mixed = inspect(feature, "the cat");
+  CHECK(trouble(mixed) == "");
+  CHECK(has(mixed.out, "no depth mass: in a shortcut of concat feature every key is made of all sources"));
+  CHECK(!has(mixed.out, "receptive field"));
+  CHECK(first_with(json_lines(inspect(feature, "the cat", "--json").out), "depth_mass").is_null());
+}
+
+TEST_CASE("cli: inspect attention tells how long each channel of a Mamba head remembers") {
+  const std::string run = trained("mamba", "", {"--mixer", "recurformer(fraction=0.5)"});
+  const Finished shown = inspect(run, "the cat");
+  CHECK(trouble(shown) == "");
+  CHECK(has(shown.out, "\nlayer 0    "));  // the recency of the one softmax head
+  CHECK(has(shown.out, "Mamba heads: tokens until"));
+  CHECK(has(shown.out, "\nlayer 0   head 1 "));
+  const Json decay = first_with(json_lines(inspect(run, "the cat", "--json").out), "decay_longest");
+  CHECK(keys_of(decay) == "layer,head,decay_shortest,decay_longest");
+  CHECK(decay["layer"] == 0);
+  CHECK(decay["head"] == 1);
+  REQUIRE(decay["decay_longest"].size() == 16);  // 2 dh inner channels, dh = 8
+  for (std::size_t d = 0; d < 16; ++d) {
+    const double shortest = decay["decay_shortest"][d];
+    const double longest = decay["decay_longest"][d];
+    CHECK(shortest > 0);
+    CHECK(std::abs(longest / shortest - 16) < 1);  // states at A = -1 to -16 at the start
+  }
+}
+
+TEST_CASE("cli: inspect attention needs neither a text nor a checkpoint for what the model alone says") {
+  const Arguments model{"--data", folder().put("text.txt", small_text()).string(), "--layers", "3", "--context", "8"};
+  Arguments shifts = model;
+  shifts.insert(shifts.end(), {"--mixer", "hsm:scalar"});
+  const Finished table = mixgrad("inspect attention", shifts);
+  CHECK(trouble(table) == "");
+  CHECK(has(table.out, "\n    2  scalar       4\n"));
+  CHECK(has(table.out, "receptive field of these layers: 8 tokens"));
+  CHECK(!has(table.out, "recency"));
+  const std::vector<Json> rows = json_lines(mixgrad("inspect attention --json", shifts).out);
+  REQUIRE(rows.size() == 9);
+  CHECK(rows[0] == Json{{"shift_layers", {0, 1, 2}}, {"shifts", {{1}, {2}, {4}}}, {"receptive_field", 8}});
+  CHECK(keys_of(rows[8]) == "lag,paths,weight");
+  CHECK(rows[8]["lag"] == 7);
+  CHECK(rows[8]["paths"] == 1);
+  CHECK(rows[8]["weight"].get<double>() == doctest::Approx(0.05 * 0.05 * 0.05));
+
+  Arguments mamba = model;
+  mamba.insert(mamba.end(), {"--mixer", "mamba", "--heads", "2"});
+  const Finished decays = mixgrad("inspect attention", mamba);
+  CHECK(trouble(decays) == "");
+  CHECK(has(decays.out, "\nlayer 2   head 1 "));
+
+  // Softmax heads before training, on a text.
+  const Finished heads = mixgrad("inspect attention --text cat", model);
+  CHECK(trouble(heads) == "");
+  CHECK(has(heads.out, "recency ratio of each softmax head"));
+}
+
+TEST_CASE("cli: inspect attention shows bytes that are no characters") {
+  const std::string bytes =
+      trained("bytes", "--layers 2 --tokenizer byte", {"--shortcut", "0,1(hidden=8,concat=depth)"});
+  const Finished shown = inspect(bytes, "\xc3\xa9\n");
+  CHECK(trouble(shown) == "");
+  CHECK(has(shown.out, "\"\\n\""));
+  CHECK(json_lines(inspect(bytes, "\xc3\xa9", "--json").out).size() == 4);  // recency, two tokens, their mean
+}
+
+TEST_CASE("cli: inspect attention refuses what it cannot read") {
+  const std::string run = with_shortcut();
+  const auto refused = [](const Finished& run_, const std::string& text) {
+    CHECK(run_.code == 2);
+    CHECK(run_.out.empty());
+    INFO(run_.err);
+    CHECK(has(run_.err, text));
+    CHECK(lines_of(run_.err).size() == 1);
+  };
+  refused(inspect(run, ""),
+          "inspect attention: --text must hold at least one token for a model with softmax heads, got");
+  refused(inspect(trained("mamba", "", {"--mixer", "recurformer(fraction=0.5)"}), ""), "give one with --text TEXT");
+  refused(mixgrad("inspect attention", {"--mixer", "mixed(shift=4)"}),
+          "the model must have softmax heads, shift-mixing layers or Mamba heads; it has none; choose another --mixer");
+  refused(mixgrad("inspect shifts"), "must be one of model, tape, attention");
+  refused(inspect(run, "the CAT"), "--text");
+  refused(inspect(run, "the cat", "--recency -1"), "--recency must be an integer from 0");
+  refused(mixgrad("inspect model --text x --preset char"), "it belongs to inspect attention");
+  refused(mixgrad("inspect tape --recency 3 --preset char"), "it belongs to inspect attention");
+  refused(inspect(run, "the cat", "--layers 3"), "the checkpoint decides the model");
+}
+
+TEST_CASE("cli: --shortcut is refused in one line where it does not fit the model") {
+  const auto refused = [](const std::string& options, const std::string& shortcut, const std::string& text) {
+    const Finished run = mixgrad("inspect model --layers 3 --d-model 16 --heads 2 " + options,
+                                 {"--shortcut", shortcut, "--data", (folder() / "text.txt").string()});
+    INFO(run.err);
+    CHECK(run.code == 2);
+    CHECK(run.out.empty());
+    CHECK(lines_of(run.err).size() == 1);
+    CHECK(has(run.err, text));
+  };
+  folder().put("text.txt", small_text());
+  refused("", "1,3(hidden=8)",
+          "shortcut.sources[1] must be from 0 (the embedding) to 2 (what the last layer is given); "
+          "got 3; choose hidden states below the last layer");
+  refused("", "2,1(hidden=8)", "shortcut.sources must be ascending, each once; got 1 after 2; sort the list");
+  refused("", "1,1(hidden=8)", "shortcut.sources must be ascending, each once; got 1 after 1; sort the list");
+  refused("--mixer attention,hsm:scalar,hsm:scalar", "1(hidden=8)",
+          "a shortcut needs attention as the last layer; got hsm in layers[2]; make the last layer attention");
+  refused("", "1(hidden=0)", "shortcut: hidden must be an integer from 1 to 1048576; got \"0\"; correct it");
+  refused("", "1(concat=deep)", "shortcut: concat must be one of sequence, feature, depth; got \"deep\"");
+}
+
+}  // namespace
+}  // namespace mixgrad::test

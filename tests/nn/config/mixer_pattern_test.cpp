@@ -1,0 +1,247 @@
+// nn/mixer_pattern: the --mixer option.
+#include "nn/config/mixer_pattern.h"
+
+#include <doctest/doctest.h>
+
+#include "core/error.h"
+#include "nn/config/shift_schedule.h"
+#include "tests/support/temp_folder.h"
+
+namespace mixgrad {
+namespace {
+
+using test::error_of;
+using test::has;
+
+const PatternDefaults kDefaults{.layers = 3, .heads = 8, .kv_heads = 0, .context = 64};
+
+std::vector<LayerConfig> expand(const std::string& pattern, const PatternDefaults& defaults = kDefaults) {
+  return expand_mixer_pattern(pattern, defaults);
+}
+
+std::string pattern_refusal(const std::string& pattern) {
+  const std::string text = error_of<ValueError>([&] { expand(pattern); });
+  CHECK(text.substr(0, 7) == "mixer: ");
+  return text;
+}
+
+std::vector<std::int64_t> shifts(const LayerConfig& layer) { return std::get<HsmConfig>(layer).shifts; }
+
+TEST_CASE("mixer pattern: attention and its defaults") {
+  CHECK(expand("attention") == std::vector<LayerConfig>(3, AttentionConfig{8, 8}));
+  PatternDefaults defaults = kDefaults;
+  defaults.kv_heads = 2;
+  CHECK(expand("attention", defaults)[0] == LayerConfig(AttentionConfig{8, 2}));
+  CHECK(expand("attention(heads=4)")[0] == LayerConfig(AttentionConfig{4, 4}));
+  CHECK(expand("attention(heads=4)", defaults)[0] == LayerConfig(AttentionConfig{4, 2}));
+  CHECK(expand(" attention ( heads = 4 , kv_heads = 1 ) ")[2] == LayerConfig(AttentionConfig{4, 1}));
+}
+
+TEST_CASE("mixer pattern: repeated over the layers; only HSM layers count for the shifts") {
+  PatternDefaults defaults = kDefaults;
+  defaults.layers = 8;
+  const auto layers = expand("hsm:scalar,hsm:scalar,attention", defaults);
+  REQUIRE(layers.size() == 8);
+  CHECK(std::holds_alternative<AttentionConfig>(layers[2]));
+  CHECK(std::holds_alternative<AttentionConfig>(layers[5]));
+  CHECK(shifts(layers[0]) == std::vector<std::int64_t>{1});
+  CHECK(shifts(layers[1]) == std::vector<std::int64_t>{2});
+  CHECK(shifts(layers[3]) == std::vector<std::int64_t>{4});
+  CHECK(shifts(layers[4]) == std::vector<std::int64_t>{8});
+  CHECK(shifts(layers[6]) == std::vector<std::int64_t>{16});
+  CHECK(shifts(layers[7]) == std::vector<std::int64_t>{32});
+  CHECK(expand("attention,hsm:scalar").size() == 3);
+  CHECK(expand("attention,attention,attention,hsm:scalar").size() == 3);
+}
+
+TEST_CASE("mixer pattern: the schedule starts again after ceil(log2 context) layers") {
+  CHECK(default_shift(0, 0, 1) == 1);
+  CHECK(default_shift(5, 0, 1) == 1);
+  CHECK(default_shift(1, 0, 2) == 1);
+  CHECK(default_shift(1, 0, 3) == 2);
+  CHECK(default_shift(2, 0, 4) == 1);
+  CHECK(default_shift(2, 0, 5) == 4);
+  CHECK(default_shift(5, 0, 64) == 32);
+  CHECK(default_shift(6, 0, 64) == 1);
+  CHECK(default_shift(6, 0, 65) == 64);
+  CHECK(default_shift(3, 4, 64) == 2);
+  PatternDefaults defaults = kDefaults;
+  defaults.context = 8;
+  const auto layers = expand("hsm:vector(heads=4)", defaults);
+  CHECK(shifts(layers[0]) == std::vector<std::int64_t>{1, 2, 4, 1});
+  CHECK(shifts(layers[1]) == std::vector<std::int64_t>{2, 4, 1, 2});
+}
+
+TEST_CASE("mixer pattern: hsm options") {
+  CHECK(expand("hsm:vector(heads=4,proj=vo,boundary=self,shifts=1|2|4|8)")[1] ==
+        LayerConfig(HsmConfig{HsmVariant::vector, 4, {1, 2, 4, 8}, HsmProjection::vo, Boundary::self}));
+  CHECK(expand("hsm:scalar(shifts=3)")[2] == LayerConfig(HsmConfig{HsmVariant::scalar, 1, {3}}));
+  CHECK(expand("hsm:scalar( shifts = 3 | 100 )")[0] == LayerConfig(HsmConfig{HsmVariant::scalar, 2, {3, 100}}));
+}
+
+TEST_CASE("mixer pattern: all six variants; fusion has as many hidden units as a head has channels") {
+  for (const char* variant : {"scalar", "vector", "matrix", "gate_single", "gate_double"}) {
+    const auto layers = expand(std::string("hsm:") + variant + "(heads=2)");
+    CHECK(to_string(std::get<HsmConfig>(layers[0]).variant) == variant);
+    CHECK(std::get<HsmConfig>(layers[0]).hidden == 0);
+  }
+  PatternDefaults defaults = kDefaults;
+  defaults.d_model = 48;
+  const auto hidden = [&](const std::string& pattern) {
+    return std::get<HsmConfig>(expand(pattern, defaults)[1]).hidden;
+  };
+  CHECK(hidden("hsm:fusion") == 48);
+  CHECK(hidden("hsm:fusion(heads=4)") == 12);
+  CHECK(hidden("hsm:fusion(heads=4,hidden=100)") == 100);
+  CHECK(hidden("hsm:fusion(heads=64)") == 1);  // that 64 heads do not divide 48 is validate()'s business
+}
+
+TEST_CASE("mixer pattern: schedules") {
+  PatternDefaults defaults = kDefaults;
+  defaults.layers = 5;
+  const auto all = [&](const std::string& pattern) {
+    std::vector<std::vector<std::int64_t>> rows;
+    for (const LayerConfig& layer : expand(pattern, defaults)) {
+      rows.push_back(std::holds_alternative<HsmConfig>(layer) ? shifts(layer) : std::vector<std::int64_t>{});
+    }
+    return rows;
+  };
+  using Rows = std::vector<std::vector<std::int64_t>>;
+  CHECK(all("hsm:scalar(schedule=doubling)") == Rows{{1}, {2}, {4}, {8}, {16}});
+  CHECK(all("hsm:scalar(schedule=doubling)") == all("hsm:scalar"));
+  CHECK(all("hsm:scalar(schedule=reversed)") == Rows{{16}, {8}, {4}, {2}, {1}});
+  CHECK(all("hsm:vector(schedule=reversed,heads=2)") == Rows{{16, 32}, {8, 16}, {4, 8}, {2, 4}, {1, 2}});
+  CHECK(all("hsm:matrix(schedule=per_head,heads=3)") == Rows(5, {1, 2, 4}));
+  CHECK(all("hsm:scalar(schedule=3|9|27)") == Rows{{3}, {9}, {27}, {3}, {9}});
+  CHECK(all("hsm:scalar(schedule=3|9|27,heads=2)") == Rows{{3, 9}, {9, 27}, {27, 3}, {3, 9}, {9, 27}});
+  CHECK(all("hsm:scalar(schedule=7)") == Rows(5, {7}));
+  // Only HSM layers count, and each item has its own schedule.
+  CHECK(all("hsm:scalar(schedule=reversed),attention") == Rows{{4}, {}, {2}, {}, {1}});
+  CHECK(all("hsm:scalar,hsm:scalar(schedule=reversed)") == Rows{{1}, {8}, {4}, {2}, {16}});
+  defaults.context = 8;
+  CHECK(all("hsm:scalar(schedule=reversed)") == Rows{{2}, {1}, {4}, {2}, {1}});
+  CHECK(all("hsm:scalar(schedule=per_head,heads=4)") == Rows(5, {1, 2, 4, 1}));
+  defaults.context = 1;
+  for (const char* schedule : {"doubling", "reversed", "per_head"}) {
+    CHECK(all(std::string("hsm:scalar(heads=2,schedule=") + schedule + ")") == Rows(5, {1, 1}));
+  }
+}
+
+TEST_CASE("mixer pattern: wrong schedules") {
+  CHECK(pattern_refusal("hsm:scalar(schedule=doublin)") ==
+        "mixer: hsm:scalar schedule must be one of doubling, reversed, per_head, or a list of shifts like 1|2|4; got "
+        "\"doublin\"; did you mean \"doubling\"? choose one of them");
+  CHECK(has(pattern_refusal("hsm:scalar(schedule=)"), "got \"\"; choose one of them"));
+  CHECK(has(pattern_refusal("hsm:scalar(schedule=1|0)"),
+            "each of the shifts (like shifts=1|2|4|8) must be an integer from 1"));
+  CHECK(has(pattern_refusal("hsm:scalar(schedule=1|x)"), "got \"x\""));
+  CHECK(has(pattern_refusal("hsm:scalar(shifts=1|2,schedule=1|2)"),
+            "hsm:scalar takes shifts (of each head, in every layer) or a schedule; got both in"));
+  CHECK(has(pattern_refusal("hsm:matrix(hidden=3)"),
+            "hsm:matrix has the options heads, proj, boundary, shifts, schedule; got"));
+  CHECK(has(pattern_refusal("hsm:fusion(hidden=0)"),
+            "hsm:fusion hidden must be an integer from 1 to 1048576; got \"0\""));
+}
+
+TEST_CASE("mixer pattern: recurformer, mamba and mixed heads") {
+  const PatternDefaults wide{.layers = 2, .heads = 4, .context = 64, .d_model = 128};
+  RecurformerConfig want{.heads = 4, .kv_heads = 4, .recurrent_groups = {2, 3}, .dt_rank = 2};
+  CHECK(expand("recurformer", wide)[1] == LayerConfig(want));
+  CHECK(expand("recurformer(groups=2|3)", wide)[0] == LayerConfig(want));
+  want.recurrent_groups = {0, 1, 2, 3};
+  CHECK(expand("mamba", wide)[0] == LayerConfig(want));
+  CHECK(expand("recurformer(fraction=1)", wide)[0] == LayerConfig(want));
+  want.recurrent_groups = {};
+  CHECK(expand("recurformer(fraction=0)", wide)[0] == LayerConfig(want));
+  want.recurrent_groups = {1};
+  want.kv_heads = 2;
+  want.expand = 1;
+  want.d_state = 8;
+  want.d_conv = 3;
+  want.dt_rank = 5;
+  CHECK(expand("recurformer(kv_heads=2,fraction=0.3,expand=1,d_state=8,d_conv=3,dt_rank=5)", wide)[0] ==
+        LayerConfig(want));
+  const RecurformerConfig mixed{
+      .heads = 6, .kv_heads = 6, .recurrent_groups = {2, 3}, .dt_rank = 2, .shift_groups = {4, 5}, .shifts = {1, 2}};
+  CHECK(expand("mixed(softmax=2,mamba=2,shift=2)", wide)[0] == LayerConfig(mixed));
+  const RecurformerConfig shifted{.heads = 4, .kv_heads = 2, .dt_rank = 2, .shift_groups = {1}, .shifts = {3, 9}};
+  CHECK(expand("mixed(softmax=2,shift=2,kv_heads=2,shifts=3|9)", wide)[0] == LayerConfig(shifted));
+}
+
+TEST_CASE("mixer pattern: recurformer and mixed heads that do not fit") {
+  CHECK(pattern_refusal("recurformer(groups=8)") ==
+        "mixer: each of the groups (like groups=0|2) must be an integer from 0 to 7; got \"8\"; correct the pattern");
+  CHECK(has(pattern_refusal("recurformer(groups=)"), "got \"\""));
+  CHECK(has(pattern_refusal("recurformer(fraction=0.5,groups=1)"), "or a fraction of them; got both"));
+  for (const std::string value : {"1.1", "-0.1", "half", "nan", ""}) {
+    CHECK(has(pattern_refusal("recurformer(fraction=" + value + ")"),
+              "recurformer fraction must be a number from 0 to 1; got \"" + value + "\""));
+  }
+  CHECK(has(pattern_refusal("mamba(fraction=1)"), "mamba has the options heads, kv_heads, d_state"));
+  CHECK(has(pattern_refusal("mamba(expand=65)"), "mamba expand must be an integer from 1 to 64; got \"65\""));
+  CHECK(has(pattern_refusal("mixed"), "mixed needs heads of a kind"));
+  CHECK(has(pattern_refusal("mixed(softmax=0)"), "mixed softmax must be an integer from 1"));
+  CHECK(
+      has(pattern_refusal("mixed(softmax=2,shift=2,shifts=1)"), "one shift per shift head; got 1 shifts and 2 heads"));
+  CHECK(has(pattern_refusal("mixed(softmax=3,mamba=1,kv_heads=2)"), "mixed needs whole key/value groups of each kind"));
+  CHECK(has(pattern_refusal("mixed(softmax=3,kv_heads=2)"), "got 3 softmax, 0 mamba and 0 shift heads and 2 kv_heads"));
+}
+
+TEST_CASE("mixer pattern: unknown names and options") {
+  const std::string text = pattern_refusal("atention");
+  CHECK(
+      text.starts_with("mixer: one of attention, recurformer, mamba, mixed, hsm:scalar, hsm:vector, hsm:matrix, "
+                       "hsm:gate_single, hsm:gate_double"));
+  CHECK(text.ends_with(" is required; got \"atention\"; did you mean \"attention\"? choose one of them"));
+  CHECK(has(pattern_refusal("hsm:skalar"), "did you mean \"hsm:scalar\"?"));
+  CHECK(has(pattern_refusal("hsm"), " is required; got \"hsm\""));
+  CHECK(has(pattern_refusal("lstm"), "got \"lstm\""));
+  CHECK(has(pattern_refusal("attention(head=4)"),
+            "attention has the options heads, kv_heads; got \"head\"; did you mean \"heads\"?"));
+  CHECK(has(pattern_refusal("attention(shifts=1)"), "attention has the options"));
+  CHECK(has(pattern_refusal("hsm:scalar(kv_heads=1)"),
+            "hsm:scalar has the options heads, proj, boundary, shifts, schedule"));
+}
+
+TEST_CASE("mixer pattern: wrong values") {
+  for (const std::string value : {"0", "-1", "x", "", "4.5", "4x", "5000", "99999999999999999999"}) {
+    CAPTURE(value);
+    CHECK(has(pattern_refusal("attention(heads=" + value + ")"),
+              "attention heads must be an integer from 1 to 4096; got \"" + value + "\""));
+  }
+  CHECK(has(pattern_refusal("hsm:scalar(shifts=1|0)"),
+            "each of the shifts (like shifts=1|2|4|8) must be an integer from 1"));
+  CHECK(has(pattern_refusal("hsm:scalar(shifts=1||2)"), "got \"\""));
+  CHECK(has(pattern_refusal("hsm:scalar(heads=4,shifts=1|2)"), "one shift per head; got 2 shifts and 4 heads"));
+  CHECK(has(pattern_refusal("hsm:scalar(proj=q)"), "hsm:scalar proj must be one of none, v, o, vo; got \"q\""));
+  CHECK(has(pattern_refusal("hsm:scalar(boundary=sefl)"), "did you mean \"self\"?"));
+}
+
+TEST_CASE("mixer pattern: malformed") {
+  CHECK(has(pattern_refusal(""), "an empty item"));
+  CHECK(has(pattern_refusal("attention,"), "an empty item"));
+  CHECK(has(pattern_refusal(",attention"), "an empty item"));
+  CHECK(has(pattern_refusal("attention(heads=4"), "an unclosed parenthesis in \"attention(heads=4\""));
+  CHECK(has(pattern_refusal("attention)"), "a closing parenthesis without an opening one"));
+  CHECK(has(pattern_refusal("attention((heads=4))"), "a parenthesis within parentheses"));
+  CHECK(has(pattern_refusal("attention(heads=4)x"), "text after a closing parenthesis"));
+  CHECK(has(pattern_refusal("attention()"), "the option \"\" without \"=\""));
+  CHECK(has(pattern_refusal("attention(heads)"), "the option \"heads\" without \"=\""));
+  CHECK(has(pattern_refusal("attention(heads=4,heads=4)"), "the option \"heads\" twice"));
+  CHECK(has(pattern_refusal("attention(heads=4)(heads=4)"), "must be an integer"));
+}
+
+TEST_CASE("mixer pattern: defaults outside their range") {
+  const auto bad = [](PatternDefaults defaults) {
+    return error_of<ValueError>([&] { expand("hsm:scalar", defaults); });
+  };
+  CHECK(has(bad({.layers = 0}), "layers must be from 1 to 1024; got 0"));
+  CHECK(has(bad({.layers = INT64_MAX}), "layers must be from 1 to 1024"));
+  CHECK(has(bad({.heads = 0}), "heads must be from 1 to 4096; got 0"));
+  CHECK(has(bad({.kv_heads = -1}), "kv_heads must be from 0 to 4096; got -1"));
+  CHECK(has(bad({.context = 0}), "context must be from 1 to 16777216; got 0"));
+  CHECK(has(bad({.d_model = 0}), "d_model must be from 1 to 65536; got 0"));
+}
+
+}  // namespace
+}  // namespace mixgrad

@@ -1,0 +1,51 @@
+// For tests of the command line: the program as a process, without a shell, with a limit of time and of memory.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "tests/support/sanitized.h"
+#include "tests/support/temp_folder.h"
+
+namespace mixgrad::test {
+
+using Arguments = std::vector<std::string>;
+using Json = nlohmann::ordered_json;
+
+struct Finished {
+  int code = 0;  // the exit code, 128 + the signal, or kTimedOut
+  std::string out, err;
+};
+inline constexpr int kTimedOut = -1;
+
+Arguments words(const std::string& text);
+
+// Runs the program; with `out_path`, its stdout goes there.
+Finished run_program(const Arguments& arguments, const std::string& out_path = {});
+
+// mixgrad("eval --json", {"--data", path}): the words of `line`, then `more` as they are.
+Finished mixgrad(const std::string& line, const Arguments& more = {});
+
+// Empty when the program ended well and said nothing on stderr.
+std::string trouble(const Finished& run);
+
+// Empty when the program refused as it must: this exit code and one clear line on stderr.
+std::string not_refused(const Finished& run, int code);
+
+std::vector<std::string> lines_of(const std::string& text);
+Json json_of(const std::string& text);  // throws where it is none
+std::vector<Json> json_lines(const std::string& text);
+std::string keys_of(const Json& object);  // "a,b,c", in their order
+
+// A text of few words: short to learn, about 2,000 characters of 19 kinds.
+std::string small_text();
+
+inline const std::string kTiny =
+    " --layers 1 --d-model 16 --heads 2 --context 8 --batch 2 --threads 1 --warmup 2 --lr 0.01 ";
+
+// Trains a tiny model in folder/name, with the lines of --json as its output.
+Finished train_tiny(const TempFolder& folder, const std::string& name, const std::string& options,
+                    const Arguments& more = {});
+
+}  // namespace mixgrad::test

@@ -1,0 +1,46 @@
+// The program as a process that goes on while the test does something to it: signals, faults, limits.
+#pragma once
+
+#include <sys/resource.h>
+#include <sys/types.h>
+
+#include <csignal>
+#include <map>
+#include <string>
+
+#include "tests/support/cli.h"
+
+namespace mixgrad::test {
+
+struct ProcessSetting {
+  std::map<std::string, std::string> environment;  // added to the own
+  rlim_t file_bytes = RLIM_INFINITY;               // RLIMIT_FSIZE; SIGXFSZ is ignored then, so writes fail
+  rlim_t memory_bytes = RLIM_INFINITY;             // RLIMIT_AS
+};
+
+class Process {
+ public:
+  // Its stdout and stderr go to files in `folder`.
+  Process(const TempFolder& folder, const Arguments& arguments, const ProcessSetting& setting = {});
+  Process(const Process&) = delete;
+  Process& operator=(const Process&) = delete;
+  ~Process();
+
+  // Whether the program runs by now and has a handler for this signal.
+  bool catches(int number) const;
+
+  // NAME=VALUE, a line each, as the program got it when it began.
+  std::string environment() const;
+
+  // Nothing when it has ended: kill(-1) would reach every process there is.
+  void signal(int number) const;
+
+  // Waits for its end; kTimedOut when that takes longer, and it goes on.
+  Finished wait(double seconds);
+
+ private:
+  std::string out_, err_;
+  pid_t child_ = -1;
+};
+
+}  // namespace mixgrad::test
