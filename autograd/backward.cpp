@@ -198,7 +198,10 @@ void Tape::run(Gradients& into) {
       context.output_gradients_[index] = finished(entry.outputs[index]);
       any = any || context.output_gradients_[index].defined();
     }
-    if (any) entry.spec->backward(context);
+    if (any) {
+      const ContextScope scope(entry.context);
+      entry.spec->backward(context);
+    }
     for (int i = 0; i < context.apart_count_; ++i) {
       const BackwardContext::Apart& apart = context.apart_[static_cast<std::size_t>(i)];
       share(apart.slot, apart.gradient);

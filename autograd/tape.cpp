@@ -126,6 +126,7 @@ void record_entry(const OpSpec& spec, std::span<const Tensor* const> inputs, std
   Tape& tape = *t_current;
   Tape::Entry entry;
   entry.spec = &spec;
+  entry.context = context();
   entry.inputs.fill(-1);
   entry.outputs.fill(-1);
   for (std::size_t i = 0; i < inputs.size(); ++i) {

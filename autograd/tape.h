@@ -104,6 +104,7 @@ class Tape {
     std::array<std::int32_t, kMaxOutputs> outputs{};
     std::int32_t saved_begin = 0;
     std::int32_t saved_count = 0;
+    Context context{};  // of the forward pass; backward computes under the same
     std::array<std::byte, kAttributeBytes> attributes{};
   };
   struct Memory {  // kept between tapes, so that a training step allocates nothing

@@ -75,7 +75,7 @@ void run(const char* name, std::int64_t layers, std::int64_t tokens, std::int64_
 }  // namespace mixgrad
 
 int main(int count, char** arguments) {
-  if (count > 1) mixgrad::set_threads(std::atoi(arguments[1]));
+  const mixgrad::ContextScope scope({.threads = count > 1 ? std::atoi(arguments[1]) : 0});
   const int rounds = count > 2 ? std::atoi(arguments[2]) : 15;
   if (count > 3 && std::string(arguments[3]) == "tiles") {
     mixgrad::cpu::set_matmul_kernel(mixgrad::cpu::MatmulKernel::tiles);

@@ -52,6 +52,6 @@ void run() {
 }  // namespace mixgrad
 
 int main(int count, char** arguments) {
-  if (count > 1) mixgrad::set_threads(std::atoi(arguments[1]));
+  const mixgrad::ContextScope scope({.threads = count > 1 ? std::atoi(arguments[1]) : 0});
   mixgrad::run();
 }

@@ -1,17 +1,8 @@
-#include <atomic>
-
-#include "core/error.h"
 #include "core/matmul_precision.h"
 
+#include "core/error.h"
+
 namespace mixgrad {
-namespace {
-
-std::atomic<MatmulPrecision> g_precision{MatmulPrecision::highest};
-
-}  // namespace
-
-void set_matmul_precision(MatmulPrecision precision) { g_precision = precision; }
-MatmulPrecision matmul_precision() { return g_precision; }
 
 MatmulPrecision parse_matmul_precision(std::string_view name) {
   if (name == "highest") return MatmulPrecision::highest;

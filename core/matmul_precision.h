@@ -1,5 +1,5 @@
-// How exactly products of f32 operands are computed; sums are kept in f32 always, and f64 and bf16 products do not
-// change.
+// How exactly products of f32 operands are computed. Sums are always kept in f32; products of f64 and bf16 operands are
+// the same at every precision. The setting belongs to a Context (core/context.h).
 #pragma once
 
 #include <cstdint>
@@ -12,9 +12,6 @@ namespace mixgrad {
 //   medium   CUDA, and a CPU with AMX, may round operands to bf16 (8 bits); any other CPU computes as for highest
 enum class MatmulPrecision : std::uint8_t { highest, high, medium };
 
-// Of the whole process; to be set before the first product.
-void set_matmul_precision(MatmulPrecision precision);
-MatmulPrecision matmul_precision();
 MatmulPrecision parse_matmul_precision(std::string_view name);  // ValueError naming what is allowed
 
 }  // namespace mixgrad

@@ -4,19 +4,12 @@
 #include <xmmintrin.h>
 #endif
 
-#include "core/error.h"
-
 namespace mixgrad {
 namespace {
-int g_threads = omp_get_max_threads();
+const int kDefaultThreads = omp_get_max_threads();
 }
 
-int threads() { return g_threads; }
-
-void set_threads(int count) {
-  if (count < 1) raise<ValueError>("threads: must be at least 1, got ", count);
-  g_threads = count;
-}
+int threads() { return context().threads > 0 ? context().threads : kDefaultThreads; }
 
 void flush_denormals() {
 #if defined(__x86_64__)

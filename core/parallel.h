@@ -7,13 +7,14 @@
 #include <atomic>
 #include <cstdint>
 
+#include "core/context.h"
 #include "core/scratch.h"
 
 namespace mixgrad {
 
-// Number of threads that parallel_for uses, at least 1. The default is OpenMP's (OMP_NUM_THREADS or all cores).
+// Number of threads that parallel_for uses, at least 1: that of the context (core/context.h), and where it names none,
+// OpenMP's default (OMP_NUM_THREADS or all cores).
 int threads();
-void set_threads(int count);  // ValueError when count < 1
 
 // Denormals to zero in the calling thread: a few per cent of denormal values cost a factor of 60 in a product.
 void flush_denormals();
@@ -27,7 +28,8 @@ template <class Task>
 void parallel_for(std::int64_t count, const Task& task) {
   if (count <= 0) return;
   flush_denormals();  // here too: one thread must give the bits of many
-  if (count == 1 || threads() == 1) {
+  const int team = threads();
+  if (count == 1 || team == 1) {
     for (std::int64_t i = 0; i < count; ++i) task(i);
     return;
   }
@@ -37,13 +39,15 @@ void parallel_for(std::int64_t count, const Task& task) {
   };
   constexpr int kMaxRanges = 64;
   Range ranges[kMaxRanges];
-  const int parts = threads() < kMaxRanges ? threads() : kMaxRanges;
+  const int parts = team < kMaxRanges ? team : kMaxRanges;
+  const Context& caller = context();
   for (int r = 0; r < parts; ++r) {
     ranges[r].next.store(count * r / parts, std::memory_order_relaxed);
     ranges[r].end = count * (r + 1) / parts;
   }
-#pragma omp parallel num_threads(threads())
+#pragma omp parallel num_threads(team)
   {
+    const ContextScope scope(caller);
     flush_denormals();
     catch_up_scratch();
     const int self = omp_get_thread_num();

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "core/allocator.h"
+#include "core/context.h"
 #include "core/device.h"
 #include "core/dtype.h"
 #include "core/shape.h"
@@ -33,7 +34,11 @@ struct Track {
 struct Placement {
   DType dtype;
   Device device;
-  Placement(DType type, Device where = kCpu) : dtype(type), device(where) {}  // NOLINT(google-explicit-constructor)
+  Context context;  // under which a model computes there
+  // The context is that of the scope in which the placement is made, unless one is given.
+  Placement(DType type, Device where = kCpu,  // NOLINT(google-explicit-constructor)
+            const Context& settings = mixgrad::context())
+      : dtype(type), device(where), context(settings) {}
 };
 
 class Tensor {

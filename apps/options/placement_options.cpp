@@ -3,7 +3,6 @@
 #include "core/build.h"
 #include "core/error.h"
 #include "core/matmul_precision.h"
-#include "ops/support/device_check.h"
 
 namespace mixgrad::app {
 
@@ -34,11 +33,15 @@ Device checked_device() {
   return device;
 }
 
-void PlacementOptions::apply() const {
+void PlacementOptions::check_device() const {
   if (checks()) checked_device();
   require_device(where());
-  set_device_check(checks());
-  set_matmul_precision(parse_matmul_precision(matmul_precision));
+}
+
+Context PlacementOptions::context(std::int64_t threads) const {
+  return {.matmul_precision = parse_matmul_precision(matmul_precision),
+          .threads = static_cast<int>(threads),
+          .check_devices = checks()};
 }
 
 Device PlacementOptions::where() const { return parse_device(checks() ? "cuda" : device); }

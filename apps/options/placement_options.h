@@ -20,11 +20,13 @@ struct PlacementOptions {
 
   // With the words that --precision takes, of which `precision` is the first choice.
   void declare(OptionSet& options, const std::vector<std::string>& precisions, const std::string& help);
-  // DeviceError when the device is not there; sets the process's precision of products, and whether devices are
-  // compared
-  void apply() const;
+  // DeviceError unless the device is there.
+  void check_device() const;
+  // The settings under which the verb computes; threads = 0: OMP_NUM_THREADS or all cores.
+  Context context(std::int64_t threads) const;
   Device where() const;
   bool checks() const { return device == kCheckedDevice; }
+  // With the context of the scope that the verb has opened.
   Placement place() const { return {parse_precision(precision), where()}; }
 };
 

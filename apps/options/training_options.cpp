@@ -61,9 +61,4 @@ void TrainingOptions::check() const {
     raise<ValueError>("--min-lr must be at most --lr (", lr, "); got ", min_lr, "; give a smaller --min-lr");
 }
 
-void TrainingOptions::apply() const {
-  if (threads > 0) set_threads(static_cast<int>(threads));
-  placement.apply();
-}
-
 }  // namespace mixgrad::app

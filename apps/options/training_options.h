@@ -24,7 +24,7 @@ struct TrainingOptions {
 
   void declare(OptionSet& options);
   void check() const;  // ValueError for options that do not fit together
-  void apply() const;  // threads, device and precision of products, for the process
+  Context context() const { return placement.context(threads); }
   Placement place() const { return placement.place(); }
   AdamWOptions adamw() const { return {beta1, beta2, eps, weight_decay, clip}; }
   Schedule schedule_values() const { return {parse_schedule(schedule), lr, min_lr, warmup, steps}; }

@@ -14,7 +14,6 @@
 #include "nn/training/evaluation.h"
 #include "nn/training/finite.h"
 #include "ops/matmul/matmul_cuda.h"
-#include "ops/support/device_check.h"
 
 namespace mixgrad::app {
 namespace {
@@ -47,7 +46,7 @@ RunLoop::RunLoop(Decoder& model, const TokenData& data, AdamW& optimizer, const 
       progress_(last_, state_.step, options.out / "metrics.jsonl", options.json),
       val_loss_(std::nan("")) {
   if constexpr (build::has_cuda) {
-    if (model.device().is_cuda() && !device_check()) {
+    if (model.device().is_cuda() && !model.context().check_devices) {
       take_matmul_choices();
       trainer_ = cuda::make_graph_trainer(model, optimizer, data,
                                           {.batch = training.batch,

@@ -19,7 +19,6 @@
 #include "nn/model/decoding_session.h"
 #include "nn/training/graph_trainer.h"
 #include "nn/training/training.h"
-#include "ops/support/device_check.h"
 
 namespace mixgrad::app {
 namespace {
@@ -66,7 +65,8 @@ class Bench : public Verb {
   int run() override {
     check_word("bench", what_, {"train", "decode"});
     training_.check();
-    training_.apply();
+    training_.placement.check_device();
+    const ContextScope scope(training_.context());
     return what_[0] == "train" ? time_training() : time_decoding();
   }
 
@@ -77,7 +77,7 @@ class Bench : public Verb {
     model.parameters().initialize(training_.seed);
     AdamW optimizer(model.parameters(), training_.adamw());
     if constexpr (build::has_cuda) {
-      if (model.device().is_cuda() && !device_check()) return time_graph(model, optimizer, data);
+      if (model.device().is_cuda() && !model.context().check_devices) return time_graph(model, optimizer, data);
     }
     TrainStep step(model, optimizer);
     const Shape shape{training_.batch, model.config().context};

@@ -29,8 +29,8 @@ class Conform : public Verb {
   }
 
   int run() override {
-    if (threads_ > 0) set_threads(static_cast<int>(threads_));
-    placement_.apply();
+    placement_.check_device();
+    const ContextScope scope(placement_.context(threads_));
     if (!json_) {
       std::printf("%-28s %-4s %9s %9s %9s %9s %9s %9s %9s\n", "case", "", "logits", "loss", "grad", "steps", "after",
                   "decode", "probes");

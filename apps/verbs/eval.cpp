@@ -34,8 +34,8 @@ class Eval : public Verb {
 
   int run() override {
     if (checkpoint_.empty()) raise<ValueError>("eval: --checkpoint DIR is required: the folder of a training run");
-    if (threads_ > 0) set_threads(static_cast<int>(threads_));
-    placement_.apply();
+    placement_.check_device();
+    const ContextScope scope(placement_.context(threads_));
     const Checkpoint checkpoint = load();
     const TokenData data = text_.open_data(checkpoint.tokenizer);
     const Evaluation result = evaluate(*checkpoint.model, data, data.split(split_), batch_);

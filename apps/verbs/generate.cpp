@@ -34,8 +34,8 @@ class Generate : public Verb {
   int run() override {
     if (checkpoint_.empty()) raise<ValueError>("generate: --checkpoint DIR is required: the folder of a training run");
     if (prompt_.empty()) raise<ValueError>("generate: --prompt needs at least one character");
-    if (threads_ > 0) set_threads(static_cast<int>(threads_));
-    placement_.apply();
+    placement_.check_device();
+    const ContextScope scope(placement_.context(threads_));
     validate(sampling_);
     const Checkpoint checkpoint = load_checkpoint(checkpoint_, placement_.place());
     stream_sample(*checkpoint.model, checkpoint.tokenizer, prompt_, tokens_, sampling_, seed_);

@@ -17,7 +17,6 @@
 #include "core/parallel.h"
 #include "core/text/suggest.h"
 #include "ops/cases/case_gradients.h"
-#include "ops/support/device_check.h"
 
 namespace mixgrad::app {
 namespace {
@@ -74,8 +73,8 @@ class Gradcheck : public Verb {
   }
 
   int run() override {
-    if (threads_ > 0) set_threads(static_cast<int>(threads_));
     check_options();
+    const ContextScope scope({.threads = static_cast<int>(threads_), .check_devices = check_devices_});
     if (!json_) {
       std::printf("%-22s %-44s %-10s %-9s %-11s %9s\n", "op", "case", "input", "output", "where", "error");
     }
@@ -107,7 +106,7 @@ class Gradcheck : public Verb {
     for (const std::string& part : parts_of(device_)) {
       const bool checks = part == kCheckedDevice;
       devices_.push_back(checks ? checked_device() : parse_device(part));
-      if (checks) set_device_check(true);
+      check_devices_ = check_devices_ || checks;
       once(devices_, "--device", part);
       require_device(devices_.back());
     }
@@ -309,6 +308,7 @@ class Gradcheck : public Verb {
 
   std::string op_, device_ = "cpu", dtype_ = "f64";
   std::int64_t threads_ = 0;
+  bool check_devices_ = false;  // "check" is among the devices
   bool json_ = false;
   std::vector<Device> devices_;
   std::vector<DType> dtypes_;

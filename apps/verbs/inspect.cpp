@@ -48,7 +48,8 @@ class Inspect : public Verb {
   int run() override {
     check_word("inspect", what_, {"model", "tape", "attention"});
     training_.check();
-    training_.apply();
+    training_.placement.check_device();
+    const ContextScope scope(training_.context());
     std::unique_ptr<Decoder> model;
     std::unique_ptr<Tokenizer> tokenizer;
     if (checkpoint_.empty()) {

@@ -96,7 +96,8 @@ class Train : public Verb {
   int train() {
     training_.check();
     run_.early_stop = parse_early_stop(early_stop_);
-    training_.apply();
+    training_.placement.check_device();
+    const ContextScope scope(training_.context());
     if (plan_) return print_plan();
     choose_folder();
     Checkpoint start = initial();

@@ -66,6 +66,7 @@ std::map<std::string, Shape> parameter_shapes(const ModelConfig& config) {
 
 Decoder::Decoder(const ModelConfig& config, Placement place, double hsm_scale) : Decoder(config, hsm_scale) {
   parameters_.allocate(place.dtype, place.device);
+  context_ = place.context;
 }
 
 Decoder::Decoder(const ModelConfig& config, double hsm_scale) : config_(config) {
@@ -134,6 +135,7 @@ void Decoder::check_untracked(const char* what) const {
 }
 
 Tensor Decoder::hidden(const Tensor& tokens, std::int64_t window) const {
+  const ContextScope scope(context_);
   check_length(tokens.shape().rank() == 2 ? tokens.dim(1) : 0, window > 0);
   return run(
       tokens, 0, [&](std::size_t, const Mixer& mixer, const Tensor& u) { return mixer.windowed(u, window); },
@@ -146,13 +148,18 @@ Tensor Decoder::head_logits(const Tensor& hidden) const {
   return linear(hidden, head_ == nullptr ? embed_->value : head_->value);
 }
 
-Tensor Decoder::logits(const Tensor& tokens, std::int64_t window) const { return head_logits(hidden(tokens, window)); }
+Tensor Decoder::logits(const Tensor& tokens, std::int64_t window) const {
+  const ContextScope scope(context_);
+  return head_logits(hidden(tokens, window));
+}
 
 Tensor Decoder::loss(const Tensor& tokens, const Tensor& targets) const {
+  const ContextScope scope(context_);
   return linear_cross_entropy(hidden(tokens), head_ == nullptr ? embed_->value : head_->value, targets.to(device()));
 }
 
 DecoderState Decoder::new_state(std::int64_t batch, std::int64_t max_tokens) const {
+  const ContextScope scope(context_);
   DecoderState state;
   state.batch = batch;
   for (const Layer& layer : layers_) {
@@ -180,6 +187,7 @@ void Decoder::check_prefill(const Tensor& tokens, const DecoderState& state) con
 }
 
 Tensor Decoder::prefill(const Tensor& tokens, DecoderState& state) const {
+  const ContextScope scope(context_);
   check_prefill(tokens, state);
   const Tensor u = run(
       tokens, {state.consumed, state.device_position},
@@ -192,6 +200,7 @@ Tensor Decoder::prefill(const Tensor& tokens, DecoderState& state) const {
 }
 
 std::vector<Tensor> Decoder::recency(const Tensor& tokens, std::int64_t k) const {
+  const ContextScope scope(context_);
   check_length(tokens.shape().rank() == 2 ? tokens.dim(1) : 0, false);
   check_untracked("recency");
   std::vector<Tensor> ratios(layers_.size());
@@ -206,6 +215,7 @@ std::vector<Tensor> Decoder::recency(const Tensor& tokens, std::int64_t k) const
 }
 
 DepthMass Decoder::depth_mass(const Tensor& tokens) const {
+  const ContextScope scope(context_);
   if (!config_.shortcut) raise<ValueError>("depth mass: a model with a shortcut is required; this one has none");
   check_length(tokens.shape().rank() == 2 ? tokens.dim(1) : 0, false);
   check_untracked("depth_mass");

@@ -54,7 +54,8 @@ std::map<std::string, Shape> parameter_shapes(const ModelConfig& config);
 
 class Decoder {
  public:
-  // The parameters' memory (f64 or f32); a, b of HSM layers start at hsm_scale.
+  // The parameters lie where `place` says, and every call computes under its context (core/context.h). a, b of HSM
+  // layers start at hsm_scale.
   Decoder(const ModelConfig& config, Placement place, double hsm_scale = 0.05);
 
   const ModelConfig& config() const { return config_; }
@@ -62,6 +63,7 @@ class Decoder {
   const ParameterSet& parameters() const { return parameters_; }
   DType dtype() const { return parameters_.dtype(); }
   Device device() const { return parameters_.device(); }
+  const Context& context() const { return context_; }
 
   // Tokens and targets may be on the host: they are copied. Results are on the model's device.
   // tokens [B,T] i32, T <= context. window > 0: every softmax layer sees the last `window` tokens only; then, without
@@ -105,6 +107,7 @@ class Decoder {
   void check_untracked(const char* what) const;  // GradError under a tape that watches the parameters
 
   ModelConfig config_;
+  Context context_;
   ParameterSet parameters_;
   const Parameter* embed_ = nullptr;
   const Parameter* positions_ = nullptr;

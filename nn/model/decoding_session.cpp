@@ -2,14 +2,13 @@
 
 #include "core/build.h"
 #include "core/error.h"
-#include "ops/support/device_check.h"
 
 namespace mixgrad {
 
 DecodingSession::DecodingSession(const Decoder& model, std::int64_t batch, std::int64_t max_tokens)
     : model_(model), state_(model.new_state(batch, max_tokens)) {
   if constexpr (build::has_cuda) {
-    if (model.device().is_cuda() && !device_check()) graph_ = cuda::make_step_graph(model_, state_);
+    if (model.device().is_cuda() && !model.context().check_devices) graph_ = cuda::make_step_graph(model_, state_);
   }
 }
 

@@ -5,6 +5,7 @@
 namespace mixgrad {
 
 double TrainStep::accumulate(const Tensor& tokens, const Tensor& targets, std::int64_t parts) {
+  const ContextScope scope(model_.context());
   Tape tape;
   model_.parameters().watch(tape);
   const Tensor loss = model_.loss(tokens, targets);
@@ -14,12 +15,14 @@ double TrainStep::accumulate(const Tensor& tokens, const Tensor& targets, std::i
 }
 
 double TrainStep::apply(double learning_rate) {
+  const ContextScope scope(model_.context());
   const double norm = optimizer_.step(gradients_, learning_rate);
   gradients_.clear();
   return norm;
 }
 
 double TrainStep::discard() {
+  const ContextScope scope(model_.context());
   const double norm = optimizer_.norm_of(gradients_);
   gradients_.clear();
   return norm;

@@ -4,8 +4,8 @@
 #include <atomic>
 #include <type_traits>
 
+#include "core/context.h"
 #include "core/error.h"
-#include "core/matmul_precision.h"
 #include "ops/matmul/matmul_rungs.h"
 
 namespace mixgrad::cpu {
@@ -33,7 +33,7 @@ void without_terms(const Product<In, Out>& p) {
 template <class In>
 bool on_tiles(MatmulKernel kernel) {
   if (kernel != MatmulKernel::automatic) return kernel == MatmulKernel::tiles;
-  return has_amx() && (std::is_same_v<In, bf16> || matmul_precision() == MatmulPrecision::medium);
+  return has_amx() && (std::is_same_v<In, bf16> || context().matmul_precision == MatmulPrecision::medium);
 }
 
 template <class In, class Out>

@@ -3,8 +3,8 @@
 #include <mutex>
 #include <unordered_map>
 
+#include "core/context.h"
 #include "core/cuda/launch.cuh"
-#include "core/matmul_precision.h"
 #include "ops/matmul/matmul_cuda.h"
 #include "ops/matmul/matmul_plan.cuh"
 
@@ -15,7 +15,7 @@ template <class In>
 cublasComputeType_t compute_type() {
   if constexpr (std::is_same_v<In, double>) return CUBLAS_COMPUTE_64F;
   if constexpr (std::is_same_v<In, bf16>) return CUBLAS_COMPUTE_32F;
-  switch (matmul_precision()) {
+  switch (context().matmul_precision) {
     case MatmulPrecision::high: return CUBLAS_COMPUTE_32F_FAST_TF32;
     case MatmulPrecision::medium: return CUBLAS_COMPUTE_32F_FAST_16BF;
     default: return CUBLAS_COMPUTE_32F_PEDANTIC;

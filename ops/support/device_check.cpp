@@ -5,12 +5,10 @@
 #include <cstdio>
 #include <limits>
 
-#include "core/matmul_precision.h"
+#include "core/context.h"
 
 namespace mixgrad {
 namespace {
-
-bool g_on = false;
 
 Tensor host_copy(const Tensor& tensor) {
   const Tensor plain = tensor.detach();
@@ -61,9 +59,6 @@ double difference(double got, double want) {
 
 }  // namespace
 
-void set_device_check(bool on) { g_on = on; }
-bool device_check() { return g_on; }
-
 double allowed_device_difference(DType narrowest) {
   switch (narrowest) {
     case DType::f64: return 1e-9;
@@ -71,7 +66,7 @@ double allowed_device_difference(DType narrowest) {
     case DType::i32: return 0;
     case DType::f32: break;
   }
-  switch (matmul_precision()) {
+  switch (context().matmul_precision) {
     case MatmulPrecision::highest: return 1e-4;
     case MatmulPrecision::high: return 5e-3;
     case MatmulPrecision::medium: return 3e-2;

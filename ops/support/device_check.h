@@ -1,6 +1,7 @@
-// `--device check`: each kernel runs on the CUDA device and then, on copies of its arguments as they were, on the CPU;
-// all of its tensors must agree afterwards, outputs and inputs. For hunting a wrong kernel: the first call that differs
-// is named, with the element and both values. Slow; no graph can be captured meanwhile.
+// `--device check`, Context::check_devices: each kernel runs on the CUDA device and then, on copies of its arguments as
+// they were, on the CPU; afterwards all of its tensors must agree, outputs and inputs. It serves to find a wrong
+// kernel: the error names the first call that differs, with the element and both values. It is slow, and no graph can
+// be captured while it is on.
 #pragma once
 
 #include <string>
@@ -18,10 +19,6 @@ namespace mixgrad {
 struct DeviceMismatch : DeviceError {
   using DeviceError::DeviceError;
 };
-
-// Of the whole process; to be set while nothing runs.
-void set_device_check(bool on);
-bool device_check();
 
 // How far the devices may differ in a call whose narrowest float tensor has this type, of the largest value of each
 // tensor: f64 1e-9, f32 1e-4 (5e-3 and 3e-2 where --matmul-precision is high or medium), bf16 3e-2. Tokens and other

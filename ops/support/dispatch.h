@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "core/context.h"
 #include "ops/support/device_check.h"
 
 namespace mixgrad {
@@ -37,7 +38,7 @@ inline thread_local std::int64_t cpu_kernel_calls = 0;
   do {                                                                                       \
     if ((device).is_cuda()) {                                                                \
       if constexpr (MIXGRAD_FOLDER_HAS_CUDA) {                                               \
-        if (::mixgrad::device_check()) {                                                     \
+        if (::mixgrad::context().check_devices) {                                            \
           ::mixgrad::check_kernel(                                                           \
               #kernel, #__VA_ARGS__, [](const auto&... given_) { cuda::kernel(given_...); }, \
               [](const auto&... given_) { cpu::kernel(given_...); }, __VA_ARGS__);           \

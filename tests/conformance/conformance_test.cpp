@@ -98,9 +98,8 @@ TEST_CASE("conformance: every case agrees with the reference, in f64 and in f32"
 }
 
 TEST_CASE("conformance: the same figures with one and with three threads") {
-  const RestoreThreads restore;
   const auto figures = [](int count) {
-    set_threads(count);
+    const Threads used(count);
     const ConformanceResult r = run_conformance(case_named("gpt_rope_gqa_swiglu"), DType::f32);
     return std::vector{r.logits, r.decode, r.loss, r.grad, r.step_losses, r.after, r.probes};
   };

@@ -326,9 +326,8 @@ TEST_CASE("rng: below() reaches every value, never the bound, and has no bias") 
 }
 
 TEST_CASE("parallel: each task runs once, for any number of tasks and threads") {
-  const RestoreThreads restore;
   for (const int count : {1, 2, 3, 7}) {
-    set_threads(count);
+    const Threads used(count);
     CHECK(threads() == count);
     for (const std::int64_t tasks : {0, 1, 2, 1000}) {
       std::vector<std::atomic<int>> runs(static_cast<std::size_t>(tasks));
@@ -337,10 +336,6 @@ TEST_CASE("parallel: each task runs once, for any number of tasks and threads") 
     }
   }
   parallel_for(-3, [](std::int64_t) { FAIL("there is no task"); });
-}
-
-TEST_CASE("parallel: fewer than one thread is an error") {
-  CHECK(error_text<ValueError>([] { set_threads(0); }) == std::string("threads: must be at least 1, got 0"));
 }
 
 }  // namespace mixgrad::test

@@ -35,11 +35,10 @@ void on_each_thread(const std::function<void(int)>& f) {
 }  // namespace
 
 TEST_CASE("scratch: what one thread has asked for, each has when its part of the next region begins") {
-  const RestoreThreads restore;
   constexpr int kUnused = 13;
   std::int64_t count = 1000;
   for (const int n : {2, 3, 7}) {
-    set_threads(n);
+    const Threads used(n);
     for (int asks = 0; asks < n; ++asks) {
       count *= 2;
       const std::int64_t before = scratch_growths();
@@ -57,8 +56,7 @@ TEST_CASE("scratch: what one thread has asked for, each has when its part of the
 }
 
 TEST_CASE("scratch: a product in a task allocates nothing on a thread that has never run one") {
-  const RestoreThreads restore;
-  set_threads(3);
+  const Threads three_threads(3);
   const std::int64_t m = 150, n = 130, k = 700;
   const std::vector<float> a(static_cast<std::size_t>(m * k), 1), b(static_cast<std::size_t>(k * n), 1);
   std::vector<std::vector<float>> c(3, std::vector<float>(static_cast<std::size_t>(m * n)));
@@ -94,8 +92,7 @@ TEST_CASE("scratch: slots of a thread lie apart, each from the start of a cache 
 }
 
 TEST_CASE("scratch: a caller's memory stays where it is in a region, and is no other thread's") {
-  const RestoreThreads restore;
-  set_threads(3);
+  const Threads three_threads(3);
   constexpr int kSlot = 14;  // the product's: no task uses it
   auto* mine = caller_scratch<int, kSlot>(5000);
   mine[4999] = 7;

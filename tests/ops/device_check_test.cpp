@@ -91,10 +91,9 @@ TEST_CASE("device check: how much is allowed, of the largest value") {
   CHECK_FALSE(caught(DType::f32, 0.9e-4));
   CHECK(caught(DType::bf16, 0.05));
   CHECK_FALSE(caught(DType::bf16, 0.01));
-  set_matmul_precision(MatmulPrecision::high);
-  CHECK_FALSE(caught(DType::f32, 4e-3));
-  set_matmul_precision(MatmulPrecision::highest);
   CHECK(caught(DType::f32, 4e-3));
+  const ContextScope scope({.matmul_precision = MatmulPrecision::high});
+  CHECK_FALSE(caught(DType::f32, 4e-3));
 }
 
 TEST_CASE("device check: NaN and infinity must be where they are on the CPU") {
@@ -172,11 +171,8 @@ TEST_CASE("cli: --device check where it cannot be is an error that says why") {
 
 namespace {
 
-struct CheckScope {
-  CheckScope() { set_device_check(true); }
-  ~CheckScope() { set_device_check(false); }
-  CheckScope(const CheckScope&) = delete;
-  CheckScope& operator=(const CheckScope&) = delete;
+struct CheckScope : ContextScope {
+  CheckScope() : ContextScope({.check_devices = true}) {}
 };
 
 }  // namespace

@@ -16,14 +16,10 @@
 namespace mixgrad::cpu {
 namespace {
 
-// The kernel and the thread count as they were, also after a failure.
+// The kernel as it was, also after a failure.
 struct Restore {
   MatmulKernel kernel = matmul_kernel();
-  int count = threads();
-  ~Restore() {
-    set_matmul_kernel(kernel);
-    set_threads(count);
-  }
+  ~Restore() { set_matmul_kernel(kernel); }
 };
 
 struct Shape {
@@ -81,7 +77,7 @@ struct Case {
   std::vector<Out> run(MatmulKernel kernel, int thread_count, bool serial = false) {
     const Restore restore;
     set_matmul_kernel(kernel);
-    set_threads(thread_count);
+    const ContextScope scope(with_threads(thread_count));
     std::vector<Out> out = c;
     Product<In, Out> q = p;
     q.c = out.data();

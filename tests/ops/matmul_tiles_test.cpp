@@ -20,11 +20,6 @@
 namespace mixgrad::cpu::tiles_test {
 namespace {
 
-struct Restore {
-  int count = threads();
-  ~Restore() { set_threads(count); }
-};
-
 template <class T>
 std::vector<T> uniform(std::int64_t count, unsigned seed) {
   std::mt19937 random(seed);
@@ -66,8 +61,7 @@ struct Case {
   }
 
   std::vector<Out> run(int thread_count, bool plain = true, bool parallel = true) const {
-    const Restore restore;
-    set_threads(thread_count);
+    const ContextScope scope(with_threads(thread_count));
     flush_denormals();
     std::vector<Out> out = c;
     Product<In, Out> q = p;
@@ -178,7 +172,6 @@ TEST_CASE("matmul tiles: an element has the same bits alone and among others, an
 }
 
 TEST_CASE("matmul tiles: a batch has the bits of its products, whichever way it is cut") {
-  const Restore restore;
   const struct { std::int64_t batch, m, n, k; } batches[] = {{41, 31, 29, 33}, {2, 160, 170, 350}};
   for (const auto& [batch, m, n, k] : batches) {
     Case<float, float> whole(batch * m, n, k, false, false);  // row after row: the products share B
@@ -194,7 +187,6 @@ TEST_CASE("matmul tiles: a batch has the bits of its products, whichever way it 
 }
 
 TEST_CASE("matmul tiles: taken for bf16, and for f32 at medium, where the processor has them") {
-  const MatmulPrecision precision = matmul_precision();
   const auto check = [](const auto& test, bool tiles) {
     auto out = test.c;
     auto expected = test.c;
@@ -209,11 +201,10 @@ TEST_CASE("matmul tiles: taken for bf16, and for f32 at medium, where the proces
   const Case<float, float> floats(50, 60, 300, false, true);
   const Case<bf16, float> halves(50, 60, 300, false, true);
   for (const auto asked : {MatmulPrecision::highest, MatmulPrecision::high, MatmulPrecision::medium}) {
-    set_matmul_precision(asked);
+    const ContextScope scope({.matmul_precision = asked});
     check(floats, has_amx() && asked == MatmulPrecision::medium);
     check(halves, has_amx());
   }
-  set_matmul_precision(precision);
 }
 
 TEST_CASE("matmul tiles: float is rounded as bf16 is") {

@@ -21,9 +21,8 @@ namespace {
 
 void check_gradients(OpId id) {
   const OpSpec& spec = op_spec(id);
-  unsigned seen = 0;  // inputs of the operator that had a gradient which is not zero
-  const RestoreThreads restore;
-  set_threads(1);  // many small calls; that threads change no bit is tested elsewhere
+  unsigned seen = 0;           // inputs of the operator that had a gradient which is not zero
+  const OneThread one_thread;  // many small calls; that threads change no bit is tested elsewhere
   for (const OpCase& c : cases_of(id).cases) {
     // Central differences repeat the same reads and writes for each element, so a sanitizer sees one case of them; the
     // kernels of every case run for it in the tests below.

@@ -32,12 +32,11 @@ void check_large(const std::vector<Tensor>& inputs, const Function& run) {
   CHECK(report.failures() == kNothing);
   for (const GradcheckRow& row : report.rows) CHECK(row.sabotage_caught);
 
-  const RestoreThreads restore;
   OpCase c{"", inputs, run, {}};
   const Results in_f64 = run_with_gradients(run, rounded_inputs(c, DType::f32));
   std::vector<Results> results;
   for (const int count : {1, 2, 3}) {
-    set_threads(count);
+    const Threads used(count);
     results.push_back(run_with_gradients(run, inputs_as(c, DType::f32)));
   }
   for (std::size_t i = 0; i < in_f64.gradients.size(); ++i) {

@@ -63,7 +63,6 @@ bool equal_bits(const std::vector<Tensor>& a, const std::vector<Tensor>& b) {
 }
 
 void check_same_bits(OpId id) {
-  const RestoreThreads restore;
   for (const OpCase& c : cases_of(id).cases) {
     for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
       const std::string note = c.note;
@@ -72,11 +71,11 @@ void check_same_bits(OpId id) {
       CAPTURE(type);
       if (dtype == DType::bf16 && !roles_are_clear(id, c)) continue;
       const Function run = of_intermediates(c.run, parameters(id));
-      set_threads(1);
+      const OneThread one_thread;
       const Results first = run_with_gradients(run, inputs_as(c, dtype));
       for (const int count : {1, 2, 3}) {
         CAPTURE(count);
-        set_threads(count);
+        const Threads used(count);
         const Results again = run_with_gradients(run, inputs_as(c, dtype));
         CHECK(equal_bits(again.outputs, first.outputs));
         CHECK(equal_bits(again.gradients, first.gradients));
@@ -148,11 +147,10 @@ TEST_CASE("all operators: the cases are many, distinct and reproducible") {
 
 // A thread starts with denormals on. Whether it computes all by itself or with others must not show.
 TEST_CASE("silu: denormal results do not depend on the number of threads") {
-  const RestoreThreads restore;
   std::vector<Tensor> results;
   for (const int count : {1, 2}) {
     std::thread fresh([&] {
-      set_threads(count);
+      const Threads used(count);
       results.push_back(silu(Tensor::full({100, 1000}, DType::f32, 1e-39)));
     });
     fresh.join();

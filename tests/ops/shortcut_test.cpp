@@ -119,14 +119,13 @@ TEST_CASE("shortcut_depth_mass: the probabilities of each source, summed over th
 }
 
 TEST_CASE("shortcut_depth_mass: the same bits for any number of threads") {
-  const RestoreThreads restore;
   const ShortcutSizes s{2, 70, 70, 4, {.heads = 4, .kv_heads = 2, .sources = 3}};
   const Tensor q = random_tensor(s.queries(), 1).to(DType::f32);
   const Tensor k = random_tensor(s.keys(), 2).to(DType::f32);
-  set_threads(1);
+  const OneThread one_thread;
   const Tensor want = shortcut_depth_mass(q, k, s.options);
   for (const int count : {2, 3}) {
-    set_threads(count);
+    const Threads used(count);
     CHECK(shortcut_depth_mass(q, k, s.options).equal_bits(want));
   }
 }

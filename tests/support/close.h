@@ -74,19 +74,15 @@ std::string error_text(const Call& call) {
   return "(no exception)";
 }
 
-// The thread count as it was, also after a failure.
-struct RestoreThreads {
-  int count = threads();
-  RestoreThreads() = default;
-  ~RestoreThreads() { set_threads(count); }
-  RestoreThreads(const RestoreThreads&) = delete;
-  RestoreThreads& operator=(const RestoreThreads&) = delete;
+// So many threads until the scope ends.
+struct Threads : ContextScope {
+  explicit Threads(int count) : ContextScope(with_threads(count)) {}
 };
 
 // One thread, where very many small tensors are computed: waiting for each other would take most of the time. That the
 // number of threads changes no bit is tested elsewhere (reproducible_test.cpp).
-struct OneThread : RestoreThreads {
-  OneThread() { set_threads(1); }
+struct OneThread : Threads {
+  OneThread() : Threads(1) {}
 };
 
 }  // namespace mixgrad::test

@@ -97,8 +97,7 @@ TEST_CASE("adamw: eps stands outside the root") {
 }
 
 TEST_CASE("adamw: the bias correction makes a constant gradient move every step by the learning rate") {
-  const RestoreThreads restore;
-  set_threads(1);  // so little to do that two would mostly wait for each other
+  const OneThread one_thread;  // so little to do that two would mostly wait for each other
   Small p;
   AdamW adamw(p.parameters, {.beta1 = 0.9, .beta2 = 0.999, .eps = 1e-30, .weight_decay = 0, .clip = 1e9});
   for (int t = 1; t <= 50; ++t) {

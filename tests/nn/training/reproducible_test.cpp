@@ -44,8 +44,7 @@ struct Trained {
 };
 
 Trained train(const ModelConfig& config, DType dtype, std::uint64_t seed, int threads_used, std::uint64_t steps = 20) {
-  const RestoreThreads restore;
-  set_threads(threads_used);
+  const Threads used(threads_used);
   Decoder model(config, dtype);
   model.parameters().initialize(seed);
   AdamW optimizer(model.parameters(), {});
@@ -102,13 +101,12 @@ TEST_CASE("inference: logits and decoding give the same bits with 1 and 3 thread
   for (const DecoderForm& form : training_forms()) {
     INFO(form.name);
     const Tensor tokens = token_tensor(3, 211, kVocabulary, 1);
-    const RestoreThreads restore;
     const DecoderMixer mixer(make_decoder(form.config, DType::f32));
     const auto decode = [&] { return in_pieces(mixer, tokens, *mixer.new_state(3, 211, DType::f32), {200, 7, 1}); };
-    set_threads(1);
+    const OneThread one_thread;
     const Tensor logits = mixer.forward(tokens);
     const Tensor decoded = decode();
-    set_threads(3);
+    const Threads three_threads(3);
     CHECK(mixer.forward(tokens).equal_bits(logits));
     CHECK(decode().equal_bits(decoded));
   }
