@@ -15,6 +15,7 @@
 #include "core/parallel.h"
 #include "core/system/interrupt.h"
 #include "core/text/suggest.h"
+#include "nn/files/mapping_guard.h"
 #include "ops/support/device_check.h"
 
 namespace mixgrad::app {
@@ -170,5 +171,6 @@ int main(int argc, char** argv) {
   using namespace mixgrad;
   app::spin_briefly(argv);
   flush_denormals();
+  guard_mapped_files();
   return app::flush_output(app::exit_code_of({argv + 1, argv + argc}));
 }

@@ -164,7 +164,7 @@ class ConfigReader {
 }  // namespace
 
 std::vector<ConfigEntry> read_config(const std::string& path, const std::string& section) {
-  return parse_config(read_text(path, kMaxBytes), path, section);
+  return parse_config(read_text(path, kMaxBytes, Pipes::wait), path, section);
 }
 
 std::vector<ConfigEntry> parse_config(std::string text, const std::string& path, const std::string& section) {

@@ -126,11 +126,11 @@ class Train : public Verb {
 
   void choose_folder() {
     if (resumed() && out_.empty()) {
-      if (!generation_step(generation_.filename().string())) {
+      const std::optional<fs::path> folder = run_of(generation_);
+      if (!folder) {
         raise<ValueError>("--resume ", resume_, ": this generation lies in no run's folder; give --out DIR for one");
       }
-      out_ = generation_.parent_path().string();
-      if (out_.empty()) out_ = ".";
+      out_ = folder->string();
     }
     if (out_.empty()) raise<ValueError>("train: --out DIR is required: the folder for checkpoints and metrics");
     run_.out = out_;

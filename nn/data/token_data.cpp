@@ -32,6 +32,7 @@ TextId identify_text(const std::filesystem::path& path) {
     const std::string_view piece = file.text().substr(at, kPiece);
     hash.add(piece.data(), piece.size());
   }
+  file.require_whole();
   return {file.size(), hash.hex()};
 }
 
@@ -43,7 +44,13 @@ TokenData TokenData::from_file(MappedFile file, const Tokenizer& tokenizer) {
   TokenData data(tokenizer);
   data.source_ = file.path();
   data.file_ = std::move(file);
-  data.index();
+  try {
+    data.index();
+  } catch (const Error&) {
+    data.file_.require_whole();  // zeros of a truncated file may be the cause
+    throw;
+  }
+  data.file_.require_whole();
   return data;
 }
 
@@ -102,6 +109,7 @@ void TokenData::encode() {
     }
   }
   size_ = static_cast<std::int64_t>(narrow ? narrow_.size() : wide_.size());
+  file_.require_whole();
   file_ = {};
   text_ = {};
 }
@@ -139,6 +147,7 @@ void TokenData::gather(std::int64_t begin, std::int64_t count, std::int32_t* out
       all_bits |= out[i];
     }
     // Checked when the file was opened, but a mapping shows what others write into the file.
+    file_.require_whole();
     if (all_bits < 0) {
       raise<IoError>(source_, ": the file must not change while it is in use; a character outside the vocabulary ",
                      "appeared near byte ", begin, "; start again");

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "nn/files/mapping_guard.h"
 
 namespace mixgrad {
 namespace {
@@ -28,6 +29,7 @@ class Descriptor {
     if (value_ >= 0) ::close(value_);
   }
   int get() const { return value_; }
+  int release() { return std::exchange(value_, -1); }
   int close() { return ::close(std::exchange(value_, -1)); }
 
  private:
@@ -46,11 +48,22 @@ std::string reason(int error) { return std::generic_category().message(error); }
                  "; check the path, its permissions and the free space");
 }
 
-int open_for_reading(const std::string& path) {
-  // O_NONBLOCK: a named pipe without a writer must not hang here. It changes nothing for a regular file.
-  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+// With Pipes::refuse, opening does not wait for the writer of a named pipe (O_NONBLOCK), and anything but a regular
+// file is an error.
+int open_for_reading(const std::string& path, Pipes pipes) {
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | (pipes == Pipes::refuse ? O_NONBLOCK : 0));
   if (descriptor < 0) fail_read(path, "open failed: " + reason(errno));
   return descriptor;
+}
+
+// The size of a regular file. With Pipes::wait, 0 for what is none but can be read.
+std::size_t checked_size(int descriptor, const std::string& path, Pipes pipes) {
+  struct stat status {};
+  if (::fstat(descriptor, &status) != 0) fail_read(path, "stat failed: " + reason(errno));
+  if (S_ISDIR(status.st_mode)) fail_read(path, "this is a directory");
+  if (S_ISREG(status.st_mode)) return static_cast<std::size_t>(status.st_size);
+  if (pipes == Pipes::refuse) fail_read(path, "this is not a regular file");
+  return 0;
 }
 
 // Removes the scratch file unless it has been renamed.
@@ -96,18 +109,26 @@ class Scratch {
 MappedFile MappedFile::open(const std::filesystem::path& path) {
   MappedFile file;
   file.path_ = path.string();
-  const Descriptor descriptor(open_for_reading(file.path_));
-  struct stat status {};
-  if (::fstat(descriptor.get(), &status) != 0) fail_read(file.path_, "stat failed: " + reason(errno));
-  if (S_ISDIR(status.st_mode)) fail_read(file.path_, "this is a directory");
-  if (!S_ISREG(status.st_mode)) fail_read(file.path_, "this is not a regular file and cannot be mapped");
-  if (status.st_size == 0) return file;
-  const auto size = static_cast<std::size_t>(status.st_size);
+  Descriptor descriptor(open_for_reading(file.path_, Pipes::refuse));
+  const std::size_t size = checked_size(descriptor.get(), file.path_, Pipes::refuse);
+  if (size == 0) return file;
   void* data = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, descriptor.get(), 0);
   if (data == MAP_FAILED) fail_read(file.path_, "mmap failed: " + reason(errno));
   file.data_ = data;
   file.size_ = size;
+  file.descriptor_ = descriptor.release();
+  note_mapping(data, size);
   return file;
+}
+
+void MappedFile::require_whole() const {
+  if (descriptor_ < 0) return;
+  struct stat status {};
+  if (::fstat(descriptor_, &status) != 0) fail_read(path_, "stat failed: " + reason(errno));
+  if (static_cast<std::size_t>(status.st_size) >= size_) return;
+  raise<IoError>(path_, ": the file must stay as it is while it is read; it was ", size_,
+                 " bytes long and was truncated to ", status.st_size,
+                 "; restore it, or give a copy that nobody writes to");
 }
 
 MappedFile MappedFile::of(std::string_view memory, const std::string& name) {
@@ -115,12 +136,14 @@ MappedFile MappedFile::of(std::string_view memory, const std::string& name) {
   file.path_ = name;
   file.data_ = const_cast<char*>(memory.data());  // only ever read
   file.size_ = memory.size();
-  file.owned_ = false;
   return file;
 }
 
 void MappedFile::unmap() {
-  if (data_ != nullptr && owned_) ::munmap(data_, size_);
+  if (descriptor_ < 0) return;
+  forget_mapping(data_);
+  ::munmap(data_, size_);
+  ::close(std::exchange(descriptor_, -1));
 }
 
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
@@ -128,23 +151,28 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   unmap();
   data_ = std::exchange(other.data_, nullptr);
   size_ = std::exchange(other.size_, 0);
-  owned_ = std::exchange(other.owned_, true);
+  descriptor_ = std::exchange(other.descriptor_, -1);
   path_ = std::move(other.path_);
   return *this;
 }
 
 MappedFile::~MappedFile() { unmap(); }
 
-std::string read_text(const std::filesystem::path& path, std::size_t max_bytes) {
+std::string read_text(const std::filesystem::path& path, std::size_t max_bytes, Pipes pipes) {
+  constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
   const std::string name = path.string();
-  const Descriptor descriptor(open_for_reading(name));
+  const Descriptor descriptor(open_for_reading(name, pipes));
+  checked_size(descriptor.get(), name, pipes);
   std::string text;
   std::vector<char> chunk(std::size_t{1} << 16U);
   for (;;) {
     const ssize_t got = ::read(descriptor.get(), chunk.data(), chunk.size());
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) fail_read(name, "read failed: " + reason(errno));
-    if (got == 0) return text;
+    if (got == 0) {
+      if (text.starts_with(kByteOrderMark)) text.erase(0, kByteOrderMark.size());
+      return text;
+    }
     text.append(chunk.data(), static_cast<std::size_t>(got));
     if (text.size() > max_bytes) {
       raise<FormatError>(name, ": at most ", max_bytes, " bytes are allowed here; the file is larger; ",

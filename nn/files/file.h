@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <span>
@@ -13,8 +14,9 @@
 namespace mixgrad {
 
 // A whole regular file as read-only memory, paged in on use. An empty file is allowed (size 0).
-// Whoever truncates the file while it is mapped ends this process (SIGBUS), as with any mapping; replacing it by
-// rename, as write_file_atomic does, is harmless.
+// Replacing the file by rename, as write_file_atomic does, is harmless: the mapping shows the old content. After
+// somebody truncates it, reading what is gone raises SIGBUS, or, in a program that installed the guard
+// (nn/files/mapping_guard.h), gives zeros; require_whole() then throws.
 class MappedFile {
  public:
   MappedFile() = default;
@@ -33,17 +35,29 @@ class MappedFile {
   std::string_view text() const { return {static_cast<const char*>(data_), size_}; }
   const std::string& path() const { return path_; }
 
+  // IoError when the file has become shorter than it was when it was opened: what was read since may be zeros. Readers
+  // of a long-lived mapping call it after each piece. Costs one system call.
+  void require_whole() const;
+
  private:
   void unmap();
 
   void* data_ = nullptr;
   std::size_t size_ = 0;
-  bool owned_ = true;
+  int descriptor_ = -1;  // open while the file is mapped; -1 for the caller's memory
   std::string path_;
 };
 
-// The content of a small file. IoError as above; FormatError when there are more than max_bytes.
-std::string read_text(const std::filesystem::path& path, std::size_t max_bytes = std::size_t{64} << 20U);
+// Whether a reader takes what is no regular file, such as a named pipe or a process substitution.
+enum class Pipes : std::uint8_t {
+  refuse,  // IoError
+  wait     // read to the writer's end, which may take as long as the writer takes
+};
+
+// The content of a small text file, without the byte order mark that it may begin with. IoError as above; FormatError
+// when there are more than max_bytes.
+std::string read_text(const std::filesystem::path& path, std::size_t max_bytes = std::size_t{64} << 20U,
+                      Pipes pipes = Pipes::refuse);
 
 // Appends to the scratch file of write_file_atomic, through a buffer.
 class FileWriter {

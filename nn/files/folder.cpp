@@ -24,6 +24,9 @@ namespace {
                  "; check the path, its permissions and the free space");
 }
 
+// What symlink() says on a file system without symbolic links (vfat: EPERM).
+bool has_no_links(int error) { return error == EPERM || error == ENOSYS || error == EOPNOTSUPP || error == ENOTSUP; }
+
 }  // namespace
 
 void rename_path(const fs::path& from, const fs::path& to) {
@@ -41,11 +44,20 @@ void exchange_paths(const fs::path& a, const fs::path& b) {
   rename_path(aside, a);
 }
 
-void replace_symlink(const fs::path& link, const std::string& target) {
+void replace_link(const fs::path& link, const std::string& target) {
   const fs::path scratch = link.parent_path() / ("." + link.filename().string() + ".tmp");
-  if (::unlink(scratch.c_str()) != 0 && errno != ENOENT) fail(scratch.string(), "removing what a crash left", errno);
-  if (::symlink(target.c_str(), scratch.c_str()) != 0) fail(link.string(), "making the symlink to " + target, errno);
-  rename_path(scratch, link);
+  remove_folder(scratch);  // what a crash left
+  if (::symlink(target.c_str(), scratch.c_str()) != 0) {
+    if (!has_no_links(errno)) fail(link.string(), "making the symlink to " + target, errno);
+    write_file_once(scratch, target + "\n");
+  }
+  std::error_code error;
+  if (fs::is_directory(fs::symlink_status(link, error))) {  // a rename would not replace a folder
+    exchange_paths(scratch, link);
+    remove_folder(scratch);
+  } else {
+    rename_path(scratch, link);
+  }
 }
 
 void remove_folder(const fs::path& path) {

@@ -12,8 +12,10 @@ namespace mixgrad {
 void rename_path(const std::filesystem::path& from, const std::filesystem::path& to);
 // Both exist; each then stands where the other stood, at no time is either name missing.
 void exchange_paths(const std::filesystem::path& a, const std::filesystem::path& b);
-// `link` points to `target` afterwards; until then it points where it did.
-void replace_symlink(const std::filesystem::path& link, const std::string& target);
+// `link` points to the folder `target` beside it afterwards; until then it is what it was: such a link, a text file or
+// a folder (a copy that followed the link), which goes when the new one stands. Where the file system has no symbolic
+// links, `link` becomes a text file with the name `target`.
+void replace_link(const std::filesystem::path& link, const std::string& target);
 void remove_folder(const std::filesystem::path& path);  // with all that is in it; none there is fine
 
 // Bytes that may still be written where `path` is, or will be once created; the largest number when nobody knows.

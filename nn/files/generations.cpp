@@ -15,6 +15,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::string_view kPrefix = "step-";
+constexpr std::uintmax_t kMaxNameBytes = 64;  // of a text file `latest`
 
 fs::path scratch_of(const fs::path& run, std::int64_t step) { return run / ("." + generation_name(step) + ".tmp"); }
 
@@ -24,6 +25,18 @@ void remove_generation(const fs::path& run, std::int64_t step) {
   remove_folder(scratch);
   rename_path(run / generation_name(step), scratch);
   remove_folder(scratch);
+}
+
+bool holds_checkpoint(const fs::path& folder) {
+  std::error_code error;
+  return fs::exists(folder / "config.json", error);
+}
+
+fs::path canonical_folder(const fs::path& path) {
+  std::error_code error;
+  const fs::path whole = fs::canonical(path, error);
+  if (error) raise<IoError>(path.string(), ": finding the folder failed: ", error.message(), "; check the path");
+  return whole;
 }
 
 void remove_quietly(const fs::path& path) {
@@ -58,22 +71,32 @@ std::vector<std::int64_t> generations(const fs::path& run) {
 
 bool holds_run(const fs::path& run) {
   std::error_code error;
-  return fs::is_symlink(fs::symlink_status(run / "latest", error)) || !generations(run).empty();
+  return fs::exists(fs::symlink_status(run / "latest", error)) || !generations(run).empty();
 }
 
 fs::path find_generation(const fs::path& path) {
+  if (holds_checkpoint(path)) return canonical_folder(path);
+  const fs::path latest = path / "latest";
+  if (holds_checkpoint(latest)) return canonical_folder(latest);
   std::error_code error;
-  if (fs::exists(path / "config.json", error)) {
-    const bool link = fs::is_symlink(fs::symlink_status(path, error));
-    return link ? path.parent_path() / fs::read_symlink(path) : path;
+  if (fs::is_regular_file(latest, error) && fs::file_size(latest, error) < kMaxNameBytes) {
+    std::string name = read_text(latest);
+    name.erase(name.find_last_not_of(" \t\r\n") + 1);
+    if (generation_step(name) && holds_checkpoint(path / name)) return canonical_folder(path / name);
   }
-  if (fs::exists(path / "latest" / "config.json", error)) return path / fs::read_symlink(path / "latest");
   const std::vector<std::int64_t> steps = generations(path);
   if (steps.empty()) {
     raise<IoError>(path.string(), ": a checkpoint is required (a folder with config.json and model.safetensors, or a ",
                    "run with latest -> step-N), found none; give the --out folder of a training run");
   }
-  return path / generation_name(steps.back());
+  return canonical_folder(path / generation_name(steps.back()));
+}
+
+std::optional<fs::path> run_of(const fs::path& generation) {
+  const fs::path whole = canonical_folder(generation);
+  const std::string name = whole.filename().string();
+  if (name != "latest" && !generation_step(name)) return std::nullopt;
+  return whole.parent_path();
 }
 
 void install_generation(const fs::path& run, std::int64_t step,
@@ -93,7 +116,7 @@ void install_generation(const fs::path& run, std::int64_t step,
     remove_quietly(scratch);
     throw;
   }
-  replace_symlink(run / "latest", generation_name(step));
+  replace_link(run / "latest", generation_name(step));
   sync_folder(run);         // both names at once: a `latest` without its generation would only mean the highest one
   remove_quietly(scratch);  // what stood there before
 }

@@ -20,9 +20,16 @@ std::optional<std::int64_t> generation_step(const std::string& name);     // 120
 std::vector<std::int64_t> generations(const std::filesystem::path& run);  // steps, ascending
 bool holds_run(const std::filesystem::path& run);                         // is there a generation in this folder?
 
-// The generation that `path` means: itself, or of a run's folder the one that `latest` points to (the highest when
-// there is no such link). IoError when there is none.
+// The generation that `path` means, as a canonical path: itself, or of a run's folder the newest. A path is a thing,
+// not a text: a trailing slash, ".", a link and a bare name mean what the system takes them for. The newest of a run is
+// named by `latest`, which may be a link to step-N, a folder (a copy that followed the link) or a text file with the
+// name step-N; where it is absent or names nothing that exists, it is the generation of the highest step. IoError when
+// there is none.
 std::filesystem::path find_generation(const std::filesystem::path& path);
+
+// The folder of the run in which a generation lies: its parent, if the generation is named step-N or latest. Nothing
+// for any other folder with a checkpoint in it.
+std::optional<std::filesystem::path> run_of(const std::filesystem::path& generation);
 
 // Lets `fill` write into a scratch folder and makes that DIR/step-N and `latest`. What `fill` wrote must be durable.
 // After an error, also one that `fill` throws, all that was there stands and the scratch folder is gone.

@@ -125,6 +125,7 @@ void SafetensorsFile::verify(const std::string& name, const Entry& entry) const 
   const auto at = data_offset_ + static_cast<std::size_t>(entry.begin);
   const std::string is = xxh3_hex(file_.text().substr(at, static_cast<std::size_t>(entry.end - entry.begin)));
   if (is != found->second) {
+    file_.require_whole();
     raise<FormatError>(path(), ": tensor ", quote(name), " must have the XXH3 ", found->second, "; its bytes have ", is,
                        "; the file was damaged after it was written: take another generation");
   }
@@ -183,6 +184,7 @@ void SafetensorsFile::read_into(const std::string& name, const Tensor& target) c
     const auto row = static_cast<std::size_t>(r);
     std::memcpy(to + row * stride_bytes, from + row * row_bytes, row_bytes);
   }
+  file_.require_whole();
 }
 
 void write_safetensors(const std::filesystem::path& path, const Metadata& metadata,

@@ -1,15 +1,21 @@
-// nn/file: mapping, reading, atomic writing.
+// nn/files/file.h: mapping, reading, atomic writing.
 #include "nn/files/file.h"
 
 #include <doctest/doctest.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <chrono>
 #include <csignal>
+#include <functional>
 #include <stdexcept>
+#include <thread>
 
 #include "core/error.h"
 #include "core/text/suggest.h"
+#include "nn/files/mapping_guard.h"
 #include "tests/support/temp_folder.h"
 
 namespace mixgrad {
@@ -43,6 +49,75 @@ TEST_CASE("mapped file: missing, directory, pipe") {
   CHECK(has(error_of<IoError>([&] { MappedFile::open(folder / "pipe"); }), "not a regular file"));
 }
 
+// Plays someone who truncates a file while it is read: the guard is installed in a child process, which must end by
+// itself.
+int exit_code_of_child(const std::function<int()>& run) {
+  const pid_t child = ::fork();
+  REQUIRE(child >= 0);
+  if (child == 0) ::_exit(run());
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+TEST_CASE("mapped file: truncated while it is mapped, what is gone reads as zeros and require_whole says so") {
+  const TempFolder folder;
+  const std::size_t page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  for (const std::size_t left : {std::size_t{0}, std::size_t{1}, page, page + 100, 3 * page - 1}) {
+    CAPTURE(left);
+    const std::filesystem::path path = folder.put("text", std::string(4 * page, 'x'));
+    CHECK(exit_code_of_child([&] {
+            guard_mapped_files();
+            const MappedFile first = MappedFile::open(path);
+            const MappedFile second = MappedFile::open(path);  // each mapping is guarded
+            first.require_whole();
+            std::filesystem::resize_file(path, left);
+            std::size_t kept = 0;
+            for (const char c : second.text()) kept += c == 'x' ? 1 : 0;
+            for (const char c : first.text()) kept += c == 'x' ? 1 : 0;
+            if (kept != 2 * left) return 1;
+            const std::string text = error_of<IoError>([&] { first.require_whole(); });
+            return has(text, "was truncated to " + std::to_string(left) + ";") && has(text, "text: the file must stay")
+                       ? 0
+                       : 2;
+          }) == 0);
+  }
+}
+
+TEST_CASE("mapped file: the guard leaves other bus errors alone, and a file that grew or was replaced is whole") {
+  const TempFolder folder;
+  const std::filesystem::path path = folder.put("text", std::string(5000, 'x'));
+  CHECK(exit_code_of_child([&] {
+          guard_mapped_files();
+          ::raise(SIGBUS);
+          return 0;
+        }) != 0);
+  const MappedFile file = MappedFile::open(path);
+  std::filesystem::resize_file(path, 9000);
+  CHECK_NOTHROW(file.require_whole());
+  write_file_atomic(path, "short");
+  CHECK_NOTHROW(file.require_whole());
+  CHECK(file.text() == std::string(5000, 'x'));
+}
+
+TEST_CASE("read_text: a pipe is refused, or read to its writer's end; one byte order mark is skipped") {
+  const TempFolder folder;
+  REQUIRE(::mkfifo((folder / "pipe").c_str(), 0600) == 0);
+  CHECK(has(error_of<IoError>([&] { read_text(folder / "pipe"); }), "not a regular file"));
+  std::thread writer([&] {  // late, and in two parts
+    std::this_thread::sleep_for(std::chrono::milliseconds(30));
+    std::ofstream out(folder / "pipe");
+    out << "\xef\xbb\xbfone " << std::flush;
+    std::this_thread::sleep_for(std::chrono::milliseconds(30));
+    out << "two";
+  });
+  CHECK(read_text(folder / "pipe", 100, Pipes::wait) == "one two");
+  writer.join();
+  CHECK(read_text(folder.put("mark", "\xef\xbb\xbf")).empty());
+  CHECK(read_text(folder.put("two marks", "\xef\xbb\xbf\xef\xbb\xbfx")) == "\xef\xbb\xbfx");
+  CHECK(read_text(folder.put("later", "x\xef\xbb\xbf")) == "x\xef\xbb\xbf");
+}
+
 TEST_CASE("read_text: content, limit, errors") {
   const TempFolder folder;
   const auto path = folder.put("a", std::string("x\0y", 3));
@@ -51,7 +126,7 @@ TEST_CASE("read_text: content, limit, errors") {
   CHECK(has(error_of<FormatError>([&] { read_text(path, 2); }), "at most 2 bytes"));
   CHECK(read_text(folder.put("empty", "")).empty());
   CHECK(has(error_of<IoError>([&] { read_text(folder / "none"); }), "No such file"));
-  CHECK(has(error_of<IoError>([&] { read_text(folder.path()); }), "Is a directory"));
+  CHECK(has(error_of<IoError>([&] { read_text(folder.path()); }), "this is a directory"));
 }
 
 TEST_CASE("atomic write: new file, replacement, large pieces, no scratch file left") {

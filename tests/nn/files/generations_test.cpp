@@ -1,0 +1,120 @@
+// Which generation a path means, whatever its spelling and whatever became of `latest`; saving where links cannot be
+// had.
+#include "nn/files/generations.h"
+
+#include <doctest/doctest.h>
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "core/error.h"
+#include "nn/files/folder.h"
+#include "tests/support/temp_folder.h"
+
+namespace mixgrad::test {
+namespace {
+
+namespace fs = std::filesystem;
+
+// A run with these generations, of which the last is `latest`.
+void make_run(const fs::path& run, const std::vector<std::int64_t>& steps) {
+  for (const std::int64_t step : steps) {
+    install_generation(
+        run, step, [&](const fs::path& scratch) { std::ofstream(scratch / "config.json") << generation_name(step); });
+  }
+}
+
+// Paths are tried as a shell would type them, from inside `folder`.
+struct InFolder {
+  explicit InFolder(const fs::path& folder) : before(fs::current_path()) { fs::current_path(folder); }
+  ~InFolder() { fs::current_path(before); }
+  InFolder(const InFolder&) = delete;
+  InFolder& operator=(const InFolder&) = delete;
+  fs::path before;
+};
+
+}  // namespace
+
+TEST_CASE("generations: every spelling of a path means the same generation, and the run it lies in") {
+  const TempFolder folder;
+  const fs::path root = fs::canonical(folder.path());
+  const fs::path run = root / "run";
+  make_run(run, {10, 20});
+  fs::create_directory_symlink("run", root / "link");
+  fs::create_directory_symlink("run/step-20", root / "direct");
+  const fs::path want = run / "step-20";
+  const auto means = [&](const fs::path& from, const std::vector<std::string>& spellings) {
+    const InFolder inside(from);
+    for (const std::string& spelling : spellings) {
+      CAPTURE(spelling);
+      CHECK(find_generation(spelling) == want);
+      CHECK(run_of(find_generation(spelling)) == run);
+    }
+  };
+  means(root, {"run", "run/", "./run", "run/.", "run//", "link", "link/", "run/latest", "run/latest/", "run/step-20",
+               "run/step-20/", "run/step-20//", "run/../run/step-20/.", "link/step-20/", "direct", "direct/"});
+  means(run, {".", "./", "latest", "latest/", "step-20", "step-20/", "./step-20", "../run", "step-10/../step-20"});
+  means(want, {".", "./", "..", "../", "../latest", "../step-20/"});
+  CHECK(find_generation(run / "step-10/") == run / "step-10");
+}
+
+TEST_CASE("generations: a checkpoint outside a run lies in no run's folder") {
+  const TempFolder folder;
+  make_run(folder / "run", {10});
+  fs::copy(folder / "run/step-10", folder / "exported");
+  CHECK(find_generation(folder / "exported") == fs::canonical(folder / "exported"));
+  CHECK_FALSE(run_of(folder / "exported"));
+}
+
+TEST_CASE("generations: `latest` may be a folder, a text, a dangling link or absent, and the next save mends it") {
+  const auto newest = [](const fs::path& run) { return TempFolder::get(find_generation(run) / "config.json"); };
+  const auto after = [&](const auto& change) {
+    const TempFolder folder;
+    const fs::path run = folder / "run";
+    make_run(run, {10, 20});
+    change(run);
+    const std::string read = newest(run);
+    CHECK(holds_run(run));
+    make_run(run, {30});
+    CHECK(newest(run) == "step-30");
+    CHECK(fs::is_symlink(fs::symlink_status(run / "latest")));
+    CHECK(fs::read_symlink(run / "latest") == "step-30");
+    CHECK_FALSE(fs::exists(fs::symlink_status(run / ".latest.tmp")));
+    return read;
+  };
+  const auto copied = [](const fs::path& run, const std::string& generation) {
+    fs::remove(run / "latest");
+    fs::copy(run / generation, run / "latest", fs::copy_options::recursive);
+  };
+  CHECK(after([&](const fs::path& run) { copied(run, "step-20"); }) == "step-20");
+  CHECK(after([&](const fs::path& run) { copied(run, "step-10"); }) == "step-10");
+  CHECK(after([&](const fs::path& run) {  // the copy alone
+          copied(run, "step-20");
+          fs::remove_all(run / "step-10");
+          fs::remove_all(run / "step-20");
+        }) == "step-20");
+  const auto text = [](const fs::path& run, const std::string& content) {
+    fs::remove(run / "latest");
+    std::ofstream(run / "latest") << content;
+  };
+  CHECK(after([&](const fs::path& run) { text(run, "step-10"); }) == "step-10");
+  CHECK(after([&](const fs::path& run) { text(run, "step-10\r\n"); }) == "step-10");
+  CHECK(after([&](const fs::path& run) { text(run, ""); }) == "step-20");
+  CHECK(after([&](const fs::path& run) { text(run, "step-15"); }) == "step-20");
+  CHECK(after([&](const fs::path& run) { text(run, "../../etc"); }) == "step-20");
+  CHECK(after([&](const fs::path& run) { text(run, std::string(1000, 'x')); }) == "step-20");
+  CHECK(after([&](const fs::path& run) {
+          fs::remove(run / "latest");
+          fs::create_symlink("step-99", run / "latest");
+        }) == "step-20");
+  CHECK(after([&](const fs::path& run) { fs::remove(run / "latest"); }) == "step-20");
+}
+
+TEST_CASE("generations: a path that holds none is an error that says what is required") {
+  const TempFolder folder;
+  CHECK(has(error_of<IoError>([&] { find_generation(folder.path()); }), "a checkpoint is required"));
+  CHECK(has(error_of<IoError>([&] { find_generation(folder / "absent/"); }), "a checkpoint is required"));
+}
+
+}  // namespace mixgrad::test
