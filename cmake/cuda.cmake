@@ -24,15 +24,7 @@ if(no_cuda)
   return()
 endif()
 
-if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES AND NOT DEFINED ENV{CUDAARCHS})
-  set(CMAKE_CUDA_ARCHITECTURES native)  # of this machine's GPU; elsewhere -DCMAKE_CUDA_ARCHITECTURES=90
-endif()
-set(CMAKE_CUDA_COMPILER ${MIXGRAD_NVCC})
-enable_language(CUDA)
-if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)  # CMake 3.25 does not know the dialects of nvcc 13
-  set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
-  set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
-endif()
-set(CMAKE_CUDA_STANDARD 20)
+include(${CMAKE_CURRENT_LIST_DIR}/mixgrad_enable_cuda.cmake)
+mixgrad_enable_cuda()
 set(CMAKE_CUDA_FLAGS_RELEASE "-O3")
-find_package(CUDAToolkit REQUIRED)
+find_package(CUDAToolkit GLOBAL REQUIRED)

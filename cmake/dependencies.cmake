@@ -1,8 +1,8 @@
-# The libraries. All but OpenMP are headers only; each comes from the system (Debian 12 has all of them), and where one
-# is missing it is fetched, pinned by the commit of the release that Debian 12 has.
+# The libraries. All but OpenMP are headers only and needed by the build alone, not by who uses the installed library. Each
+# comes from the system (Debian 12 has all of them); a missing one is fetched, pinned by the commit of Debian 12's release.
 option(MIXGRAD_FETCH "Fetch every pinned library, even where the system has it" OFF)
 
-find_package(OpenMP COMPONENTS CXX)
+find_package(OpenMP GLOBAL COMPONENTS CXX)  # GLOBAL: a project around this one links it too
 if(NOT OpenMP_CXX_FOUND)
   message(FATAL_ERROR "OpenMP: ${CMAKE_CXX_COMPILER} has none. g++ brings it along; clang needs Debian's libomp-dev")
 endif()
@@ -39,18 +39,20 @@ endfunction()
 if(NOT MIXGRAD_FETCH)
   find_package(Eigen3 3.4 QUIET NO_MODULE)
   find_package(nlohmann_json 3.11 QUIET)
-  find_package(CLI11 2.1 QUIET)
-  find_path(RANDOM123_INCLUDE Random123/philox.h)
-  if(RANDOM123_INCLUDE)
+  if(MIXGRAD_PROGRAM)
+    find_package(CLI11 2.1 QUIET)
+  endif()
+  find_path(MIXGRAD_RANDOM123_INCLUDE Random123/philox.h)
+  if(MIXGRAD_RANDOM123_INCLUDE)
     add_library(Random123::Random123 INTERFACE IMPORTED)
-    set_target_properties(Random123::Random123 PROPERTIES INTERFACE_INCLUDE_DIRECTORIES ${RANDOM123_INCLUDE})
+    set_target_properties(Random123::Random123 PROPERTIES INTERFACE_INCLUDE_DIRECTORIES ${MIXGRAD_RANDOM123_INCLUDE})
   endif()
-  find_path(XXHASH_INCLUDE xxhash.h)
-  if(XXHASH_INCLUDE)
+  find_path(MIXGRAD_XXHASH_INCLUDE xxhash.h)
+  if(MIXGRAD_XXHASH_INCLUDE)
     add_library(xxHash::xxHash INTERFACE IMPORTED)
-    set_target_properties(xxHash::xxHash PROPERTIES INTERFACE_INCLUDE_DIRECTORIES ${XXHASH_INCLUDE})
+    set_target_properties(xxHash::xxHash PROPERTIES INTERFACE_INCLUDE_DIRECTORIES ${MIXGRAD_XXHASH_INCLUDE})
   endif()
-  if(BUILD_TESTING)
+  if(MIXGRAD_TESTS)
     find_package(doctest 2.4.9 QUIET)
   endif()
 endif()
@@ -59,13 +61,15 @@ mixgrad_fetch(Eigen3::Eigen libeigen3-dev https://gitlab.com/libeigen/eigen.git
               3147391d946bb4b6c68edd901f2add6ac1f31f8c .)  # 3.4.0
 mixgrad_fetch(nlohmann_json::nlohmann_json nlohmann-json3-dev https://github.com/nlohmann/json.git
               bc889afb4c5bf1c0d8ee29ef35eaaf4c8bef8a5d single_include)  # 3.11.2
-mixgrad_fetch(CLI11::CLI11 libcli11-dev https://github.com/CLIUtils/CLI11.git
-              70f8072f9dd2292fd0b9f9e5f58e279f60483ed3 include)  # 2.1.2
 mixgrad_fetch(Random123::Random123 librandom123-dev https://github.com/DEShawResearch/random123.git
               726a093cd9a73f3ec3c8d7a70ff10ed8efec8d13 include)  # 1.14.0
 mixgrad_fetch(xxHash::xxHash libxxhash-dev https://github.com/Cyan4973/xxHash.git
               35b0373c697b5f160d3db26b1cbb45a0d5ba788c .)  # 0.8.1, XXH_INLINE_ALL: the header alone
-if(BUILD_TESTING)
+if(MIXGRAD_PROGRAM)
+  mixgrad_fetch(CLI11::CLI11 libcli11-dev https://github.com/CLIUtils/CLI11.git
+                70f8072f9dd2292fd0b9f9e5f58e279f60483ed3 include)  # 2.1.2
+endif()
+if(MIXGRAD_TESTS)
   mixgrad_fetch(doctest::doctest doctest-dev https://github.com/doctest/doctest.git
                 b7c21ec5ceeadb4951b00396fc1e4642dd347e5f .)  # 2.4.9
 endif()

@@ -1,18 +1,11 @@
-// What this build has. Apart from device.h, so that only the files that ask differ between two builds.
+// What this build of the library has. Apart from device.h, so that only the files that ask differ between two builds.
 #pragma once
+
+#include "mixgrad/config.h"
 
 namespace mixgrad::build {
 
-#if defined(MIXGRAD_CUDA)
-inline constexpr bool has_cuda = true;
-#else
-inline constexpr bool has_cuda = false;
-#endif
-
-#if defined(MIXGRAD_CHECKED)
-inline constexpr bool checked = true;  // fresh memory is filled with NaN, so that a read before a write shows
-#else
-inline constexpr bool checked = false;
-#endif
+inline constexpr bool has_cuda = MIXGRAD_HAS_CUDA;
+inline constexpr bool checked = MIXGRAD_HAS_CHECKED_MEMORY;  // fresh memory is NaN, so a read before a write shows
 
 }  // namespace mixgrad::build

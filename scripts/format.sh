@@ -15,5 +15,5 @@ if [ -z "$formatter" ] || [[ "$("$formatter" --version)" != *"version 14."* ]]; 
   echo "format.sh: clang-format 14 is required (Debian: apt-get install clang-format-14)" >&2
   exit 1
 fi
-find core autograd ops nn apps tests bench \( -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' \) -print0 |
+find core autograd ops nn mixgrad apps tests bench examples \( -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' \) -print0 |
   xargs -0 "$formatter" "${action[@]}"

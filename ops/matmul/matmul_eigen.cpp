@@ -1,6 +1,8 @@
 // The Eigen rung: C is cut into fixed row tiles, and each is one single-threaded product of Eigen. What a whole library
 // reaches, as a measure for the packed rung. bf16 goes through float copies, allocated on each call.
 #define EIGEN_DONT_PARALLELIZE
+// A program may link an Eigen of its own that is compiled for other instructions, so no name may be shared with it.
+#define Eigen mixgrad_eigen
 #include <Eigen/Core>
 #include <algorithm>
 #include <type_traits>

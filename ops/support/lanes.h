@@ -11,11 +11,16 @@
 
 namespace mixgrad::cpu {
 
+// An operator outside the library may be compiled for other instructions than the library itself. Each register size
+// has a namespace of its own, so that the linker never takes a function of one for the other.
 #if defined(__AVX512F__)
+inline namespace registers_of_64_bytes {
 inline constexpr int kRegisterBytes = 64;
 #elif defined(__AVX2__)
+inline namespace registers_of_32_bytes {
 inline constexpr int kRegisterBytes = 32;
 #else
+inline namespace registers_of_16_bytes {
 inline constexpr int kRegisterBytes = 16;
 #endif
 inline constexpr std::int64_t kLaneMultiple = 16;  // a multiple of the count of every type on every processor
@@ -96,4 +101,5 @@ inline Lanes<double> exp2_nonpositive(Lanes<double> x) {
   return x;
 }
 
+}  // inline namespace registers_of_...
 }  // namespace mixgrad::cpu
