@@ -2,7 +2,7 @@
 # Installs build/cpu and uses it as a stranger would: copies examples/ into a clean folder, hides this source tree where the
 # system allows it, compiles every public header alone, builds and runs each example against the installed package. Then the
 # library as a part of another project's build (FetchContent, add_subdirectory).
-#   scripts/examples.sh PREFIX [EXAMPLES]     PREFIX: an empty or absent folder outside this one
+#   scripts/examples.sh PREFIX [EXAMPLES]     PREFIX: an empty or absent folder outside this one; `headers` counts as one
 # CXX names the compiler of the examples (g++). BUILD names another build folder than build/cpu, such as build/cuda.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -19,7 +19,7 @@ fi
 if [ "$#" -gt 0 ]; then
   names=("$@")
 else # the nearest to a beginner first
-  names=(hello_tape train_loop)
+  names=(headers hello_tape train_loop)
   for folder in examples/custom_*/; do [ -d "$folder" ] && names+=("$(basename "$folder")"); done
   names+=(subproject)
 fi
@@ -51,6 +51,7 @@ fi
 headers() {
   private='<(nlohmann|Eigen|Random123|xxhash|CLI|doctest)'
   if grep -rnE "#include $private" "$prefix/include" >"$root/log"; then failed "a public header needs a private library"; fi
+  # shellcheck disable=SC2317  # xargs calls it
   compile() {
     printf '#include "%s"\n' "$2" | "$1" -std=c++20 -fopenmp -Wall -Wextra -Werror -I"$3" -fsyntax-only -x c++ - || {
       echo "examples.sh: $2 does not compile alone" >&2
@@ -97,8 +98,10 @@ subproject() {
   rm -rf build/subproject
 }
 
-headers
 for name in "${names[@]}"; do
-  if [ "$name" = subproject ]; then subproject; else example "$name"; fi
+  case $name in
+    headers | subproject) "$name" ;;
+    *) example "$name" ;;
+  esac
 done
-echo "examples: ${#names[@]} built with $compiler against $prefix, and run"
+echo "examples: ${names[*]}: built with $compiler against $prefix, and run"
