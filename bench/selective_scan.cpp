@@ -1,4 +1,5 @@
-// Times the selective scan of docs/history/performance.md: 8 sequences, 256 tokens, one head of 256 channels, 16 states, f32.
+// Times the selective scan of docs/history/performance.md: 8 sequences, 256 tokens, one head of 256 channels, 16
+// states, f32.
 //   cmake --build --preset cpu --target bench_selective_scan && chrt -f 1 build/cpu/bin/bench_selective_scan [THREADS]
 #include "ops/selective_scan/selective_scan.h"
 
