@@ -3,13 +3,13 @@
 # system allows it, compiles every public header alone, builds and runs each example against the installed package. Then the
 # library as a part of another project's build (FetchContent, add_subdirectory).
 #   scripts/examples.sh PREFIX [EXAMPLES]     PREFIX: an empty or absent folder outside this one; `headers` counts as one
-# CXX names the compiler of the examples (g++). BUILD names another build folder than build/cpu, such as build/cuda.
+# CXX names the compiler of the examples (c++). BUILD names another build folder than build/cpu, such as build/cuda.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 [ "$#" -gt 0 ] || { echo "usage: scripts/examples.sh PREFIX [EXAMPLES]" >&2 && exit 2; }
 export OMP_WAIT_POLICY=passive # other jobs may need the cores
-prefix=$(realpath -m "$1") source=$PWD build=${BUILD:-build/cpu} compiler=${CXX:-g++}
+prefix=$(realpath -m "$1") source=$PWD build=${BUILD:-build/cpu} compiler=${CXX:-c++}
 shift
 case $prefix/ in "$source"/*) echo "examples.sh: PREFIX must lie outside $source, got $prefix" >&2 && exit 2 ;; esac
 if [ -e "$prefix" ] && [ -n "$(ls -A "$prefix")" ]; then

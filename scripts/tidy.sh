@@ -16,8 +16,8 @@ cmake --build --preset tidy --target mixgrad_build_info # a generated header
 if [ "$#" -gt 0 ]; then
   mapfile -d '' files < <(find "$@" -name '*.cpp' -not -path 'tests/fuzz/*' -print0)
 else # the longest first, so that none is left alone at the end
-  mapfile -d '' files < <(find build/tidy/unity ops tests -name '*.cpp' -not -name '*_test.cpp' \
-    -not -path 'tests/fuzz/*' -print0)
+  mapfile -d '' files < <(find build/tidy/unity ops tests examples/hello_tape examples/train_loop -name '*.cpp' \
+    -not -name '*_test.cpp' -not -path 'tests/fuzz/*' -print0)
 fi
 check() {
   if ! output=$(clang-tidy --quiet -p build/tidy "$1" 2>&1); then
