@@ -56,7 +56,10 @@
 
 // Data and training.
 #include "nn/data/token_data.h"
+#include "nn/tokenizers/byte_tokenizer.h"
+#include "nn/tokenizers/char_tokenizer.h"
 #include "nn/tokenizers/tokenizer.h"
+#include "nn/tokenizers/tokenizer_types.h"
 #include "nn/training/checkpoint.h"
 #include "nn/training/evaluation.h"
 #include "nn/training/optimizers/adamw.h"

@@ -1,17 +1,31 @@
 #include "apps/options/model_options.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "core/error.h"
 #include "nn/config/mixer_pattern.h"
 #include "nn/config/shortcut_pattern.h"
 #include "nn/model/equal_parameters.h"
+#include "nn/tokenizers/tokenizer_types.h"
 
 namespace mixgrad::app {
+namespace {
+
+// "char: one token per character of the file; byte: 256 tokens, any file"
+std::string tokenizer_help() {
+  std::string help;
+  for (const std::string& name : tokenizer_type_names()) {
+    help += (help.empty() ? "" : "; ") + name + ": " + tokenizer_type(name).summary;
+  }
+  return help;
+}
+
+}  // namespace
 
 void ModelOptions::declare(OptionSet& options) {
   options.add("data", data, "Text file; without it the shipped tiny Shakespeare");
-  options.add("tokenizer", tokenizer, {"char", "byte"}, "char: one token per character of the file; byte: 256 tokens");
+  options.add("tokenizer", tokenizer, tokenizer_type_names(), tokenizer_help());
   options.add("vocab", vocab, {0, kMaxVocab}, "Size of the token table, at least the tokenizer's; 0 = the tokenizer's");
   options.add("mixer", mixer,
               "Mixers, comma-separated, repeated over the layers: attention, hsm:scalar, hsm:vector(heads=4), ...");
@@ -55,16 +69,13 @@ std::filesystem::path ModelOptions::data_path() const {
                  "); give a text with --data FILE");
 }
 
-TokenData ModelOptions::open_data() const {
-  const std::filesystem::path path = data_path();
-  MappedFile file = MappedFile::open(path);
-  const Tokenizer made = tokenizer == "byte" ? Tokenizer::bytes() : Tokenizer::chars_of(file.text(), path.string());
-  return TokenData::from_file(std::move(file), made);
+TokenData ModelOptions::open_data(Identify identify) const {
+  return TokenData::open(data_path(), tokenizer_type(tokenizer), identify);
 }
 
-TokenData ModelOptions::open_data(const Tokenizer& known) const {
+TokenData ModelOptions::open_data(TokenizerPtr known, Identify identify) const {
   try {
-    return TokenData::open(data_path(), known);
+    return TokenData::open(data_path(), std::move(known), identify);
   } catch (const ValueError& error) {  // a character outside the vocabulary: it is the file that is wrong
     raise<FormatError>(error.what());
   }

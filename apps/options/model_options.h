@@ -23,8 +23,9 @@ struct ModelOptions {
 
   // The text to work on: --data, or the shipped tiny Shakespeare. IoError, naming --data, when neither is there.
   std::filesystem::path data_path() const;
-  TokenData open_data() const;                        // with the tokenizer made from the whole file
-  TokenData open_data(const Tokenizer& known) const;  // FormatError for a character that it does not have
+  TokenData open_data(Identify identify = Identify::no) const;  // with the tokenizer of --tokenizer, made from the file
+  // With a tokenizer that exists. FormatError when its vocabulary cannot express the text.
+  TokenData open_data(TokenizerPtr tokenizer, Identify identify = Identify::no) const;
   ModelConfig config(std::int64_t tokenizer_vocabulary) const;
 };
 

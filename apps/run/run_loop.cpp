@@ -21,10 +21,7 @@ namespace {
 constexpr std::int64_t kSampleTokens = 400;
 
 // A line end where the vocabulary has one, else its first token.
-std::int32_t first_token(const TokenData& data) {
-  const std::int32_t newline = data.tokenizer().byte_ids()['\n'];
-  return newline >= 0 ? newline : 0;
-}
+std::int32_t first_token(const TokenData& data) { return data.tokenizer().id_of("\n").value_or(0); }
 
 }  // namespace
 
@@ -233,7 +230,7 @@ int RunLoop::finish(bool early) {
   std::fprintf(stderr, "; tensors took at most %s\n", bytes_text(pool_stats(model_.device()).peak).c_str());
   if (!options_.json) {
     std::fprintf(stderr, "a sample:\n\n");
-    stream_sample(model_, data_.tokenizer(), data_.tokenizer().decode(first_token(data_)), kSampleTokens, {0.8, 0, 1.0},
+    stream_sample(model_, data_.tokenizer(), data_.tokenizer().piece(first_token(data_)), kSampleTokens, {0.8, 0, 1.0},
                   training_.seed);
   }
   return kOk;

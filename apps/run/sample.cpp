@@ -25,10 +25,11 @@ void stream_sample(const Decoder& model, const Tokenizer& tokenizer, const std::
   Generator generator(model, tokenizer.vocab_size(), options, seed);
   generator.prompt(ids);
   put(prompt);
+  const std::unique_ptr<TokenDecoder> decoder = tokenizer.new_decoder();
   bool told = false;
   for (std::int64_t i = 0; i < tokens; ++i) {
     check_interrupt();
-    put(tokenizer.decode(generator.next()));
+    put(decoder->next(generator.next()));
     if (generator.restarted() && !told) {
       if (isatty(STDERR_FILENO) == 1) std::fputs("\n", stderr);  // the text so far ends within a line
       std::fprintf(stderr,
@@ -38,7 +39,7 @@ void stream_sample(const Decoder& model, const Tokenizer& tokenizer, const std::
       told = true;
     }
   }
-  put("\n");
+  put(decoder->finish() + "\n");
 }
 
 }  // namespace mixgrad::app

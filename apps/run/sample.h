@@ -1,4 +1,4 @@
-// Streams generated text to stdout: the prompt, then one token after the other as they are drawn.
+// Streams generated text to stdout: the prompt, then the text of each token as soon as its characters are complete.
 #pragma once
 
 #include <cstdint>

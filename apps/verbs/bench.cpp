@@ -12,6 +12,7 @@
 #include "apps/output/clock.h"
 #include "apps/output/json_line.h"
 #include "apps/run/allocation_counter.h"
+#include "apps/run/open_run.h"
 #include "core/allocator.h"
 #include "core/build.h"
 #include "core/error.h"
@@ -72,9 +73,9 @@ class Bench : public Verb {
 
  private:
   int time_training() {
-    const TokenData data = model_.open_data();
-    Decoder model(model_.config(data.tokenizer().vocab_size()), training_.place(), model_.hsm_scale);
-    model.parameters().initialize(training_.seed);
+    const OpenedRun run = open_run(model_, {.placement = training_.place(), .seed = training_.seed});
+    const TokenData& data = run.data;
+    Decoder& model = *run.model;
     AdamW optimizer(model.parameters(), training_.adamw());
     if constexpr (build::has_cuda) {
       if (model.device().is_cuda() && !model.context().check_devices) return time_graph(model, optimizer, data);
@@ -136,9 +137,9 @@ class Bench : public Verb {
 
   // Ten equal parts of one sequence: a state that grows shows as a rising figure.
   int time_decoding() const {
-    const TokenData data = model_.open_data();
-    Decoder model(model_.config(data.tokenizer().vocab_size()), training_.place(), model_.hsm_scale);
-    model.parameters().initialize(training_.seed);
+    const OpenedRun run =
+        open_run(model_, {.placement = training_.place(), .seed = training_.seed, .use = TextUse::vocabulary});
+    const Decoder& model = *run.model;
     DecodingSession session(model, 1, model.config().context);
     Rng rng(training_.seed);
     const Tensor token = Tensor::empty({1, 1}, DType::i32);

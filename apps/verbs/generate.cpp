@@ -38,7 +38,7 @@ class Generate : public Verb {
     const ContextScope scope(placement_.context(threads_));
     validate(sampling_);
     const Checkpoint checkpoint = load_checkpoint(checkpoint_, placement_.place());
-    stream_sample(*checkpoint.model, checkpoint.tokenizer, prompt_, tokens_, sampling_, seed_);
+    stream_sample(*checkpoint.model, *checkpoint.tokenizer, prompt_, tokens_, sampling_, seed_);
     return kOk;
   }
 

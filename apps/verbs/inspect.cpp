@@ -51,14 +51,14 @@ class Inspect : public Verb {
     training_.placement.check_device();
     const ContextScope scope(training_.context());
     std::unique_ptr<Decoder> model;
-    std::unique_ptr<Tokenizer> tokenizer;
+    TokenizerPtr tokenizer;
     if (checkpoint_.empty()) {
-      tokenizer = std::make_unique<Tokenizer>(model_.open_data().tokenizer());
+      tokenizer = model_.open_data().tokenizer_ptr();
       model = std::make_unique<Decoder>(model_.config(tokenizer->vocab_size()), training_.place(), model_.hsm_scale);
       model->parameters().initialize(training_.seed);
     } else {
       Checkpoint trained = load_checkpoint(checkpoint_, training_.place());
-      tokenizer = std::make_unique<Tokenizer>(std::move(trained.tokenizer));
+      tokenizer = trained.tokenizer;
       model = std::move(trained.model);
     }
     if (what_[0] == "model") print_model(*model);

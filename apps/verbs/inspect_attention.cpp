@@ -98,7 +98,7 @@ class AttentionReport {
     const std::int64_t heads = depth.mass.dim(1);
     const std::int64_t steps = depth.mass.dim(2);
     const std::int64_t sources = depth.mass.dim(3);
-    const std::string text = tokenizer_.decode(static_cast<std::int32_t>(tokens_.at(t)));
+    const std::string text = tokenizer_.piece(static_cast<std::int32_t>(tokens_.at(t)));
     std::vector<double> mean(static_cast<std::size_t>(sources));
     double level = 0;
     Json mass = Json::array();

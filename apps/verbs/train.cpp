@@ -5,6 +5,7 @@
 #include "apps/options/model_options.h"
 #include "apps/options/training_options.h"
 #include "apps/options/verb.h"
+#include "apps/run/open_run.h"
 #include "apps/run/run_loop.h"
 #include "apps/run/signals.h"
 #include "core/allocator.h"
@@ -100,11 +101,17 @@ class Train : public Verb {
     const ContextScope scope(training_.context());
     if (plan_) return print_plan();
     choose_folder();
-    Checkpoint start = initial();
-    Decoder& model = *start.model;
-    const TokenData data = model_.open_data(start.tokenizer);
-    data.check_context(model.config().context);
-    const EvalWindows windows(data, data.valid(), model.config().context);  // refuses a text too short to hold out
+    if (!resumed()) {
+      state_.rng_seed = training_.seed;
+      state_.rng_counter = std::uint64_t{1} << 63U;  // counters that no parameter's draw uses
+    }
+    const OpenedRun opened = open_run(model_, {.weights = resumed() ? generation_ : fs::path(checkpoint_),
+                                               .placement = training_.place(),
+                                               .seed = training_.seed,
+                                               .identify = Identify::yes});
+    Decoder& model = *opened.model;
+    const TokenData& data = opened.data;
+    const EvalWindows windows(data, data.valid(), model.config().context);  // refuses a text too short to validate on
     identify(data);
     describe(model, data);
     AdamW optimizer(model.parameters(), training_.adamw());
@@ -147,20 +154,6 @@ class Train : public Verb {
     }
   }
 
-  // A new model for the data's vocabulary, the weights of --checkpoint, or where --resume goes on.
-  Checkpoint initial() {
-    if (resumed()) return load_checkpoint(generation_, training_.place());
-    state_.rng_seed = training_.seed;
-    state_.rng_counter = std::uint64_t{1} << 63U;  // counters that no parameter's draw uses
-    if (!checkpoint_.empty()) return load_checkpoint(checkpoint_, training_.place());
-    const TokenData data = model_.open_data();
-    const ModelConfig config = model_.config(data.tokenizer().vocab_size());
-    data.check_context(config.context);  // before the model takes memory for it
-    auto model = std::make_unique<Decoder>(config, training_.place(), model_.hsm_scale);
-    model->parameters().initialize(training_.seed);
-    return {std::move(model), data.tokenizer(), {}};
-  }
-
   ModelConfig planned_config() const {
     const std::string from = resumed() ? resume_ : checkpoint_;
     if (from.empty()) return model_.config(model_.open_data().tokenizer().vocab_size());
@@ -200,7 +193,7 @@ class Train : public Verb {
 
   // The text that is there now must be the one that the run was trained on.
   void identify(const TokenData& data) {
-    const TextId text = identify_text(data.source());
+    const TextId& text = data.text_id().value();
     if (resumed() && text != TextId{state_.text_bytes, state_.text_xxh3}) {
       raise<FormatError>(data.source(), ": resuming needs the text of this run, ", state_.text_bytes,
                          " bytes with the XXH3 ", state_.text_xxh3, "; this one has ", text.bytes, " bytes and ",

@@ -5,6 +5,22 @@
 
 namespace mixgrad {
 
+std::size_t incomplete_suffix(std::string_view text) {
+  for (std::size_t length = 1; length <= 3 && length <= text.size(); ++length) {
+    std::string character(text.substr(text.size() - length));
+    // The smallest and the largest continuation: if neither makes a code point, no other does.
+    for (const char tail : {'\x80', '\xbf'}) {
+      std::string completed = character;
+      while (completed.size() < 4) {
+        completed += tail;
+        std::size_t end = 0;
+        if (next_code_point(completed, end) >= 0 && end == completed.size()) return length;
+      }
+    }
+  }
+  return 0;
+}
+
 std::string utf8_bytes(char32_t code) {
   const auto tail = [&](unsigned shift) { return static_cast<char>(0x80U | ((code >> shift) & 0x3fU)); };
   if (code < 0x80) return {static_cast<char>(code)};

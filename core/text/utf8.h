@@ -10,7 +10,7 @@ namespace mixgrad {
 
 inline constexpr char32_t kCodePoints = 0x110000;  // one more than the largest code point
 
-// The code point at `offset`, which is advanced past it; -1, and `offset` stays, when no valid one begins there.
+// The code point at `offset`, which is advanced past it. Returns -1 and leaves `offset` when no valid one begins there.
 // offset < text.size().
 inline std::int32_t next_code_point(std::string_view text, std::size_t& offset) {
   const auto byte = [&](std::size_t i) {
@@ -35,6 +35,9 @@ inline std::int32_t next_code_point(std::string_view text, std::size_t& offset) 
   offset += length;
   return code;
 }
+
+// The number of bytes at the end of `text` that are the beginning of a code point and not yet all of it: 0 to 3.
+std::size_t incomplete_suffix(std::string_view text);
 
 // The bytes of a valid code point.
 std::string utf8_bytes(char32_t code);

@@ -11,8 +11,7 @@ int main(int count, char** words) try {
   const int steps = count > 2 ? std::atoi(words[2]) : 200;
   const std::int64_t batch = 12, context = 32;
 
-  const MappedFile file = MappedFile::open(text);
-  const TokenData data = TokenData::open(text, Tokenizer::chars_of(file.text(), text));
+  const TokenData data = TokenData::open(text, tokenizer_type("char"));
 
   ModelConfig config{.vocab_size = data.tokenizer().vocab_size(), .context = context, .d_model = 64, .d_ff = 256};
   config.layers = expand_mixer_pattern("hsm:vector(heads=4),attention(heads=4)",

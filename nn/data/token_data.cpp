@@ -1,6 +1,7 @@
 #include "nn/data/token_data.h"
 
 #include <algorithm>
+#include <span>
 #include <utility>
 
 #include "core/error.h"
@@ -12,7 +13,7 @@ namespace mixgrad {
 namespace {
 
 constexpr std::int64_t kNarrowVocab = 65536;
-constexpr std::size_t kPiece = std::size_t{1} << 20U;  // bytes of text between two looks at the wish to stop
+constexpr std::size_t kPiece = std::size_t{1} << 20U;  // bytes of text between two polls for a stop request
 
 void check_batch(const char* op, const Tensor& tokens, const Tensor& targets) {
   const bool same = tokens.defined() && targets.defined() && tokens.shape() == targets.shape();
@@ -24,94 +25,144 @@ void check_batch(const char* op, const Tensor& tokens, const Tensor& targets) {
 
 }  // namespace
 
-TextId identify_text(const std::filesystem::path& path) {
-  const MappedFile file = MappedFile::open(path);
-  Xxh3 hash;
-  for (std::size_t at = 0; at < file.size(); at += kPiece) {
-    check_interrupt();
-    const std::string_view piece = file.text().substr(at, kPiece);
-    hash.add(piece.data(), piece.size());
+// Accompanies one pass over a text: polls for stop requests and, when the text is to be identified, hashes each part
+// right after it was read, while it is still in the cache.
+class TokenData::Pass {
+ public:
+  Pass(std::string_view text, Identify identify) : text_(text) {
+    if (identify == Identify::yes) hash_.emplace();
   }
-  file.require_whole();
-  return {file.size(), hash.hex()};
-}
 
-TokenData TokenData::open(const std::filesystem::path& path, const Tokenizer& tokenizer) {
-  return from_file(MappedFile::open(path), tokenizer);
-}
+  // The pass has read `bytes` bytes so far.
+  void reached(std::size_t bytes) {
+    if (bytes >= done_ + kPiece) advance(bytes);
+  }
+  std::optional<TextId> finish() {
+    while (hash_ && done_ < text_.size()) advance(std::min(done_ + kPiece, text_.size()));
+    if (!hash_) return std::nullopt;
+    return TextId{text_.size(), hash_->hex()};
+  }
 
-TokenData TokenData::from_file(MappedFile file, const Tokenizer& tokenizer) {
-  TokenData data(tokenizer);
-  data.source_ = file.path();
-  data.file_ = std::move(file);
+ private:
+  void advance(std::size_t bytes) {
+    check_interrupt();
+    if (hash_) hash_->add(text_.data() + done_, bytes - done_);
+    done_ = bytes;
+  }
+
+  std::string_view text_;
+  std::optional<Xxh3> hash_;
+  std::size_t done_ = 0;
+};
+
+// A file that is truncated meanwhile reads as zeros: that is the error then, not what the zeros lead to.
+template <class Read>
+void TokenData::read_whole(const Read& read) {
   try {
-    data.index();
+    read();
   } catch (const Error&) {
-    data.file_.require_whole();  // zeros of a truncated file may be the cause
+    file_.require_whole();
     throw;
   }
-  data.file_.require_whole();
+  file_.require_whole();
+}
+
+TokenData TokenData::open(const std::filesystem::path& path, TokenizerPtr tokenizer, Identify identify) {
+  TokenData data;
+  data.file_ = MappedFile::open(path);
+  data.source_ = data.file_.path();
+  data.tokenizer_ = std::move(tokenizer);
+  Pass pass(data.text(), identify);
+  data.read_whole([&] { data.index(pass); });
   return data;
 }
 
-TokenData TokenData::from_text(std::string text, const Tokenizer& tokenizer, const std::string& source) {
-  TokenData data(tokenizer);
-  data.source_ = source;
-  data.text_ = std::move(text);
-  data.index();
-  return data;
-}
-
-void TokenData::index() {
-  const std::string_view content = text();
-  if (tokenizer_.kind() == Tokenizer::Kind::byte) {
-    size_ = static_cast<std::int64_t>(content.size());
-  } else if (tokenizer_.is_single_byte()) {
-    const auto& ids = tokenizer_.byte_ids();
-    const auto* stranger = content.begin();
-    for (std::size_t at = 0; at < content.size() && stranger == content.begin() + at; at += kPiece) {
-      check_interrupt();
-      const std::string_view piece = content.substr(at, kPiece);
-      stranger =
-          std::find_if(piece.begin(), piece.end(), [&](char c) { return ids[static_cast<unsigned char>(c)] < 0; });
-    }
-    if (stranger != content.end()) {
-      auto offset = static_cast<std::size_t>(stranger - content.begin());
-      tokenizer_.encode_next(content, offset, source_);  // throws, with the character and its place
-    }
-    size_ = static_cast<std::int64_t>(content.size());
-  } else {
-    encode();
-  }
-  if (size_ < 2) {
-    raise<FormatError>(source_, ": at least two tokens are required, one to read and one to predict; the file has ",
-                       size_ == 0 ? "none (it is empty)" : "one", "; choose a longer text");
-  }
-}
-
-void TokenData::encode() {
-  const std::string_view content = text();
-  // Every byte that does not continue a character begins one: the count is exact for valid text.
-  const auto characters = static_cast<std::size_t>(std::count_if(
-      content.begin(), content.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0U) != 0x80U; }));
-  const bool narrow = tokenizer_.vocab_size() <= kNarrowVocab;
-  narrow ? narrow_.reserve(characters) : wide_.reserve(characters);
-  for (std::size_t offset = 0, look = 0; offset < content.size();) {
-    if (offset >= look) {
-      check_interrupt();
-      look = offset + kPiece;
-    }
-    const std::int32_t id = tokenizer_.encode_next(content, offset, source_);
-    if (narrow) {
-      narrow_.push_back(static_cast<std::uint16_t>(id));
+TokenData TokenData::open(const std::filesystem::path& path, const TokenizerType& type, Identify identify) {
+  TokenData data;
+  data.file_ = MappedFile::open(path);
+  data.source_ = data.file_.path();
+  data.read_whole([&] {
+    Pass making(data.text(), identify);
+    data.tokenizer_ = type.make(
+        {.text = data.text(), .source = data.source_, .progress = [&](std::size_t bytes) { making.reached(bytes); }});
+    const std::optional<TextId> id = making.finish();
+    if (data.tokenizer_->byte_ids() != nullptr) {  // made from this text, so every byte of it is in the vocabulary
+      data.size_ = static_cast<std::int64_t>(data.text().size());
+      data.require_two_tokens();
     } else {
-      wide_.push_back(id);
+      Pass encoding(data.text(), Identify::no);
+      data.index(encoding);
     }
+    data.text_id_ = id;
+  });
+  return data;
+}
+
+TokenData TokenData::from_text(std::string text, TokenizerPtr tokenizer, const std::string& source) {
+  TokenData data;
+  data.source_ = source;
+  data.tokenizer_ = std::move(tokenizer);
+  data.text_ = std::move(text);
+  Pass pass(data.text(), Identify::no);
+  data.index(pass);
+  return data;
+}
+
+void TokenData::index(Pass& pass) {
+  if (const auto* ids = tokenizer_->byte_ids()) {
+    const bool every_byte = std::none_of(ids->begin(), ids->end(), [](std::int32_t id) { return id < 0; });
+    if (!every_byte) check_bytes(*ids, pass);
+    size_ = static_cast<std::int64_t>(text().size());
+    text_id_ = pass.finish();
+  } else {
+    encode(pass);
   }
+  require_two_tokens();
+}
+
+void TokenData::check_bytes(const std::array<std::int32_t, 256>& ids, Pass& pass) const {
+  const std::string_view content = text();
+  for (std::size_t at = 0; at < content.size(); at += kPiece) {
+    const std::string_view piece = content.substr(at, kPiece);
+    const auto* unknown =
+        std::find_if(piece.begin(), piece.end(), [&](char c) { return ids[static_cast<unsigned char>(c)] < 0; });
+    if (unknown != piece.end()) {
+      tokenizer_->encode_into(content, source_, [](auto, auto) {});  // throws, naming the character and its position
+      raise<ValueError>(source_, ": every byte must be in the vocabulary; the one at byte ", unknown - content.begin(),
+                        " is not; choose another text or tokenizer");
+    }
+    pass.reached(at + piece.size());
+  }
+}
+
+void TokenData::encode(Pass& pass) {
+  const std::string_view content = text();
+  const std::size_t most = tokenizer_->max_tokens(content);
+  const bool narrow = tokenizer_->vocab_size() <= kNarrowVocab;
+  if (narrow) {
+    narrow_.reserve(most);
+  } else {
+    wide_.reserve(most);
+  }
+  tokenizer_->encode_into(content, source_, [&](std::span<const std::int32_t> ids, std::size_t bytes) {
+    if (narrow) {
+      for (const std::int32_t id : ids) narrow_.push_back(static_cast<std::uint16_t>(id));
+    } else {
+      wide_.insert(wide_.end(), ids.begin(), ids.end());
+    }
+    pass.reached(bytes);
+  });
   size_ = static_cast<std::int64_t>(narrow ? narrow_.size() : wide_.size());
+  text_id_ = pass.finish();
   file_.require_whole();
   file_ = {};
   text_ = {};
+}
+
+void TokenData::require_two_tokens() const {
+  if (size_ >= 2) return;
+  raise<FormatError>(source_, ": at least two tokens are required, one to read and one to predict; the file has ",
+                     size_ == 0 ? "none (it is empty)" : "one", "; choose a longer text");
 }
 
 TokenRange TokenData::split(std::string_view name) const {
@@ -124,10 +175,10 @@ TokenRange TokenData::split(std::string_view name) const {
 
 std::int64_t TokenData::byte_count(TokenRange range) const {
   MIXGRAD_ASSERT(range.begin >= 0 && range.begin <= range.end && range.end <= size_, "a range within the tokens");
-  if (tokenizer_.is_single_byte()) return range.size();
+  if (tokenizer_->byte_ids() != nullptr) return range.size();
   std::int64_t bytes = 0;
   for (auto i = static_cast<std::size_t>(range.begin); i < static_cast<std::size_t>(range.end); ++i) {
-    bytes += tokenizer_.byte_count(narrow_.empty() ? wide_[i] : std::int32_t{narrow_[i]});
+    bytes += tokenizer_->byte_count(narrow_.empty() ? wide_[i] : std::int32_t{narrow_[i]});
   }
   return bytes;
 }
@@ -139,14 +190,14 @@ void TokenData::gather(std::int64_t begin, std::int64_t count, std::int32_t* out
   } else if (!wide_.empty()) {
     std::copy_n(wide_.begin() + begin, count, out);
   } else {
-    const auto& ids = tokenizer_.byte_ids();
+    const auto& ids = *tokenizer_->byte_ids();
     const char* from = text().data() + begin;
     std::int32_t all_bits = 0;
     for (std::int64_t i = 0; i < count; ++i) {
       out[i] = ids[static_cast<unsigned char>(from[i])];
       all_bits |= out[i];
     }
-    // Checked when the file was opened, but a mapping shows what others write into the file.
+    // The bytes were checked when the file was opened, but a mapping shows what others write into the file.
     file_.require_whole();
     if (all_bits < 0) {
       raise<IoError>(source_, ": the file must not change while it is in use; a character outside the vocabulary ",

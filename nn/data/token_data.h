@@ -1,12 +1,18 @@
 // A text as a sequence of tokens, for training and evaluation.
 //
-// The first floor(0.9 n) tokens are for training, the rest is held out. When every token is one byte (the byte
-// tokenizer, or an ASCII vocabulary) the file stays mapped and ids are looked up on the way; otherwise they are encoded
-// once into memory, two or four bytes each.
+//   const TokenData data = TokenData::open("my.txt", tokenizer_type("char"));
+//   data.sample_batch(rng, tokens, targets);
+//   const EvalWindows windows(data, data.valid(), context);
+//
+// The first floor(0.9 n) tokens are for training, the rest is the validation split. When every token is one byte (the
+// byte tokenizer, or an ASCII vocabulary) the file stays mapped and ids are looked up when they are read; otherwise the
+// text is encoded once into memory, two or four bytes a token.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -14,7 +20,7 @@
 #include "core/rng.h"
 #include "core/tensor.h"
 #include "nn/files/file.h"
-#include "nn/tokenizers/tokenizer.h"
+#include "nn/tokenizers/tokenizer_types.h"
 
 namespace mixgrad {
 
@@ -26,22 +32,27 @@ struct TokenRange {
   friend bool operator==(const TokenRange&, const TokenRange&) = default;
 };
 
-// What a file holds, for telling it from another.
+// Identifies the content of a text.
 struct TextId {
   std::uint64_t bytes = 0;
   std::string xxh3;
   friend bool operator==(const TextId&, const TextId&) = default;
 };
-TextId identify_text(const std::filesystem::path& path);  // IoError as MappedFile::open
 
-// Reading a long text ends with Interrupted (core/system/interrupt.h) when that has been asked for.
+// Whether text_id() is computed while the text is read. Without it a text of one-byte tokens may not be read at all.
+enum class Identify : std::uint8_t { no, yes };
+
+// Reading a long text ends with Interrupted (core/system/interrupt.h) when a stop is requested.
 class TokenData {
  public:
-  // Errors of all three: FormatError: fewer than two tokens, or char and not UTF-8; ValueError: a character outside the
-  // vocabulary (with its position); IoError: the file cannot be read.
-  static TokenData open(const std::filesystem::path& path, const Tokenizer& tokenizer);
-  static TokenData from_file(MappedFile file, const Tokenizer& tokenizer);
-  static TokenData from_text(std::string text, const Tokenizer& tokenizer, const std::string& source = "text");
+  // Each reads the text once; a tokenizer that is made from a text whose characters are not all one byte reads it a
+  // second time, to encode it.
+  // FormatError: fewer than two tokens, or a text that the tokenizer cannot read (char: not UTF-8). ValueError: a part
+  // of the text is outside the vocabulary (with its position). IoError: the file cannot be read.
+  static TokenData open(const std::filesystem::path& path, TokenizerPtr tokenizer, Identify identify = Identify::no);
+  // With a tokenizer made from the file.
+  static TokenData open(const std::filesystem::path& path, const TokenizerType& type, Identify identify = Identify::no);
+  static TokenData from_text(std::string text, TokenizerPtr tokenizer, const std::string& source = "text");
 
   std::int64_t size() const { return size_; }  // tokens
   TokenRange all() const { return {0, size_}; }
@@ -49,8 +60,10 @@ class TokenData {
   TokenRange valid() const { return {train_size(), size_}; }
   // "train", "valid" or "all"; ValueError for another name.
   TokenRange split(std::string_view name) const;
-  const Tokenizer& tokenizer() const { return tokenizer_; }
+  const Tokenizer& tokenizer() const { return *tokenizer_; }
+  const TokenizerPtr& tokenizer_ptr() const { return tokenizer_; }
   const std::string& source() const { return source_; }
+  const std::optional<TextId>& text_id() const { return text_id_; }  // of a file opened with Identify::yes
 
   std::int64_t byte_count(TokenRange range) const;  // bytes of text that the tokens stand for
 
@@ -66,24 +79,31 @@ class TokenData {
   void sample_batch(Rng& rng, const Tensor& tokens, const Tensor& targets) const;
 
  private:
-  explicit TokenData(Tokenizer tokenizer) : tokenizer_(std::move(tokenizer)) {}
+  class Pass;
+
+  TokenData() = default;
   std::int64_t train_size() const { return size_ / 10 * 9 + size_ % 10 * 9 / 10; }
   std::string_view text() const { return file_.size() > 0 ? file_.text() : std::string_view(text_); }
-  void index();
-  void encode();
+  template <class Read>
+  void read_whole(const Read& read);
+  void index(Pass& pass);
+  void check_bytes(const std::array<std::int32_t, 256>& ids, Pass& pass) const;
+  void encode(Pass& pass);
+  void require_two_tokens() const;
 
-  Tokenizer tokenizer_;
+  TokenizerPtr tokenizer_;
   std::string source_;
   MappedFile file_;
   std::string text_;
   std::vector<std::uint16_t> narrow_;  // ids when the vocabulary has at most 65536
   std::vector<std::int32_t> wide_;     // ids otherwise
   std::int64_t size_ = 0;
+  std::optional<TextId> text_id_;
 };
 
 // Non-overlapping windows of T = context tokens in which every token of a range is a target exactly once. The inputs
-// start one token before the range, so that a held-out part is predicted from its first token on; the first token of
-// the file has no predecessor and is no target. The last window is padded with token 0 and target -1.
+// start one token before the range, so that a split is predicted from its first token on; the first token of the file
+// has no predecessor and is no target. The last window is padded with token 0 and target -1.
 // Keeps a reference to the data.
 class EvalWindows {
  public:

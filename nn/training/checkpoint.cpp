@@ -13,6 +13,7 @@
 #include "nn/files/folder.h"
 #include "nn/files/hash.h"
 #include "nn/files/safetensors.h"
+#include "nn/tokenizers/tokenizer_types.h"
 #include "nn/training/finite.h"
 
 namespace mixgrad {
@@ -147,9 +148,9 @@ Checkpoint load_checkpoint(const fs::path& path, Placement place) {
   const ModelConfig config = parse_model_config(config_text, config_path.string());
   const fs::path tokenizer_path = folder / "tokenizer.json";
   const std::string tokenizer_text = read_text(tokenizer_path);
-  Tokenizer tokenizer = Tokenizer::from_json(tokenizer_text, tokenizer_path.string());
-  if (tokenizer.vocab_size() > config.vocab_size) {
-    raise<FormatError>(tokenizer_path.string(), ": has ", tokenizer.vocab_size(),
+  TokenizerPtr tokenizer = load_tokenizer(tokenizer_text, tokenizer_path.string());
+  if (tokenizer->vocab_size() > config.vocab_size) {
+    raise<FormatError>(tokenizer_path.string(), ": has ", tokenizer->vocab_size(),
                        " tokens, but the model's vocab_size is ", config.vocab_size,
                        "; config.json and tokenizer.json are of different models");
   }

@@ -1,7 +1,7 @@
 // What a generation of a run (nn/files/generations.h) holds:
 //   config.json            the model (nn/config/model_config.h)
 //   model.safetensors      its parameters, under the names of the model description (of a bf16 model the f32 masters)
-//   tokenizer.json         nn/tokenizers/tokenizer.h
+//   tokenizer.json         nn/tokenizers/tokenizer_types.h
 //   optimizer.safetensors  AdamW's moments, NAME.m and NAME.v
 //   trainer.json           everything else (nn/training/trainer_state.h)
 // The first three are a model on their own. Every tensor's XXH3 stands in its file's metadata, that of config.json and
@@ -23,7 +23,7 @@ namespace mixgrad {
 
 struct Checkpoint {
   std::unique_ptr<Decoder> model;
-  Tokenizer tokenizer;
+  TokenizerPtr tokenizer;
   std::filesystem::path folder;  // the generation's
 };
 

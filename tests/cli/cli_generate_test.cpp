@@ -55,8 +55,8 @@ std::vector<double> next_logits(const Decoder& decoder, const std::vector<std::i
 std::string not_greedy(const std::string& name, const std::string& prompt, const std::string& text) {
   const Checkpoint checkpoint = load_checkpoint(model(name), DType::f32);
   const bool learned = checkpoint.model->config().positions == Positions::learned;
-  const std::vector<std::int32_t> ids = checkpoint.tokenizer.encode(text);
-  const std::size_t first = checkpoint.tokenizer.encode(prompt).size();
+  const std::vector<std::int32_t> ids = checkpoint.tokenizer->encode(text);
+  const std::size_t first = checkpoint.tokenizer->encode(prompt).size();
   std::vector<std::int32_t> seen(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(first));
   std::size_t begin = 0;
   for (std::size_t i = first; i < ids.size(); ++i) {

@@ -188,7 +188,7 @@ TEST_CASE("checkpoint: parameters that are not finite are not written") {
   state.step = 3;
   checkpoint.model->parameters()[1].value.set(5, std::nan(""));
   const std::string text = error_of<ValueError>(
-      [&] { save_checkpoint(folder / "run", *checkpoint.model, checkpoint.tokenizer, optimizer, state); });
+      [&] { save_checkpoint(folder / "run", *checkpoint.model, *checkpoint.tokenizer, optimizer, state); });
   CHECK(has(text, "checkpoint of step 3: every parameter must be finite; element 5 of layers.0.norm1.weight is nan"));
   CHECK(steps_of(folder / "run") == "2");
 }

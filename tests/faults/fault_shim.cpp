@@ -2,6 +2,7 @@
 //   MIXGRAD_FAULT_UNDER=/path    only calls on files and names under this folder count
 //   MIXGRAD_FAULT=fsync:3:5      the third fsync fails with errno 5
 //   MIXGRAD_FAULT_COUNTS=/file   how many calls of each kind there were, written at the end
+//   MIXGRAD_READ_COUNT=/file     how many files under the folder were opened without being created, written at the end
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -19,6 +20,7 @@ namespace {
 enum Kind { kOpen, kWrite, kFsync, kClose, kRename, kSymlink, kMkdir, kKinds };
 constexpr std::array kNames{"open", "write", "fsync", "close", "rename", "symlink", "mkdir"};
 std::array<long, kKinds> g_counts{};
+long g_opened_to_read = 0;
 
 template <class F>
 F next(const char* name) {
@@ -59,6 +61,14 @@ bool fails(Kind kind) {
 
 struct AtEnd {
   ~AtEnd() {
+    write_counts();
+    const char* path = std::getenv("MIXGRAD_READ_COUNT");
+    std::FILE* file = path == nullptr ? nullptr : std::fopen(path, "w");
+    if (file == nullptr) return;
+    std::fprintf(file, "%ld", g_opened_to_read);
+    std::fclose(file);
+  }
+  static void write_counts() {
     const char* path = std::getenv("MIXGRAD_FAULT_COUNTS");
     std::FILE* file = path == nullptr ? nullptr : std::fopen(path, "w");
     if (file == nullptr) return;
@@ -76,6 +86,7 @@ int open(const char* path, int flags, ...) {
   va_start(more, flags);
   const mode_t mode = (flags & O_CREAT) != 0 ? va_arg(more, mode_t) : 0;
   va_end(more);
+  if ((flags & O_CREAT) == 0 && counts(path)) ++g_opened_to_read;
   if ((flags & O_CREAT) != 0 && counts(path) && fails(kOpen)) return -1;
   return next<int (*)(const char*, int, ...)>("open")(path, flags, mode);
 }

@@ -79,7 +79,7 @@ class SmallGeneration {
     const TrainerState state = load_trainer_state(generation);
     AdamW optimizer(checkpoint.model->parameters(), {});
     load_optimizer(generation, state, checkpoint.model->parameters(), optimizer);
-    std::string text = to_json(state) + to_json(checkpoint.model->config()) + checkpoint.tokenizer.to_json();
+    std::string text = to_json(state) + to_json(checkpoint.model->config()) + checkpoint.tokenizer->to_json();
     for (const Tensor& tensor :
          {checkpoint.model->parameters().flat(), optimizer.first_moment(), optimizer.second_moment()}) {
       text.append(static_cast<const char*>(tensor.raw()), tensor.bytes());

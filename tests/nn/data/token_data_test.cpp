@@ -8,6 +8,9 @@
 #include <numeric>
 
 #include "core/error.h"
+#include "nn/files/hash.h"
+#include "nn/tokenizers/byte_tokenizer.h"
+#include "nn/tokenizers/char_tokenizer.h"
 #include "tests/support/temp_folder.h"
 
 namespace mixgrad {
@@ -30,22 +33,22 @@ Tensor batch(std::int64_t rows, std::int64_t context) { return Tensor::empty({ro
 TokenData counting(std::size_t n) {
   std::string text(n, '\0');
   std::iota(text.begin(), text.end(), '\0');
-  return TokenData::from_text(text, Tokenizer::bytes());
+  return TokenData::from_text(text, byte_tokenizer());
 }
 
 TEST_CASE("token data: mapped bytes, mapped ASCII, encoded narrow and wide give the tokenizer's ids") {
   const TempFolder folder;
   const std::string ascii = "hello world\n";
   const auto path = folder.put("ascii", ascii);
-  CHECK(ids_of(TokenData::open(path, Tokenizer::bytes())) == Tokenizer::bytes().encode(ascii));
-  const Tokenizer chars = Tokenizer::chars_of(ascii, "x");
-  CHECK(ids_of(TokenData::open(path, chars)) == chars.encode(ascii));
-  CHECK(ids_of(TokenData::from_text("hi!", Tokenizer::bytes())) == Ids{104, 105, 33});
+  CHECK(ids_of(TokenData::open(path, byte_tokenizer())) == byte_tokenizer()->encode(ascii));
+  const TokenizerPtr chars = char_tokenizer(ascii, "x");
+  CHECK(ids_of(TokenData::open(path, chars)) == chars->encode(ascii));
+  CHECK(ids_of(TokenData::from_text("hi!", byte_tokenizer())) == Ids{104, 105, 33});
 
   const std::string greek = "αβγ αβ\n😀";
-  const Tokenizer narrow = Tokenizer::chars_of(greek, "x");
+  const TokenizerPtr narrow = char_tokenizer(greek, "x");
   const TokenData data = TokenData::open(folder.put("greek", greek), narrow);
-  CHECK(ids_of(data) == narrow.encode(greek));
+  CHECK(ids_of(data) == narrow->encode(greek));
   CHECK(data.size() == 8);
   CHECK(data.byte_count(data.all()) == static_cast<std::int64_t>(greek.size()));
   CHECK(data.byte_count({2, 4}) == 3);
@@ -57,13 +60,37 @@ TEST_CASE("token data: mapped bytes, mapped ASCII, encoded narrow and wide give 
     every += {static_cast<char>(0xf0U | code >> 18U), static_cast<char>(0x80U | ((code >> 12U) & 0x3fU)),
               static_cast<char>(0x80U | ((code >> 6U) & 0x3fU)), static_cast<char>(0x80U | (code & 0x3fU))};
   }
-  const Tokenizer wide = Tokenizer::chars_of(every, "x");
-  CHECK(wide.vocab_size() == 70'000);
+  const TokenizerPtr wide = char_tokenizer(every, "x");
+  CHECK(wide->vocab_size() == 70'000);
   CHECK(ids_of(TokenData::from_text(every, wide)).back() == 69'999);
 }
 
+TEST_CASE("token data: a text that makes its own tokenizer gives the same tokens, and is identified") {
+  const TempFolder folder;
+  std::string long_text;  // crosses the stretches in which a text is read
+  while (long_text.size() < (std::size_t{5} << 19U)) long_text += "the quick brown fox jumps over the lazy dog\n";
+  for (const std::string& text : {std::string("hello world\n"), std::string("αβγ αβ\n😀"), long_text, long_text + "é"}) {
+    const auto path = folder.put("text", text);
+    for (const std::string type : {"char", "byte"}) {
+      CAPTURE(type);
+      CAPTURE(text.size());
+      const TokenData made = TokenData::open(path, tokenizer_type(type), Identify::yes);
+      CHECK(made.tokenizer() == *make_tokenizer(type, {.text = text}));
+      CHECK(ids_of(made) == made.tokenizer().encode(text));
+      REQUIRE(made.text_id().has_value());
+      CHECK(*made.text_id() == TextId{text.size(), xxh3_hex(text)});
+      const TokenData again = TokenData::open(path, made.tokenizer_ptr(), Identify::yes);
+      CHECK(ids_of(again) == ids_of(made));
+      CHECK(again.text_id() == made.text_id());
+      CHECK_FALSE(TokenData::open(path, made.tokenizer_ptr()).text_id().has_value());
+      CHECK_FALSE(TokenData::open(path, tokenizer_type(type)).text_id().has_value());
+    }
+  }
+  CHECK(has(error_of<FormatError>([&] { TokenData::open(folder.put("o", "x"), tokenizer_type("char")); }), "has one"));
+}
+
 TEST_CASE("token data: moving keeps the tokens, short text included") {
-  TokenData data = TokenData::from_text("abc", Tokenizer::bytes());
+  TokenData data = TokenData::from_text("abc", byte_tokenizer());
   const TokenData moved = std::move(data);
   CHECK(ids_of(moved) == Ids{97, 98, 99});
 }
@@ -85,7 +112,7 @@ TEST_CASE("token data: the split is floor(0.9 n)") {
 
 TEST_CASE("token data: files that cannot be used") {
   const TempFolder folder;
-  const Tokenizer bytes = Tokenizer::bytes();
+  const TokenizerPtr bytes = byte_tokenizer();
   CHECK(has(error_of<IoError>([&] { TokenData::open(folder / "none", bytes); }), "No such file"));
   CHECK(has(error_of<IoError>([&] { TokenData::open(folder.path(), bytes); }), "a directory"));
   const std::string empty = error_of<FormatError>([&] { TokenData::open(folder.put("e", ""), bytes); });
@@ -93,15 +120,15 @@ TEST_CASE("token data: files that cannot be used") {
   CHECK(has(empty, "the file has none (it is empty); choose a longer text"));
   CHECK(has(empty, (folder / "e").string()));
   CHECK(has(error_of<FormatError>([&] { TokenData::open(folder.put("o", "x"), bytes); }), "the file has one"));
-  CHECK(has(error_of<FormatError>([&] { TokenData::from_text("é", Tokenizer::chars_of("é", "x")); }), "has one"));
+  CHECK(has(error_of<FormatError>([&] { TokenData::from_text("é", char_tokenizer("é", "x")); }), "has one"));
 
-  const Tokenizer ascii = Tokenizer::chars_of("ab\n", "x");
+  const TokenizerPtr ascii = char_tokenizer("ab\n", "x");
   const std::string foreign = error_of<ValueError>([&] { TokenData::open(folder.put("f", "ab\nacb"), ascii); });
   CHECK(has(foreign, (folder / "f").string()));
   CHECK(has(foreign, "found 'c' (U+0063) at byte 4 (line 2)"));
   CHECK(has(error_of<ValueError>([&] { TokenData::from_text("aé", ascii); }), "found 'é' (U+00E9) at byte 1"));
   CHECK(has(error_of<FormatError>([&] { TokenData::from_text("a\xff", ascii); }), "invalid sequence begins at byte 1"));
-  const Tokenizer greek = Tokenizer::chars_of("αβ", "x");
+  const TokenizerPtr greek = char_tokenizer("αβ", "x");
   CHECK(has(error_of<ValueError>([&] { TokenData::from_text("αβγ", greek); }), "found 'γ' (U+03B3) at byte 4"));
   CHECK(has(error_of<FormatError>([&] { TokenData::from_text("αβ\xce", greek); }), "begins at byte 4"));
 }
@@ -109,7 +136,7 @@ TEST_CASE("token data: files that cannot be used") {
 TEST_CASE("token data: a mapped file that changes under us") {
   const TempFolder folder;
   const auto path = folder.put("a", "abababababab");
-  const TokenData data = TokenData::open(path, Tokenizer::chars_of("ab", "x"));
+  const TokenData data = TokenData::open(path, char_tokenizer("ab", "x"));
   std::fstream(path, std::ios::in | std::ios::out | std::ios::binary).put('z');
   CHECK(has(error_of<IoError>([&] { (void)ids_of(data); }), "must not change while it is in use"));
 }
@@ -219,7 +246,7 @@ TEST_CASE("eval windows: worked by hand") {
   CHECK(tokens.to_vector() == std::vector<double>{17, 18, 0, 0, 0, 0, 0, 0});
   CHECK(targets.to_vector() == std::vector<double>{18, 19, -1, -1, -1, -1, -1, -1});
   CHECK(windows.fill(1, tokens, targets) == 0);
-  const TokenData greek = TokenData::from_text("αβγ", Tokenizer::chars_of("αβγ", "x"));
+  const TokenData greek = TokenData::from_text("αβγ", char_tokenizer("αβγ", "x"));
   CHECK(EvalWindows(greek, greek.all(), 8).target_bytes() == 4);
 }
 

@@ -8,6 +8,7 @@
 
 #include "nn/conformance/conformance.h"
 #include "nn/files/file.h"
+#include "nn/tokenizers/char_tokenizer.h"
 #include "nn/training/checkpoint.h"
 #include "nn/training/training.h"
 #include "ops/cases/cases.h"
@@ -64,7 +65,7 @@ TEST_CASE("bf16: a checkpoint holds the masters in f32, and a model read from it
   model.parameters().initialize(5);
   const AdamW optimizer(model.parameters(), {});
   make_folder(folder / "run");
-  save_checkpoint(folder / "run", model, Tokenizer::chars_of("abcdefghij\n", "test"), optimizer, TrainerState());
+  save_checkpoint(folder / "run", model, *char_tokenizer("abcdefghij\n", "test"), optimizer, TrainerState());
   for (const DType dtype : {DType::bf16, DType::f32}) {
     const Checkpoint read = load_checkpoint(folder / "run", {dtype, test_device()});
     CHECK(read.model->parameters().master().equal_bits(model.parameters().master()));

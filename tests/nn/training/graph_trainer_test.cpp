@@ -14,6 +14,7 @@
 #include "core/allocator.h"
 #include "core/cuda/cuda.h"
 #include "core/error.h"
+#include "nn/tokenizers/char_tokenizer.h"
 #include "nn/training/training.h"
 #include "ops/support/dispatch.h"
 #include "tests/support/model_forms.h"
@@ -45,7 +46,7 @@ std::string letters(std::int64_t count) {
 
 TokenData letter_data(std::int64_t count) {
   const std::string text = letters(count);
-  return TokenData::from_text(text, Tokenizer::chars_of(text, "test"), "test");
+  return TokenData::from_text(text, char_tokenizer(text, "test"), "test");
 }
 
 constexpr Schedule kSchedule{.kind = ScheduleKind::cosine, .lr = 1e-2, .min_lr = 1e-3, .warmup = 3, .steps = 2000};

@@ -1,0 +1,108 @@
+#include "nn/tokenizers/tokenizer_types.h"
+
+#include <algorithm>
+#include <deque>
+#include <mutex>
+
+#include "core/error.h"
+#include "core/text/suggest.h"
+#include "nn/files/strict_json.h"
+#include "nn/tokenizers/built_in.h"
+
+namespace mixgrad {
+namespace {
+
+void check_type(const TokenizerType& type) {
+  const auto require = [&](bool present, const char* part) {
+    if (!present) {
+      raise<ValueError>("tokenizer type ", quote(type.name), ": the part ", part,
+                        " is required; it is missing; set it");
+    }
+  };
+  require(!type.name.empty(), "name");
+  require(!type.summary.empty(), "summary");
+  require(type.make != nullptr, "make");
+  require(type.load != nullptr, "load");
+}
+
+// Never shrinks, so that references to its elements stay valid.
+class Registry {
+ public:
+  static Registry& instance() {
+    static Registry registry;
+    return registry;
+  }
+
+  void add(TokenizerType type) {
+    check_type(type);
+    const std::lock_guard lock(mutex_);
+    if (lookup(type.name) != nullptr) {
+      raise<ValueError>("tokenizer type ", quote(type.name), ": the name is taken; choose another one than ",
+                        join(all_names()));
+    }
+    types_.push_back(std::move(type));
+  }
+
+  const TokenizerType* find(const std::string& name) const {
+    const std::lock_guard lock(mutex_);
+    return lookup(name);
+  }
+  std::vector<std::string> names() const {
+    const std::lock_guard lock(mutex_);
+    return all_names();
+  }
+
+ private:
+  Registry() {
+#define TOKENIZER(type)                   \
+  add(built_in::type##_tokenizer_type()); \
+  MIXGRAD_ASSERT(types_.back().name == #type, "a built-in type has the name that tokenizers.def gives it");
+#include "nn/tokenizers/tokenizers.def"
+#undef TOKENIZER
+  }
+
+  const TokenizerType* lookup(const std::string& name) const {
+    const auto found = std::find_if(types_.begin(), types_.end(), [&](const auto& type) { return type.name == name; });
+    return found == types_.end() ? nullptr : &*found;
+  }
+  std::vector<std::string> all_names() const {
+    std::vector<std::string> names;
+    for (const TokenizerType& type : types_) names.push_back(type.name);
+    return names;
+  }
+
+  mutable std::mutex mutex_;
+  std::deque<TokenizerType> types_;
+};
+
+}  // namespace
+
+void register_tokenizer_type(TokenizerType type) { Registry::instance().add(std::move(type)); }
+
+std::vector<std::string> tokenizer_type_names() { return Registry::instance().names(); }
+
+const TokenizerType& tokenizer_type(const std::string& name) {
+  const TokenizerType* type = Registry::instance().find(name);
+  if (type == nullptr) {
+    const std::vector<std::string> names = tokenizer_type_names();
+    raise<ValueError>("tokenizer: the type must be one of ", join(names), "; got ", quote(name), "; ",
+                      did_you_mean(name, names), "choose one of them");
+  }
+  return *type;
+}
+
+TokenizerPtr make_tokenizer(const std::string& type, const TokenizerInput& input) {
+  return tokenizer_type(type).make(input);
+}
+
+TokenizerPtr load_tokenizer(std::string_view json, const std::string& source) {
+  const nlohmann::json root = parse_strict_json(json, source);
+  const JsonPlace place{source, ""};
+  const nlohmann::json& name = json_at(root, place, "type");
+  const TokenizerType* type =
+      name.is_string() ? Registry::instance().find(name.get_ref<const std::string&>()) : nullptr;
+  if (type == nullptr) place.key("type").wrong("one of " + join(tokenizer_type_names()), name);
+  return type->load(json, source);
+}
+
+}  // namespace mixgrad
