@@ -1,16 +1,15 @@
-// The command line: finds the verb, has its options read (cli_options.h), and turns errors into exit codes.
-#include <CLI/CLI.hpp>
+// The program: finds the verb, has its options read (apps/options/command_line.h), and turns errors into exit codes.
 #include <algorithm>
 #include <cstdio>
 #include <exception>
 #include <iostream>
-#include <memory>
 #include <new>
 
-#include "apps/options/cli_options.h"
-#include "apps/options/verb.h"
+#include "apps/options/command_line.h"
+#include "apps/options/help.h"
 #include "apps/output/version.h"
 #include "apps/run/waiting.h"
+#include "apps/verbs/verbs.h"
 #include "core/error.h"
 #include "core/parallel.h"
 #include "core/system/interrupt.h"
@@ -21,102 +20,57 @@
 namespace mixgrad::app {
 namespace {
 
-constexpr const char* kExitCodes =
-    "Exit codes: 0 done, 1 a check failed, 2 wrong options, 3 bad input (data, checkpoint), 4 system (files, memory),\n"
-    "130 and 143 stopped by SIGINT or SIGTERM.";
-
 using Arguments = std::vector<std::string>;
 
-std::vector<std::unique_ptr<Verb>> all_verbs() {
-  std::vector<std::unique_ptr<Verb>> verbs;
-  for (auto make :
-       {make_train, make_generate, make_eval, make_gradcheck, make_conform, make_ops, make_inspect, make_bench}) {
-    verbs.push_back(make());
-  }
-  return verbs;
+Verb* find(const std::vector<NamedVerb>& verbs, const std::string& name) {
+  const auto found = std::find_if(verbs.begin(), verbs.end(), [&](const NamedVerb& v) { return v.name == name; });
+  return found == verbs.end() ? nullptr : found->verb.get();
 }
 
-// What is left over: a misspelt option, or an argument that the verb does not take.
-[[noreturn]] void refuse_extras(const Arguments& extras, const std::vector<std::string>& names) {
-  for (const std::string& extra : extras) {
-    const std::string word = extra.substr(0, extra.find('='));
-    if (word.size() < 2 || word[0] != '-' || word == "--") continue;
-    const std::string near = nearest(word.substr(std::min(word.find_first_not_of('-'), word.size())), names);
-    raise<ValueError>("unknown option ", quote(word), near.empty() ? "" : "; did you mean --" + near + "?");
+[[noreturn]] void refuse_verb(const std::string& word, const std::vector<NamedVerb>& verbs) {
+  Arguments names;
+  for (const NamedVerb& verb : verbs) names.push_back(verb.name);
+  if (word.starts_with("-")) {
+    const std::string near =
+        nearest(word.substr(std::min(word.find_first_not_of('-'), word.size())), {"help", "version"});
+    raise<ValueError>("unknown option ", quote(word), "; ", near.empty() ? "" : "did you mean --" + near + "? ",
+                      "a verb comes first, one of ", join(names));
   }
-  raise<ValueError>("unexpected argument ", quote(extras.back()));
+  Arguments known = names;
+  known.insert(known.end(), {"help", "version"});
+  raise<ValueError>("unknown verb ", quote(word), "; ", did_you_mean(word, known), "verbs: ", join(names));
 }
 
-int run_verb(Verb& verb, Arguments arguments) {
-  CLI::App command(verb.summary(), verb.name());
-  command.allow_extras();  // so that a misspelt option can be named with the nearest right one
-  command.footer("Example:\n  " + verb.example() + "\n\n" + kExitCodes);
-  CliOptions options(command);
-  verb.declare(options);
-  options.add_common();
-  bool prints = false;
-  try {
-    bool missing = false;
-    options.refuse_missing_values(arguments);
-    std::reverse(arguments.begin(), arguments.end());  // as CLI11 takes them
-    try {
-      command.parse(arguments);
-    } catch (const CLI::CallForHelp&) {
-      command.name("mixgrad " + verb.name());
-      std::cout << command.help();
-      return kOk;
-    } catch (const CLI::RequiredError&) {
-      missing = true;  // said below: a misspelt option may be the reason
-    } catch (const CLI::ParseError& error) {
-      raise<ValueError>(error.what());
-    }
-    if (command.remaining_size() > 0) refuse_extras(command.remaining(), options.names());
-    if (missing) raise<ValueError>("an argument is required, as in ", verb.example());
-    options.resolve(verb);
-    options.refuse_without_effect(verb);
-    prints = options.print_config();
-  } catch (const ValueError& error) {
-    const std::string text = error.what();
-    raise<ValueError>(verb.name(), ": ", text, text.ends_with("?") ? "" : ";", " see mixgrad ", verb.name(), " --help");
+int print_help(const std::vector<NamedVerb>& verbs, const Arguments& words) {
+  if (words.size() > 1) raise<ValueError>("help: at most one verb can be given; got ", words.size(), " words");
+  if (words.size() == 1) {
+    Verb* verb = find(verbs, words[0]);
+    if (verb == nullptr) refuse_verb(words[0], verbs);
+    return run_verb(words[0], *verb, {"--help"});
   }
-  if (prints) {
-    options.print(std::cout, verb);
-    return kOk;
-  }
-  return verb.run();
+  std::vector<VerbSummary> summaries;
+  for (const NamedVerb& verb : verbs) summaries.push_back({verb.name, verb.verb->summary()});
+  std::cout << program_help(summaries);
+  return kOk;
+}
+
+int print_version(const Arguments& rest) {
+  if (!rest.empty()) raise<ValueError>("version: takes no argument; got ", quote(rest[0]), "; leave it out");
+  std::cout << version_text() << "\n";
+  return kOk;
 }
 
 int run(const Arguments& arguments) {
-  const std::vector<std::unique_ptr<Verb>> verbs = all_verbs();
-  const std::string first = arguments.empty() ? "--help" : arguments[0];
-  Arguments names;
-  for (const auto& verb : verbs) {
-    if (verb->name() == first) return run_verb(*verb, {arguments.begin() + 1, arguments.end()});
-    names.push_back(verb->name());
-  }
-  if (first == "--version") {
-    std::cout << version_text() << "\n";
-    return kOk;
-  }
-  if (first == "--help" || first == "-h") {
-    CLI::App app("mixgrad: train, check and look into small sequence models (softmax attention, shift mixing)",
-                 "mixgrad");
-    app.set_version_flag("--version", version_text(), "Print version, commit and instruction set and stop");
-    for (const auto& verb : verbs) app.add_subcommand(verb->name(), verb->summary());
-    app.footer("mixgrad VERB --help tells the options of a verb.\n" + std::string(kExitCodes));
-    std::cout << app.help();
-    return kOk;
-  }
-  if (first.starts_with("-")) {
-    const std::string near =
-        nearest(first.substr(std::min(first.find_first_not_of('-'), first.size())), {"help", "version"});
-    raise<ValueError>("unknown option ", quote(first), "; ", near.empty() ? "" : "did you mean --" + near + "? ",
-                      "a verb comes first, one of ", join(names));
-  }
-  raise<ValueError>("unknown verb ", quote(first), "; ", did_you_mean(first, names), "verbs: ", join(names));
+  const std::vector<NamedVerb> verbs = all_verbs();
+  const std::string first = arguments.empty() ? "help" : arguments[0];
+  const Arguments rest(arguments.begin() + (arguments.empty() ? 0 : 1), arguments.end());
+  if (Verb* verb = find(verbs, first)) return run_verb(first, *verb, rest);
+  if (first == "help" || first == "--help" || first == "-h") return print_help(verbs, rest);
+  if (first == "version" || first == "--version") return print_version(rest);
+  refuse_verb(first, verbs);
 }
 
-// One line, whatever a file's name or content brought into the text.
+// Prints one line, whatever a file's name or content brought into the text.
 int fail(ExitCode code, const std::string& text) {
   std::string line;
   for (const char c : text) {
@@ -143,7 +97,7 @@ int exit_code_of(const Arguments& arguments) {
   } catch (const OutOfMemory& error) {
     return fail(kSystem, error.what());
   } catch (const Interrupted& interrupted) {
-    return 128 + interrupted.signal;  // whoever let it through has said what stands
+    return 128 + interrupted.signal;  // the code that stopped has already printed what was saved
   } catch (const std::bad_alloc&) {
     return fail(kSystem, "out of memory; try a smaller --batch or model");
   } catch (const DeviceMismatch& error) {
@@ -155,7 +109,7 @@ int exit_code_of(const Arguments& arguments) {
   }
 }
 
-// What was printed must have arrived: a full disk behind stdout is an error as well.
+// Everything printed must have arrived: a full disk behind stdout is an error as well.
 int flush_output(int code) {
   std::cout.flush();
   const bool lost = std::fflush(stdout) != 0 || std::ferror(stdout) != 0 || !std::cout;

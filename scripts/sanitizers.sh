@@ -32,11 +32,11 @@ program() {
   runs=$((runs + 1))
 }
 verbs() {
-  local tiny=(--layers 2 --d-model 16 --heads 2 --context 8 --batch 3 --threads 3 --data "$folder/text.txt") mixer
+  local tiny=(--layers 2 --d-model 16 --heads 2 --context 8 --threads 3 --data "$folder/text.txt") mixer
   head -c 3000 data/tinyshakespeare.txt >"$folder/text.txt"
   runs=0
   for mixer in attention hsm:fusion,hsm:vector "mixed(softmax=1,shift=1)" mamba; do
-    program train "${tiny[@]}" --mixer "$mixer" --steps 4 --stop-after 2 --out "$folder/$mixer"
+    program train "${tiny[@]}" --batch 3 --mixer "$mixer" --steps 4 --stop-after 2 --out "$folder/$mixer"
     program train --resume "$folder/$mixer" --threads 2
     program generate --checkpoint "$folder/$mixer" --tokens 20 --threads 3
     program eval --checkpoint "$folder/$mixer" --data "$folder/text.txt" --threads 3
@@ -45,9 +45,9 @@ verbs() {
   program inspect model --checkpoint "$folder/mamba"
   program inspect tape --checkpoint "$folder/mamba"
   program conform --threads 3 tests/conformance/*.safetensors
-  program bench train "${tiny[@]}" --rounds 1
+  program bench train "${tiny[@]}" --batch 3 --rounds 1
   program bench decode "${tiny[@]}" --tokens 20
-  program train "${tiny[@]}" --plan
+  program train "${tiny[@]}" --batch 3 --plan
   program ops
   if [ "$tool" = tsan ]; then program gradcheck --threads 3; else program gradcheck --op shift_mix --threads 2; fi
 }

@@ -1,6 +1,5 @@
 #include "apps/options/model_options.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "core/error.h"
@@ -23,38 +22,45 @@ std::string tokenizer_help() {
 
 }  // namespace
 
-void ModelOptions::declare(OptionSet& options) {
-  options.add("data", data, "Text file; without it the shipped tiny Shakespeare");
-  options.add("tokenizer", tokenizer, tokenizer_type_names(), tokenizer_help());
-  options.add("vocab", vocab, {0, kMaxVocab}, "Size of the token table, at least the tokenizer's; 0 = the tokenizer's");
-  options.add("mixer", mixer,
-              "Mixers, comma-separated, repeated over the layers: attention, hsm:scalar, hsm:vector(heads=4), ...");
-  options.add("shortcut", shortcut,
-              "Hidden states that the last layer attends to, 0 = embedding: 2,4,6,8(hidden=1024,concat=sequence)");
-  options.add("layers", layers, {1, kMaxLayers}, "Number of layers");
-  options.add("d-model", d_model, {1, kMaxWidth}, "Width of the residual stream");
-  options.add("heads", heads, {1, kMaxHeads}, "Attention heads");
-  options.add("kv-heads", kv_heads, {0, kMaxHeads}, "Key/value heads; 0 = as many as heads");
-  options.add("context", context, {1, kMaxContext}, "Tokens of a training sequence");
-  options.add("d-ff", d_ff, {0, kMaxHidden}, "Hidden width of the MLP; 0 = 4 d-model");
-  options.add("match", match, {"width", "params"},
-              "width: d-ff as given; params: the MLP gets what the mixers save against softmax attention");
-  options.add("mlp", mlp, enum_names<Mlp>(), "Activation of the MLP");
-  options.add("norm", norm, enum_names<Norm>(), "Normalisation");
-  options.add("norm-eps", norm_eps, kAboveZero, "Added inside the root of the norm");
-  options.add("positions", positions, enum_names<Positions>(), "How softmax layers know positions");
-  options.add("rope-theta", rope_theta, kAboveZero, "Base of the rotary angles");
-  options.add_switch("bias", bias, "Linear layers and LayerNorm have biases");
-  options.add_switch("tie", tie, "The output head is the embedding table");
-  options.add("hsm-scale", hsm_scale, {.low = -1000, .high = 1000}, "Value of a and b of HSM layers at the start");
+void ModelOptions::declare_data(OptionSet& options, OnResume on_resume) {
+  options.add("data", data, "Text file; without it the shipped tiny Shakespeare",
+              {.group = OptionGroup::data, .value = "FILE", .on_resume = on_resume});
 }
 
-std::string ModelOptions::decided_by_checkpoint(const std::string& option) {
-  static const std::vector<std::string> names = {
-      "tokenizer", "vocab", "mixer", "shortcut", "layers",    "d-model",    "heads", "kv-heads", "context",  "d-ff",
-      "match",     "mlp",   "norm",  "norm-eps", "positions", "rope-theta", "bias",  "tie",      "hsm-scale"};
-  const bool decided = std::find(names.begin(), names.end(), option) != names.end();
-  return decided ? "the checkpoint decides the model" : "";
+void ModelOptions::declare(OptionSet& options) {
+  declare_data(options, OnResume::may_change);  // the same text may lie elsewhere; its hash is checked
+  options.add("tokenizer", tokenizer, tokenizer_type_names(), tokenizer_help(),
+              {.group = OptionGroup::data, .decided_by = DecidedBy::checkpoint});
+  const OptionTraits traits{.group = OptionGroup::model, .decided_by = DecidedBy::checkpoint};
+  const auto with_value = [&](const char* value) {
+    OptionTraits named = traits;
+    named.value = value;
+    return named;
+  };
+  options.add("vocab", vocab, {0, kMaxVocab}, "Size of the token table, at least the tokenizer's; 0 = the tokenizer's",
+              traits);
+  options.add("mixer", mixer,
+              "Mixers, comma-separated, repeated over the layers: attention, hsm:scalar, hsm:vector(heads=4), ...",
+              with_value("PATTERN"));
+  options.add("shortcut", shortcut,
+              "Hidden states that the last layer attends to, 0 = embedding: 2,4,6,8(hidden=1024,concat=sequence)",
+              with_value("PATTERN"));
+  options.add("layers", layers, {1, kMaxLayers}, "Number of layers", traits);
+  options.add("d-model", d_model, {1, kMaxWidth}, "Width of the residual stream", traits);
+  options.add("heads", heads, {1, kMaxHeads}, "Attention heads", traits);
+  options.add("kv-heads", kv_heads, {0, kMaxHeads}, "Key/value heads; 0 = as many as heads", traits);
+  options.add("context", context, {1, kMaxContext}, "Tokens of a training sequence", traits);
+  options.add("d-ff", d_ff, {0, kMaxHidden}, "Hidden width of the MLP; 0 = 4 d-model", traits);
+  options.add("match", match, {"width", "params"},
+              "width: d-ff as given; params: the MLP gets what the mixers save against softmax attention", traits);
+  options.add("mlp", mlp, enum_names<Mlp>(), "Activation of the MLP", traits);
+  options.add("norm", norm, enum_names<Norm>(), "Normalisation", traits);
+  options.add("norm-eps", norm_eps, kAboveZero, "Added inside the root of the norm", traits);
+  options.add("positions", positions, enum_names<Positions>(), "How softmax layers know positions", traits);
+  options.add("rope-theta", rope_theta, kAboveZero, "Base of the rotary angles", traits);
+  options.add_switch("bias", bias, "Linear layers and LayerNorm have biases", traits);
+  options.add_switch("tie", tie, "The output head is the embedding table", traits);
+  options.add("hsm-scale", hsm_scale, {.low = -1000, .high = 1000}, "Initial value of a and b of HSM layers", traits);
 }
 
 std::filesystem::path ModelOptions::data_path() const {
@@ -127,12 +133,12 @@ Values char_shortcut_values() {
 
 }  // namespace
 
-const std::vector<OptionSet::Preset>& model_presets() {
-  static const std::vector<OptionSet::Preset> presets = {
+const std::vector<Preset>& model_presets() {
+  static const std::vector<Preset> presets = {
       {"char", "4 softmax layers, 128 wide, context 64: two minutes on two cores", char_values("attention", "rope")},
       {"char-hsm", "scalar shift mixing in place of softmax, as many parameters",
        char_values("hsm:scalar(heads=4)", "none")},
-      {"char-hybrid", "shift mixing and softmax in turn, as many parameters",
+      {"char-hybrid", "shift mixing and softmax layers alternate, as many parameters",
        char_values("hsm:scalar(heads=4),attention", "rope")},
       {"char-mamba", "every head a Mamba block, as many parameters", char_values("mamba(expand=1)", "none")},
       {"char-recurformer", "half of the heads Mamba blocks, half softmax, as many parameters",

@@ -3,7 +3,7 @@
 
 #include <filesystem>
 
-#include "apps/options/verb.h"
+#include "apps/options/option_set.h"
 #include "nn/config/model_config.h"
 #include "nn/data/token_data.h"
 
@@ -19,7 +19,7 @@ struct ModelOptions {
   bool bias = false, tie = true;
 
   void declare(OptionSet& options);
-  static std::string decided_by_checkpoint(const std::string& option);  // as Verb::without_effect
+  void declare_data(OptionSet& options, OnResume on_resume = OnResume::not_stored);  // --data alone
 
   // The text to work on: --data, or the shipped tiny Shakespeare. IoError, naming --data, when neither is there.
   std::filesystem::path data_path() const;
@@ -29,6 +29,6 @@ struct ModelOptions {
   ModelConfig config(std::int64_t tokenizer_vocabulary) const;
 };
 
-const std::vector<OptionSet::Preset>& model_presets();
+const std::vector<Preset>& model_presets();
 
 }  // namespace mixgrad::app

@@ -66,14 +66,6 @@ std::string parse_word(const std::string& what, const std::string& text, const s
   return text;
 }
 
-void check_word(const std::string& verb, const std::vector<std::string>& words,
-                const std::vector<std::string>& allowed) {
-  if (words.size() != 1) {
-    raise<ValueError>(verb, ": one word is required (", join(allowed), "); got ", words.size(), " words");
-  }
-  parse_word(verb + ": its argument", words[0], allowed);
-}
-
 std::string number_text(double value) {
   char text[32];
   return {text, std::to_chars(text, text + sizeof text, value).ptr};

@@ -16,11 +16,18 @@ DType parse_precision(const std::string& name) {
 void PlacementOptions::declare(OptionSet& options, const std::vector<std::string>& precisions,
                                const std::string& help) {
   options.add("device", device,
-              "Where the model runs: cpu, cuda or cuda:N; or check: on cuda, each operator compared with the CPU");
-  options.add("precision", precision, precisions, help);
+              "Where the model runs: cpu, cuda or cuda:N; or check: on cuda, each operator compared with the CPU",
+              {.group = OptionGroup::device, .value = "DEVICE", .on_resume = OnResume::not_stored});
+  options.add("precision", precision, precisions, help, {.group = OptionGroup::device});
   options.add("matmul-precision", matmul_precision, {"highest", "high", "medium"},
               "Products of f32: highest = exact operands; on CUDA high = tf32; on CUDA and CPUs with AMX medium = bf16 "
-              "operands");
+              "operands",
+              {.group = OptionGroup::device});
+}
+
+void declare_threads(OptionSet& options, std::int64_t& threads) {
+  options.add("threads", threads, kThreads, "Threads of the CPU; 0 = all cores. The result does not depend on it",
+              {.group = OptionGroup::device, .on_resume = OnResume::not_stored});
 }
 
 Device checked_device() {

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "apps/options/verb.h"
+#include "apps/options/option_set.h"
 #include "core/tensor.h"
 
 namespace mixgrad::app {
@@ -14,6 +14,8 @@ DType parse_precision(const std::string& name);  // "f64", "f32" or "bf16"; Valu
 // The word for the device in which each operator is compared with the CPU (ops/support/device_check.h).
 inline constexpr const char* kCheckedDevice = "check";
 Device checked_device();  // cuda:0; DeviceError when it is not there
+
+void declare_threads(OptionSet& options, std::int64_t& threads);
 
 struct PlacementOptions {
   std::string device = "cpu", precision = "f32", matmul_precision = "highest";

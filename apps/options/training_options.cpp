@@ -37,21 +37,36 @@ EarlyStop parse_early_stop(const std::string& text) {
   return stop;
 }
 
-void TrainingOptions::declare(OptionSet& options) {
-  options.add("batch", batch, kBatch, "Sequences of one micro-batch");
-  options.add("steps", steps, kCount, "Optimizer steps of the whole run");
-  options.add("accumulate", accumulate, kCount, "Micro-batches whose gradients make one step");
-  options.add("lr", lr, kRate, "Learning rate after the warm-up");
-  options.add("min-lr", min_lr, kRate, "Learning rate at the end");
-  options.add("warmup", warmup, kCountOrNone, "Steps of linear warm-up");
-  options.add("schedule", schedule, {"cosine", "wsd"}, "How the learning rate falls: cosine, or constant then linear");
-  options.add("weight-decay", weight_decay, kRate, "AdamW weight decay of matrices and tables");
-  options.add("beta1", beta1, kBelowOne, "AdamW first moment");
-  options.add("beta2", beta2, kBelowOne, "AdamW second moment");
-  options.add("eps", eps, {.low = 1e-30, .high = 1}, "AdamW epsilon");
-  options.add("clip", clip, kAboveZero, "Largest norm of the gradient");
-  options.add("seed", seed, "Seed of weights and batches");
-  options.add("threads", threads, kThreads, "Threads; 0 = all cores. The result does not depend on it");
+void TrainingOptions::declare_batch(OptionSet& options, const std::vector<std::string>& only_for) {
+  options.add("batch", batch, kBatch, "Sequences of one micro-batch",
+              {.group = OptionGroup::optimisation, .only_for = only_for});
+}
+
+void TrainingOptions::declare_steps(OptionSet& options) {
+  options.add("steps", steps, kCount, "Optimizer steps of the whole run", {.group = OptionGroup::optimisation});
+}
+
+void TrainingOptions::declare_optimisation(OptionSet& options, const std::vector<std::string>& only_for) {
+  const OptionTraits traits{.group = OptionGroup::optimisation, .only_for = only_for};
+  options.add("accumulate", accumulate, kCount, "Micro-batches whose gradients make one step", traits);
+  options.add("lr", lr, kRate, "Learning rate after the warm-up", traits);
+  options.add("min-lr", min_lr, kRate, "Learning rate at the end", traits);
+  options.add("warmup", warmup, kCountOrNone, "Steps of linear warm-up", traits);
+  options.add("schedule", schedule, {"cosine", "wsd"}, "How the learning rate falls: cosine, or constant then linear",
+              traits);
+  options.add("weight-decay", weight_decay, kRate, "AdamW weight decay of matrices and tables", traits);
+  options.add("beta1", beta1, kBelowOne, "Decay rate of AdamW's first moment", traits);
+  options.add("beta2", beta2, kBelowOne, "Decay rate of AdamW's second moment", traits);
+  options.add("eps", eps, {.low = 1e-30, .high = 1}, "AdamW epsilon", traits);
+  options.add("clip", clip, kAboveZero, "Largest norm of the gradient", traits);
+}
+
+void TrainingOptions::declare_seed(OptionSet& options) {
+  options.add("seed", seed, "Seed of the initial weights and of the batches");
+}
+
+void TrainingOptions::declare_placement(OptionSet& options) {
+  declare_threads(options, threads);
   placement.declare(options, {"f32", "f64", "bf16"},
                     "Type of parameters and arithmetic; bf16 keeps f32 sums, statistics and master weights");
 }

@@ -1,8 +1,8 @@
 // The options of a training run beyond the model: shared by train and bench.
 #pragma once
 
+#include "apps/options/option_set.h"
 #include "apps/options/placement_options.h"
-#include "apps/options/verb.h"
 #include "nn/training/optimizers/adamw.h"
 #include "nn/training/schedule.h"
 
@@ -22,7 +22,12 @@ struct TrainingOptions {
   PlacementOptions placement;
   std::uint64_t seed = 1;
 
-  void declare(OptionSet& options);
+  // A verb declares the parts that it uses; `only_for` as in OptionTraits.
+  void declare_batch(OptionSet& options, const std::vector<std::string>& only_for = {});
+  void declare_steps(OptionSet& options);
+  void declare_optimisation(OptionSet& options, const std::vector<std::string>& only_for = {});
+  void declare_seed(OptionSet& options);
+  void declare_placement(OptionSet& options);
   void check() const;  // ValueError for options that do not fit together
   Context context() const { return placement.context(threads); }
   Placement place() const { return placement.place(); }

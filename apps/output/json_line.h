@@ -6,9 +6,10 @@
 
 namespace mixgrad::app {
 
-// Without line feeds. A byte that is no UTF-8 (a file's name, a token that is a part of a character) becomes U+FFFD.
+// Without line feeds. Bytes that are not UTF-8 (in the name of a file, or of a token that is a part of a character)
+// become U+FFFD.
 std::string json_line(const nlohmann::ordered_json& value);
 
-void print_json(const nlohmann::ordered_json& object);  // and a line feed, on stdout
+void print_json(const nlohmann::ordered_json& object);  // the line and a line feed, on stdout
 
 }  // namespace mixgrad::app

@@ -1,8 +1,8 @@
-// What `mixgrad --version` prints.
+// What `mixgrad version` prints.
 #pragma once
 
 #include <string>
 
 namespace mixgrad::app {
-std::string version_text();  // "mixgrad 0.1.0 (commit 0123456789ab), AVX2+FMA, cpu"
+std::string version_text();  // "mixgrad 0.1.0 (commit 0123456789ab), instruction set AVX-512, devices cpu"
 }

@@ -6,17 +6,18 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/options/model_options.h"
-#include "apps/options/option_value.h"
 #include "apps/options/training_options.h"
-#include "apps/options/verb.h"
 #include "apps/output/clock.h"
 #include "apps/output/json_line.h"
+#include "apps/output/table.h"
 #include "apps/run/allocation_counter.h"
 #include "apps/run/open_run.h"
+#include "apps/verbs/verbs.h"
 #include "core/allocator.h"
 #include "core/build.h"
 #include "core/error.h"
 #include "core/parallel.h"
+#include "core/text/plural.h"
 #include "nn/model/decoding_session.h"
 #include "nn/training/graph_trainer.h"
 #include "nn/training/training.h"
@@ -41,34 +42,31 @@ constexpr int kWarmup = 3;  // untimed steps
 
 class Bench : public Verb {
  public:
-  std::string name() const override { return "bench"; }
   std::string summary() const override {
     return "Time a training step (bench train) or a generated token (bench decode)";
   }
   std::string example() const override { return "mixgrad bench train --preset char --json"; }
 
   void declare(OptionSet& options) override {
-    options.add_positional("what", what_, "train: whole steps, with data, clipping and optimizer; decode: tokens");
-    options.add_presets(model_presets());
+    options.add_choice(what_, {{"train", "times whole steps, with data, clipping and optimizer"},
+                               {"decode", "times a token as the sequence grows"}});
+    options.add("rounds", rounds_, kCount, "Timed steps, after three untimed ones; the median is printed",
+                {.only_for = {"train"}});
+    options.add("tokens", tokens_, kCount, "Length of the sequence, one token at a time", {.only_for = {"decode"}});
+    training_.declare_seed(options);
+    options.add_flag("json", json_, "JSON on stdout, one object a line");
+    options.add_presets(model_presets(), PresetUse::partial);
     model_.declare(options);
-    training_.declare(options);
-    options.add("rounds", rounds_, kCount, "Timed steps, after three untimed ones; the median is printed");
-    options.add("tokens", tokens_, kCount, "bench decode: length of the sequence, one token at a time");
-    options.add_flag("json", json_, "One JSON object on stdout");
-  }
-
-  std::string without_effect(const std::string& option) const override {
-    const bool decodes = !what_.empty() && what_[0] == "decode";
-    if (option == "tokens") return decodes ? "" : "it belongs to bench decode";
-    return option == "rounds" && decodes ? "it belongs to bench train" : "";
+    training_.declare_batch(options, {"train"});
+    training_.declare_optimisation(options, {"train"});
+    training_.declare_placement(options);
   }
 
   int run() override {
-    check_word("bench", what_, {"train", "decode"});
     training_.check();
     training_.placement.check_device();
     const ContextScope scope(training_.context());
-    return what_[0] == "train" ? time_training() : time_decoding();
+    return what_ == "train" ? time_training() : time_decoding();
   }
 
  private:
@@ -149,34 +147,31 @@ class Bench : public Verb {
         static_cast<void>(session.step(token).to(kCpu));  // where a token is drawn
       }
     };
-    if (!json_)
-      std::printf("%10s %14s %12s %12s %14s\n", "tokens", "us a token", "state bytes", "tensors MiB", "resident MiB");
+    Table table(format_of(json_),
+                {{.key = "tokens", .number = true, .width = 10},
+                 {.key = "us_per_token", .title = "us a token", .number = true, .format = "%.1f", .width = 13},
+                 {.key = "state_bytes", .title = "state bytes", .number = true, .width = 11},
+                 {.key = "tensor_bytes", .title = "tensors MiB", .number = true, .width = 11},
+                 {.key = "resident_bytes", .title = "resident MiB", .number = true, .width = 13}});
     constexpr std::int64_t kParts = 10;
     for (std::int64_t part = 0; part < kParts; ++part) {
       const std::int64_t count = tokens_ * (part + 1) / kParts - tokens_ * part / kParts;
       if (count == 0) continue;
       const double start = now_ms();
       decode(count);
-      report_part(session.state(), (now_ms() - start) * 1e3 / static_cast<double>(count));
+      add_part(table, session.state(), (now_ms() - start) * 1e3 / static_cast<double>(count));
     }
     return kOk;
   }
 
-  void report_part(const DecoderState& state, double microseconds) const {
-    const std::size_t tensors = pool_stats(training_.place().device).in_use;
-    const std::size_t resident = resident_bytes();
-    if (!json_) {
-      std::printf("%10lld %14.1f %12zu %12.2f %14.2f\n", static_cast<long long>(state.position()), microseconds,
-                  state.bytes(), mebibytes(tensors), mebibytes(resident));
-      return;
-    }
-    nlohmann::ordered_json row;
-    row["tokens"] = state.position();
-    row["us_per_token"] = microseconds;
-    row["state_bytes"] = state.bytes();
-    row["tensor_bytes"] = tensors;
-    row["resident_bytes"] = resident;
-    print_json(row);
+  void add_part(Table& table, const DecoderState& state, double microseconds) const {
+    const auto mebibytes_cell = [](std::size_t bytes) -> Cell {
+      char text[32];
+      std::snprintf(text, sizeof text, "%.2f", mebibytes(bytes));
+      return {bytes, text};
+    };
+    table.add({state.position(), microseconds, state.bytes(),
+               mebibytes_cell(pool_stats(training_.place().device).in_use), mebibytes_cell(resident_bytes())});
   }
 
   void report(double best, double median, double tokens_per_s, std::size_t peak, double allocations) const {
@@ -197,12 +192,15 @@ class Bench : public Verb {
     }
     std::printf("median %.2f ms a step (best %.2f), %.0f tokens/s, tensors at most %.1f MiB, ", median, best,
                 tokens_per_s, mebibytes(peak));
-    counts_allocations() ? std::printf("%g allocations a step", allocations)
-                         : std::printf("allocations not counted in this build");
-    std::printf(", %d threads\n", threads());
+    if (counts_allocations()) {
+      std::printf("%g allocations a step", allocations);
+    } else {
+      std::printf("allocations not counted in this build");
+    }
+    std::printf(", %s\n", count_text(threads(), "thread").c_str());
   }
 
-  std::vector<std::string> what_;
+  std::string what_;
   ModelOptions model_;
   TrainingOptions training_;
   std::int64_t rounds_ = 20, tokens_ = 10000;
@@ -211,6 +209,6 @@ class Bench : public Verb {
 
 }  // namespace
 
-std::unique_ptr<Verb> make_bench() { return std::make_unique<Bench>(); }
+std::unique_ptr<Verb> verbs::bench() { return std::make_unique<Bench>(); }
 
 }  // namespace mixgrad::app

@@ -1,14 +1,14 @@
-// mixgrad conform: this engine against cases of an independent float64 reference.
+// mixgrad conform: compares this engine with cases of an independent float64 reference.
 #include <cmath>
 #include <cstdio>
 #include <limits>
-#include <nlohmann/json.hpp>
+#include <optional>
 
 #include "apps/options/placement_options.h"
-#include "apps/options/verb.h"
-#include "apps/output/json_line.h"
+#include "apps/output/table.h"
+#include "apps/verbs/verbs.h"
 #include "core/error.h"
-#include "core/parallel.h"
+#include "core/text/plural.h"
 #include "nn/conformance/conformance.h"
 #include "ops/support/device_check.h"
 
@@ -17,35 +17,54 @@ namespace {
 
 class Conform : public Verb {
  public:
-  std::string name() const override { return "conform"; }
   std::string summary() const override { return "Compare with files of an independent float64 reference"; }
   std::string example() const override { return "mixgrad conform tests/conformance/gpt.safetensors --precision f32"; }
 
   void declare(OptionSet& options) override {
-    options.add_positional("files", files_, "Conformance files");
+    options.add_files("FILE", files_, "Conformance files");
     placement_.declare(options, {"f64", "f32", "bf16"}, "Type of the arithmetic; f64 must agree to 1e-9");
-    options.add("threads", threads_, kThreads, "Threads; 0 = all cores");
+    declare_threads(options, threads_);
     options.add_flag("json", json_, "One JSON object per file on stdout");
   }
 
   int run() override {
     placement_.check_device();
     const ContextScope scope(placement_.context(threads_));
-    if (!json_) {
-      std::printf("%-28s %-4s %9s %9s %9s %9s %9s %9s %9s\n", "case", "", "logits", "loss", "grad", "steps", "after",
-                  "decode", "probes");
-    }
-    int failed = 0;
+    const TableColumn figure{.key = "", .number = true, .format = "%.1e", .width = 9};
+    const auto figure_of = [&](const char* key, const char* title) {
+      TableColumn column = figure;
+      column.key = key;
+      column.title = title;
+      return column;
+    };
+    Table table(format_of(json_), {{.key = "case", .width = 27},
+                                   {.key = "verdict", .title = " ", .width = 4, .shown = ShownIn::text},
+                                   {.key = "device", .shown = ShownIn::json},
+                                   {.key = "precision", .shown = ShownIn::json},
+                                   figure_of("logits", "logits"),
+                                   figure_of("loss", "loss"),
+                                   figure_of("grad", "grad"),
+                                   figure_of("step_losses", "steps"),
+                                   figure_of("after", "after"),
+                                   figure_of("decode", "decode"),
+                                   figure_of("probes", "probes"),
+                                   {.key = "pass", .shown = ShownIn::json},
+                                   {.key = "worst", .title = " ", .width = 1, .shown = ShownIn::text}});
+    std::size_t passed = 0;
     for (const std::string& file : files_) {
       const ConformanceResult result = compare(file);
-      if (!result.pass) ++failed;
-      json_ ? print_object(result) : print_row(result);
+      if (result.pass) ++passed;
+      add_row(table, result);
     }
+    table.finish();
     if (!json_) {
-      std::printf("%zu of %zu cases pass in %s (largest error relative to the largest value of each tensor)\n",
-                  files_.size() - static_cast<std::size_t>(failed), files_.size(), placement_.precision.c_str());
+      std::printf(
+          "%zu of %s in %s (largest error relative to the largest value of each tensor)\n", passed,
+          (count_text(static_cast<std::int64_t>(files_.size()), "case") + (files_.size() == 1 ? " passes" : " pass"))
+              .c_str(),
+          placement_.precision.c_str());
     }
-    return failed == 0 ? kOk : kCheckFailed;
+    return passed == files_.size() ? kOk : kCheckFailed;
   }
 
  private:
@@ -65,35 +84,15 @@ class Conform : public Verb {
     }
   }
 
-  static void print_row(const ConformanceResult& r) {
-    std::printf("%-28s %-4s", r.name.c_str(), r.pass ? "ok" : "FAIL");
-    for (const auto& figure : {r.logits, r.loss, r.grad, r.step_losses, r.after, r.decode, r.probes}) {
-      figure ? std::printf(" %9.1e", *figure) : std::printf(" %9s", "-");
-    }
-    std::printf("%s%s\n", r.pass ? "" : "  worst: ", r.worst.c_str());
-  }
-
-  void print_object(const ConformanceResult& r) const {
-    nlohmann::ordered_json object;
-    object["case"] = r.name;
-    object["device"] = placement_.where().str();
-    object["precision"] = dtype_name(r.precision);
-    const auto put = [&](const char* key, const std::optional<double>& figure) {
-      if (figure) {  // JSON has no infinity, and null means that the file lacks the part
-        object[key] = std::isfinite(*figure) ? *figure : std::numeric_limits<double>::max();
-      } else {
-        object[key] = nullptr;
-      }
+  void add_row(Table& table, const ConformanceResult& r) const {
+    const auto figure = [](const std::optional<double>& error) -> Cell {
+      if (!error) return nullptr;  // the file lacks the part
+      if (std::isfinite(*error)) return *error;
+      return {std::numeric_limits<double>::max(), "inf"};  // JSON has no infinity
     };
-    put("logits", r.logits);
-    put("loss", r.loss);
-    put("grad", r.grad);
-    put("step_losses", r.step_losses);
-    put("after", r.after);
-    put("decode", r.decode);
-    put("probes", r.probes);
-    object["pass"] = r.pass;
-    print_json(object);
+    table.add({r.name, r.pass ? "ok" : "FAIL", placement_.where().str(), dtype_name(r.precision), figure(r.logits),
+               figure(r.loss), figure(r.grad), figure(r.step_losses), figure(r.after), figure(r.decode),
+               figure(r.probes), r.pass, r.pass ? "" : "worst: " + r.worst});
   }
 
   std::vector<std::string> files_;
@@ -104,6 +103,6 @@ class Conform : public Verb {
 
 }  // namespace
 
-std::unique_ptr<Verb> make_conform() { return std::make_unique<Conform>(); }
+std::unique_ptr<Verb> verbs::conform() { return std::make_unique<Conform>(); }
 
 }  // namespace mixgrad::app

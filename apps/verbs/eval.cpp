@@ -1,11 +1,10 @@
 // mixgrad eval: the loss of a trained model on a text.
 #include <cstdio>
-#include <nlohmann/json.hpp>
 
 #include "apps/options/model_options.h"
 #include "apps/options/placement_options.h"
-#include "apps/options/verb.h"
-#include "apps/output/json_line.h"
+#include "apps/output/table.h"
+#include "apps/verbs/verbs.h"
 #include "core/error.h"
 #include "core/parallel.h"
 #include "nn/files/safetensors.h"
@@ -17,18 +16,18 @@ namespace {
 
 class Eval : public Verb {
  public:
-  std::string name() const override { return "eval"; }
   std::string summary() const override { return "Loss of a trained model on a text: nats, perplexity, bits per byte"; }
   std::string example() const override { return "mixgrad eval --checkpoint runs/char --data data/tinyshakespeare.txt"; }
 
   void declare(OptionSet& options) override {
-    options.add("checkpoint", checkpoint_, "Folder of a run, or one generation of it");
-    options.add("data", text_.data, "Text file; without it the shipped tiny Shakespeare");
-    options.add("split", split_, {"valid", "train", "all"}, "valid: the last 10 % of the tokens; train: the rest");
+    options.add("checkpoint", checkpoint_, "Folder of a run, or one generation of it", {.value = "DIR"});
+    text_.declare_data(options);
+    options.add("split", split_, {"valid", "train", "all"}, "valid: the last 10 % of the tokens; train: the rest",
+                {.group = OptionGroup::data});
     options.add("batch", batch_, kBatch, "Sequences at a time");
-    options.add("threads", threads_, kThreads, "Threads; 0 = all cores");
+    declare_threads(options, threads_);
     placement_.declare(options, {"stored", "f32", "f64", "bf16"},
-                       "Type of the arithmetic; stored: that of the parameters in the checkpoint");
+                       "Type of the arithmetic; stored: the type of the parameters in the checkpoint");
     options.add_flag("json", json_, "One JSON object on stdout");
   }
 
@@ -39,21 +38,31 @@ class Eval : public Verb {
     const Checkpoint checkpoint = load();
     const TokenData data = text_.open_data(checkpoint.tokenizer);
     const Evaluation result = evaluate(*checkpoint.model, data, data.split(split_), batch_);
-    if (json_) {
-      nlohmann::ordered_json object;
-      object["loss"] = result.loss;
-      object["perplexity"] = result.perplexity;
-      object["bits_per_byte"] = result.bits_per_byte;
-      object["targets"] = result.targets;
-      object["split"] = split_;
-      print_json(object);
-    } else {
-      std::printf(
-          "loss           %.4f nats a token\nperplexity     %.3f\nbits per byte  %.4f\ntokens         %lld (%s of "
-          "%s)\n",
-          result.loss, result.perplexity, result.bits_per_byte, static_cast<long long>(result.targets), split_.c_str(),
-          data.source().c_str());
-    }
+    const auto number = [](const char* format, double value) {
+      char text[32];
+      std::snprintf(text, sizeof text, format, value);
+      return std::string(text);
+    };
+    print_figures(format_of(json_),
+                  {{.key = "loss",
+                    .value = result.loss,
+                    .label = "loss",
+                    .text = number("%.4f", result.loss),
+                    .remark = "nats a token"},
+                   {.key = "perplexity",
+                    .value = result.perplexity,
+                    .label = "perplexity",
+                    .text = number("%.3f", result.perplexity)},
+                   {.key = "bits_per_byte",
+                    .value = result.bits_per_byte,
+                    .label = "bits per byte",
+                    .text = number("%.4f", result.bits_per_byte)},
+                   {.key = "targets",
+                    .value = result.targets,
+                    .label = "tokens",
+                    .text = std::to_string(result.targets),
+                    .remark = "(" + split_ + " of " + data.source() + ")"},
+                   {.key = "split", .value = split_, .label = "", .text = "", .shown = ShownIn::json}});
     return kOk;
   }
 
@@ -75,6 +84,6 @@ class Eval : public Verb {
 
 }  // namespace
 
-std::unique_ptr<Verb> make_eval() { return std::make_unique<Eval>(); }
+std::unique_ptr<Verb> verbs::eval() { return std::make_unique<Eval>(); }
 
 }  // namespace mixgrad::app

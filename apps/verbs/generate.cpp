@@ -1,7 +1,7 @@
 // mixgrad generate: text from a trained model, streamed.
 #include "apps/options/placement_options.h"
-#include "apps/options/verb.h"
 #include "apps/run/sample.h"
+#include "apps/verbs/verbs.h"
 #include "core/error.h"
 #include "core/parallel.h"
 #include "nn/training/checkpoint.h"
@@ -11,23 +11,22 @@ namespace {
 
 class Generate : public Verb {
  public:
-  std::string name() const override { return "generate"; }
   std::string summary() const override { return "Continue a text with a trained model"; }
   std::string example() const override {
     return "mixgrad generate --checkpoint runs/char --prompt \"ROMEO:\" --tokens 200 --temperature 0.8";
   }
 
   void declare(OptionSet& options) override {
-    options.add("checkpoint", checkpoint_, "Folder of a run, or one generation of it");
+    options.add("checkpoint", checkpoint_, "Folder of a run, or one generation of it", {.value = "DIR"});
     options.add("prompt", prompt_, "Text to continue");
     options.add("tokens", tokens_, kCountOrNone, "Tokens to generate");
     options.add("temperature", sampling_.temperature, RealRange{},
-                "Below 1 safer, above 1 wilder; 0 = the likeliest token always");
+                "Below 1 more predictable, above 1 more varied; 0 = always the likeliest token");
     options.add("top-k", sampling_.top_k, kCountOrNone, "Only the k likeliest tokens; 0 = all");
     options.add("top-p", sampling_.top_p, {.high = 1, .without_low = true},
-                "Only the likeliest tokens that make up this probability");
+                "Only the likeliest tokens whose probabilities add up to this");
     options.add("seed", seed_, "Seed of the draws");
-    options.add("threads", threads_, kThreads, "Threads; 0 = all cores");
+    declare_threads(options, threads_);
     placement_.declare(options, {"f32", "f64", "bf16"}, "Type of the arithmetic");
   }
 
@@ -53,6 +52,6 @@ class Generate : public Verb {
 
 }  // namespace
 
-std::unique_ptr<Verb> make_generate() { return std::make_unique<Generate>(); }
+std::unique_ptr<Verb> verbs::generate() { return std::make_unique<Generate>(); }
 
 }  // namespace mixgrad::app

@@ -9,8 +9,8 @@
 
 #include "apps/options/option_value.h"
 #include "apps/options/placement_options.h"
-#include "apps/options/verb.h"
 #include "apps/output/json_line.h"
+#include "apps/verbs/verbs.h"
 #include "autograd/gradcheck.h"
 #include "core/build.h"
 #include "core/error.h"
@@ -57,7 +57,6 @@ std::vector<std::string> parts_of(const std::string& list) {
 
 class Gradcheck : public Verb {
  public:
-  std::string name() const override { return "gradcheck"; }
   std::string summary() const override { return "Check the gradient of every operator in f64"; }
   std::string example() const override { return "mixgrad gradcheck --op attention"; }
 
@@ -65,10 +64,12 @@ class Gradcheck : public Verb {
     options.add("op", op_, "Only this operator");
     options.add(
         "device", device_,
-        "Where the operators run: cpu, cuda, cuda:N or check (cuda, each kernel compared with the CPU), or a list");
+        "Where the operators run: cpu, cuda, cuda:N or check (cuda, each kernel compared with the CPU), or a list",
+        {.group = OptionGroup::device, .value = "DEVICE"});
     options.add("dtype", dtype_,
-                "f64 (central differences), f32, bf16 (against the gradient in f64), or a list such as f64,f32,bf16");
-    options.add("threads", threads_, kThreads, "Threads; 0 = all cores");
+                "f64 (central differences), f32, bf16 (against the gradient in f64), or a list such as f64,f32,bf16",
+                {.group = OptionGroup::device, .value = "DTYPE"});
+    declare_threads(options, threads_);
     options.add_flag("json", json_, "One JSON object per row and a last one with the summary");
   }
 
@@ -319,6 +320,6 @@ class Gradcheck : public Verb {
 
 }  // namespace
 
-std::unique_ptr<Verb> make_gradcheck() { return std::make_unique<Gradcheck>(); }
+std::unique_ptr<Verb> verbs::gradcheck() { return std::make_unique<Gradcheck>(); }
 
 }  // namespace mixgrad::app

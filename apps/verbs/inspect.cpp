@@ -1,14 +1,11 @@
-// mixgrad inspect: a model, the tape of one step, where its layers look.
+// mixgrad inspect: prints a model, the tape of one step, or where the layers look.
 #include <cstdio>
-#include <nlohmann/json.hpp>
 
 #include "apps/options/model_options.h"
-#include "apps/options/option_value.h"
 #include "apps/options/training_options.h"
-#include "apps/options/verb.h"
-#include "apps/output/json_line.h"
-#include "apps/output/text_table.h"
+#include "apps/output/table.h"
 #include "apps/verbs/inspect_attention.h"
+#include "apps/verbs/verbs.h"
 #include "core/error.h"
 #include "nn/training/checkpoint.h"
 #include "nn/training/training.h"
@@ -18,35 +15,31 @@ namespace {
 
 class Inspect : public Verb {
  public:
-  std::string name() const override { return "inspect"; }
   std::string summary() const override {
     return "Look into a model (inspect model, inspect attention) or one training step (inspect tape)";
   }
   std::string example() const override { return "mixgrad inspect model --preset char"; }
 
   void declare(OptionSet& options) override {
-    options.add_positional("what", what_,
-                           "model: parameters, operations and state of each layer; tape: one step; attention: where a "
-                           "model looks: recency "
-                           "ratios and depth mass on a text, lags of shift mixing, decay times of Mamba heads");
-    options.add_presets(model_presets());
+    options.add_choice(what_, {{"model", "parameters, operations and state of each layer"},
+                               {"tape", "the operators of one training step and the tensors that they save"},
+                               {"attention",
+                                "where a model looks: recency ratios and depth mass on a text, lags of shift mixing, "
+                                "decay times of Mamba heads"}});
+    options.add("checkpoint", checkpoint_, "A trained model instead of the options",
+                {.value = "DIR", .loads_checkpoint = true});
+    options.add("text", text_, "The text that softmax heads read", {.only_for = {"attention"}});
+    options.add("recency", recency_, {0, kMaxContext}, "k of the recency ratio: tokens before a token",
+                {.only_for = {"attention"}});
+    training_.declare_seed(options);
+    options.add_flag("json", json_, "JSON on stdout, one object a line");
+    options.add_presets(model_presets(), PresetUse::partial);
     model_.declare(options);
-    training_.declare(options);
-    options.add("checkpoint", checkpoint_, "A trained model instead of the options");
-    options.add("text", text_, "inspect attention: the text that softmax heads read");
-    options.add("recency", recency_, {0, kMaxContext},
-                "inspect attention: k of the recency ratio, tokens before a token");
-    options.add_flag("json", json_, "JSON, one object per line");
-  }
-
-  std::string without_effect(const std::string& option) const override {
-    const bool reads = !what_.empty() && what_[0] == "attention";
-    if (!reads && (option == "text" || option == "recency")) return "it belongs to inspect attention";
-    return checkpoint_.empty() ? std::string() : ModelOptions::decided_by_checkpoint(option);
+    training_.declare_batch(options, {"tape"});
+    training_.declare_placement(options);
   }
 
   int run() override {
-    check_word("inspect", what_, {"model", "tape", "attention"});
     training_.check();
     training_.placement.check_device();
     const ContextScope scope(training_.context());
@@ -61,9 +54,9 @@ class Inspect : public Verb {
       tokenizer = trained.tokenizer;
       model = std::move(trained.model);
     }
-    if (what_[0] == "model") print_model(*model);
-    if (what_[0] == "tape") print_tape(*model);
-    if (what_[0] == "attention") inspect_attention(*model, *tokenizer, text_, recency_, json_);
+    if (what_ == "model") print_model(*model);
+    if (what_ == "tape") print_tape(*model);
+    if (what_ == "attention") inspect_attention(*model, *tokenizer, text_, recency_, json_);
     return kOk;
   }
 
@@ -87,39 +80,28 @@ class Inspect : public Verb {
   }
 
   void print_parameters(const ParameterSet& parameters) const {
-    TextTable table({{"parameter"}, {"shape"}, {"numbers", true}, {"decay"}});
+    Table table(format_of(json_), {{.key = "parameter"},
+                                   {.key = "shape"},
+                                   {.key = "numbers", .number = true, .shown = ShownIn::text},
+                                   {.key = "decay"}});
     for (std::size_t i = 0; i < parameters.size(); ++i) {
       const Parameter& p = parameters[i];
-      if (json_) {
-        nlohmann::ordered_json row;
-        row["parameter"] = p.name;
-        row["shape"] = nlohmann::ordered_json::array();
-        for (int axis = 0; axis < p.shape.rank(); ++axis) row["shape"].push_back(p.shape[axis]);
-        row["decay"] = p.decay;
-        print_json(row);
-      } else {
-        table.add_row({p.name, p.shape.str(), std::to_string(p.shape.numel()), p.decay ? "yes" : "no"});
-      }
+      std::vector<std::int64_t> shape;
+      for (int axis = 0; axis < p.shape.rank(); ++axis) shape.push_back(p.shape[axis]);
+      table.add({p.name, {shape, p.shape.str()}, p.shape.numel(), {p.decay, p.decay ? "yes" : "no"}});
     }
-    if (!json_) std::printf("%s\n", table.text().c_str());
+    table.finish();
+    if (!json_) std::printf("\n");
   }
 
   void print_parts(const std::vector<LayerReport>& rows) const {
-    TextTable table({{"part"}, {"parameters", true}, {"operations", true}, {"state bytes", true}});
-    for (const LayerReport& part : rows) {
-      if (json_) {
-        nlohmann::ordered_json row;
-        row["part"] = part.what;
-        row["parameters"] = part.parameters;
-        row["operations_per_token"] = part.operations;
-        row["state_bytes"] = part.state_bytes;
-        print_json(row);
-      } else {
-        table.add_row({part.what, std::to_string(part.parameters),
-                       std::to_string(static_cast<std::int64_t>(part.operations)), std::to_string(part.state_bytes)});
-      }
-    }
-    if (!json_) std::printf("%s", table.text().c_str());
+    Table table(format_of(json_),
+                {{.key = "part"},
+                 {.key = "parameters", .number = true},
+                 {.key = "operations_per_token", .title = "operations", .number = true, .format = "%.0f"},
+                 {.key = "state_bytes", .title = "state bytes", .number = true}});
+    for (const LayerReport& part : rows) table.add({part.what, part.parameters, part.operations, part.state_bytes});
+    table.finish();
   }
 
   void print_tape(Decoder& model) const {
@@ -130,26 +112,21 @@ class Inspect : public Verb {
     const Tensor loss = model.loss(tokens, tokens);
     std::size_t total = 0;
     int number = 0;
-    if (!json_) std::printf("%4s %-22s %-28s %12s  saved\n", "", "op", "output", "saved bytes");
+    Table table(format_of(json_), {{.key = "number", .title = " ", .number = true, .shown = ShownIn::text},
+                                   {.key = "op"},
+                                   {.key = "outputs", .title = "output"},
+                                   {.key = "saved_bytes", .title = "saved bytes", .number = true},
+                                   {.key = "saved"}});
+    const auto joined = [](const std::vector<Shape>& shapes) {
+      std::string text;
+      for (const Shape& s : shapes) text += (text.empty() ? "" : " ") + s.str();
+      return text;
+    };
     for (const TapeEntryReport& entry : tape.report()) {
       total += entry.saved_bytes;
-      std::string saved;
-      for (const Shape& s : entry.saved) saved += (saved.empty() ? "" : " ") + s.str();
-      std::string outputs;
-      for (const Shape& s : entry.outputs) outputs += (outputs.empty() ? "" : " ") + s.str();
-      if (json_) {
-        nlohmann::ordered_json row;
-        row["op"] = entry.op;
-        row["outputs"] = outputs;
-        row["saved_bytes"] = entry.saved_bytes;
-        row["saved"] = saved;
-        print_json(row);
-      } else {
-        std::printf("%4d %-22s %-28s %12zu  %s\n", number, entry.op.c_str(), outputs.c_str(), entry.saved_bytes,
-                    saved.c_str());
-      }
-      ++number;
+      table.add({number++, entry.op, joined(entry.outputs), entry.saved_bytes, joined(entry.saved)});
     }
+    table.finish();
     if (!json_) {
       std::printf(
           "%d entries for tokens %s; saved in all %zu bytes, counting a tensor once for each entry that saves it "
@@ -158,7 +135,7 @@ class Inspect : public Verb {
     }
   }
 
-  std::vector<std::string> what_;
+  std::string what_;
   ModelOptions model_;
   TrainingOptions training_;
   std::string checkpoint_, text_;
@@ -168,6 +145,6 @@ class Inspect : public Verb {
 
 }  // namespace
 
-std::unique_ptr<Verb> make_inspect() { return std::make_unique<Inspect>(); }
+std::unique_ptr<Verb> verbs::inspect() { return std::make_unique<Inspect>(); }
 
 }  // namespace mixgrad::app

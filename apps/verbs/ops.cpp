@@ -2,8 +2,8 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
-#include "apps/options/verb.h"
 #include "apps/output/json_line.h"
+#include "apps/verbs/verbs.h"
 #include "autograd/op_spec.h"
 
 namespace mixgrad::app {
@@ -11,7 +11,6 @@ namespace {
 
 class Ops : public Verb {
  public:
-  std::string name() const override { return "ops"; }
   std::string summary() const override { return "The operators: formula, gradient and what is saved for it"; }
   std::string example() const override { return "mixgrad ops"; }
   void declare(OptionSet& options) override { options.add_flag("json", json_, "One JSON object per operator"); }
@@ -39,6 +38,6 @@ class Ops : public Verb {
 
 }  // namespace
 
-std::unique_ptr<Verb> make_ops() { return std::make_unique<Ops>(); }
+std::unique_ptr<Verb> verbs::ops() { return std::make_unique<Ops>(); }
 
 }  // namespace mixgrad::app

@@ -1,18 +1,21 @@
-// mixgrad train: where a run begins or goes on, and what it needs before its first step. The steps: run_loop.cpp.
+// mixgrad train: where a run begins or is resumed, and everything before its first step. The steps: run_loop.cpp.
 #include <algorithm>
 #include <cstdio>
 
 #include "apps/options/model_options.h"
+#include "apps/options/stored_options.h"
 #include "apps/options/training_options.h"
-#include "apps/options/verb.h"
+#include "apps/output/table.h"
 #include "apps/run/open_run.h"
 #include "apps/run/run_loop.h"
 #include "apps/run/signals.h"
+#include "apps/verbs/verbs.h"
 #include "core/allocator.h"
 #include "core/error.h"
 #include "core/parallel.h"
 #include "core/system/interrupt.h"
 #include "core/text/bytes.h"
+#include "core/text/plural.h"
 #include "nn/files/file.h"
 #include "nn/files/folder.h"
 #include "nn/training/memory_plan.h"
@@ -22,61 +25,58 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::int64_t kGenerationsAtOnce = 4;  // the newest two, the best, and the one being written
+constexpr std::int64_t kGenerationsAtOnce = 4;  // the newest two, the best, and the one that is being written
 
-bool one_of(const std::string& option, const std::vector<std::string>& names) {
-  return std::find(names.begin(), names.end(), option) != names.end();
-}
-
-class Train : public Verb {
+class Train : public Verb, private StoredOptions {
  public:
-  std::string name() const override { return "train"; }
   std::string summary() const override { return "Train a model on a text file"; }
   std::string example() const override { return "mixgrad train --preset char --out runs/char"; }
 
   void declare(OptionSet& options) override {
-    options.add_presets(model_presets());
-    model_.declare(options);
-    options.add("out", out_, "Folder of the run: checkpoints and metrics.jsonl; must not hold a run already");
-    options.add("resume", resume_, "Go on with this run, or from this generation of it, to the same bits");
-    options.add("checkpoint", checkpoint_, "Start from the weights of this run or generation");
-    training_.declare(options);
-    options.add("stop-after", run_.stop_after, kCountOrNone, "Stop after this many steps of the schedule; 0 = all");
+    options.add("out", out_, "Folder of the run: checkpoints and metrics.jsonl; must not hold a run already",
+                {.value = "DIR", .on_resume = OnResume::not_stored});
+    options.add("resume", resume_, "Resume this run, or this generation of it; the result is the same bits",
+                {.value = "DIR", .on_resume = OnResume::not_stored});
+    options.add("checkpoint", checkpoint_, "Start from the weights of this run or generation",
+                {.value = "DIR", .loads_checkpoint = true});
+    options.add("stop-after", run_.stop_after, kCountOrNone, "Stop after this many steps of the schedule; 0 = all",
+                {.on_resume = OnResume::not_stored});
     options.add("eval-every", run_.eval_every, kCountOrNone,
-                "Steps between evaluations on the held-out part; 0 = only at the end");
+                "Steps between evaluations on the validation split; 0 = only at the end",
+                {.on_resume = OnResume::may_change});
     options.add("save-every", run_.save_every, kCountOrNone,
-                "Steps between checkpoints; one is written before each evaluation as well");
-    options.add("log-every", run_.log_every, kCount, "Steps between logged steps");
+                "Steps between checkpoints; one is written before each evaluation as well",
+                {.on_resume = OnResume::may_change});
+    options.add("log-every", run_.log_every, kCount, "Steps between logged steps", {.on_resume = OnResume::may_change});
     options.add("early-stop", early_stop_,
-                "patience=N[,min-delta=X]: stop after N evaluations in turn whose loss is not lower by X");
+                "patience=N[,min-delta=X]: stop after N consecutive evaluations without an improvement of at least X",
+                {.value = "RULE"});
     options.add("skip-nonfinite", run_.skip_nonfinite, kCountOrNone,
                 "Leave out up to this many steps whose loss or gradient is not finite; 0 = stop at the first");
-    options.add_flag("plan", plan_, "Print the memory that the run will take, and stop");
-    options.add_flag("json", run_.json, "One JSON line per logged step on stdout, and no sample");
+    training_.declare_seed(options);
+    options.add_flag("plan", plan_, "Print the memory that the run needs, and stop",
+                     {.on_resume = OnResume::not_stored});
+    options.add_flag("json", run_.json, "One JSON line per logged step on stdout, and no sample",
+                     {.on_resume = OnResume::not_stored});
+    options.add_presets(model_presets(), PresetUse::complete);
+    model_.declare(options);
+    training_.declare_batch(options);
+    training_.declare_steps(options);
+    training_.declare_optimisation(options);
+    training_.declare_placement(options);
   }
 
-  std::string without_effect(const std::string& option) const override {
-    return checkpoint_.empty() ? std::string() : ModelOptions::decided_by_checkpoint(option);
-  }
-
-  // What the bits of the result depend on; the rest may differ each time that a run goes on.
-  bool keeps(const std::string& option) const override {
-    return !one_of(option, {"preset", "out", "resume", "stop-after", "threads", "device", "plan", "json"});
-  }
-  bool may_change(const std::string& option) const override {
-    return one_of(option, {"eval-every", "save-every", "log-every", "data"});  // data: its content must be the same
-  }
-  OptionTexts earlier_values() override {
+  StoredOptions* stored_options() override { return this; }
+  OptionTexts load() override {
     if (resume_.empty()) return {};
     generation_ = find_generation(resume_);
     state_ = load_trainer_state(generation_);
     return {state_.options.begin(), state_.options.end()};
   }
-  void note_values(const OptionTexts& values) override {
-    for (const auto& [option, value] : values) {
-      if (keeps(option)) state_.options[option] = value;
-    }
-    if (!model_.data.empty()) state_.options["data"] = fs::absolute(model_.data).string();  // from wherever it goes on
+  void store(const OptionTexts& values) override {
+    for (const auto& [option, value] : values) state_.options[option] = value;
+    // Absolute, so that the run can be resumed from any folder.
+    if (!model_.data.empty()) state_.options["data"] = fs::absolute(model_.data).string();
   }
 
   int run() override {
@@ -89,7 +89,7 @@ class Train : public Verb {
       return 128 + cut.signal;
     } catch (const OutOfMemory& error) {
       if (!holds_run(run_.out)) throw;
-      raise<OutOfMemory>(error.what(), "; checkpoints in ", run_.out.string(), " stand");
+      raise<OutOfMemory>(error.what(), "; checkpoints in ", run_.out.string(), " are intact");
     }
   }
 
@@ -135,7 +135,8 @@ class Train : public Verb {
     if (resumed() && out_.empty()) {
       const std::optional<fs::path> folder = run_of(generation_);
       if (!folder) {
-        raise<ValueError>("--resume ", resume_, ": this generation lies in no run's folder; give --out DIR for one");
+        raise<ValueError>("--resume ", resume_,
+                          ": this generation is not inside the folder of a run; give a folder with --out DIR");
       }
       out_ = folder->string();
     }
@@ -144,8 +145,9 @@ class Train : public Verb {
     std::error_code error;
     if (resumed() && fs::equivalent(run_.out, generation_.parent_path(), error)) return;
     if (holds_run(run_.out)) {
-      raise<ValueError>("--out ", out_, ": holds a run already; choose another folder, or go on with it by --resume ",
-                        out_, " (nothing was changed)");
+      raise<ValueError>("--out ", out_,
+                        ": holds a run already; choose another folder, or resume that run with --resume ", out_,
+                        " (nothing was changed)");
     }
     if (fs::file_size(run_.out / "metrics.jsonl", error) > 0 && !error) {
       raise<ValueError>("--out ", out_,
@@ -166,32 +168,27 @@ class Train : public Verb {
     const MemoryPlan plan = plan_training(config, training_.place(), training_.batch);
     const std::size_t free = free_memory_on(training_.place().device);
     const std::size_t checkpoint = plan.parameters + plan.optimizer;
-    if (run_.json) {
-      std::printf(
-          "{\"parameters\":%zu,\"gradients\":%zu,\"optimizer\":%zu,\"activations\":%zu,\"peak\":%zu,"
-          "\"reserved\":%zu,\"checkpoint\":%zu,\"free\":%zu}\n",
-          plan.parameters, plan.gradients, plan.optimizer, plan.activations, plan.peak, plan.reserved, checkpoint,
-          free);
-      return kOk;
-    }
-    const auto row = [](const char* what, std::size_t bytes, const std::string& note) {
-      std::printf("%-12s %12s  %s\n", what, bytes_text(bytes).c_str(), note.c_str());
+    const auto bytes = [](const char* name, std::size_t count, std::string remark = {}) {
+      return Figure{.key = name, .value = count, .label = name, .text = bytes_text(count), .remark = std::move(remark)};
     };
-    row("parameters", plan.parameters, training_.placement.precision);
-    row("gradients", plan.gradients, "");
-    row("optimizer", plan.optimizer, "two moments");
-    row("activations", plan.activations,
-        "batch " + std::to_string(training_.batch) + ", context " + std::to_string(config.context) +
-            (plan.traced_batch * 2 < training_.batch
-                 ? "; estimated from a batch of " + std::to_string(plan.traced_batch)
-                 : ""));
-    row("peak", plan.peak, "of tensors; the pool takes " + bytes_text(plan.reserved) + " from the system");
-    row("free", free, plan.reserved > free ? "TOO LITTLE: try a smaller --batch with more --accumulate" : "");
-    row("checkpoint", checkpoint, "on disk, up to " + std::to_string(kGenerationsAtOnce) + " at a time");
+    std::string batch = "batch " + std::to_string(training_.batch) + ", context " + std::to_string(config.context);
+    if (plan.traced_batch * 2 < training_.batch) {
+      batch += "; estimated from a batch of " + std::to_string(plan.traced_batch);
+    }
+    Figure reserved = bytes("reserved", plan.reserved);
+    reserved.shown = ShownIn::json;
+    print_figures(
+        format_of(run_.json),
+        {bytes("parameters", plan.parameters, training_.placement.precision), bytes("gradients", plan.gradients),
+         bytes("optimizer", plan.optimizer, "two moments"), bytes("activations", plan.activations, batch),
+         bytes("peak", plan.peak, "of tensors; the pool takes " + bytes_text(plan.reserved) + " from the system"),
+         reserved,
+         bytes("checkpoint", checkpoint, "on disk, up to " + std::to_string(kGenerationsAtOnce) + " at a time"),
+         bytes("free", free, plan.reserved > free ? "TOO LITTLE: try a smaller --batch with more --accumulate" : "")});
     return kOk;
   }
 
-  // The text that is there now must be the one that the run was trained on.
+  // A resumed run needs the text that it was trained on.
   void identify(const TokenData& data) {
     const TextId& text = data.text_id().value();
     if (resumed() && text != TextId{state_.text_bytes, state_.text_xxh3}) {
@@ -203,7 +200,7 @@ class Train : public Verb {
     state_.text_xxh3 = text.xxh3;
   }
 
-  // How many checkpoints this run will write from here on, counting no step twice.
+  // How many checkpoints this run will still write; a step that is due twice counts once.
   std::int64_t saves() const {
     const std::int64_t last = run_.stop_after > 0 ? std::min(run_.stop_after, training_.steps) : training_.steps;
     const auto passes = [&](std::int64_t every) { return every > 0 ? last / every - state_.step / every : 0; };
@@ -212,16 +209,16 @@ class Train : public Verb {
   }
 
   void describe(const Decoder& model, const TokenData& data) const {
-    std::fprintf(stderr, "%s: %lld tokens, %lld kinds, the last %lld held out\n", data.source().c_str(),
+    std::fprintf(stderr, "%s: %lld tokens of %lld kinds, the last %lld for validation\n", data.source().c_str(),
                  static_cast<long long>(data.size()), static_cast<long long>(data.tokenizer().vocab_size()),
                  static_cast<long long>(data.valid().size()));
     const Device device = model.device();
-    std::fprintf(stderr, "model: %lld parameters, %zu layers, %s, %s\n",
-                 static_cast<long long>(model.parameters().count()), model.config().layers.size(),
+    std::fprintf(stderr, "model: %lld parameters, %s, %s, %s\n", static_cast<long long>(model.parameters().count()),
+                 count_text(static_cast<std::int64_t>(model.config().layers.size()), "layer").c_str(),
                  training_.placement.precision.c_str(),
-                 device.is_cpu() ? (std::to_string(threads()) + " threads").c_str() : device.str().c_str());
+                 device.is_cpu() ? count_text(threads(), "thread").c_str() : device.str().c_str());
     if (resumed()) {
-      std::fprintf(stderr, "going on from %s, after step %lld of %lld\n", generation_.c_str(),
+      std::fprintf(stderr, "resuming from %s, after step %lld of %lld\n", generation_.c_str(),
                    static_cast<long long>(state_.step), static_cast<long long>(training_.steps));
     }
   }
@@ -237,6 +234,6 @@ class Train : public Verb {
 
 }  // namespace
 
-std::unique_ptr<Verb> make_train() { return std::make_unique<Train>(); }
+std::unique_ptr<Verb> verbs::train() { return std::make_unique<Train>(); }
 
 }  // namespace mixgrad::app

@@ -55,12 +55,14 @@ TEST_CASE("cli: bench train measures a step, which allocates nothing") {
   const Finished text = mixgrad("bench train --rounds 1" + kTiny, bench_data());
   CHECK(trouble(text) == "");
   CHECK(has(text.out, "ms a step"));
+  CHECK(has(text.out, ", 1 thread\n"));
+  CHECK(has(mixgrad("bench train --rounds 1" + kTiny + "--threads 2", bench_data()).out, ", 2 threads\n"));
 }
 
 TEST_CASE("cli: bench decode times the tokens of one sequence, and a shift-mixing state does not grow") {
   Arguments more = bench_data();
   more.insert(more.end(), {"--mixer", "hsm:gate_single(heads=2),hsm:scalar", "--positions", "none"});
-  const Finished run = mixgrad("bench decode --json --tokens 105" + kTiny, more);
+  const Finished run = mixgrad("bench decode --json --threads 1 --tokens 105" + kTinyModel, more);
   CHECK(trouble(run) == "");
   const std::vector<Json> rows = json_lines(run.out);
   REQUIRE(rows.size() == 10);
@@ -73,12 +75,15 @@ TEST_CASE("cli: bench decode times the tokens of one sequence, and a shift-mixin
   }
   CHECK(rows.front()["tokens"] == 10);
   CHECK(rows.back()["tokens"] == 105);
-  const Finished text = mixgrad("bench decode --tokens 3" + kTiny, more);
+  const Finished text = mixgrad("bench decode --threads 1 --tokens 3" + kTinyModel, more);
   CHECK(trouble(text) == "");
   CHECK(has(text.out, "state bytes"));
   const Finished wrong = mixgrad("bench train --tokens 3" + kTiny, more);
   CHECK(not_refused(wrong, 2) == "");
   CHECK(has(wrong.err, "--tokens cannot be given here: it belongs to bench decode"));
+  const Finished batch = mixgrad("bench decode --batch 3" + kTinyModel, more);
+  CHECK(not_refused(batch, 2) == "");
+  CHECK(has(batch.err, "--batch cannot be given here: it belongs to bench train"));
 }
 
 }  // namespace

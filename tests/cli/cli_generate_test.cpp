@@ -182,7 +182,7 @@ TEST_CASE("cli eval: each part of the text, every token once") {
   CHECK(trouble(table) == "");
   CHECK(lines_of(table.out).size() == 4);
   CHECK(has(table.out, "nats a token"));
-  CHECK(has(table.out, std::to_string(size - size * 9 / 10) + " (valid of " + text + ")"));
+  CHECK(has(table.out, std::to_string(size - size * 9 / 10) + "  (valid of " + text + ")"));
 }
 
 TEST_CASE("cli eval: what cannot be is refused") {

@@ -68,7 +68,7 @@ TEST_CASE("cli resume: what decides the result must stay; the rest may change") 
   refused("--data " + folder.put("other.txt", small_text() + "t").string(), 3,
           "needs the text of this run, 1947 bytes");
   REQUIRE(run_program(tiny_run(folder, "taken", "--steps 1")).code == 0);
-  refused("--out " + (folder / "taken").string(), 2, "holds a run already; choose another folder, or go on with it");
+  refused("--out " + (folder / "taken").string(), 2, "holds a run already; choose another folder, or resume that run");
 
   const std::string copy = folder.put("copy.txt", small_text()).string();  // the same text under another name
   const Finished finished = run_program(resumption(

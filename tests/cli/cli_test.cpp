@@ -35,6 +35,7 @@ std::string between(const std::string& text, const std::string& before, const st
 
 TEST_CASE("cli: the version tells commit and instruction set") {
   const Finished run = mixgrad("--version");
+  CHECK(run.out == mixgrad("version").out);
   CHECK(trouble(run) == "");
   INFO(run.out);
   CHECK(lines_of(run.out).size() == 1);
@@ -55,15 +56,14 @@ TEST_CASE("cli: without arguments the help is printed, and it tells the exit cod
   const Finished run = mixgrad("");
   CHECK(trouble(run) == "");
   CHECK(run.out == mixgrad("--help").out);
-  CHECK(
-      has(run.out, "Exit codes: 0 done, 1 a check failed, 2 wrong options, 3 bad input (data, checkpoint), 4 system"));
-  for (const char* verb : {"train", "generate", "eval", "gradcheck", "conform", "ops", "inspect", "bench"}) {
-    CHECK(has(run.out, std::string("\n  ") + verb + " "));
-  }
+  CHECK(run.out == mixgrad("help").out);
+  CHECK(has(run.out, "Exit codes: 0 done, 1 a check failed, 2 wrong options, 3 bad input (data, checkpoint), 4"));
+  REQUIRE(verb_names().size() >= 8);
+  for (const std::string& verb : verb_names()) CHECK(has(run.out, "\n  " + verb + " "));
 }
 
 TEST_CASE("cli: the help of every verb has an example that parses") {
-  for (const std::string verb : {"train", "generate", "eval", "gradcheck", "conform", "ops", "inspect", "bench"}) {
+  for (const std::string& verb : verb_names()) {
     INFO(verb);
     const Finished help = mixgrad(verb + " --help");
     CHECK(trouble(help) == "");
@@ -95,12 +95,57 @@ TEST_CASE("cli: unknown verbs and options are refused, and the nearest right one
   refused("train --bach 3", "unknown option \"--bach\"; did you mean --batch?");
   refused("train -batch 3", "did you mean --batch?");
   refused("train --out a eval", "unexpected argument \"eval\"");
-  refused("train --out --json", "--out needs a value (TEXT); got the option --json");
-  refused("eval --data", "--data needs a value (TEXT); got nothing");
+  refused("train --out --json", "--out needs a value (DIR); got the option --json");
+  refused("eval --data", "--data needs a value (FILE); got nothing");
+  refused("help trian", "unknown verb \"trian\"; did you mean \"train\"?");
+  refused("help train eval", "help: at most one verb can be given; got 2 words");
+  refused("hlep", "did you mean \"help\"?");
+  refused("version 2", "version: takes no argument; got \"2\"");
+  refused("inspect model tape", "one word is required (model, tape, attention); got 2 words");
   refused("train --json=maybe --out a", "--json must be true or false; got \"maybe\"");
   refused("inspect", "as in mixgrad inspect model");
   refused("inspect modle", "did you mean \"model\"?");
   refused("bench trian", "did you mean \"train\"?");
+}
+
+TEST_CASE("cli: an option that is given twice is refused") {
+  const auto refused = [](const std::string& line, const std::string& text) {
+    const Finished run = run_program(words(line));
+    CHECK(not_refused(run, 2) == "");
+    INFO(run.err);
+    CHECK(has(run.err, text));
+  };
+  refused("train --batch 3 --layers 1 --batch 4",
+          "train: --batch must be given once; it was given 2 times, \"3\" and \"4\"; leave one out");
+  refused("train --batch 3 --batch=3", "--batch must be given once");
+  refused("ops --json --json", "--json must be given once");
+  refused("eval --config a --config b", "--config must be given once");
+  refused("bench train --seed 1 --seed 2 --seed 3", "--seed must be given once; it was given 3 times");
+}
+
+TEST_CASE("cli: the help of a verb is at most 100 columns wide, in groups, and the same by help VERB") {
+  for (const std::string& verb : verb_names()) {
+    INFO(verb);
+    const Finished help = mixgrad(verb + " --help");
+    CHECK(help.out == mixgrad("help " + verb).out);
+    for (const std::string& line : lines_of(help.out)) CHECK_MESSAGE(line.size() <= 100, line);
+  }
+  for (const std::string& line : lines_of(mixgrad("help").out)) CHECK_MESSAGE(line.size() <= 100, line);
+  const std::string help = mixgrad("help train").out;
+  std::size_t last = 0;
+  for (const std::string title : {"Run", "Data", "Model", "Optimisation", "Device", "General"}) {
+    const std::size_t at = help.find("\n\n" + title + ":\n");
+    CHECK_MESSAGE(at != std::string::npos, title);
+    CHECK_MESSAGE(at > last, title);
+    last = at;
+  }
+  CHECK(has(between(help, "\nRun:\n", "\nData:"), "\n  --resume DIR "));
+  CHECK(has(between(help, "\nModel:\n", "\nOptimisation:"), "\n  --layers INT "));
+  // A verb shows only options that it uses.
+  CHECK_FALSE(has(mixgrad("help inspect").out, "--lr "));
+  CHECK_FALSE(has(mixgrad("help bench").out, "--steps "));
+  CHECK_FALSE(has(mixgrad("help generate").out, "--layers "));
+  CHECK_FALSE(has(mixgrad("help ops").out, "--threads "));
 }
 
 TEST_CASE("cli: output that cannot be written is an error") {
@@ -262,7 +307,7 @@ TEST_CASE("cli: conform compares with a case") {
   const Finished table = mixgrad("conform --threads 1", {kCase});
   CHECK(trouble(table) == "");
   CHECK(has(table.out, "hsm_scalar                   ok "));
-  CHECK(has(table.out, "1 of 1 cases pass in f64"));
+  CHECK(has(table.out, "1 of 1 case passes in f64"));
 }
 
 TEST_CASE("cli: conform refuses what is no case, and tells a difference by its exit code") {

@@ -45,7 +45,7 @@ TEST_CASE("cli: the text of a run is opened once, whether the run is new, resume
     run("train" + training, {"--checkpoint", out, "--out", out + "-second"});
     run("train --plan" + model + training);
     run("eval --threads 1", {"--checkpoint", out});
-    run("bench train --rounds 1" + model + training);
+    run("bench train --rounds 1 --batch 2 --threads 1" + model);
     run("bench decode --tokens 4" + model);
     run("inspect model" + model);
   }

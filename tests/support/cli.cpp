@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <csignal>
@@ -78,10 +79,32 @@ Finished run_program(const Arguments& arguments, const std::string& out_path) {
   return result;
 }
 
+Arguments last_of_each(const Arguments& arguments) {
+  Arguments result;
+  for (std::size_t i = 0; i < arguments.size(); ++i) {
+    const bool option = arguments[i].starts_with("--") && i + 1 < arguments.size();
+    const auto begin = arguments.begin() + static_cast<std::ptrdiff_t>(i) + 1;
+    if (option && std::find(begin, arguments.end(), arguments[i]) != arguments.end()) {
+      if (!arguments[i + 1].starts_with("--")) ++i;  // and its value
+      continue;
+    }
+    result.push_back(arguments[i]);
+  }
+  return result;
+}
+
+Arguments verb_names() {
+  Arguments names;
+  for (const std::string& line : lines_of(TempFolder::get(MIXGRAD_SOURCE_DIR "/apps/verbs/verbs.def"))) {
+    if (line.starts_with("VERB(")) names.push_back(line.substr(5, line.find(')') - 5));
+  }
+  return names;
+}
+
 Finished mixgrad(const std::string& line, const Arguments& more) {
   Arguments arguments = words(line);
   arguments.insert(arguments.end(), more.begin(), more.end());
-  return run_program(arguments);
+  return run_program(last_of_each(arguments));
 }
 
 std::string trouble(const Finished& run) {

@@ -24,7 +24,11 @@ Arguments words(const std::string& text);
 // Runs the program; with `out_path`, its stdout goes there.
 Finished run_program(const Arguments& arguments, const std::string& out_path = {});
 
-// mixgrad("eval --json", {"--data", path}): the words of `line`, then `more` as they are.
+// Without the options that are given again further on, and their values: so that a test can change one option of a
+// line.
+Arguments last_of_each(const Arguments& arguments);
+
+// mixgrad("eval --json", {"--data", path}): last_of_each of the words of `line` and of `more`.
 Finished mixgrad(const std::string& line, const Arguments& more = {});
 
 // Empty when the program ended well and said nothing on stderr.
@@ -41,8 +45,11 @@ std::string keys_of(const Json& object);  // "a,b,c", in their order
 // A text of few words: short to learn, about 2,000 characters of 19 kinds.
 std::string small_text();
 
-inline const std::string kTiny =
-    " --layers 1 --d-model 16 --heads 2 --context 8 --batch 2 --threads 1 --warmup 2 --lr 0.01 ";
+inline const std::string kTinyModel = " --layers 1 --d-model 16 --heads 2 --context 8 ";
+inline const std::string kTiny = kTinyModel + " --batch 2 --threads 1 --warmup 2 --lr 0.01 ";
+
+// The verbs of the program, from apps/verbs/verbs.def.
+Arguments verb_names();
 
 // Trains a tiny model in folder/name, with the lines of --json as its output.
 Finished train_tiny(const TempFolder& folder, const std::string& name, const std::string& options,

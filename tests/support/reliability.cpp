@@ -9,13 +9,13 @@ Arguments tiny_run(const TempFolder& folder, const std::string& name, const std:
   if (!std::filesystem::exists(folder / "text.txt")) folder.put("text.txt", small_text());
   Arguments all = words("train --json --log-every 1" + kTiny + options);
   all.insert(all.end(), {"--data", (folder / "text.txt").string(), "--out", (folder / name).string()});
-  return all;
+  return last_of_each(all);
 }
 
 Arguments resumption(const std::filesystem::path& run, const std::string& options) {
   Arguments all = words("train --json --threads 1 " + options);
   all.insert(all.end(), {"--resume", run.string()});
-  return all;
+  return last_of_each(all);
 }
 
 std::string unreadable(const std::filesystem::path& generation) {

@@ -1,0 +1,137 @@
+// The options that a verb declares: names, values, ranges, help and attributes.
+//
+//   options.add("steps", steps, kCount, "Optimizer steps of the whole run", {.group = OptionGroup::optimisation});
+//
+// Every option has a long name without dashes, keeps its default in the variable itself, and can stand in a config file
+// under the same name. Whatever the program knows about an option is declared here once, with the option.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "apps/options/config_file.h"
+
+namespace mixgrad::app {
+
+// The values that a number may have; both ends belong to the range.
+struct IntRange {
+  std::int64_t low, high;
+};
+inline constexpr IntRange kCount{1, 1'000'000'000};
+inline constexpr IntRange kCountOrNone{0, 1'000'000'000};
+inline constexpr IntRange kBatch{1, 1 << 20};
+inline constexpr IntRange kThreads{0, 1024};
+
+// The same for a number that is always finite; either end may be excluded from the range.
+struct RealRange {
+  double low = 0;
+  double high = std::numeric_limits<double>::infinity();
+  bool without_low = false;
+  bool without_high = false;
+};
+inline constexpr RealRange kAboveZero{.without_low = true};
+
+// The headings of the help, in its order.
+enum class OptionGroup : std::uint8_t { run, data, model, optimisation, device };
+inline constexpr const char* kGroupTitles[] = {"Run", "Data", "Model", "Optimisation", "Device"};
+
+// An option decided by the checkpoint is refused beside an option that loads one.
+enum class DecidedBy : std::uint8_t { command_line, checkpoint };
+
+// What happens to an option when a run is resumed.
+enum class OnResume : std::uint8_t {
+  fixed,       // stored with the run; a given value must be the stored one, because results depend on it bit for bit
+  may_change,  // stored with the run; a given value replaces it
+  not_stored,  // belongs to the command alone
+};
+
+// Attributes of an option beside its value.
+struct OptionTraits {
+  OptionGroup group = OptionGroup::run;
+  std::string value = {};  // what stands for the value in the help, such as FILE; "" = by type
+  DecidedBy decided_by = DecidedBy::command_line;
+  OnResume on_resume = OnResume::fixed;
+  bool loads_checkpoint = false;           // names the checkpoint that decides the options that a checkpoint decides
+  std::vector<std::string> only_for = {};  // words of the verb's argument that the option belongs to; empty = all
+};
+
+// An option as declared.
+struct OptionSpec {
+  std::string name, help;
+  OptionTraits traits;
+  ConfigEntry::Type type = ConfigEntry::Type::text;  // of its value in a config file
+  bool flag = false;                                 // --name alone makes it true
+  std::string default_text;                          // "" = none to be shown
+  // ValueError that begins with `what` when the text is no value of the option.
+  std::function<void(const std::string& what, const std::string& text)> set;
+  std::function<std::string()> get;  // the value as text, as `set` takes it
+};
+
+// Values for many options at once, --preset NAME; config file and command line win over them.
+struct Preset {
+  std::string name, help;
+  std::vector<std::pair<std::string, std::string>> values;  // option, value
+};
+// Whether the verb has every option that its presets name, or ignores the others.
+enum class PresetUse : std::uint8_t { complete, partial };
+
+// A word that a verb takes as its argument, such as `model` of `mixgrad inspect model`.
+struct ChoiceWord {
+  std::string word, help;
+};
+
+class OptionSet {
+ public:
+  OptionSet() = default;
+  OptionSet(const OptionSet&) = delete;
+  OptionSet& operator=(const OptionSet&) = delete;
+
+  void add(const std::string& name, std::string& value, const std::string& help, OptionTraits traits = {});
+  void add(const std::string& name, std::int64_t& value, IntRange range, const std::string& help,
+           OptionTraits traits = {});
+  void add(const std::string& name, std::uint64_t& value, const std::string& help, OptionTraits traits = {});
+  void add(const std::string& name, double& value, RealRange range, const std::string& help, OptionTraits traits = {});
+  // One of a list of words.
+  void add(const std::string& name, std::string& value, const std::vector<std::string>& allowed,
+           const std::string& help, OptionTraits traits = {});
+  // --name true|false
+  void add_switch(const std::string& name, bool& value, const std::string& help, OptionTraits traits = {});
+  // --name alone makes it true
+  void add_flag(const std::string& name, bool& value, const std::string& help, OptionTraits traits = {});
+  void add_presets(const std::vector<Preset>& presets, PresetUse use);
+
+  // The argument of the verb: one of these words, or one file or more. A verb declares at most one of the two.
+  void add_choice(std::string& word, const std::vector<ChoiceWord>& words);
+  void add_files(const std::string& name, std::vector<std::string>& files, const std::string& help);
+
+  const std::vector<OptionSpec>& options() const { return options_; }
+  const OptionSpec* find(const std::string& name) const;
+  std::vector<std::string> names() const;
+
+  const std::vector<Preset>& presets() const { return presets_; }
+  const Preset* chosen_preset() const;  // nullptr: none
+  PresetUse preset_use() const { return preset_use_; }
+
+  struct Argument {
+    std::string name, help;         // of files
+    std::vector<ChoiceWord> words;  // of a choice
+    std::string* word = nullptr;    // one of the two is set when the verb takes an argument
+    std::vector<std::string>* files = nullptr;
+  };
+  const Argument& argument() const { return argument_; }
+
+ private:
+  OptionSpec& declare(const std::string& name, const std::string& help, OptionTraits traits, const char* value);
+
+  std::vector<OptionSpec> options_;
+  std::vector<Preset> presets_;
+  PresetUse preset_use_ = PresetUse::complete;
+  std::string preset_;
+  Argument argument_;
+};
+
+}  // namespace mixgrad::app
