@@ -13,6 +13,7 @@
 #include "core/error.h"
 #include "core/parallel.h"
 #include "core/system/interrupt.h"
+#include "core/text/escape.h"
 #include "core/text/suggest.h"
 #include "nn/files/mapping_guard.h"
 #include "ops/support/device_check.h"
@@ -72,17 +73,7 @@ int run(const Arguments& arguments) {
 
 // Prints one line, whatever a file's name or content brought into the text.
 int fail(ExitCode code, const std::string& text) {
-  std::string line;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte >= 0x20 && byte != 0x7f) {
-      line += c;
-    } else {
-      char escape[8];
-      std::snprintf(escape, sizeof escape, c == '\n' ? "\\n" : "\\x%02x", static_cast<unsigned>(byte));
-      line += escape;
-    }
-  }
+  const std::string line = escaped(text, ControlForm::hex, EscapeQuotes::no);
   std::fprintf(stderr, "mixgrad: %s\n", line.c_str());
   return code;
 }

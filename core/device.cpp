@@ -1,10 +1,12 @@
 #include "core/device.h"
 
-#include <charconv>
+#include <cstdint>
+#include <optional>
 
 #include "core/build.h"
 #include "core/cuda/cuda.h"
 #include "core/error.h"
+#include "core/text/parse_number.h"
 
 namespace mixgrad {
 
@@ -12,16 +14,13 @@ Device parse_device(std::string_view text) {
   if (text == "cpu") return kCpu;
   if (text == "cuda") return {Device::Kind::cuda, 0};
   constexpr std::string_view kPrefix = "cuda:";
-  int index = -1;
-  if (text.starts_with(kPrefix)) {
-    const char* end = text.data() + text.size();
-    const auto [stop, error] = std::from_chars(text.data() + kPrefix.size(), end, index);
-    if (error != std::errc() || stop != end || index > kMaxDeviceIndex) index = -1;
-  }
-  if (index < 0)
+  std::optional<std::int64_t> index;
+  if (text.starts_with(kPrefix)) index = parse_integer(text.substr(kPrefix.size()));
+  if (!index || *index < 0 || *index > kMaxDeviceIndex) {
     raise<ValueError>("device: must be cpu, cuda or cuda:N with N from 0 to ", kMaxDeviceIndex, ", got ", '"', text,
                       '"');
-  return {Device::Kind::cuda, static_cast<std::int8_t>(index)};
+  }
+  return {Device::Kind::cuda, static_cast<std::int8_t>(*index)};
 }
 
 void require_device(Device device) {

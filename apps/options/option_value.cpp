@@ -3,19 +3,21 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <optional>
 
 #include "core/error.h"
+#include "core/text/escape.h"
+#include "core/text/parse_number.h"
 #include "core/text/suggest.h"
 
 namespace mixgrad::app {
 namespace {
 
-// All of the text, in decimal.
+// A value of an option may begin with '+'.
 template <class T>
-bool read(std::string_view text, T& value) {
+std::optional<T> read(std::string_view text) {
   if (text.size() > 1 && text[0] == '+' && text[1] != '-') text.remove_prefix(1);
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  return error == std::errc() && end == text.data() + text.size();
+  return parse_number<T>(text);
 }
 
 std::string range_text(RealRange range) {
@@ -30,26 +32,25 @@ std::string range_text(RealRange range) {
 }  // namespace
 
 std::int64_t parse_integer(const std::string& what, std::string_view text, IntRange range) {
-  std::int64_t value = 0;
-  if (!read(text, value) || value < range.low || value > range.high) {
+  const auto value = read<std::int64_t>(text);
+  if (!value || *value < range.low || *value > range.high) {
     raise<ValueError>(what, " must be an integer from ", range.low, " to ", range.high, "; got ", quote(text));
   }
-  return value;
+  return *value;
 }
 
 std::uint64_t parse_unsigned(const std::string& what, std::string_view text) {
-  std::uint64_t value = 0;
-  if (!read(text, value)) raise<ValueError>(what, " must be an integer from 0 to ", UINT64_MAX, "; got ", quote(text));
-  return value;
+  const auto value = read<std::uint64_t>(text);
+  if (!value) raise<ValueError>(what, " must be an integer from 0 to ", UINT64_MAX, "; got ", quote(text));
+  return *value;
 }
 
 double parse_real(const std::string& what, std::string_view text, RealRange range) {
-  double value = 0;
-  const bool good = read(text, value) && std::isfinite(value) &&
-                    (range.without_low ? value > range.low : value >= range.low) &&
-                    (range.without_high ? value < range.high : value <= range.high);
+  const auto value = read<double>(text);
+  const bool good = value && std::isfinite(*value) && (range.without_low ? *value > range.low : *value >= range.low) &&
+                    (range.without_high ? *value < range.high : *value <= range.high);
   if (!good) raise<ValueError>(what, " must be a number ", range_text(range), "; got ", quote(text));
-  return value;
+  return *value;
 }
 
 bool parse_switch(const std::string& what, std::string_view text) {
@@ -72,22 +73,7 @@ std::string number_text(double value) {
 }
 
 std::string quoted_toml(const std::string& value) {
-  std::string text = "\"";
-  for (const char c : value) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (c == '"' || c == '\\') {
-      text += '\\';
-      text += c;
-    } else if (c == '\n') {
-      text += "\\n";
-    } else if (byte < 0x20 || byte == 0x7f) {
-      constexpr const char* kDigits = "0123456789ABCDEF";
-      text += std::string("\\u00") + kDigits[byte / 16] + kDigits[byte % 16];
-    } else {
-      text += c;
-    }
-  }
-  return text + "\"";
+  return "\"" + escaped(value, ControlForm::unicode, EscapeQuotes::yes) + "\"";
 }
 
 }  // namespace mixgrad::app

@@ -1,10 +1,10 @@
 #include "core/text/suggest.h"
 
 #include <algorithm>
-#include <array>
 #include <cctype>
 #include <cstddef>
-#include <cstdio>
+
+#include "core/text/escape.h"
 
 namespace mixgrad {
 namespace {
@@ -69,22 +69,7 @@ std::string join(const std::vector<std::string>& words) {
 std::string quote(std::string_view word, std::size_t max_bytes) {
   std::size_t end = std::min(word.size(), max_bytes);
   while (end < word.size() && end > 0 && (static_cast<unsigned char>(word[end]) & 0xc0U) == 0x80U) --end;
-  std::string text = "\"";
-  for (const char c : word.substr(0, end)) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (c == '"' || c == '\\') {
-      text += '\\';
-      text += c;
-    } else if (c == '\n') {
-      text += "\\n";
-    } else if (byte < 0x20 || byte == 0x7f) {
-      std::array<char, 8> escape{};
-      std::snprintf(escape.data(), escape.size(), "\\x%02x", byte);
-      text += escape.data();
-    } else {
-      text += c;
-    }
-  }
+  const std::string text = "\"" + escaped(word.substr(0, end), ControlForm::hex, EscapeQuotes::yes);
   return text + (end < word.size() ? "...\"" : "\"");
 }
 

@@ -1,8 +1,9 @@
 #include "nn/config/pattern_text.h"
 
-#include <charconv>
+#include <optional>
 
 #include "core/error.h"
+#include "core/text/parse_number.h"
 #include "core/text/suggest.h"
 
 namespace mixgrad {
@@ -28,22 +29,20 @@ std::int64_t parse_count(std::string_view text, const std::string& what, std::in
 }
 
 std::int64_t parse_integer(std::string_view text, const std::string& what, std::int64_t low, std::int64_t high) {
-  std::int64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || value < low || value > high) {
+  const std::optional<std::int64_t> value = parse_integer(text);
+  if (!value || *value < low || *value > high) {
     raise<ValueError>("mixer: ", what, " must be an integer from ", low, " to ", high, "; got ", quote(text),
                       "; correct the pattern");
   }
-  return value;
+  return *value;
 }
 
 double parse_share(std::string_view text, const std::string& what) {
-  double value = -1;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || !(value >= 0 && value <= 1)) {
+  const std::optional<double> value = parse_number<double>(text);
+  if (!value || !(*value >= 0 && *value <= 1)) {
     raise<ValueError>("mixer: ", what, " must be a number from 0 to 1; got ", quote(text), "; correct the pattern");
   }
-  return value;
+  return *value;
 }
 
 }  // namespace mixgrad

@@ -1,11 +1,12 @@
 #include "nn/config/shortcut_pattern.h"
 
 #include <algorithm>
-#include <charconv>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "core/error.h"
+#include "core/text/parse_number.h"
 #include "core/text/suggest.h"
 #include "nn/config/pattern_text.h"
 
@@ -18,13 +19,12 @@ namespace {
 }
 
 std::int64_t parse_number(std::string_view text, const std::string& what, std::int64_t low, std::int64_t high) {
-  std::int64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || value < low || value > high) {
+  const std::optional<std::int64_t> value = parse_integer(text);
+  if (!value || *value < low || *value > high) {
     raise<ValueError>("shortcut: ", what, " must be an integer from ", low, " to ", high, "; got ", quote(text),
                       "; correct it");
   }
-  return value;
+  return *value;
 }
 
 void set_option(ShortcutConfig& config, std::string_view option, std::string_view pattern,

@@ -1,12 +1,12 @@
 #include "nn/conformance/conformance.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <map>
 #include <set>
 
 #include "core/error.h"
+#include "core/text/parse_number.h"
 #include "nn/files/safetensors.h"
 #include "nn/files/strict_json.h"
 #include "nn/training/training.h"
@@ -134,12 +134,11 @@ class Case {
   }
 
   std::int64_t integer(const std::string& text, const std::string& where) const {
-    std::int64_t value = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (error != std::errc() || end != text.data() + text.size() || value < 0) {
+    const std::optional<std::int64_t> value = parse_integer(text);
+    if (!value || *value < 0) {
       raise<FormatError>(file_.path(), ": ", where, " must hold an integer of at least 0, found '", text, "'");
     }
-    return value;
+    return *value;
   }
 
   // Of one tensor: the largest error, and in bf16 that of the Frobenius norm.

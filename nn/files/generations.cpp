@@ -1,10 +1,10 @@
 #include "nn/files/generations.h"
 
 #include <algorithm>
-#include <charconv>
 #include <system_error>
 
 #include "core/error.h"
+#include "core/text/parse_number.h"
 #include "nn/files/file.h"
 #include "nn/files/folder.h"
 
@@ -50,9 +50,8 @@ std::string generation_name(std::int64_t step) { return std::string(kPrefix) + s
 
 std::optional<std::int64_t> generation_step(const std::string& name) {
   if (!name.starts_with(kPrefix)) return std::nullopt;
-  std::int64_t step = -1;
-  std::from_chars(name.data() + kPrefix.size(), name.data() + name.size(), step);
-  if (step < 0 || generation_name(step) != name) return std::nullopt;
+  const std::optional<std::int64_t> step = parse_integer(std::string_view(name).substr(kPrefix.size()));
+  if (!step || *step < 0 || generation_name(*step) != name) return std::nullopt;
   return step;
 }
 
