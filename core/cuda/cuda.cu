@@ -39,7 +39,25 @@ int count_devices(cudaError_t& error) {
   return error == cudaSuccess ? count : 0;
 }
 
+// Stands for every kernel of the build, which is compiled for one list of architectures.
+__global__ void any_kernel() {}
+
 }  // namespace
+
+bool can_launch_early(Device device) {
+  static std::atomic<int> known[kMaxDevices];  // 0: not asked yet, 1: no, 2: yes
+  std::atomic<int>& answer = known[device.index];
+  if (answer == 0) {
+    stream(device);  // makes it current
+    int major = 0;
+    cudaFuncAttributes code{};
+    check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device.index), "cudaDeviceGetAttribute",
+          "launch");
+    check(cudaFuncGetAttributes(&code, any_kernel), "cudaFuncGetAttributes", "launch");
+    answer = major >= 9 && code.ptxVersion >= 90 ? 2 : 1;
+  }
+  return answer == 2;
+}
 
 void check(cudaError_t error, const char* call, const char* what) {
   if (is_fault()) raise<DeviceError>(what, ": ", call, " failed: asked to fail by MIXGRAD_FAULT");

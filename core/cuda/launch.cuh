@@ -2,8 +2,14 @@
 //
 //   for_each(op, device, n, f)            f(i) for i in [0,n)
 //   for_each_cell(op, device, rows, width, f)    f(r, c) for r in [0,rows), c in [0,width), without a division
-//   for_each_row(op, device, rows, f)     f(row) by all kRowThreads threads of a block, which may use block_sum /
-//   block_max column_sums(...)                      sums over rows in a fixed order, whatever the launch
+//   for_each_row(op, device, rows, f)     f(row) by all kRowThreads threads of a block, which may use block_sum or
+//                                         block_max
+//   column_sums(...)                      sums over rows in a fixed order, whatever the launch
+//   launch(...)                           any kernel that begins with wait_for_previous()
+//
+// On compute capability 9.0 and above a kernel is launched while the one before it still runs ("programmatic dependent
+// launch"): its blocks wait in wait_for_previous() until every result of that kernel is visible. Before that call a
+// kernel may read nothing but its arguments; it may fetch into the L2 cache, which stays coherent.
 //
 // No float atomics: every sum has one order, so two runs give the same bits.
 #pragma once
@@ -33,8 +39,44 @@ inline constexpr int kRowThreads = 128;  // of a block of for_each_row
 inline constexpr int kWarp = 32;
 inline constexpr std::int64_t kMostBlocks = 8192;  // of for_each_cell: some 60 for each multiprocessor of a large GPU
 
+// Blocks until the kernel before this one has finished, then lets the next one be launched. The first call of every
+// kernel started by launch(), in all its threads.
+__device__ inline void wait_for_previous() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
+// Does the code that runs on this device contain wait_for_previous()?
+bool can_launch_early(Device device);
+
+// kernel<<<grid, threads, bytes>>>(arguments...) in the device's stream; the kernel calls wait_for_previous(). A block
+// gets more than 48 KiB of shared memory when `bytes` says so.
+template <class Kernel, class... Arguments>
+void launch(const char* what, Device device, dim3 grid, dim3 threads, std::size_t bytes, Kernel* kernel,
+            const Arguments&... arguments) {
+  cudaLaunchAttribute early{};
+  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  early.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = grid;
+  config.blockDim = threads;
+  config.dynamicSmemBytes = bytes;
+  config.stream = stream(device);
+  config.attrs = &early;
+  config.numAttrs = can_launch_early(device) ? 1 : 0;
+  if (bytes > 48 * 1024) {
+    MIXGRAD_CUDA_CALL(
+        what, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)));
+  }
+  cudaLaunchKernelEx(&config, kernel, arguments...);
+  check_launch(what, grid, threads);
+}
+
 template <class F>
 __global__ void for_each_kernel(std::int64_t count, F f) {
+  wait_for_previous();
   const std::int64_t step = static_cast<std::int64_t>(gridDim.x) * blockDim.x;
   for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < count; i += step) f(i);
 }
@@ -44,12 +86,12 @@ void for_each(const char* what, Device device, std::int64_t count, const F& f) {
   if (count <= 0) return;
   const std::int64_t blocks = (count + kThreads - 1) / kThreads;
   const dim3 grid(static_cast<unsigned>(blocks < 65536 ? blocks : 65536));
-  for_each_kernel<<<grid, kThreads, 0, stream(device)>>>(count, f);
-  check_launch(what, grid, kThreads);
+  launch(what, device, grid, kThreads, 0, for_each_kernel<F>, count, f);
 }
 
 template <class F>
 __global__ void for_each_cell_kernel(std::int64_t rows, std::int64_t width, F f) {
+  wait_for_previous();
   const std::int64_t step = static_cast<std::int64_t>(gridDim.y) * blockDim.y;
   const std::int64_t c = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (c >= width) return;
@@ -67,12 +109,12 @@ void for_each_cell(const char* what, Device device, std::int64_t rows, std::int6
   const std::int64_t needed = (rows + block.y - 1) / block.y;
   const std::int64_t most = columns < kMostBlocks ? kMostBlocks / columns : 1;
   const dim3 grid(static_cast<unsigned>(columns), static_cast<unsigned>(needed < most ? needed : most));
-  for_each_cell_kernel<<<grid, block, 0, stream(device)>>>(rows, width, f);
-  check_launch(what, grid, block);
+  launch(what, device, grid, block, 0, for_each_cell_kernel<F>, rows, width, f);
 }
 
 template <class F>
 __global__ void __launch_bounds__(kRowThreads) for_each_row_kernel(std::int64_t rows, F f) {
+  wait_for_previous();
   for (std::int64_t row = blockIdx.x; row < rows; row += gridDim.x) f(row);
 }
 
@@ -80,8 +122,7 @@ template <class F>
 void for_each_row(const char* what, Device device, std::int64_t rows, const F& f) {
   if (rows <= 0) return;
   const dim3 grid(static_cast<unsigned>(rows < (1 << 20) ? rows : (1 << 20)));
-  for_each_row_kernel<<<grid, kRowThreads, 0, stream(device)>>>(rows, f);
-  check_launch(what, grid, kRowThreads);
+  launch(what, device, grid, kRowThreads, 0, for_each_row_kernel<F>, rows, f);
 }
 
 struct Sum {

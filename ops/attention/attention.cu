@@ -2,7 +2,7 @@
 //   naive         a block per query or key, plain loops: anything, f64 above all, and the few queries of a short piece
 //   tiled         64 x 64 tiles in shared memory, f32 multiply-adds on the plain units: f32, and bf16 in odd places
 //   tensor_core   the same tiles through mma.sync: bf16 whose rows of a head are whole 16-byte chunks
-// The one query of a decoding step has a rung of its own (attention_step.cuh), but for very wide heads.
+// The one query of a decoding step has implementations of its own (attention_step.cu).
 #include <algorithm>
 #include <initializer_list>
 
@@ -11,7 +11,6 @@
 #include "ops/attention/attention_kernels.h"
 #include "ops/attention/attention_naive.cuh"
 #include "ops/attention/attention_sizes.cuh"
-#include "ops/attention/attention_step.cuh"
 #include "ops/attention/attention_tensor_core.cuh"
 #include "ops/attention/attention_tensor_core_backward.cuh"
 #include "ops/attention/attention_tiled.cuh"
@@ -149,15 +148,6 @@ void attention_forward(const Tensor& q, const Tensor& k, const Tensor& v, std::i
                        std::int64_t keys_per_token, const AttentionOptions& options, const Tensor& out,
                        const Tensor& lse) {
   attention_forward(AttentionRung::tensor_core, q, k, v, length, keys_per_token, options, out, lse);
-}
-
-void attention_step(const Tensor& q, const Tensor& k, const Tensor& v, TokenPosition position,
-                    std::int64_t keys_per_token, const AttentionOptions& options, const Tensor& out) {
-  const AttentionSizes s(q, k.dim(1), keys_per_token, options);
-  dispatch_float(q.dtype(), "attention", [&]<class T>() {
-    const AttentionRows<T> x(s, q, k, v, out, Tensor());
-    step::takes<T>(s) ? step::forward<T>(q.device(), s, position, x) : naive::step<T>(q.device(), s, position, x);
-  });
 }
 
 void attention_append(const Tensor& k, const Tensor& v, const Tensor& k_cache, const Tensor& v_cache,

@@ -52,4 +52,10 @@ AttentionRung attention_backward(AttentionRung highest, const Tensor& q, const T
                                  const AttentionOptions& options, const GradTarget& dq, const GradTarget& dk,
                                  const GradTarget& dv);
 
+// The implementations of attention_step (attention_step.cu): as above, the highest that takes these shapes.
+enum class AttentionStepTier { naive, block, split };
+AttentionStepTier attention_step(AttentionStepTier highest, const Tensor& q, const Tensor& k, const Tensor& v,
+                                 TokenPosition position, std::int64_t keys_per_token, const AttentionOptions& options,
+                                 const Tensor& out);
+
 }  // namespace mixgrad::cuda

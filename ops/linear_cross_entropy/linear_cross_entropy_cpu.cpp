@@ -113,4 +113,29 @@ void linear_cross_entropy_backward(const Tensor& x, const Tensor& weight, const 
   });
 }
 
+// Forward and backward one after the other: what --device check compares the fused kernels of a GPU with.
+void linear_cross_entropy_fused(const Tensor& x, const Tensor& weight, const Tensor& targets, const Tensor& loss,
+                                const Tensor& dx, const Tensor& dweight) {
+  const Tensor count = Tensor::empty({1}, DType::i32);
+  const Tensor lse = Tensor::empty({x.rows()}, loss.dtype());
+  const Tensor one = Tensor::full({1}, loss.dtype(), 1.0);
+  linear_cross_entropy_forward(x, weight, targets, count, lse, loss);
+  linear_cross_entropy_backward(x, weight, targets, count, lse, one, {dx, false}, {dweight, false});
+}
+
+void linear_cross_entropy_scale(const Tensor& gradient, const Tensor& dloss, const GradTarget& target) {
+  dispatch_float(gradient.dtype(), "linear_cross_entropy", [&]<class T>() {
+    using A = acc_t<T>;
+    const Rows<T> from(gradient);
+    const Rows<T> to(target.tensor);
+    const A factor = *dloss.data<A>();
+    for (std::int64_t r = 0; r < from.count; ++r) {
+      for (std::int64_t c = 0; c < from.width; ++c) {
+        const A value = factor * A(from[r][c]);
+        to[r][c] = static_cast<T>(target.add ? A(to[r][c]) + value : value);
+      }
+    }
+  });
+}
+
 }  // namespace mixgrad::cpu

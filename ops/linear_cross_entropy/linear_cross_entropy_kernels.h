@@ -11,4 +11,16 @@ MIXGRAD_KERNELS(
     // dloss [1]; a gradient may be unwanted.
     void linear_cross_entropy_backward(const Tensor& x, const Tensor& weight, const Tensor& targets,
                                        const Tensor& count, const Tensor& lse, const Tensor& dloss,
-                                       const GradTarget& dx, const GradTarget& dweight);)
+                                       const GradTarget& dx, const GradTarget& dweight);
+    // The loss, and the gradients for a dloss of 1: dx in the shape and dtype of x, dweight in the accumulation type;
+    // one that is undefined is not wanted.
+    void linear_cross_entropy_fused(const Tensor& x, const Tensor& weight, const Tensor& targets, const Tensor& loss,
+                                    const Tensor& dx, const Tensor& dweight);
+    // target (+)= dloss gradient, for such a gradient and the cotangent dloss [1].
+    void linear_cross_entropy_scale(const Tensor& gradient, const Tensor& dloss, const GradTarget& target);)
+
+// In builds with CUDA, for tests: in chunks of this many rows.
+namespace mixgrad::cuda {
+void linear_cross_entropy_fused(std::int64_t chunk_rows, const Tensor& x, const Tensor& weight, const Tensor& targets,
+                                const Tensor& loss, const Tensor& dx, const Tensor& dweight);
+}  // namespace mixgrad::cuda

@@ -7,6 +7,7 @@
 #include "core/cuda/launch.cuh"
 #include "ops/matmul/matmul_cuda.h"
 #include "ops/matmul/matmul_plan.cuh"
+#include "ops/matmul/matvec_cuda.h"
 
 namespace mixgrad::cuda {
 namespace {
@@ -110,6 +111,7 @@ template <class In, class Out>
 void matmul(const Product<In, Out>& p, Device device) {
   if (p.m == 0 || p.n == 0 || p.batch == 0) return;
   if (p.k == 0) return prepare(p, device);
+  if (matvec_takes(p)) return matvec(p, device);
   const MatmulPlan& plan = plan_for(kind_of(p), device);
   if (plan.usable()) return plan.run({p.b, p.a, p.bias, p.c}, &p.alpha);
   if (p.bias == nullptr) {

@@ -1,4 +1,5 @@
-// The matrix product on a CUDA device (arguments: product.h), by cuBLASLt (which algorithm: choices.h). f64 in full
+// The matrix product on a CUDA device (arguments: product.h), by cuBLASLt (which algorithm: choices.h), and for the few
+// rows of a decoding step by kernels of our own (matvec_cuda.h). f64 in full
 // precision, bf16 with f32 sums, f32 as MatmulPrecision says. The same call gives the same bits each time; rows need
 // not have the same bits in products of another size. C must not overlap A, B or bias.
 #pragma once

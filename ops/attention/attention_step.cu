@@ -1,0 +1,43 @@
+// Attention of a decoding step: one query of each head against a cache. Three implementations, each tested against the
+// one before it; shape and type alone choose:
+//   naive         a block for each query, plain loops: heads of any width
+//   block         a block for each head, which reads the whole cache (attention_step.cuh): heads that are no whole
+//   chunks
+//                 of 16 bytes
+//   split         a block for each piece of the cache (attention_split.cuh)
+#include <algorithm>
+
+#include "core/cuda/launch.cuh"
+#include "ops/attention/attention_kernels.h"
+#include "ops/attention/attention_naive.cuh"
+#include "ops/attention/attention_sizes.cuh"
+#include "ops/attention/attention_split.cuh"
+#include "ops/attention/attention_step.cuh"
+
+namespace mixgrad::cuda {
+
+AttentionStepTier attention_step(AttentionStepTier highest, const Tensor& q, const Tensor& k, const Tensor& v,
+                                 TokenPosition position, std::int64_t keys_per_token, const AttentionOptions& options,
+                                 const Tensor& out) {
+  const AttentionSizes s(q, k.dim(1), keys_per_token, options);
+  AttentionStepTier tier = AttentionStepTier::naive;
+  dispatch_float(q.dtype(), "attention", [&]<class T>() {
+    const AttentionRows<T> x(s, q, k, v, out, Tensor());
+    if (step::takes<T>(s)) tier = AttentionStepTier::block;
+    if (split::takes<T>(s, x)) tier = AttentionStepTier::split;
+    tier = std::min(tier, highest);
+    switch (tier) {
+      case AttentionStepTier::naive: return naive::step<T>(q.device(), s, position, x);
+      case AttentionStepTier::block: return step::forward<T>(q.device(), s, position, x);
+      case AttentionStepTier::split: return split::forward<T>(q.device(), s, position, x);
+    }
+  });
+  return tier;
+}
+
+void attention_step(const Tensor& q, const Tensor& k, const Tensor& v, TokenPosition position,
+                    std::int64_t keys_per_token, const AttentionOptions& options, const Tensor& out) {
+  attention_step(AttentionStepTier::split, q, k, v, position, keys_per_token, options, out);
+}
+
+}  // namespace mixgrad::cuda

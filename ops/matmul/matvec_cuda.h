@@ -1,0 +1,25 @@
+// The product of few rows with a transposed matrix, as decoding has it: C[m,n] = alpha A[m,k] B[n,k]^T (+ bias) (+ C)
+// for m <= 8. Each element of B is read once, 16 bytes at a time; what bounds it is the memory's speed.
+//
+//   a warp, or kSlices of them, computes kColumns neighbouring columns of C: lane l adds up the chunks l, l + 32
+//   kSlices, ... of 16 bytes in f32; then the lanes are joined in a fixed tree and the slices in order
+//
+// How the work is cut depends on m, n and k alone. f32 is multiplied in f32 whatever --matmul-precision allows:
+// exactness costs nothing here.
+#pragma once
+
+#include "core/device.h"
+#include "ops/matmul/product.h"
+
+namespace mixgrad::cuda {
+
+inline constexpr std::int64_t kMostVectors = 8;  // rows of A
+
+// Does it serve this product? f32 and bf16 whose rows of A and B are whole chunks of 16 bytes.
+template <class In, class Out>
+bool matvec_takes(const Product<In, Out>& product);
+
+template <class In, class Out>
+void matvec(const Product<In, Out>& product, Device device);
+
+}  // namespace mixgrad::cuda

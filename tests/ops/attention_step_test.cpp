@@ -1,0 +1,117 @@
+// Attention of a decoding step on CUDA: each implementation against the one before it, at every place of a cache, for
+// caches of one and of many pieces.
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "ops/attention/attention.h"
+#include "ops/attention/attention_kernels.h"
+#include "ops/cases/cases.h"
+#include "tests/support/close.h"
+#include "tests/support/device.h"
+
+#if defined(MIXGRAD_CUDA)
+
+namespace mixgrad::test {
+namespace {
+
+using cuda::AttentionStepTier;
+
+struct StepSizes {
+  std::int64_t batch, capacity, head_dim;
+  AttentionOptions options;
+  std::int64_t sources = 1;  // rows of keys a token
+  AttentionStepTier best = AttentionStepTier::split;
+};
+
+const std::vector<StepSizes> kStepSizes{
+    {.batch = 1, .capacity = 3000, .head_dim = 64, .options = {.heads = 4, .kv_heads = 4}},
+    {.batch = 2, .capacity = 1025, .head_dim = 64, .options = {.heads = 6, .kv_heads = 2}},
+    {.batch = 1, .capacity = 700, .head_dim = 128, .options = {.heads = 12, .kv_heads = 1}},
+    {.batch = 3, .capacity = 513, .head_dim = 16, .options = {.heads = 2, .kv_heads = 2}},
+    {.batch = 1, .capacity = 900, .head_dim = 48, .options = {.heads = 2, .kv_heads = 1}},
+    {.batch = 1, .capacity = 600, .head_dim = 8, .options = {.heads = 3, .kv_heads = 3}},
+    {.batch = 2, .capacity = 400, .head_dim = 32, .options = {.heads = 2, .kv_heads = 2}, .sources = 3},
+    {.batch = 1, .capacity = 1500, .head_dim = 64, .options = {.heads = 2, .kv_heads = 2, .window = 300}},
+    {.batch = 1, .capacity = 1500, .head_dim = 64, .options = {.heads = 2, .kv_heads = 1, .window = 1}, .sources = 4},
+    {.batch = 1,
+     .capacity = 300,
+     .head_dim = 45,
+     .options = {.heads = 2, .kv_heads = 1},
+     .best = AttentionStepTier::block},
+    {.batch = 1,
+     .capacity = 70,
+     .head_dim = 264,
+     .options = {.heads = 1, .kv_heads = 1},
+     .best = AttentionStepTier::block},
+};
+
+// Rows from `valid` on are NaN: nobody may read there.
+Tensor cache_of(const StepSizes& s, std::int64_t valid, int seed, DType dtype) {
+  const std::int64_t rows = s.capacity * s.sources;
+  Tensor cache = random_tensor({s.batch, rows, s.options.kv_heads * s.head_dim}, seed);
+  for (std::int64_t b = 0; b < s.batch; ++b) {
+    for (std::int64_t i = valid * cache.cols(); i < rows * cache.cols(); ++i) {
+      cache.set(b * rows * cache.cols() + i, std::numeric_limits<double>::quiet_NaN());
+    }
+  }
+  return cache.to(dtype).to(test_device());
+}
+
+}  // namespace
+
+TEST_CASE("attention of a decoding step on CUDA: cut into pieces it is what a block for each head gives") {
+  if (!test_device().is_cuda()) {
+    MESSAGE("runs with MIXGRAD_DEVICE=cuda");
+    return;
+  }
+  for (const StepSizes& s : kStepSizes) {
+    for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
+      const std::string type = dtype_name(dtype);
+      CAPTURE(type);
+      CAPTURE(s.capacity);
+      CAPTURE(s.head_dim);
+      const Tensor q = random_tensor({s.batch, 1, s.options.heads * s.head_dim}, 1).to(dtype).to(test_device());
+      for (const std::int64_t position : {0L, 1L, 63L, 64L, 255L, 256L, 512L, 699L, 1024L, 1499L, 2999L, 9000L}) {
+        if (position >= s.capacity && s.options.window > 0) continue;
+        CAPTURE(position);
+        const std::int64_t valid = std::min(position + 1, s.capacity) * s.sources;
+        const Tensor k = cache_of(s, valid, 2, dtype);
+        const Tensor v = cache_of(s, valid, 3, dtype);
+        const auto run = [&](AttentionStepTier highest, TokenPosition at, AttentionStepTier& chosen) {
+          const Tensor out = Tensor::full(q.shape(), dtype, std::nan(""), test_device());
+          chosen = cuda::attention_step(highest, q, k, v, at, s.sources, s.options, out);
+          return out;
+        };
+        AttentionStepTier chosen{};
+        const Tensor naive = run(AttentionStepTier::naive, position, chosen);
+        CHECK(chosen == AttentionStepTier::naive);
+        const Tensor block = run(AttentionStepTier::block, position, chosen);
+        CHECK(chosen == AttentionStepTier::block);
+        const Tensor split = run(AttentionStepTier::split, position, chosen);
+        // 264 elements of f64 are more than a warp reads at once, and of f32 too
+        if (s.best == AttentionStepTier::split && (dtype != DType::f64 || s.head_dim <= 64)) {
+          CHECK(chosen == AttentionStepTier::split);
+        }
+        const double tolerance = dtype == DType::f64 ? 1e-13 : dtype == DType::f32 ? 5e-6 : 1e-2;
+        const double scale = largest_of(naive);
+        CHECK(not_close_to_scale(block, naive, tolerance, scale) == kNothing);
+        CHECK(not_close_to_scale(split, naive, tolerance, scale) == kNothing);
+        CHECK(run(AttentionStepTier::split, position, chosen).equal_bits(split));
+        const Tensor number = Tensor::empty({1}, DType::f64);  // the position's 64 bits
+        std::memcpy(number.raw(), &position, sizeof position);
+        const Tensor there = number.to(test_device());
+        const TokenPosition on_device(0, static_cast<const std::int64_t*>(there.raw()));
+        CHECK(run(AttentionStepTier::split, on_device, chosen).equal_bits(split));
+      }
+    }
+  }
+}
+
+}  // namespace mixgrad::test
+
+#endif
