@@ -39,14 +39,23 @@ inline constexpr int kRowThreads = 128;  // of a block of for_each_row
 inline constexpr int kWarp = 32;
 inline constexpr std::int64_t kMostBlocks = 8192;  // of for_each_cell: some 60 for each multiprocessor of a large GPU
 
-// Blocks until the kernel before this one has finished, then lets the next one be launched. The first call of every
-// kernel started by launch(), in all its threads.
+// Lets the next kernel be launched, then blocks until the one before this has finished. Every thread of a kernel
+// started by launch() calls it, so a kernel never ends before those ahead of it, and the next may rely on all of them.
 __device__ inline void wait_for_previous() {
 #if __CUDA_ARCH__ >= 900
-  asm volatile("griddepcontrol.wait;" ::: "memory");
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+  asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
 }
+
+// Fetches a line into the L2 cache, which stays coherent: allowed before wait_for_previous(), for what is surely
+// needed.
+__device__ inline void fetch_ahead(const void* address) {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(address));
+#endif
+}
+inline constexpr int kLineBytes = 128;  // of such a line
 
 // Does the code that runs on this device contain wait_for_previous()?
 bool can_launch_early(Device device);

@@ -63,6 +63,12 @@ Tensor AttentionHeads::prefill(const Tensor& u, KeyValueState& state) const {
   const Tensor q = packed.column_view(0, q_end);
   const Tensor k = packed.column_view(q_end, k_end);
   const Tensor v = packed.column_view(k_end, packed.cols());
+  if (q.dim(1) == 1) {
+    Tensor out =
+        attention_append_cached(q, k, v, state.keys, state.values, state.next_position(), {heads_, kv_heads_, 0});
+    ++state.consumed;
+    return out;
+  }
   return state.append(q, k, v, [&](const Tensor& queries, TokenPosition position) {
     return attention_cached(queries, state.keys, state.values, position, {heads_, kv_heads_, 0});
   });

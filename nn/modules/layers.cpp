@@ -16,6 +16,10 @@ Tensor Linear::forward(const Tensor& x) const {
   return linear(x, weight_->value, bias_ == nullptr ? Tensor() : bias_->value);
 }
 
+Tensor Linear::forward_gelu(const Tensor& x) const {
+  return linear_gelu(x, weight_->value, bias_ == nullptr ? Tensor() : bias_->value);
+}
+
 void Linear::forward_into(const Tensor& x, Tensor& whole, std::int64_t column) const {
   linear_into(x, weight_->value, bias_ == nullptr ? Tensor() : bias_->value, whole, column);
 }
@@ -50,9 +54,9 @@ MlpLayer::MlpLayer(ParameterSet& parameters, const std::string& prefix, const Mo
 
 Tensor MlpLayer::forward(const Tensor& u) const {
   if (kind_ == Mlp::swiglu) return layers_[2].forward(swiglu(layers_[0].forward(u), layers_[1].forward(u)));
+  if (kind_ == Mlp::gelu) return layers_[1].forward(layers_[0].forward_gelu(u));
   const Tensor hidden = layers_[0].forward(u);
   switch (kind_) {
-    case Mlp::gelu: return layers_[1].forward(gelu(hidden));
     case Mlp::gelu_erf: return layers_[1].forward(gelu_erf(hidden));
     default: return layers_[1].forward(relu(hidden));
   }

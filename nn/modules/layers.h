@@ -17,8 +17,9 @@ class Linear {
  public:
   Linear(ParameterSet& parameters, const std::string& prefix, std::int64_t in, std::int64_t out, bool bias,
          double deviation);
-  Tensor forward(const Tensor& x) const;  // [...,in] -> [...,out]
-  // The same into columns of a tensor that others fill beside it (ops/linear).
+  Tensor forward(const Tensor& x) const;       // [...,in] -> [...,out]
+  Tensor forward_gelu(const Tensor& x) const;  // gelu of it
+  // The same as forward into columns of a tensor that others fill beside it (ops/linear).
   void forward_into(const Tensor& x, Tensor& whole, std::int64_t column) const;
   // Operations for one token (a multiplication and an addition count as two).
   std::int64_t operations() const { return 2 * weight_->shape.numel(); }

@@ -114,6 +114,46 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Attent
   return result.out;
 }
 
+namespace {
+
+void check_append(const char* op, const Tensor& k, const Tensor& v, const Tensor& k_cache, const Tensor& v_cache,
+                  TokenPosition position, std::int64_t r) {
+  require_float(op, "k", k);
+  require_rank(op, "k", k, 3, "[B,T r,W]");
+  require_untracked(op, "k", k);
+  require_untracked(op, "v", v);
+  require_float(op, "k_cache", k_cache);
+  require_rank(op, "k_cache", k_cache, 3, "[B,C r,W]");
+  require_shape(op, "v", v, k.shape());
+  require_shape(op, "k_cache", k_cache, {k.dim(0), k_cache.dim(1), k.dim(2)});
+  require_shape(op, "v_cache", v_cache, k_cache.shape());
+  require_like(op, "v", v, k);
+  require_like(op, "k_cache", k_cache, k);
+  require_like(op, "v_cache", v_cache, k);
+  require_position(op, "position", position, k);
+  if (r < 1 || k.dim(1) % r != 0 || k_cache.dim(1) % r != 0 || k.dim(1) > k_cache.dim(1)) {
+    raise<ShapeError>(op, ": the rows of k and k_cache must be a multiple of rows_per_token, which is at least 1, ",
+                      "and k must fit into k_cache, got k ", k.shape(), ", k_cache ", k_cache.shape(), " and ", r);
+  }
+}
+
+}  // namespace
+
+Tensor attention_append_cached(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& k_cache,
+                               const Tensor& v_cache, TokenPosition position, const AttentionOptions& options) {
+  constexpr const char* kBoth = "attention_append_cached";
+  require_untracked(kBoth, "q", q);
+  check_append(kBoth, k, v, k_cache, v_cache, position, 1);
+  const std::int64_t length = cached_rows(kBoth, q, k_cache, position, 1, options.window);
+  check_attention(kBoth, q, k_cache, v_cache, length, 1, options);
+  if (q.dim(1) != 1 || k.dim(1) != 1) {
+    raise<ShapeError>(kBoth, ": one token is required, got q ", q.shape(), " and k ", k.shape());
+  }
+  Tensor out = Tensor::empty(q.shape(), q.dtype(), q.device());
+  MIXGRAD_DISPATCH(q.device(), attention_append_step, q, k, v, k_cache, v_cache, position, 1, options, out);
+  return out;
+}
+
 Tensor attention_cached(const Tensor& q, const Tensor& k_cache, const Tensor& v_cache, TokenPosition position,
                         const AttentionOptions& options) {
   constexpr const char* kCached = "attention_cached";
@@ -130,27 +170,8 @@ Tensor attention_cached(const Tensor& q, const Tensor& k_cache, const Tensor& v_
 
 void attention_append(const Tensor& k, const Tensor& v, const Tensor& k_cache, const Tensor& v_cache,
                       TokenPosition position, std::int64_t rows_per_token) {
-  constexpr const char* kAppend = "attention_append";
-  require_float(kAppend, "k", k);
-  require_rank(kAppend, "k", k, 3, "[B,T r,W]");
-  require_untracked(kAppend, "k", k);
-  require_untracked(kAppend, "v", v);
-  require_float(kAppend, "k_cache", k_cache);
-  require_rank(kAppend, "k_cache", k_cache, 3, "[B,C r,W]");
-  require_shape(kAppend, "v", v, k.shape());
-  require_shape(kAppend, "k_cache", k_cache, {k.dim(0), k_cache.dim(1), k.dim(2)});
-  require_shape(kAppend, "v_cache", v_cache, k_cache.shape());
-  require_like(kAppend, "v", v, k);
-  require_like(kAppend, "k_cache", k_cache, k);
-  require_like(kAppend, "v_cache", v_cache, k);
-  require_position(kAppend, "position", position, k);
-  const std::int64_t r = rows_per_token;
-  if (r < 1 || k.dim(1) % r != 0 || k_cache.dim(1) % r != 0 || k.dim(1) > k_cache.dim(1)) {
-    raise<ShapeError>(kAppend,
-                      ": the rows of k and k_cache must be a multiple of rows_per_token, which is at least 1, ",
-                      "and k must fit into k_cache, got k ", k.shape(), ", k_cache ", k_cache.shape(), " and ", r);
-  }
-  MIXGRAD_DISPATCH(k.device(), attention_append, k, v, k_cache, v_cache, position, r);
+  check_append("attention_append", k, v, k_cache, v_cache, position, rows_per_token);
+  MIXGRAD_DISPATCH(k.device(), attention_append, k, v, k_cache, v_cache, position, rows_per_token);
 }
 
 AttentionWithLse attention_with_lse(const Tensor& q, const Tensor& k, const Tensor& v,

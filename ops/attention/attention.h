@@ -39,6 +39,11 @@ Tensor attention_cached(const Tensor& q, const Tensor& k_cache, const Tensor& v_
 void attention_append(const Tensor& k, const Tensor& v, const Tensor& k_cache, const Tensor& v_cache,
                       TokenPosition position, std::int64_t rows_per_token = 1);
 
+// attention_append of one token, k and v [B,1,G dh], then attention_cached of its query: on a CUDA device in one
+// kernel.
+Tensor attention_append_cached(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& k_cache,
+                               const Tensor& v_cache, TokenPosition position, const AttentionOptions& options);
+
 // Attention and, beside it, each row's log-sum-exp [B,H,T] (f32, f64 for f64); for probes. Not recorded.
 struct AttentionWithLse {
   Tensor out;

@@ -140,6 +140,13 @@ void attention_append(const Tensor& k, const Tensor& v, const Tensor& k_cache, c
   });
 }
 
+void attention_append_step(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& k_cache,
+                           const Tensor& v_cache, TokenPosition position, std::int64_t keys_per_token,
+                           const AttentionOptions& options, const Tensor& out) {
+  attention_append(k, v, k_cache, v_cache, position, keys_per_token);
+  attention_step(q, k_cache, v_cache, position, keys_per_token, options, out);
+}
+
 void attention_backward(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& out, const Tensor& lse,
                         const Tensor& dout, std::int64_t keys_per_token, const AttentionOptions& options,
                         const GradTarget& dq, const GradTarget& dk, const GradTarget& dv) {

@@ -27,6 +27,10 @@ MIXGRAD_KERNELS(
     // cache. The order of every sum depends on where the keys lie alone.
     void attention_step(const Tensor& q, const Tensor& k, const Tensor& v, TokenPosition position,
                         std::int64_t keys_per_token, const AttentionOptions& options, const Tensor& out);
+    // attention_append of that token's keys and values, then attention_step.
+    void attention_append_step(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& k_cache,
+                               const Tensor& v_cache, TokenPosition position, std::int64_t keys_per_token,
+                               const AttentionOptions& options, const Tensor& out);
     void attention_append(const Tensor& k, const Tensor& v, const Tensor& k_cache, const Tensor& v_cache,
                           TokenPosition position, std::int64_t rows_per_token);
     // Targets may be unwanted.

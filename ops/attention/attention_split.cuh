@@ -5,6 +5,9 @@
 //   of a piece: top_n = max_j s_j, total_n = sum_j exp(s_j - top_n), sum_n = sum_j exp(s_j - top_n) v_j
 //   out = sum_n exp(top_n - top) sum_n / sum_n exp(top_n - top) total_n,  top = max_n top_n
 //
+// The token's own keys and values may come along ("fresh"): then the blocks whose piece has their place in the ring
+// take them from there and write them into the cache, which saves a kernel for it.
+//
 // The grid covers the cache's capacity, whatever the position: a captured step is replayed for every later token.
 // Blocks of pieces without a visible row leave at once. The last block of a key/value head to finish joins the pieces
 // in the order of their rows, so the bits depend on the shape and the position alone.
@@ -100,16 +103,25 @@ inline int shared_values(int dh) {
   return of_warps > 2 * slices * dh ? of_warps : 2 * slices * dh;
 }
 
+// Keys and values of the token at hand, [B,per_token,G dh]; null when the cache has them already.
+template <class T>
+struct FreshRows {
+  HeadRows<const T> k, v;
+  HeadRows<T> k_cache, v_cache;
+};
+
 // Block (piece, key/value head, b). s is that of a full cache.
 template <class T, class A, int kLanes>
 __global__ void __launch_bounds__(kSplitThreads)
     kernel(AttentionSizes s, TokenPosition position, HeadRows<const T> q, HeadRows<const T> k, HeadRows<const T> v,
-           HeadRows<T> out, A scale, Pieces<A> pieces) {
+           FreshRows<T> fresh, HeadRows<T> out, A scale, Pieces<A> pieces) {
   constexpr int kSize = Chunk<T>::kSize;
   constexpr int kAtOnce = kWarp / kLanes;  // rows that a warp reads with one instruction
   constexpr int kRows = piece_rows(kLanes);
   wait_for_previous();
   const std::int64_t before = position.value();
+  // Rows [own, own + per_token) of the cache are the token's.
+  const std::int64_t own = fresh.k.data == nullptr ? s.keys : before % (s.past + 1) * s.per_token;
   s.past = before < s.past ? before : s.past;
   const std::int64_t begin = s.first_key(0);
   const std::int64_t end = s.end_key(0);
@@ -129,19 +141,26 @@ __global__ void __launch_bounds__(kSplitThreads)
   const bool reads = column < dh;
   const std::int64_t first_row =
       static_cast<std::int64_t>(piece) * kRows + warp * kAtOnce * kRowsOfLane + lane / kLanes;
+  const auto load = [&](Chunk<T>(&to)[kRowsOfLane], const HeadRows<const T>& cache, const HeadRows<const T>& given) {
+#pragma unroll
+    for (int u = 0; u < kRowsOfLane; ++u) {
+      const std::int64_t row = first_row + u * kAtOnce;
+      const bool there = reads && row >= begin && row < end;
+      const bool is_own = row >= own && row < own + s.per_token;
+      const T* from = is_own ? given.at(b, row - own, group) : cache.at(b, row, group);
+      to[u] = there ? *reinterpret_cast<const Chunk<T>*>(from + column) : Chunk<T>{};
+    }
+  };
   Chunk<T> keys[kRowsOfLane];
   Chunk<T> values[kRowsOfLane];
+  load(keys, k, fresh.k);
+  load(values, v, fresh.v);
 #pragma unroll
   for (int u = 0; u < kRowsOfLane; ++u) {
     const std::int64_t row = first_row + u * kAtOnce;
-    const bool there = reads && row >= begin && row < end;
-    keys[u] = there ? *reinterpret_cast<const Chunk<T>*>(k.at(b, row, group) + column) : Chunk<T>{};
-  }
-#pragma unroll
-  for (int u = 0; u < kRowsOfLane; ++u) {
-    const std::int64_t row = first_row + u * kAtOnce;
-    const bool there = reads && row >= begin && row < end;
-    values[u] = there ? *reinterpret_cast<const Chunk<T>*>(v.at(b, row, group) + column) : Chunk<T>{};
+    if (!reads || row < own || row >= own + s.per_token) continue;
+    *reinterpret_cast<Chunk<T>*>(fresh.k_cache.at(b, row, group) + column) = keys[u];
+    *reinterpret_cast<Chunk<T>*>(fresh.v_cache.at(b, row, group) + column) = values[u];
   }
 
   A* sums_of_warps = shared<A>();                  // [kWarps, dh]
@@ -249,7 +268,8 @@ bool takes(const AttentionSizes& s, const AttentionRows<T>& x) {
 }
 
 template <class T>
-void forward(Device device, const AttentionSizes& s, TokenPosition position, const AttentionRows<T>& x) {
+void forward(Device device, const AttentionSizes& s, TokenPosition position, const AttentionRows<T>& x,
+             const FreshRows<T>& fresh) {
   using A = acc_t<T>;
   const auto run = [&]<int kLanes>() {
     const std::int64_t pieces = (s.keys + piece_rows(kLanes) - 1) / piece_rows(kLanes);
@@ -261,7 +281,7 @@ void forward(Device device, const AttentionSizes& s, TokenPosition position, con
     const dim3 grid(static_cast<unsigned>(pieces), static_cast<unsigned>(s.kv_heads), static_cast<unsigned>(s.batch));
     launch("attention", device, grid, kSplitThreads,
            static_cast<std::size_t>(shared_values(static_cast<int>(s.head_dim))) * sizeof(A), kernel<T, A, kLanes>, s,
-           position, x.q, x.k, x.v, x.out, A(1) / std::sqrt(A(s.head_dim)), parts);
+           position, x.q, x.k, x.v, fresh, x.out, A(1) / std::sqrt(A(s.head_dim)), parts);
   };
   switch (lanes_of<T>(s.head_dim)) {
     case 1: return run.template operator()<1>();

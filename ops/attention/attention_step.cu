@@ -29,10 +29,31 @@ AttentionStepTier attention_step(AttentionStepTier highest, const Tensor& q, con
     switch (tier) {
       case AttentionStepTier::naive: return naive::step<T>(q.device(), s, position, x);
       case AttentionStepTier::block: return step::forward<T>(q.device(), s, position, x);
-      case AttentionStepTier::split: return split::forward<T>(q.device(), s, position, x);
+      case AttentionStepTier::split: {
+        const HeadRows<const T> none(Tensor(), s.head_dim);
+        const HeadRows<T> nowhere(Tensor(), s.head_dim);
+        return split::forward<T>(q.device(), s, position, x, {none, none, nowhere, nowhere});
+      }
     }
   });
   return tier;
+}
+
+void attention_append_step(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& k_cache,
+                           const Tensor& v_cache, TokenPosition position, std::int64_t keys_per_token,
+                           const AttentionOptions& options, const Tensor& out) {
+  const AttentionSizes s(q, k_cache.dim(1), keys_per_token, options);
+  const bool fused = dispatch_float(q.dtype(), "attention", [&]<class T>() {
+    const AttentionRows<T> x(s, q, k_cache, v_cache, out, Tensor());
+    const split::FreshRows<T> fresh{HeadRows<const T>(k, s.head_dim), HeadRows<const T>(v, s.head_dim),
+                                    HeadRows<T>(k_cache, s.head_dim), HeadRows<T>(v_cache, s.head_dim)};
+    if (!split::takes<T>(s, x) || !split::has_chunks(fresh.k) || !split::has_chunks(fresh.v)) return false;
+    split::forward<T>(q.device(), s, position, x, fresh);
+    return true;
+  });
+  if (fused) return;
+  attention_append(k, v, k_cache, v_cache, position, keys_per_token);
+  attention_step(q, k_cache, v_cache, position, keys_per_token, options, out);
 }
 
 void attention_step(const Tensor& q, const Tensor& k, const Tensor& v, TokenPosition position,

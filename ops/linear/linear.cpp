@@ -1,6 +1,7 @@
 #include "ops/linear/linear.h"
 
 #include "autograd/tape.h"
+#include "ops/elementwise/elementwise.h"
 #include "ops/linear/linear_kernels.h"
 #include "ops/support/check.h"
 
@@ -61,6 +62,17 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
     record(linear_spec, {&x, &weight, &bias}, {&y}, {&x, &weight}, LinearAttributes{});
   }
   return y;
+}
+
+Tensor linear_gelu(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  check(x, weight, bias);
+  if constexpr (MIXGRAD_FOLDER_HAS_CUDA) {
+    if (x.device().is_cuda() && !device_check() && !any_tracked({&x, &weight, &bias})) {
+      Tensor y = Tensor::empty(x.shape().with_last(weight.dim(0)), x.dtype(), x.device());
+      if (cuda::linear_gelu_forward(x, weight, bias, y)) return y;
+    }
+  }
+  return gelu(linear(x, weight, bias));
 }
 
 void linear_into(const Tensor& x, const Tensor& weight, const Tensor& bias, Tensor& whole, std::int64_t column) {

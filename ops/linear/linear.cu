@@ -2,6 +2,7 @@
 #include "ops/linear/linear_kernels.h"
 #include "ops/linear/linear_products.h"
 #include "ops/matmul/matmul_cuda.h"
+#include "ops/matmul/matvec_cuda.h"
 
 namespace mixgrad::cuda {
 namespace {
@@ -24,6 +25,16 @@ void linear_forward(const Tensor& x, const Tensor& weight, const Tensor& bias, c
     Product<T, T> product = linear_product(Rows<T>(x), Rows<T>(weight), Rows<T>(y));
     product.bias = bias.defined() ? bias.data<T>() : nullptr;
     matmul(product, x.device());
+  });
+}
+
+bool linear_gelu_forward(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& y) {
+  return dispatch_float(x.dtype(), "linear", [&]<class T>() {
+    Product<T, T> product = linear_product(Rows<T>(x), Rows<T>(weight), Rows<T>(y));
+    product.bias = bias.defined() ? bias.data<T>() : nullptr;
+    if (product.m == 0 || product.n == 0 || !matvec_takes(product)) return false;
+    matvec(product, x.device(), Activation::gelu);
+    return true;
   });
 }
 

@@ -12,8 +12,11 @@ namespace mixgrad {
 
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias = Tensor());
 
-// The same, put into the columns [column, column + N) of `whole` [..., W], which other products fill beside it
-// (output_columns in autograd/tape.h): what is concatenated is computed where it belongs.
+// gelu(linear(x, weight, bias)), the same bits; for the few rows of a decoding step on a CUDA device it is one kernel.
+Tensor linear_gelu(const Tensor& x, const Tensor& weight, const Tensor& bias = Tensor());
+
+// The same as linear, put into the columns [column, column + N) of `whole` [..., W], which other products fill beside
+// it (output_columns in autograd/tape.h): what is concatenated is computed where it belongs.
 void linear_into(const Tensor& x, const Tensor& weight, const Tensor& bias, Tensor& whole, std::int64_t column);
 
 }  // namespace mixgrad

@@ -1,6 +1,7 @@
 #include "ops/matmul/matvec_cuda.h"
 
 #include "core/cuda/launch.cuh"
+#include "ops/elementwise/functions.h"
 
 namespace mixgrad::cuda {
 namespace {
@@ -25,6 +26,7 @@ struct Vectors {
   std::int64_t n, chunks, stride_a, stride_b, stride_c;
   acc_t<In> alpha;
   bool accumulate;
+  Activation activation;
 };
 
 template <class In, class Out, int kRows, int kColumns, int kSlices>
@@ -39,17 +41,21 @@ __global__ void __launch_bounds__(kVecThreads) kernel(Vectors<In, Out> p) {
   const Chunk<In>* rows[kColumns];
 #pragma unroll
   for (int j = 0; j < kColumns; ++j) rows[j] = p.b + (first + j < p.n ? first + j : p.n - 1) * p.stride_b;
-#if __CUDA_ARCH__ >= 900
   // The weights travel into the L2 cache while the kernel before this one still runs.
-  constexpr int kLineChunks = kLine / static_cast<int>(sizeof(Chunk<In>));
+  constexpr int kLineChunks = kLineBytes / static_cast<int>(sizeof(Chunk<In>));
 #pragma unroll
   for (int j = 0; j < kColumns; ++j) {
     for (std::int64_t c = (slice * kWarp + lane) * kLineChunks; c < p.chunks; c += kSlices * kWarp * kLineChunks) {
-      asm volatile("prefetch.global.L2 [%0];" ::"l"(rows[j] + c));
+      fetch_ahead(rows[j] + c);
     }
   }
-#endif
+  if (p.bias != nullptr && lane == 0 && first < p.n) fetch_ahead(p.bias + first);
   wait_for_previous();
+  A bias[kColumns] = {};
+#pragma unroll
+  for (int j = 0; j < kColumns; ++j) {
+    if (p.bias != nullptr && first + j < p.n) bias[j] = A(p.bias[first + j]);
+  }
   A sums[kRows][kColumns] = {};
   for (std::int64_t c0 = slice * kWarp + lane; c0 < p.chunks; c0 += kAhead * kSlices * kWarp) {
     Chunk<In> weights[kAhead][kColumns];
@@ -112,10 +118,11 @@ __global__ void __launch_bounds__(kVecThreads) kernel(Vectors<In, Out> p) {
 #pragma unroll
     for (int j = 0; j < kColumns; ++j) {
       if (first + j >= p.n) continue;
-      A value = p.alpha * sums[r][j];
-      if (p.bias != nullptr) value += A(p.bias[first + j]);
+      A value = p.alpha * sums[r][j] + bias[j];
       Out& place = p.c[r * p.stride_c + first + j];
       if (p.accumulate) value += A(place);
+      // As in an operator of its own: of the rounded value.
+      if (p.activation == Activation::gelu) value = functions::Gelu::f(A(static_cast<Out>(value)));
       place = static_cast<Out>(value);
     }
   }
@@ -154,7 +161,7 @@ bool matvec_takes(const Product<In, Out>& p) {
 }
 
 template <class In, class Out>
-void matvec(const Product<In, Out>& p, Device device) {
+void matvec(const Product<In, Out>& p, Device device, Activation activation) {
   if constexpr (!std::is_same_v<In, double>) {
     constexpr std::int64_t kSize = Chunk<In>::kSize;
     Vectors<In, Out> all{chunks_at(p.a), chunks_at(p.b), p.bias, p.c,     p.n,         p.k / kSize,
@@ -176,9 +183,9 @@ template bool matvec_takes(const Product<double, double>&);
 template bool matvec_takes(const Product<float, float>&);
 template bool matvec_takes(const Product<bf16, bf16>&);
 template bool matvec_takes(const Product<bf16, float>&);
-template void matvec(const Product<double, double>&, Device);
-template void matvec(const Product<float, float>&, Device);
-template void matvec(const Product<bf16, bf16>&, Device);
-template void matvec(const Product<bf16, float>&, Device);
+template void matvec(const Product<double, double>&, Device, Activation);
+template void matvec(const Product<float, float>&, Device, Activation);
+template void matvec(const Product<bf16, bf16>&, Device, Activation);
+template void matvec(const Product<bf16, float>&, Device, Activation);
 
 }  // namespace mixgrad::cuda

@@ -45,71 +45,103 @@ __device__ void for_lane_chunks(int chunks, const F& f) {
   }
 }
 
+template <class X, class T>
+struct NormRows {
+  using A = acc_t<T>;
+  const Beside<X, T>* x;
+  const Beside<T, T>* y;  // null: nothing is added
+  const Beside<A, T>* weight;
+  const Beside<A, T>* bias;  // or null
+  Beside<X, T>* sum;         // null without y
+  Beside<T, T>* normed;
+  A* means;  // null unless the mean is taken off
+  A* inverses;
+  std::int64_t rows;
+  int chunks;  // of a row
+  A width, eps;
+};
+
+// A warp for each row. All loads of a row are issued before the first result is used or stored: where there are few
+// rows, as in a decoding step, nothing else hides their latency.
+template <bool kCentered, class X, class T>
+__global__ void __launch_bounds__(kRowThreads) norm_rows_kernel(NormRows<X, T> p) {
+  using A = acc_t<T>;
+  using C = Beside<T, T>;
+  using Wide = Beside<X, T>;
+  using Parameters = Beside<A, T>;
+  constexpr int kSize = Chunk<T>::kSize;
+  for_lane_chunks(p.chunks, [&](int, int c) {
+    fetch_ahead(p.weight + c);
+    if (p.bias != nullptr) fetch_ahead(p.bias + c);
+  });
+  wait_for_previous();
+  const std::int64_t r = static_cast<std::int64_t>(blockIdx.x) * kRowWarps + threadIdx.x / kWarp;
+  if (r >= p.rows) return;
+  const std::int64_t begin = r * p.chunks;
+  Wide wide[kLaneChunks];
+  for_lane_chunks(p.chunks, [&](int k, int c) { wide[k] = p.x[begin + c]; });
+  if (p.y != nullptr) {
+    C more[kLaneChunks];
+    for_lane_chunks(p.chunks, [&](int k, int c) { more[k] = p.y[begin + c]; });
+    for_lane_chunks(p.chunks, [&](int k, int c) {
+#pragma unroll
+      for (int e = 0; e < kSize; ++e) {
+        wide[k].values[e] = static_cast<X>(A(wide[k].values[e]) + A(more[k].values[e]));
+      }
+      p.sum[begin + c] = wide[k];
+    });
+  }
+  A s = 0;
+  for_lane_chunks(p.chunks, [&](int k, int) {
+#pragma unroll
+    for (int e = 0; e < kSize; ++e) s += A(wide[k].values[e]);
+  });
+  const A mu = kCentered ? warp_sum(s) / p.width : A(0);
+  A squares = 0;
+  for_lane_chunks(p.chunks, [&](int k, int) {
+#pragma unroll
+    for (int e = 0; e < kSize; ++e) squares += (A(wide[k].values[e]) - mu) * (A(wide[k].values[e]) - mu);
+  });
+  const A scale = A(1) / std::sqrt(warp_sum(squares) / p.width + p.eps);
+  if (threadIdx.x % kWarp == 0) {
+    if (kCentered) p.means[r] = mu;
+    p.inverses[r] = scale;
+  }
+  C results[kLaneChunks];
+  for_lane_chunks(p.chunks, [&](int k, int c) {
+    const Parameters factor = p.weight[c];
+    const Parameters offset = p.bias == nullptr ? Parameters{} : p.bias[c];
+#pragma unroll
+    for (int e = 0; e < kSize; ++e) {
+      const A value = (A(wide[k].values[e]) - mu) * scale * factor.values[e];
+      results[k].values[e] = static_cast<T>(p.bias == nullptr ? value : value + offset.values[e]);
+    }
+  });
+  for_lane_chunks(p.chunks, [&](int k, int c) { p.normed[begin + c] = results[k]; });
+}
+
 // normed = (s - mean) / deviation weight (+ bias) of s = x (+ y, which is also written to sum). `mean` is written when
 // kCentered.
 template <bool kCentered, class X, class T>
 void norm_rows(const char* op, const Tensor& x, const Tensor& y, const Tensor& weight, const Tensor& bias, double eps,
                const Tensor& sum, const Tensor& normed, const Tensor& mean, const Tensor& inverse) {
   using A = acc_t<T>;
-  using C = Beside<T, T>;
-  using Wide = Beside<X, T>;
-  using Parameters = Beside<A, T>;
-  constexpr int kSize = Chunk<T>::kSize;
-  const Wide* in = beside<X, T>(x);
-  const C* other = beside<T, T>(y);
-  const Parameters* w = beside<A, T>(weight);
-  const Parameters* shift = beside<A, T>(bias);
-  Wide* total = beside<X, T>(sum);
-  C* out = beside<T, T>(normed);
-  A* means = kCentered ? mean.data<A>() : nullptr;
-  A* inverses = inverse.data<A>();
   const std::int64_t rows = x.rows();
-  const A width = A(x.cols());
-  const int chunks = static_cast<int>(x.cols()) / kSize;
-  const A epsilon = A(eps);
-  for_each_row(op, x.device(), (rows + kRowWarps - 1) / kRowWarps, [=] __device__(std::int64_t block) {
-    const std::int64_t r = block * kRowWarps + threadIdx.x / kWarp;
-    if (r >= rows) return;
-    const std::int64_t begin = r * chunks;
-    A values[kLaneChunks][kSize];
-    A s = 0;
-    for_lane_chunks(chunks, [&](int k, int c) {
-      Wide chunk = in[begin + c];
-      if (other != nullptr) {
-        const C more = other[begin + c];
-#pragma unroll
-        for (int e = 0; e < kSize; ++e) chunk.values[e] = static_cast<X>(A(chunk.values[e]) + A(more.values[e]));
-        total[begin + c] = chunk;
-      }
-#pragma unroll
-      for (int e = 0; e < kSize; ++e) {
-        values[k][e] = A(chunk.values[e]);
-        s += values[k][e];
-      }
-    });
-    const A mu = kCentered ? warp_sum(s) / width : A(0);
-    A squares = 0;
-    for_lane_chunks(chunks, [&](int k, int) {
-#pragma unroll
-      for (int e = 0; e < kSize; ++e) squares += (values[k][e] - mu) * (values[k][e] - mu);
-    });
-    const A scale = A(1) / std::sqrt(warp_sum(squares) / width + epsilon);
-    if (threadIdx.x % kWarp == 0) {
-      if (kCentered) means[r] = mu;
-      inverses[r] = scale;
-    }
-    for_lane_chunks(chunks, [&](int k, int c) {
-      const Parameters factor = w[c];
-      const Parameters offset = shift == nullptr ? Parameters{} : shift[c];
-      C result;
-#pragma unroll
-      for (int e = 0; e < kSize; ++e) {
-        const A value = (values[k][e] - mu) * scale * factor.values[e];
-        result.values[e] = static_cast<T>(shift == nullptr ? value : value + offset.values[e]);
-      }
-      out[begin + c] = result;
-    });
-  });
+  if (rows == 0) return;
+  const NormRows<X, T> p{.x = beside<X, T>(x),
+                         .y = beside<T, T>(y),
+                         .weight = beside<A, T>(weight),
+                         .bias = beside<A, T>(bias),
+                         .sum = beside<X, T>(sum),
+                         .normed = beside<T, T>(normed),
+                         .means = kCentered ? mean.data<A>() : nullptr,
+                         .inverses = inverse.data<A>(),
+                         .rows = rows,
+                         .chunks = static_cast<int>(x.cols()) / Chunk<T>::kSize,
+                         .width = A(x.cols()),
+                         .eps = A(eps)};
+  launch(op, x.device(), static_cast<unsigned>((rows + kRowWarps - 1) / kRowWarps), kRowThreads, 0,
+         norm_rows_kernel<kCentered, X, T>, p);
 }
 
 // d (+)= dsum + the gradient at s of the norm, for dnormed; the same for dy where that is wanted.
