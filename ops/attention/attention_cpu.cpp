@@ -143,7 +143,7 @@ void attention_append(const Tensor& k, const Tensor& v, const Tensor& k_cache, c
 void attention_append_step(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& k_cache,
                            const Tensor& v_cache, TokenPosition position, std::int64_t keys_per_token,
                            const AttentionOptions& options, const Tensor& out) {
-  attention_append(k, v, k_cache, v_cache, position, keys_per_token);
+  cpu::attention_append(k, v, k_cache, v_cache, position, keys_per_token);
   attention_step(q, k_cache, v_cache, position, keys_per_token, options, out);
 }
 

@@ -52,7 +52,7 @@ void attention_append_step(const Tensor& q, const Tensor& k, const Tensor& v, co
     return true;
   });
   if (fused) return;
-  attention_append(k, v, k_cache, v_cache, position, keys_per_token);
+  cuda::attention_append(k, v, k_cache, v_cache, position, keys_per_token);
   attention_step(q, k_cache, v_cache, position, keys_per_token, options, out);
 }
 

@@ -1,9 +1,14 @@
+#include "core/cuda/hardware_float.cuh"
 #include "core/cuda/launch.cuh"
 #include "ops/elementwise/elementwise_kernels.h"
 #include "ops/elementwise/functions.h"
 
 namespace mixgrad::cuda {
 namespace {
+
+// erf has no approximation in hardware.
+template <class Function, class T>
+using value_t = std::conditional_t<std::is_same_v<Function, functions::GeluErf>, acc_t<T>, function_t<T>>;
 
 // 16 bytes a thread: with one element a thread bf16 reached half of the memory's bandwidth.
 template <class Function, class T>
@@ -14,7 +19,7 @@ void forward_chunks(const Tensor& x, const Tensor& y) {
   for_each("activation", x.device(), x.numel() / C::kSize, [=] __device__(std::int64_t i) {
     C chunk = in[i];
 #pragma unroll
-    for (T& value : chunk.values) value = static_cast<T>(Function::f(acc_t<T>(value)));
+    for (T& value : chunk.values) value = static_cast<T>(Function::f(value_t<Function, T>(value)));
     out[i] = chunk;
   });
 }
@@ -33,7 +38,7 @@ void backward_chunks(const Tensor& x, const Tensor& dy, const GradTarget& dx) {
     C to = add ? out[i] : C{};
 #pragma unroll
     for (int k = 0; k < C::kSize; ++k) {
-      const A value = A(slope.values[k]) * Function::df(A(from.values[k]));
+      const A value = A(slope.values[k]) * A(Function::df(value_t<Function, T>(from.values[k])));
       to.values[k] = static_cast<T>(add ? A(to.values[k]) + value : value);
     }
     out[i] = to;
@@ -46,7 +51,7 @@ void forward(const Tensor& x, const Tensor& y) {
   const Rows<T> in(x);
   const Rows<T> out(y);
   for_each_cell("activation", x.device(), in.count, in.width, [=] __device__(std::int64_t r, std::int64_t c) {
-    out[r][c] = static_cast<T>(Function::f(acc_t<T>(in[r][c])));
+    out[r][c] = static_cast<T>(Function::f(value_t<Function, T>(in[r][c])));
   });
 }
 
@@ -58,7 +63,7 @@ void backward(const Tensor& x, const Tensor& dy, const GradTarget& dx) {
   const Rows<T> up(dy);
   const Target<T> out(dx.tensor, dx.add);
   for_each_cell("activation", x.device(), in.count, in.width, [=] __device__(std::int64_t r, std::int64_t c) {
-    out.put(r, c, A(up[r][c]) * Function::df(A(in[r][c])));
+    out.put(r, c, A(up[r][c]) * A(Function::df(value_t<Function, T>(in[r][c]))));
   });
 }
 

@@ -67,7 +67,7 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
 Tensor linear_gelu(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   check(x, weight, bias);
   if constexpr (MIXGRAD_FOLDER_HAS_CUDA) {
-    if (x.device().is_cuda() && !device_check() && !any_tracked({&x, &weight, &bias})) {
+    if (x.device().is_cuda() && !context().check_devices && !any_tracked({&x, &weight, &bias})) {
       Tensor y = Tensor::empty(x.shape().with_last(weight.dim(0)), x.dtype(), x.device());
       if (cuda::linear_gelu_forward(x, weight, bias, y)) return y;
     }

@@ -1,5 +1,6 @@
 #include "ops/matmul/matvec_cuda.h"
 
+#include "core/cuda/hardware_float.cuh"
 #include "core/cuda/launch.cuh"
 #include "ops/elementwise/functions.h"
 
@@ -8,8 +9,7 @@ namespace {
 
 constexpr int kVecThreads = 256;
 constexpr int kVecWarps = kVecThreads / kWarp;
-constexpr int kAhead = 4;   // chunks of a row of B that a lane has in flight
-constexpr int kLine = 128;  // bytes of a line of the L2 cache
+constexpr int kAhead = 4;  // chunks of a row of B that a lane has in flight
 
 template <class T>
 Chunk<T>* chunks_at(const T* data) {
@@ -23,10 +23,10 @@ struct Vectors {
   const Chunk<In>* b;
   const In* bias;
   Out* c;
-  std::int64_t n, chunks, stride_a, stride_b, stride_c;
+  std::int64_t m, n, chunks, stride_a, stride_b, stride_c;
   acc_t<In> alpha;
   bool accumulate;
-  Activation activation;
+  MatvecResult result;
 };
 
 template <class In, class Out, int kRows, int kColumns, int kSlices>
@@ -71,7 +71,7 @@ __global__ void __launch_bounds__(kVecThreads) kernel(Vectors<In, Out> p) {
 #pragma unroll
       for (int i = 0; i < kAhead; ++i) {
         const std::int64_t c = c0 + i * kSlices * kWarp;
-        x[i] = c < p.chunks ? p.a[r * p.stride_a + c] : Chunk<In>{};
+        x[i] = r < p.m && c < p.chunks ? p.a[r * p.stride_a + c] : Chunk<In>{};
       }
 #pragma unroll
       for (int i = 0; i < kAhead; ++i) {
@@ -117,12 +117,12 @@ __global__ void __launch_bounds__(kVecThreads) kernel(Vectors<In, Out> p) {
   for (int r = 0; r < kRows; ++r) {
 #pragma unroll
     for (int j = 0; j < kColumns; ++j) {
-      if (first + j >= p.n) continue;
+      if (first + j >= p.n || r >= p.m) continue;
       A value = p.alpha * sums[r][j] + bias[j];
       Out& place = p.c[r * p.stride_c + first + j];
       if (p.accumulate) value += A(place);
       // As in an operator of its own: of the rounded value.
-      if (p.activation == Activation::gelu) value = functions::Gelu::f(A(static_cast<Out>(value)));
+      if (p.result == MatvecResult::gelu) value = A(functions::Gelu::f(function_t<Out>(static_cast<Out>(value))));
       place = static_cast<Out>(value);
     }
   }
@@ -161,21 +161,26 @@ bool matvec_takes(const Product<In, Out>& p) {
 }
 
 template <class In, class Out>
-void matvec(const Product<In, Out>& p, Device device, Activation activation) {
+void matvec(const Product<In, Out>& p, Device device, MatvecResult result) {
   if constexpr (!std::is_same_v<In, double>) {
     constexpr std::int64_t kSize = Chunk<In>::kSize;
-    Vectors<In, Out> all{chunks_at(p.a), chunks_at(p.b), p.bias, p.c,     p.n,         p.k / kSize,
-                         p.lda / kSize,  p.ldb / kSize,  p.ldc,  p.alpha, p.accumulate};
-    switch (p.m) {
-      case 1: return cut<In, Out, 1>(all, device);
-      case 2: return cut<In, Out, 2>(all, device);
-      case 3: return cut<In, Out, 3>(all, device);
-      case 4: return cut<In, Out, 4>(all, device);
-      case 5: return cut<In, Out, 5>(all, device);
-      case 6: return cut<In, Out, 6>(all, device);
-      case 7: return cut<In, Out, 7>(all, device);
-      default: return cut<In, Out, 8>(all, device);
-    }
+    const Vectors<In, Out> all{.a = chunks_at(p.a),
+                               .b = chunks_at(p.b),
+                               .bias = p.bias,
+                               .c = p.c,
+                               .m = p.m,
+                               .n = p.n,
+                               .chunks = p.k / kSize,
+                               .stride_a = p.lda / kSize,
+                               .stride_b = p.ldb / kSize,
+                               .stride_c = p.ldc,
+                               .alpha = p.alpha,
+                               .accumulate = p.accumulate,
+                               .result = result};
+    if (p.m == 1) return cut<In, Out, 1>(all, device);
+    if (p.m == 2) return cut<In, Out, 2>(all, device);
+    if (p.m <= 4) return cut<In, Out, 4>(all, device);
+    cut<In, Out, 8>(all, device);
   }
 }
 
@@ -183,9 +188,9 @@ template bool matvec_takes(const Product<double, double>&);
 template bool matvec_takes(const Product<float, float>&);
 template bool matvec_takes(const Product<bf16, bf16>&);
 template bool matvec_takes(const Product<bf16, float>&);
-template void matvec(const Product<double, double>&, Device, Activation);
-template void matvec(const Product<float, float>&, Device, Activation);
-template void matvec(const Product<bf16, bf16>&, Device, Activation);
-template void matvec(const Product<bf16, float>&, Device, Activation);
+template void matvec(const Product<double, double>&, Device, MatvecResult);
+template void matvec(const Product<float, float>&, Device, MatvecResult);
+template void matvec(const Product<bf16, bf16>&, Device, MatvecResult);
+template void matvec(const Product<bf16, float>&, Device, MatvecResult);
 
 }  // namespace mixgrad::cuda

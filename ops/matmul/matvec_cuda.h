@@ -19,9 +19,9 @@ inline constexpr std::int64_t kMostVectors = 8;  // rows of A
 template <class In, class Out>
 bool matvec_takes(const Product<In, Out>& product);
 
-enum class Activation { none, gelu };  // of the result, rounded to Out before
+enum class MatvecResult { plain, gelu };  // of the result, rounded to Out before
 
 template <class In, class Out>
-void matvec(const Product<In, Out>& product, Device device, Activation activation = Activation::none);
+void matvec(const Product<In, Out>& product, Device device, MatvecResult result = MatvecResult::plain);
 
 }  // namespace mixgrad::cuda

@@ -112,6 +112,41 @@ TEST_CASE("attention of a decoding step on CUDA: cut into pieces it is what a bl
   }
 }
 
+TEST_CASE(
+    "attention_append_cached on CUDA: in one kernel the bits of attention_append and attention_cached, in all caches") {
+  if (!test_device().is_cuda()) {
+    MESSAGE("runs with MIXGRAD_DEVICE=cuda");
+    return;
+  }
+  for (const StepSizes& s : kStepSizes) {
+    if (s.sources != 1) continue;
+    for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
+      CAPTURE(s.capacity);
+      CAPTURE(s.head_dim);
+      const std::int64_t q_width = s.options.heads * s.head_dim;
+      const std::int64_t width = s.options.kv_heads * s.head_dim;
+      const Tensor packed = random_tensor({s.batch, 1, q_width + 2 * width}, 1).to(dtype).to(test_device());
+      const Tensor q = packed.column_view(0, q_width);
+      const Tensor k = packed.column_view(q_width, q_width + width);
+      const Tensor v = packed.column_view(q_width + width, q_width + 2 * width);
+      for (const std::int64_t position : {0L, 1L, 255L, 256L, 299L, s.capacity - 1, s.capacity, 3 * s.capacity + 17}) {
+        if (position >= s.capacity && s.options.window > 0) continue;
+        CAPTURE(position);
+        const Tensor keys = cache_of(s, std::min(position, s.capacity), 2, dtype);
+        const Tensor values = cache_of(s, std::min(position, s.capacity), 3, dtype);
+        const Tensor keys_after = keys.clone();
+        const Tensor values_after = values.clone();
+        attention_append(k, v, keys_after, values_after, position);
+        const Tensor want = attention_cached(q, keys_after, values_after, position, s.options);
+        const Tensor got = attention_append_cached(q, k, v, keys, values, position, s.options);
+        CHECK(got.to(kCpu).equal_bits(want.to(kCpu)));
+        CHECK(keys.to(kCpu).equal_bits(keys_after.to(kCpu)));
+        CHECK(values.to(kCpu).equal_bits(values_after.to(kCpu)));
+      }
+    }
+  }
+}
+
 }  // namespace mixgrad::test
 
 #endif

@@ -5,6 +5,8 @@
 #include <vector>
 
 #include "ops/cases/cases.h"
+#include "ops/elementwise/elementwise.h"
+#include "ops/linear/linear.h"
 #include "ops/linear/linear_products.h"
 #include "tests/support/close.h"
 #include "tests/support/device.h"
@@ -85,6 +87,19 @@ TEST_CASE("matvec: products of 1 to 8 rows, with strides, bias and accumulation,
       check_product<float, float>(rows, s);
       check_product<bf16, bf16>(rows, s);
       check_product<bf16, float>(rows, s);
+    }
+  }
+}
+
+TEST_CASE("linear_gelu: the bits of gelu after linear, with and without bias") {
+  for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
+    for (const std::int64_t rows : {1, 3, 8, 9}) {
+      CAPTURE(rows);
+      const Tensor x = random_tensor({rows, 1, 64}, 1).to(dtype).to(test_device());
+      const Tensor weight = random_tensor({200, 64}, 2).to(dtype).to(test_device());
+      const Tensor bias = random_tensor({200}, 3).to(dtype).to(test_device());
+      CHECK(linear_gelu(x, weight, bias).equal_bits(gelu(linear(x, weight, bias))));
+      CHECK(linear_gelu(x, weight).equal_bits(gelu(linear(x, weight))));
     }
   }
 }
