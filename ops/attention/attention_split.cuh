@@ -120,8 +120,8 @@ __global__ void __launch_bounds__(kSplitThreads)
   constexpr int kRows = piece_rows(kLanes);
   wait_for_previous();
   const std::int64_t before = position.value();
-  // Rows [own, own + per_token) of the cache are the token's.
-  const std::int64_t own = fresh.k.data == nullptr ? s.keys : before % (s.past + 1) * s.per_token;
+  // Rows [own, own + per_token) of the cache are the token's; behind every row where the cache has them already.
+  const std::int64_t own = fresh.k.data == nullptr ? std::int64_t{1} << 60 : before % (s.past + 1) * s.per_token;
   s.past = before < s.past ? before : s.past;
   const std::int64_t begin = s.first_key(0);
   const std::int64_t end = s.end_key(0);

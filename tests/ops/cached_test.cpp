@@ -134,6 +134,30 @@ TEST_CASE("attention_cached: beyond the capacity a single query sees the whole r
   }
 }
 
+TEST_CASE("attention_append_cached: what attention_append and attention_cached give, and one token at a time") {
+  const AttentionOptions options{.heads = 4, .kv_heads = 2};
+  for (const auto& [dtype, tolerance] : kPrecisions) {
+    const Tensor q = random_tensor({2, 1, 12}, 1).to(dtype);
+    const Tensor k = random_tensor({2, 1, 6}, 2).to(dtype);
+    const Tensor v = random_tensor({2, 1, 6}, 3).to(dtype);
+    for (const std::int64_t position : {0, 4, 5, 17}) {
+      const Tensor keys = random_tensor({2, 6, 6}, 4).to(dtype);
+      const Tensor values = random_tensor({2, 6, 6}, 5).to(dtype);
+      const Tensor keys_after = keys.clone();
+      const Tensor values_after = values.clone();
+      attention_append(k, v, keys_after, values_after, position);
+      const Tensor want = attention_cached(q, keys_after, values_after, position, options);
+      CHECK(attention_append_cached(q, k, v, keys, values, position, options).equal_bits(want));
+      CHECK(keys.equal_bits(keys_after));
+      CHECK(values.equal_bits(values_after));
+    }
+  }
+  const Tensor x = random_tensor({1, 2, 4}, 1);
+  const Tensor cache = random_tensor({1, 6, 4}, 2);
+  CHECK(error_text<ShapeError>([&] { attention_append_cached(x, x, x, cache, cache, 0, {}); }) ==
+        "attention_append_cached: one token is required, got q [1,2,4] and k [1,2,4]");
+}
+
 TEST_CASE("attention_with_lse: the output of attention, and log sum exp of the visible scores") {
   for (const CachedSizes& s : kSizes) {
     for (const auto& [dtype, tolerance] : kPrecisions) {
