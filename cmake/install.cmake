@@ -19,7 +19,7 @@ install(DIRECTORY core autograd ops nn mixgrad DESTINATION ${headers}
         FILES_MATCHING PATTERN "*.h" PATTERN "*.cuh" PATTERN "*.def"
         PATTERN "*_internal.h" EXCLUDE
         REGEX "/ops/selective_scan/scan_block\\.h$" EXCLUDE
-        REGEX "/nn/files/strict_json\\.h$" EXCLUDE
+        REGEX "/nn/(files/strict_json|config/layer_json)\\.h$" EXCLUDE
         REGEX "/nn/.*\\.cuh$" EXCLUDE
         REGEX "/ops/matmul/(ahead|micro_kernel|packing|tile_packing|tiles|matmul_rungs)\\.h$" EXCLUDE)
 install(FILES ${PROJECT_BINARY_DIR}/generated/mixgrad/config.h DESTINATION ${headers}/mixgrad)

@@ -4,6 +4,8 @@
 #   mixgrad_add_sources(TARGET COLD a.cpp)   of these files, a.cpp is code that no training step waits for
 #   mixgrad_add_sources(TARGET ALONE)        each file is compiled alone, also with MIXGRAD_UNITY
 #   mixgrad_finish_sources(TARGET)           beside add_library or add_executable, after the folders
+#   mixgrad_names_of_list(NAMES list.def RE) sets NAMES to what the first group of RE matches in the lines of a list, each once
+#   mixgrad_check_files("names" list.def)    an error unless the .cpp files of this folder are NAME.cpp for exactly these names
 #
 # With MIXGRAD_UNITY six files are compiled as one, whose headers and templates are then read once and not six times: half
 # the time. A name that two such files define for themselves must then differ. CMake's own UNITY_BUILD writes absolute
@@ -42,6 +44,35 @@ function(mixgrad_finish_sources target)
   mixgrad_unity(cold ${target}_cold ${cold})
   set_source_files_properties(${cold} PROPERTIES COMPILE_OPTIONS "${mixgrad_cold_code}")
   target_sources(${target} PRIVATE ${sources} ${cold})
+endfunction()
+
+function(mixgrad_names_of_list result list expression)
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${list})
+  file(STRINGS ${list} lines REGEX "^[A-Z]")
+  set(names "")
+  foreach(line IN LISTS lines)
+    if(NOT line MATCHES "${expression}")
+      message(FATAL_ERROR "${list}: this line is not of the form that the head of the list shows: ${line}")
+    endif()
+    list(APPEND names ${CMAKE_MATCH_1})
+  endforeach()
+  list(REMOVE_DUPLICATES names)
+  set(${result} ${names} PARENT_SCOPE)
+endfunction()
+
+function(mixgrad_check_files names list)
+  file(GLOB files CONFIGURE_DEPENDS RELATIVE ${CMAKE_CURRENT_SOURCE_DIR} ${CMAKE_CURRENT_SOURCE_DIR}/*.cpp)
+  list(TRANSFORM names APPEND .cpp)
+  foreach(name IN LISTS names)
+    if(NOT name IN_LIST files)
+      message(FATAL_ERROR "${list} has a line for ${CMAKE_CURRENT_SOURCE_DIR}/${name}, which is missing")
+    endif()
+  endforeach()
+  foreach(file IN LISTS files)
+    if(NOT file IN_LIST names)
+      message(FATAL_ERROR "${CMAKE_CURRENT_SOURCE_DIR}/${file} has no line in ${list}")
+    endif()
+  endforeach()
 endfunction()
 
 # Sets RESULT to the sources; with MIXGRAD_UNITY, to files that include six of them each.

@@ -3,8 +3,11 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/text/suggest.h"
+#include "nn/config/layer_kinds.h"
 #include "nn/config/mixer_pattern.h"
 #include "nn/config/shortcut_pattern.h"
+#include "nn/mixers/hsm_mixer.h"
 #include "nn/model/equal_parameters.h"
 #include "nn/tokenizers/tokenizer_types.h"
 
@@ -40,7 +43,8 @@ void ModelOptions::declare(OptionSet& options) {
   options.add("vocab", vocab, {0, kMaxVocab}, "Size of the token table, at least the tokenizer's; 0 = the tokenizer's",
               traits);
   options.add("mixer", mixer,
-              "Mixers, comma-separated, repeated over the layers: attention, hsm:scalar, hsm:vector(heads=4), ...",
+              "Mixers, comma-separated, repeated over the layers, with options like hsm:vector(heads=4): " +
+                  join(pattern_names()),
               with_value("PATTERN"));
   options.add("shortcut", shortcut,
               "Hidden states that the last layer attends to, 0 = embedding: 2,4,6,8(hidden=1024,concat=sequence)",
@@ -110,6 +114,11 @@ ModelConfig ModelOptions::config(std::int64_t tokenizer_vocabulary) const {
     config.d_ff = equal_parameter_width(config, {heads, kv_heads == 0 ? heads : kv_heads});
   }
   return config;
+}
+
+void ModelOptions::initialize(Decoder& model, std::uint64_t seed) const {
+  set_hsm_scale(model.parameters(), model.config(), hsm_scale);
+  model.parameters().initialize(seed);
 }
 
 namespace {

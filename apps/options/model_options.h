@@ -6,6 +6,7 @@
 #include "apps/options/option_set.h"
 #include "nn/config/model_config.h"
 #include "nn/data/token_data.h"
+#include "nn/model/decoder.h"
 
 namespace mixgrad::app {
 
@@ -27,6 +28,8 @@ struct ModelOptions {
   // With a tokenizer that exists. FormatError when its vocabulary cannot express the text.
   TokenData open_data(TokenizerPtr tokenizer, Identify identify = Identify::no) const;
   ModelConfig config(std::int64_t tokenizer_vocabulary) const;
+  // Draws the parameters of a new model, a and b of shift-mixing layers at --hsm-scale.
+  void initialize(Decoder& model, std::uint64_t seed) const;
 };
 
 const std::vector<Preset>& model_presets();

@@ -16,8 +16,8 @@ OpenedRun open_run(const ModelOptions& options, const OpenRunOptions& run) {
   TokenData data = options.open_data(run.identify);
   const ModelConfig config = options.config(data.tokenizer().vocab_size());
   if (run.use == TextUse::batches) data.check_context(config.context);
-  auto model = std::make_unique<Decoder>(config, run.placement, options.hsm_scale);
-  model->parameters().initialize(run.seed);
+  auto model = std::make_unique<Decoder>(config, run.placement);
+  options.initialize(*model, run.seed);
   return {std::move(model), std::move(data)};
 }
 

@@ -47,8 +47,8 @@ class Inspect : public Verb {
     TokenizerPtr tokenizer;
     if (checkpoint_.empty()) {
       tokenizer = model_.open_data().tokenizer_ptr();
-      model = std::make_unique<Decoder>(model_.config(tokenizer->vocab_size()), training_.place(), model_.hsm_scale);
-      model->parameters().initialize(training_.seed);
+      model = std::make_unique<Decoder>(model_.config(tokenizer->vocab_size()), training_.place());
+      model_.initialize(*model, training_.seed);
     } else {
       Checkpoint trained = load_checkpoint(checkpoint_, training_.place());
       tokenizer = trained.tokenizer;

@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "nn/analysis/hsm_paths.h"
 #include "nn/analysis/mamba_decay.h"
+#include "nn/config/kinds/hsm.h"
 #include "nn/mixers/attention_mixer.h"
 
 namespace mixgrad::app {
@@ -15,13 +16,39 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// Softmax heads look at a text; shifts and decay times are those of the parameters alone.
-bool needs_text(const ModelConfig& config) {
-  return std::any_of(config.layers.begin(), config.layers.end(), [](const LayerConfig& layer) {
-    const auto* heads = std::get_if<RecurformerConfig>(&layer);
-    return std::holds_alternative<AttentionConfig>(layer) || (heads != nullptr && heads->softmax_groups() > 0);
-  });
+// What softmax heads attend to depends on a text; shifts and decay times are those of the parameters alone.
+bool needs_text(const Decoder& model) {
+  for (std::size_t l = 0; l < model.config().layers.size(); ++l) {
+    if (model.mixer(l).softmax_heads() > 0) return true;
+  }
+  return false;
 }
+
+long long number(std::int64_t value) { return value; }  // for printf
+
+// The mean over some queries of the mass of each source, and of the effective depth.
+struct MeanMass {
+  std::vector<double> mass;
+  double depth = 0;
+
+  explicit MeanMass(std::int64_t sources) : mass(static_cast<std::size_t>(sources)) {}
+
+  // Adds query `row`, one of `count`, and returns its masses.
+  std::vector<double> add(const DepthMass& of, std::int64_t row, std::int64_t count) {
+    std::vector<double> values;
+    for (std::size_t m = 0; m < mass.size(); ++m) {
+      values.push_back(of.mass.at(row * of.mass.cols() + static_cast<std::int64_t>(m)));
+      mass[m] += values.back() / static_cast<double>(count);
+    }
+    depth += of.effective_depth.at(row) / static_cast<double>(count);
+    return values;
+  }
+
+  void print() const {
+    for (const double value : mass) std::printf(" %6.3f", value);
+    std::printf(" %8.3f\n", depth);
+  }
+};
 
 class AttentionReport {
  public:
@@ -35,9 +62,9 @@ class AttentionReport {
     const std::int64_t batch = count / length;
     tokens_ = Tensor::from_i32(std::span(ids).first(static_cast<std::size_t>(batch * length)), {batch, length});
     if (json_) return;
-    std::printf("%lld tokens in %lld sequence%s of %lld", static_cast<long long>(count), static_cast<long long>(batch),
-                batch == 1 ? "" : "s", static_cast<long long>(length));
-    if (batch * length < count) std::printf("; the last %lld are left out", static_cast<long long>(count % length));
+    std::printf("%lld tokens in %lld sequence%s of %lld", number(count), number(batch), batch == 1 ? "" : "s",
+                number(length));
+    if (batch * length < count) std::printf("; the last %lld are left out", number(count % length));
     std::printf("\n");
   }
 
@@ -60,8 +87,8 @@ class AttentionReport {
     if (!json_) {
       std::printf(
           "\nrecency ratio of each softmax head: attention on a token itself and the k = %lld before it, mean over n = "
-          "%lld places\na head that looks at all alike has %.3f\n",
-          static_cast<long long>(window_), static_cast<long long>(n), uniform);
+          "%lld positions\na head that looks at all tokens alike has %.3f\n",
+          number(window_), number(n), uniform);
     }
     for (std::size_t l = 0; l < ratios.size(); ++l) {
       if (!ratios[l].defined()) continue;
@@ -87,58 +114,41 @@ class AttentionReport {
     if (!json_) {
       std::printf("\ndepth mass of the shortcut, mean over the heads: attention on each source (0 = embedding)\n%-12s",
                   "token");
-      for (const std::int64_t source : shortcut->sources) std::printf(" %6lld", static_cast<long long>(source));
+      for (const std::int64_t source : shortcut->sources) std::printf(" %6lld", number(source));
       std::printf("  effective depth\n");
     }
     for (std::int64_t t = 0; t < tokens_.dim(1); ++t) print_token(depth, t);
     print_mean(depth);
   }
 
+  // One token of the first sequence: the mass of each head, and in a table the mean over the heads.
   void print_token(const DepthMass& depth, std::int64_t t) const {
     const std::int64_t heads = depth.mass.dim(1);
     const std::int64_t steps = depth.mass.dim(2);
-    const std::int64_t sources = depth.mass.dim(3);
     const std::string text = tokenizer_.piece(static_cast<std::int32_t>(tokens_.at(t)));
-    std::vector<double> mean(static_cast<std::size_t>(sources));
-    double level = 0;
-    Json mass = Json::array();
-    for (std::int64_t h = 0; h < heads; ++h) {
-      Json of_head = Json::array();
-      for (std::int64_t m = 0; m < sources; ++m) {
-        const double value = depth.mass.at((h * steps + t) * sources + m);
-        mean[static_cast<std::size_t>(m)] += value / static_cast<double>(heads);
-        of_head.push_back(value);
-      }
-      mass.push_back(of_head);
-      level += depth.effective_depth.at(h * steps + t) / static_cast<double>(heads);
-    }
+    MeanMass mean(depth.mass.cols());
+    Json of_heads = Json::array();
+    for (std::int64_t h = 0; h < heads; ++h) of_heads.push_back(mean.add(depth, h * steps + t, heads));
     if (json_) {
-      print_json({{"token", t}, {"text", text}, {"depth_mass", mass}, {"effective_depth", level}});
+      print_json({{"token", t}, {"text", text}, {"depth_mass", of_heads}, {"effective_depth", mean.depth}});
       return;
     }
-    std::printf("%3lld %-8s", static_cast<long long>(t), json_line(text).c_str());
-    for (const double value : mean) std::printf(" %6.3f", value);
-    std::printf(" %8.3f\n", level);
+    std::printf("%3lld %-8s", number(t), json_line(text).c_str());
+    mean.print();
   }
 
-  // Over all heads, sequences and places.
+  // Over all heads, sequences and positions.
   void print_mean(const DepthMass& depth) const {
-    const std::int64_t sources = depth.mass.cols();
-    std::vector<double> mean(static_cast<std::size_t>(sources));
-    const auto rows = static_cast<double>(depth.mass.rows());
-    for (std::int64_t i = 0; i < depth.mass.numel(); ++i) {
-      mean[static_cast<std::size_t>(i % sources)] += depth.mass.at(i) / rows;
-    }
-    double level = 0;
-    for (const double value : depth.effective_depth.to_vector()) level += value / rows;
+    MeanMass mean(depth.mass.cols());
+    for (std::int64_t row = 0; row < depth.mass.rows(); ++row) mean.add(depth, row, depth.mass.rows());
     if (json_) {
-      print_json(
-          {{"sources", model_.config().shortcut->sources}, {"mean_depth_mass", mean}, {"mean_effective_depth", level}});
+      print_json({{"sources", model_.config().shortcut->sources},
+                  {"mean_depth_mass", mean.mass},
+                  {"mean_effective_depth", mean.depth}});
       return;
     }
     std::printf("%-12s", "all");
-    for (const double value : mean) std::printf(" %6.3f", value);
-    std::printf(" %8.3f\n", level);
+    mean.print();
   }
 
   // Of shift-mixing layers (nn/analysis/hsm_paths.h): what they shift by, and one line per lag.
@@ -153,19 +163,19 @@ class AttentionReport {
     } else {
       std::printf("\nshift mixing\n%5s  %-12s shifts of its heads\n", "layer", "variant");
       for (const std::int64_t l : report.layers) {
-        std::printf("%5lld  %-12s", static_cast<long long>(l), to_string(shift_layer(l).variant).c_str());
-        for (const std::int64_t shift : shift_layer(l).shifts) std::printf(" %lld", static_cast<long long>(shift));
+        std::printf("%5lld  %-12s", number(l), to_string(shift_layer(l).variant).c_str());
+        for (const std::int64_t shift : shift_layer(l).shifts) std::printf(" %lld", number(shift));
         std::printf("\n");
       }
-      std::printf("receptive field of these layers: %lld tokens\n\n%8s %10s %12s\n",
-                  static_cast<long long>(report.receptive_field), "lag", "paths", "weight");
+      std::printf("receptive field of these layers: %lld tokens\n\n%8s %10s %12s\n", number(report.receptive_field),
+                  "lag", "paths", "weight");
     }
     for (std::size_t lag = 0; lag < report.paths.size(); ++lag) print_lag(report, lag);
     if (!json_) std::printf("means over the channels, without norms and MLPs; weights where all layers have a and b\n");
   }
 
   const HsmConfig& shift_layer(std::int64_t l) const {
-    return std::get<HsmConfig>(model_.config().layers[static_cast<std::size_t>(l)]);
+    return model_.config().layers[static_cast<std::size_t>(l)].get<HsmConfig>();
   }
 
   void print_lag(const HsmPaths& report, std::size_t lag) const {
@@ -201,8 +211,8 @@ class AttentionReport {
       }
       std::vector<double> sorted = head.longest;
       std::sort(sorted.begin(), sorted.end());
-      std::printf("layer %-3lld head %-2lld %9.1f %9.1f %9.1f\n", static_cast<long long>(head.layer),
-                  static_cast<long long>(head.head), sorted.front(), sorted[sorted.size() / 2], sorted.back());
+      std::printf("layer %-3lld head %-2lld %9.1f %9.1f %9.1f\n", number(head.layer), number(head.head), sorted.front(),
+                  sorted[sorted.size() / 2], sorted.back());
     }
   }
 
@@ -217,12 +227,12 @@ class AttentionReport {
 
 void inspect_attention(const Decoder& model, const Tokenizer& tokenizer, const std::string& text, std::int64_t window,
                        bool json) {
-  if (text.empty() && needs_text(model.config())) {
+  if (text.empty() && needs_text(model)) {
     raise<ValueError>(
         "inspect attention: --text must hold at least one token for a model with softmax heads, got an empty text; "
         "give one with --text TEXT");
   }
-  if (!needs_text(model.config()) && hsm_paths(model, 1).layers.empty() &&
+  if (!needs_text(model) && hsm_paths(model, 1).layers.empty() &&
       mamba_decays(model.parameters(), model.config()).empty()) {
     raise<ValueError>(
         "inspect attention: the model must have softmax heads, shift-mixing layers or Mamba heads; it has none; choose "

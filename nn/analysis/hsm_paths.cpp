@@ -4,6 +4,8 @@
 #include <cmath>
 #include <string>
 
+#include "nn/config/kinds/hsm.h"
+
 namespace mixgrad {
 namespace {
 
@@ -25,13 +27,6 @@ void add_mean(const Series& series, std::int64_t channels, Series& mean) {
   for (std::size_t d = 0; d < series.size(); ++d) mean[d] += std::abs(series[d]) / static_cast<double>(channels);
 }
 
-const Parameter* find(const ParameterSet& parameters, const std::string& name) {
-  for (std::size_t i = 0; i < parameters.size(); ++i) {
-    if (parameters[i].name == name) return &parameters[i];
-  }
-  return nullptr;
-}
-
 struct MixingLayer {
   const HsmConfig* config;
   const Parameter* a;  // null for variants without a and b
@@ -43,12 +38,13 @@ struct MixingLayer {
 HsmPaths hsm_paths(const Decoder& model, std::int64_t lags) {
   HsmPaths result;
   std::vector<MixingLayer> layers;
+  const ParameterSet& parameters = model.parameters();
   const std::vector<LayerConfig>& configs = model.config().layers;
   for (std::size_t l = 0; l < configs.size(); ++l) {
-    const auto* config = std::get_if<HsmConfig>(&configs[l]);
+    const auto* config = configs[l].get_if<HsmConfig>();
     if (config == nullptr) continue;
     const std::string prefix = "layers." + std::to_string(l) + ".mixer.";
-    layers.push_back({config, find(model.parameters(), prefix + "a"), find(model.parameters(), prefix + "b")});
+    layers.push_back({config, parameters.find(prefix + "a"), parameters.find(prefix + "b")});
     result.layers.push_back(static_cast<std::int64_t>(l));
     result.receptive_field += *std::max_element(config->shifts.begin(), config->shifts.end());
   }

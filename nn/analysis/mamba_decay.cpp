@@ -5,14 +5,10 @@
 #include <limits>
 #include <string>
 
+#include "nn/config/kinds/mixed_heads.h"
+
 namespace mixgrad {
 namespace {
-
-const Tensor& value_of(const ParameterSet& parameters, const std::string& name) {
-  std::size_t i = 0;
-  while (parameters[i].name != name) ++i;
-  return parameters[i].value;
-}
 
 double softplus(double x) { return x > 20 ? x : std::log1p(std::exp(x)); }
 
@@ -21,11 +17,11 @@ double softplus(double x) { return x > 20 ? x : std::log1p(std::exp(x)); }
 std::vector<MambaDecay> mamba_decays(const ParameterSet& parameters, const ModelConfig& config) {
   std::vector<MambaDecay> heads;
   for (std::size_t l = 0; l < config.layers.size(); ++l) {
-    const auto* layer = std::get_if<RecurformerConfig>(&config.layers[l]);
+    const auto* layer = config.layers[l].get_if<MixedHeadsConfig>();
     if (layer == nullptr || layer->recurrent_groups.empty()) continue;
     const std::string prefix = "layers." + std::to_string(l) + ".mixer.mamba.";
-    const Tensor& a_log = value_of(parameters, prefix + "A_log");        // [R,di,N]
-    const Tensor& bias = value_of(parameters, prefix + "dt_proj.bias");  // [R,di]
+    const Tensor& a_log = parameters.at(prefix + "A_log").value;        // [R,di,N]
+    const Tensor& bias = parameters.at(prefix + "dt_proj.bias").value;  // [R,di]
     const std::int64_t channels = a_log.dim(1);
     const std::int64_t states = a_log.dim(2);
     std::int64_t r = 0;

@@ -1,4 +1,4 @@
-// Pieces of the pattern language of --mixer: splitting at a separator, numbers, each with its errors.
+// Pieces of the pattern languages of --mixer and --shortcut: splitting at a separator, numbers, each with its errors.
 #pragma once
 
 #include <cstdint>

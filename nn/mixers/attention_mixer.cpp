@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "autograd/tape.h"
-#include "core/error.h"
 #include "ops/rope/rope.h"
 
 namespace mixgrad {
@@ -15,25 +14,25 @@ double uniform_recency(std::int64_t n, std::int64_t k) {
   return static_cast<double>(k + 1) / static_cast<double>(n) * (1 + tail);
 }
 
-AttentionHeads::AttentionHeads(ParameterSet& parameters, const std::string& prefix, const ModelConfig& config,
-                               std::int64_t heads, std::int64_t kv_heads, std::int64_t head_dim)
+AttentionHeads::AttentionHeads(const MixerSetup& setup, std::int64_t heads, std::int64_t kv_heads,
+                               std::int64_t head_dim)
     : heads_(heads),
       kv_heads_(kv_heads),
       head_dim_(head_dim),
-      context_(config.context),
-      rotary_(config.positions == Positions::rope),
-      theta_(config.rope_theta),
-      qkv_(parameters, prefix + ".qkv", config.d_model, (heads + 2 * kv_heads) * head_dim, config.bias,
-           kInitDeviation) {}
+      context_(setup.config.context),
+      rotary_(setup.config.positions == Positions::rope),
+      theta_(setup.config.rope_theta),
+      qkv_(setup.parameters, setup.prefix + ".qkv", setup.config.d_model, (heads + 2 * kv_heads) * head_dim,
+           setup.config.bias, kInitDeviation) {}
 
 std::string AttentionHeads::describe() const {
   return std::to_string(heads_) + " heads of width " + std::to_string(head_dim_) + ", " + std::to_string(kv_heads_) +
          " key/value heads" + (rotary_ ? ", rotary" : "");
 }
 
-AttentionHeads::Packed AttentionHeads::packed_qkv(const Tensor& u, TokenPosition first_position) const {
+AttentionHeads::Packed AttentionHeads::packed_qkv(const Tensor& u, TokenPosition first) const {
   Tensor packed = qkv_.forward(u);
-  if (rotary_) packed = rope(packed, {heads_ + kv_heads_, head_dim_, theta_, first_position});
+  if (rotary_) packed = rope(packed, {heads_ + kv_heads_, head_dim_, theta_, first});
   return {packed, heads_ * head_dim_, (heads_ + kv_heads_) * head_dim_};
 }
 
@@ -52,25 +51,20 @@ Tensor AttentionHeads::recency(const Tensor& u, std::int64_t k) const {
   return attention_recency(q, key, lse, k, options);
 }
 
-std::unique_ptr<KeyValueState> AttentionHeads::new_state(std::int64_t batch, std::int64_t max_tokens,
-                                                         Placement place) const {
-  return std::make_unique<KeyValueState>("attention", batch, std::min(max_tokens, context_), 1, kv_heads_ * head_dim_,
-                                         place);
+KeyValueRing AttentionHeads::new_ring(std::int64_t batch, std::int64_t max_tokens, Placement placement) const {
+  return {batch, std::min(max_tokens, context_), 1, kv_heads_ * head_dim_, placement};
 }
 
-Tensor AttentionHeads::prefill(const Tensor& u, KeyValueState& state) const {
-  const auto [packed, q_end, k_end] = packed_qkv(u, state.next_position());
+Tensor AttentionHeads::continued(const Tensor& u, const KeyValueRing& ring, TokenPosition first) const {
+  const auto [packed, q_end, k_end] = packed_qkv(u, first);
   const Tensor q = packed.column_view(0, q_end);
   const Tensor k = packed.column_view(q_end, k_end);
   const Tensor v = packed.column_view(k_end, packed.cols());
   if (q.dim(1) == 1) {
-    Tensor out =
-        attention_append_cached(q, k, v, state.keys, state.values, state.next_position(), {heads_, kv_heads_, 0});
-    ++state.consumed;
-    return out;
+    return attention_append_cached(q, k, v, ring.keys, ring.values, first, {heads_, kv_heads_, 0});
   }
-  return state.append(q, k, v, [&](const Tensor& queries, TokenPosition position) {
-    return attention_cached(queries, state.keys, state.values, position, {heads_, kv_heads_, 0});
+  return ring.append(q, k, v, first, [&](const Tensor& queries, TokenPosition position) {
+    return attention_cached(queries, ring.keys, ring.values, position, {heads_, kv_heads_, 0});
   });
 }
 
@@ -83,21 +77,29 @@ std::size_t AttentionHeads::state_bytes(std::int64_t tokens, DType dtype) const 
   return static_cast<std::size_t>(2 * std::min(tokens, context_) * kv_heads_ * head_dim_) * dtype_bytes(dtype);
 }
 
-AttentionMixer::AttentionMixer(ParameterSet& parameters, const std::string& prefix, const ModelConfig& config,
-                               const AttentionConfig& layer, double out_deviation)
-    : heads_(parameters, prefix, config, layer.heads, layer.kv_heads, config.d_model / layer.heads),
-      o_(parameters, prefix + ".o", config.d_model, config.d_model, config.bias, out_deviation) {}
+RowRange AttentionHeads::rows_without_gradient(std::string_view parameter) const {
+  if (rotary_ || parameter != "qkv.bias") return {};
+  return {heads_ * head_dim_, (heads_ + kv_heads_) * head_dim_};
+}
 
-Tensor AttentionMixer::prefill(const Tensor& u, MixerState& base) const {
-  auto* state = dynamic_cast<KeyValueState*>(&base);
-  if (state == nullptr || state->keys.dim(0) != u.dim(0)) {
-    raise<ValueError>("attention: the state must come from this mixer's new_state with batch ", u.dim(0));
-  }
-  return o_.forward(heads_.prefill(u, *state));
+AttentionMixer::AttentionMixer(const AttentionConfig& layer, const MixerSetup& setup)
+    : heads_(setup, layer.heads, layer.kv_heads, setup.config.d_model / layer.heads),
+      o_(setup.parameters, setup.prefix + ".o", setup.config.d_model, setup.config.d_model, setup.config.bias,
+         setup.out_deviation) {}
+
+std::unique_ptr<KeyValueState> AttentionMixer::empty_state(std::int64_t batch, std::int64_t max_tokens,
+                                                           Placement placement) const {
+  auto state = std::make_unique<KeyValueState>();
+  state->ring = heads_.new_ring(batch, max_tokens, placement);
+  return state;
 }
 
 double AttentionMixer::operations(std::int64_t tokens) const {
   return heads_.operations(tokens) + static_cast<double>(o_.operations());
+}
+
+std::unique_ptr<Mixer> make_attention_mixer(const LayerConfig& layer, const MixerSetup& setup) {
+  return std::make_unique<AttentionMixer>(layer.get<AttentionConfig>(), setup);
 }
 
 }  // namespace mixgrad

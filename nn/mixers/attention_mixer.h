@@ -1,12 +1,14 @@
 // Softmax attention with grouped key/value heads and optional rotary positions.
-//   qkv = linear(u);  q, k turned when positions are rotary;  y = o(attention(q, k, v))
+//   qkv = linear(u);  q and k rotated when positions are rotary;  y = o(attention(q, k, v))
 //   parameters: PREFIX.qkv.weight [(H+2G) dh, D] (rows of q head-major, then k, then v), PREFIX.o.weight [D, H dh],
 //   biases
-// State: KeyValueState, a ring of the last C = min(max_tokens, context) keys (turned already) and values: 2 B C G dh
+// State: KeyValueState, a ring of the last C = min(max_tokens, context) keys (already rotated) and values: 2 B C G dh
 //   elements.
 #pragma once
 
-#include "nn/mixers/key_value_state.h"
+#include "nn/config/kinds/attention.h"
+#include "nn/mixers/key_value_ring.h"
+#include "nn/mixers/mixer_kinds.h"
 #include "nn/modules/layers.h"
 #include "ops/attention/attention.h"
 
@@ -16,26 +18,28 @@ namespace mixgrad {
 //   ((k+1)/n) (1 + H_n - H_{k+1}) with the harmonic numbers H;  1 when k + 1 >= n
 double uniform_recency(std::int64_t n, std::int64_t k);
 
-// The heads alone, before o: what a layer with other heads beside them has too.
+// The heads alone, before o. A layer with heads of other kinds beside them uses this too.
 class AttentionHeads {
  public:
-  AttentionHeads(ParameterSet& parameters, const std::string& prefix, const ModelConfig& config, std::int64_t heads,
-                 std::int64_t kv_heads, std::int64_t head_dim);
+  AttentionHeads(const MixerSetup& setup, std::int64_t heads, std::int64_t kv_heads, std::int64_t head_dim);
 
-  std::string describe() const;                                 // "4 heads of width 32, 2 key/value heads, rotary"
-  Tensor forward(const Tensor& u, std::int64_t window) const;   // [B,T,D] -> [B,T,H dh]
-  Tensor prefill(const Tensor& u, KeyValueState& state) const;  // likewise
-  std::unique_ptr<KeyValueState> new_state(std::int64_t batch, std::int64_t max_tokens, Placement place) const;
+  std::int64_t heads() const { return heads_; }
+  std::string describe() const;                                // "4 heads of width 32, 2 key/value heads, rotary"
+  Tensor forward(const Tensor& u, std::int64_t window) const;  // [B,T,D] -> [B,T,H dh]
+  Tensor continued(const Tensor& u, const KeyValueRing& ring, TokenPosition first) const;  // likewise
+  KeyValueRing new_ring(std::int64_t batch, std::int64_t max_tokens, Placement placement) const;
   Tensor recency(const Tensor& u, std::int64_t k) const;  // [H]
   double operations(std::int64_t tokens) const;
   std::size_t state_bytes(std::int64_t tokens, DType dtype) const;
+  // Adding a constant to all keys changes no score, so the bias of keys that are not rotated has no gradient.
+  RowRange rows_without_gradient(std::string_view parameter) const;
 
  private:
   struct Packed {
     Tensor whole;  // [B,T,(H+2G) dh]
     std::int64_t q_end, k_end;
   };
-  Packed packed_qkv(const Tensor& u, TokenPosition first_position) const;
+  Packed packed_qkv(const Tensor& u, TokenPosition first) const;
 
   std::int64_t heads_;
   std::int64_t kv_heads_;
@@ -46,21 +50,30 @@ class AttentionHeads {
   Linear qkv_;
 };
 
-class AttentionMixer : public Mixer {
+class AttentionMixer : public MixerOf<KeyValueState> {
  public:
-  AttentionMixer(ParameterSet& parameters, const std::string& prefix, const ModelConfig& config,
-                 const AttentionConfig& layer, double out_deviation);
+  AttentionMixer(const AttentionConfig& layer, const MixerSetup& setup);
 
+  std::string name() const override { return "attention"; }
   std::string describe() const override { return "attention, " + heads_.describe(); }
-  Tensor forward(const Tensor& u) const override { return windowed(u, 0); }
-  Tensor windowed(const Tensor& u, std::int64_t window) const override { return o_.forward(heads_.forward(u, window)); }
-  Tensor recency(const Tensor& u, std::int64_t k) const override { return heads_.recency(u, k); }
-  std::unique_ptr<MixerState> new_state(std::int64_t batch, std::int64_t max_tokens, Placement place) const override {
-    return heads_.new_state(batch, max_tokens, place);
+  Tensor forward(const LayerInput& input) const override { return windowed(input, 0); }
+  Tensor windowed(const LayerInput& input, std::int64_t window) const override {
+    return o_.forward(heads_.forward(input.u, window));
   }
-  Tensor prefill(const Tensor& u, MixerState& state) const override;
   double operations(std::int64_t tokens) const override;
   std::size_t state_bytes(std::int64_t tokens, DType dtype) const override { return heads_.state_bytes(tokens, dtype); }
+  std::int64_t softmax_heads() const override { return heads_.heads(); }
+  Tensor recency(const LayerInput& input, std::int64_t k) const override { return heads_.recency(input.u, k); }
+  RowRange rows_without_gradient(std::string_view parameter) const override {
+    return heads_.rows_without_gradient(parameter);
+  }
+
+ protected:
+  std::unique_ptr<KeyValueState> empty_state(std::int64_t batch, std::int64_t max_tokens,
+                                             Placement placement) const override;
+  Tensor continued(const LayerInput& input, KeyValueState& state, TokenPosition first) const override {
+    return o_.forward(heads_.continued(input.u, state.ring, first));
+  }
 
  private:
   AttentionHeads heads_;

@@ -1,25 +1,22 @@
 #include "nn/mixers/hsm_mixer.h"
 
-#include "core/error.h"
 #include "ops/support/check.h"
 
 namespace mixgrad {
 
 std::unique_ptr<MixerState> HsmState::clone() const {
-  auto copy = std::make_unique<HsmState>();
+  auto copy = std::make_unique<HsmState>(*this);
   copy->ring = ring.clone();
-  copy->consumed = consumed;
   return copy;
 }
 
-HsmMixer::HsmMixer(ParameterSet& parameters, const std::string& prefix, const ModelConfig& config,
-                   const HsmConfig& layer, double out_deviation, double init_scale)
-    : width_(config.d_model), layer_(layer) {
+HsmMixer::HsmMixer(const HsmConfig& layer, const MixerSetup& setup) : width_(setup.config.d_model), layer_(layer) {
   const bool has_v = layer.proj == HsmProjection::v || layer.proj == HsmProjection::vo;
   const bool has_o = layer.proj == HsmProjection::o || layer.proj == HsmProjection::vo;
-  if (has_v) v_.emplace(parameters, prefix + ".v", width_, width_, config.bias, kInitDeviation);
-  mixing_ = make_hsm_mixing({parameters, prefix, width_, layer_, init_scale});
-  if (has_o) o_.emplace(parameters, prefix + ".o", width_, width_, config.bias, out_deviation);
+  const bool bias = setup.config.bias;
+  if (has_v) v_.emplace(setup.parameters, setup.prefix + ".v", width_, width_, bias, kInitDeviation);
+  mixing_ = make_hsm_mixing({setup.parameters, setup.prefix, width_, layer_});
+  if (has_o) o_.emplace(setup.parameters, setup.prefix + ".o", width_, width_, bias, setup.out_deviation);
 }
 
 std::string HsmMixer::describe() const {
@@ -35,25 +32,16 @@ Tensor HsmMixer::mix(const Tensor& u, const HsmPast& past) const {
   return o_ ? o_->forward(y) : y;
 }
 
-Tensor HsmMixer::forward(const Tensor& u) const { return mix(u, {.options = options()}); }
+Tensor HsmMixer::forward(const LayerInput& input) const { return mix(input.u, {.options = options()}); }
 
-std::unique_ptr<MixerState> HsmMixer::new_state(std::int64_t batch, std::int64_t max_tokens, Placement place) const {
-  if (batch < 1 || max_tokens < 1) {
-    raise<ValueError>("hsm state: batch and max_tokens must be at least 1, got ", batch, " and ", max_tokens);
-  }
+std::unique_ptr<HsmState> HsmMixer::empty_state(std::int64_t batch, std::int64_t, Placement placement) const {
   auto state = std::make_unique<HsmState>();
-  state->ring = Tensor::empty({batch, ring_elements(width_, layer_.shifts)}, place);
+  state->ring = Tensor::empty({batch, ring_elements(width_, layer_.shifts)}, placement);
   return state;
 }
 
-Tensor HsmMixer::prefill(const Tensor& u, MixerState& base) const {
-  auto* state = dynamic_cast<HsmState*>(&base);
-  if (state == nullptr || state->ring.dim(0) != u.dim(0)) {
-    raise<ValueError>("hsm: the state must come from this mixer's new_state with batch ", u.dim(0));
-  }
-  const HsmPast past{options(), &state->ring, state->next_position()};
-  state->consumed += u.dim(1);  // first: what fails half-way must not look as if it had not begun
-  const Tensor y = mix(u, past);
+Tensor HsmMixer::continued(const LayerInput& input, HsmState& state, TokenPosition first) const {
+  const Tensor y = mix(input.u, {options(), &state.ring, first});
   require_untracked("hsm prefill", "the output", y);
   return y;
 }
@@ -67,6 +55,20 @@ double HsmMixer::operations(std::int64_t) const {
 
 std::size_t HsmMixer::state_bytes(std::int64_t, DType dtype) const {
   return static_cast<std::size_t>(ring_elements(width_, layer_.shifts)) * dtype_bytes(dtype);
+}
+
+void set_hsm_scale(ParameterSet& parameters, const ModelConfig& config, double scale) {
+  for (std::size_t l = 0; l < config.layers.size(); ++l) {
+    if (config.layers[l].get_if<HsmConfig>() == nullptr) continue;
+    for (const char* name : {".mixer.a", ".mixer.b"}) {
+      Parameter* parameter = parameters.find("layers." + std::to_string(l) + name);
+      if (parameter != nullptr) parameter->init = Init::constant(scale);
+    }
+  }
+}
+
+std::unique_ptr<Mixer> make_hsm_mixer(const LayerConfig& layer, const MixerSetup& setup) {
+  return std::make_unique<HsmMixer>(layer.get<HsmConfig>(), setup);
 }
 
 }  // namespace mixgrad

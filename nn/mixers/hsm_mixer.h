@@ -7,36 +7,35 @@
 
 #include <memory>
 #include <optional>
-#include <vector>
 
+#include "nn/config/kinds/hsm.h"
 #include "nn/mixers/hsm_mixing.h"
-#include "nn/mixers/mixer.h"
+#include "nn/mixers/mixer_kinds.h"
 #include "nn/modules/layers.h"
 
 namespace mixgrad {
 
 struct HsmState : MixerState {
-  Tensor ring;  // [B, sum_h s_h D/H]
-  std::int64_t consumed = 0;
+  Tensor ring;  // [B, sum_h s_h D/H]; nothing of it is read before it is written
 
-  std::int64_t position() const override { return consumed; }
   std::size_t bytes() const override { return ring.bytes(); }
-  void reset() override { consumed = 0; }
-  void advance(std::int64_t tokens) override { consumed += tokens; }
   std::unique_ptr<MixerState> clone() const override;
 };
 
-class HsmMixer : public Mixer {
+class HsmMixer : public MixerOf<HsmState> {
  public:
-  HsmMixer(ParameterSet& parameters, const std::string& prefix, const ModelConfig& config, const HsmConfig& layer,
-           double out_deviation, double init_scale);
+  HsmMixer(const HsmConfig& layer, const MixerSetup& setup);
 
+  std::string name() const override { return "hsm:" + to_string(layer_.variant); }
   std::string describe() const override;
-  Tensor forward(const Tensor& u) const override;
-  std::unique_ptr<MixerState> new_state(std::int64_t batch, std::int64_t max_tokens, Placement place) const override;
-  Tensor prefill(const Tensor& u, MixerState& state) const override;
+  Tensor forward(const LayerInput& input) const override;
   double operations(std::int64_t tokens) const override;
   std::size_t state_bytes(std::int64_t tokens, DType dtype) const override;
+
+ protected:
+  std::unique_ptr<HsmState> empty_state(std::int64_t batch, std::int64_t max_tokens,
+                                        Placement placement) const override;
+  Tensor continued(const LayerInput& input, HsmState& state, TokenPosition first) const override;
 
  private:
   Tensor mix(const Tensor& u, const HsmPast& past) const;
@@ -48,5 +47,9 @@ class HsmMixer : public Mixer {
   std::unique_ptr<HsmMixing> mixing_;
   std::optional<Linear> o_;
 };
+
+// The value at which a and b of the model's shift-mixing layers start, where their mixing has these parameters
+// (PREFIX.a, PREFIX.b); kHsmScale if this is not called. To be called before ParameterSet::initialize.
+void set_hsm_scale(ParameterSet& parameters, const ModelConfig& config, double scale);
 
 }  // namespace mixgrad

@@ -9,26 +9,30 @@
 //   fusion         W2 gelu(W1 [u; z] + b1) + b2, F hidden for a head   up.weight [H,F,2dh], up.bias [H,F],
 //                                                                      down.weight [H,dh,F], down.bias [D]
 //
-// Start: a = b = init_scale, matrices normal(0.02), biases 0. The biases are there whatever `bias` of the model says.
-// A class for each line or two, named in hsm_variants.def; nn/README.md shows how to add one.
+// Start: a = b = kHsmScale, matrices normal(0.02), biases 0. The biases are there whatever `bias` of the model says.
+// Each line of nn/config/hsm_variants.def names the file in nn/mixers/mixings/ that has its formula; nn/README.md shows
+// how to add one. A program that uses the library adds its own with register_hsm_mixing.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
-#include "nn/config/model_config.h"
+#include "nn/config/kinds/hsm.h"
 #include "nn/modules/parameter.h"
-#include "ops/shift/shift.h"
 
 namespace mixgrad {
 
-// Where z comes from: the same sequence s tokens earlier, or the ring of a sequence that goes on.
+inline constexpr double kHsmScale = 0.05;
+
+// Where z comes from: the same sequence s tokens earlier, or the ring of a sequence that is decoded piece by piece.
 struct HsmPast {
   ShiftOptions options;
   const Tensor* ring = nullptr;  // null: the sequence starts here
-  TokenPosition position = 0;    // tokens that the ring has seen
+  TokenPosition position = 0;    // of the first token; the ring holds the ones before it
 
-  Tensor shifted(const Tensor& u) const;  // z; the ring, if any, takes up u
+  // z. With a ring this also stores u in it, so a mixing calls it once for each forward().
+  Tensor shifted(const Tensor& u) const;
 };
 
 // What a mixing is made from.
@@ -37,18 +41,34 @@ struct HsmSetup {
   const std::string& prefix;
   std::int64_t width;  // D
   const HsmConfig& layer;
-  double init_scale;
 
   std::int64_t head_width() const { return width / layer.heads; }
+  // A matrix [dh,dh] for each head.
+  Shape head_matrices() const { return {layer.heads, head_width(), head_width()}; }
+
+  // Parameters PREFIX.NAME as most mixings have them: normal(0.02) with weight decay; zero without.
+  const Parameter* add_matrices(const char* name, const Shape& shape) const;
+  const Parameter* add_bias(const char* name, const Shape& shape) const;
 };
 
 class HsmMixing {
  public:
   virtual ~HsmMixing() = default;
-  virtual Tensor forward(const Tensor& u, const HsmPast& past) const = 0;  // [B,T,D] -> [B,T,D]; asks past for z once
+  virtual Tensor forward(const Tensor& u, const HsmPast& past) const = 0;  // [B,T,D] -> [B,T,D]; calls shifted() once
   virtual double operations() const = 0;                                   // of one token
 };
 
+using MakeHsmMixing = std::function<std::unique_ptr<HsmMixing>(const HsmSetup& setup)>;
+
 std::unique_ptr<HsmMixing> make_hsm_mixing(const HsmSetup& setup);
+
+// Adds a mixing under a name of its own: `--mixer hsm:NAME` and config.json know it from then on, and the laws of
+// mixers run on it. ValueError when the name is empty or taken, or `make` is missing.
+HsmVariant register_hsm_mixing(const HsmVariantKind& kind, const MakeHsmMixing& make);
+
+// How the built-in mixings are made, each defined in nn/mixers/mixings/FILE.cpp.
+#define HSM_VARIANT(name, file, ...) std::unique_ptr<HsmMixing> make_##file##_mixing(const HsmSetup& setup);
+#include "nn/config/hsm_variants.def"
+#undef HSM_VARIANT
 
 }  // namespace mixgrad

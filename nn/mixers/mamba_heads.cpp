@@ -18,7 +18,7 @@ void MambaState::reset() {
 }
 
 MambaHeads::MambaHeads(ParameterSet& parameters, const std::string& prefix, std::int64_t width, std::int64_t head_dim,
-                       std::int64_t heads, const RecurformerConfig& layer)
+                       std::int64_t heads, const MixedHeadsConfig& layer)
     : heads_(heads),
       head_dim_(head_dim),
       inner_(layer.expand * head_dim),
@@ -30,8 +30,8 @@ MambaHeads::MambaHeads(ParameterSet& parameters, const std::string& prefix, std:
   };
   const auto within = [](std::int64_t fan_in) { return Init::uniform(1.0 / std::sqrt(static_cast<double>(fan_in))); };
   in_proj_ = add(".in_proj.weight", {heads, 2 * inner_, width}, within(width), true);
-  conv_ = precise(add(".conv.weight", {heads, inner_, taps_}, within(taps_), true));
-  conv_bias_ = precise(add(".conv.bias", {heads, inner_}, within(taps_), false));
+  conv_ = keep_in_f32(add(".conv.weight", {heads, inner_, taps_}, within(taps_), true));
+  conv_bias_ = keep_in_f32(add(".conv.bias", {heads, inner_}, within(taps_), false));
   x_proj_ = add(".x_proj.weight", {heads, rank_ + 2 * states_, inner_}, within(inner_), true);
   dt_proj_ = add(".dt_proj.weight", {heads, inner_, rank_}, within(rank_), true);
   dt_bias_ = add(".dt_proj.bias", {heads, inner_}, Init::step_bias(), false);
@@ -61,10 +61,9 @@ Tensor MambaHeads::forward(const Tensor& u, const MambaState* state) const {
   return head_linear(swiglu(columns(xz, inner_, 2 * inner_), y), out_proj_->value);  // [B,T,R,dh]
 }
 
-MambaState MambaHeads::new_state(std::int64_t batch, Placement place) const {
-  const DType precise = place.dtype == DType::f64 ? DType::f64 : DType::f32;
-  return {Tensor::zeros({batch, taps_ - 1, heads_, inner_}, place.dtype, place.device),
-          Tensor::zeros({batch, heads_, states_, inner_}, precise, place.device)};
+MambaState MambaHeads::new_state(std::int64_t batch, Placement placement) const {
+  return {Tensor::zeros({batch, taps_ - 1, heads_, inner_}, placement.dtype, placement.device),
+          Tensor::zeros({batch, heads_, states_, inner_}, accumulation_dtype(placement.dtype), placement.device)};
 }
 
 double MambaHeads::operations() const {
@@ -75,7 +74,7 @@ double MambaHeads::operations() const {
 }
 
 std::size_t MambaHeads::state_bytes(DType dtype) const {
-  const std::size_t scan_bytes = dtype_bytes(dtype == DType::f64 ? DType::f64 : DType::f32);
+  const std::size_t scan_bytes = dtype_bytes(accumulation_dtype(dtype));
   return static_cast<std::size_t>(heads_ * inner_) *
          (static_cast<std::size_t>(taps_ - 1) * dtype_bytes(dtype) + static_cast<std::size_t>(states_) * scan_bytes);
 }

@@ -13,6 +13,7 @@
 
 #include <string>
 
+#include "nn/config/kinds/mixed_heads.h"
 #include "nn/modules/layers.h"
 
 namespace mixgrad {
@@ -29,12 +30,12 @@ struct MambaState {
 class MambaHeads {
  public:
   MambaHeads(ParameterSet& parameters, const std::string& prefix, std::int64_t width, std::int64_t head_dim,
-             std::int64_t heads, const RecurformerConfig& layer);
+             std::int64_t heads, const MixedHeadsConfig& layer);
 
   std::string describe() const;  // "2 heads of width 32, 64 inner channels, 16 states, rank 2"
   // [B,T,D] -> [B,T,R,dh]. With a state: continues it (not recorded); null: from the start.
   Tensor forward(const Tensor& u, const MambaState* state) const;
-  MambaState new_state(std::int64_t batch, Placement place) const;
+  MambaState new_state(std::int64_t batch, Placement placement) const;
   double operations() const;  // per token
   std::size_t state_bytes(DType dtype) const;
 

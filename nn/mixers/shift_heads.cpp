@@ -31,9 +31,9 @@ Tensor ShiftHeads::prefill(const Tensor& u, const Tensor& ring, TokenPosition po
   return shift_mix_cached(v_.forward(u), a_->value, b_->value, ring, position, {shifts_, Boundary::zero});
 }
 
-Tensor ShiftHeads::new_ring(std::int64_t batch, Placement place) const {
+Tensor ShiftHeads::new_ring(std::int64_t batch, Placement placement) const {
   const auto width = static_cast<std::int64_t>(shifts_.size()) * head_dim_;
-  return Tensor::empty({batch, ring_elements(width, shifts_)}, place);
+  return Tensor::empty({batch, ring_elements(width, shifts_)}, placement);
 }
 
 double ShiftHeads::operations() const {

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "core/token_position.h"
 #include "nn/modules/layers.h"
 
 namespace mixgrad {
@@ -20,7 +21,7 @@ class ShiftHeads {
   Tensor forward(const Tensor& u) const;  // [B,T,D] -> [B,T,S dh]
   // The next tokens after `position`; reads and advances `ring`. Not recorded.
   Tensor prefill(const Tensor& u, const Tensor& ring, TokenPosition position) const;
-  Tensor new_ring(std::int64_t batch, Placement place) const;
+  Tensor new_ring(std::int64_t batch, Placement placement) const;
   double operations() const;  // per token
   std::size_t state_bytes(DType dtype) const;
 

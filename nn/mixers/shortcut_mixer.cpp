@@ -4,6 +4,7 @@
 
 #include "autograd/tape.h"
 #include "core/error.h"
+#include "nn/config/kinds/attention.h"
 #include "ops/attention/attention.h"
 #include "ops/elementwise/elementwise.h"
 #include "ops/rope/rope.h"
@@ -11,9 +12,9 @@
 namespace mixgrad {
 namespace {
 
-const AttentionConfig& last_layer(const ModelConfig& config) { return std::get<AttentionConfig>(config.layers.back()); }
+const AttentionConfig& last_layer(const ModelConfig& config) { return config.layers.back().get<AttentionConfig>(); }
 
-// Source rows per token that kv reads as one: all channels of all sources in the feature form.
+// Channels that kv reads at once: those of one source, in the feature form those of all.
 std::int64_t kv_inputs(const ModelConfig& config) {
   const auto sources = static_cast<std::int64_t>(config.shortcut->sources.size());
   return config.shortcut->concat == ShortcutConcat::feature ? sources * config.d_model : config.d_model;
@@ -21,25 +22,26 @@ std::int64_t kv_inputs(const ModelConfig& config) {
 
 }  // namespace
 
-ShortcutMixer::ShortcutMixer(ParameterSet& parameters, const std::string& prefix, const ModelConfig& config,
-                             double out_deviation)
-    : concat_(config.shortcut->concat),
-      width_(config.d_model),
-      heads_(last_layer(config).heads),
-      kv_heads_(last_layer(config).kv_heads),
-      head_dim_(config.d_model / heads_),
-      context_(config.context),
-      rotary_(config.positions == Positions::rope && concat_ != ShortcutConcat::depth),
-      theta_(config.rope_theta),
-      q_(parameters, prefix + ".q", width_, heads_ * head_dim_, config.bias, kInitDeviation),
-      kv_(parameters, prefix + ".kv", kv_inputs(config), 2 * kv_heads_ * head_dim_, config.bias, kInitDeviation),
-      o_(parameters, prefix + ".o", heads_ * head_dim_, width_, config.bias, out_deviation) {
-  for (const std::int64_t depth : config.shortcut->sources) {
+ShortcutMixer::ShortcutMixer(const MixerSetup& setup)
+    : concat_(setup.config.shortcut->concat),
+      width_(setup.config.d_model),
+      heads_(last_layer(setup.config).heads),
+      kv_heads_(last_layer(setup.config).kv_heads),
+      head_dim_(width_ / heads_),
+      context_(setup.config.context),
+      rotary_(setup.config.positions == Positions::rope && concat_ != ShortcutConcat::depth),
+      theta_(setup.config.rope_theta),
+      q_(setup.parameters, setup.prefix + ".q", width_, heads_ * head_dim_, setup.config.bias, kInitDeviation),
+      kv_(setup.parameters, setup.prefix + ".kv", kv_inputs(setup.config), 2 * kv_heads_ * head_dim_, setup.config.bias,
+          kInitDeviation),
+      o_(setup.parameters, setup.prefix + ".o", heads_ * head_dim_, width_, setup.config.bias, setup.out_deviation) {
+  const std::int64_t hidden = setup.config.shortcut->hidden;
+  const bool bias = setup.config.bias;
+  for (const std::int64_t depth : setup.config.shortcut->sources) {
     const std::string name = "shortcut." + std::to_string(sources_.size());
-    const std::int64_t hidden = config.shortcut->hidden;
-    const NormLayer norm(parameters, name + ".norm", config);
-    const Linear up(parameters, name + ".up", width_, hidden, config.bias, kInitDeviation);
-    const Linear down(parameters, name + ".down", hidden, width_, config.bias, kInitDeviation);
+    const NormLayer norm(setup.parameters, name + ".norm", setup.config);
+    const Linear up(setup.parameters, name + ".up", width_, hidden, bias, kInitDeviation);
+    const Linear down(setup.parameters, name + ".down", hidden, width_, bias, kInitDeviation);
     sources_.push_back({depth, norm, up, down});
   }
 }
@@ -71,16 +73,16 @@ void ShortcutMixer::add_source(std::int64_t depth, const Tensor& h, DType dtype,
   }
 }
 
-Tensor ShortcutMixer::queries(const Tensor& u, TokenPosition first_position) const {
+Tensor ShortcutMixer::queries(const Tensor& u, TokenPosition first) const {
   const Tensor q = q_.forward(u);
-  return rotary_ ? rope(q, {heads_, head_dim_, theta_, first_position}) : q;
+  return rotary_ ? rope(q, {heads_, head_dim_, theta_, first}) : q;
 }
 
-Tensor ShortcutMixer::keys_values(const Tensor& sources, TokenPosition first_position) const {
+Tensor ShortcutMixer::keys_values(const Tensor& sources, TokenPosition first) const {
   const std::int64_t rows = rows_per_token();
   const Tensor f = sources.reshape({sources.dim(0), sources.dim(1) * rows, sources.dim(2) / rows});
   const Tensor kv = kv_.forward(f);
-  return rotary_ ? rope(kv, {kv_heads_, head_dim_, theta_, first_position, rows}) : kv;
+  return rotary_ ? rope(kv, {kv_heads_, head_dim_, theta_, first, rows}) : kv;
 }
 
 ShortcutAttentionOptions ShortcutMixer::options(std::int64_t window) const {
@@ -88,45 +90,44 @@ ShortcutAttentionOptions ShortcutMixer::options(std::int64_t window) const {
 }
 
 // In the feature form a token has one row of keys: shortcut_attention over one source is attention.
-Tensor ShortcutMixer::forward(const Tensor& u, const Tensor& sources, std::int64_t window) const {
-  const Tensor kv = keys_values(sources, 0);
+Tensor ShortcutMixer::windowed(const LayerInput& input, std::int64_t window) const {
+  const Tensor kv = keys_values(input.sources, 0);
   const std::int64_t half = kv_heads_ * head_dim_;
   return o_.forward(
-      shortcut_attention(queries(u, 0), columns(kv, 0, half), columns(kv, half, 2 * half), options(window)));
+      shortcut_attention(queries(input.u, 0), columns(kv, 0, half), columns(kv, half, 2 * half), options(window)));
 }
 
-Tensor ShortcutMixer::depth_mass(const Tensor& u, const Tensor& sources) const {
+Tensor ShortcutMixer::depth_mass(const LayerInput& input) const {
   if (concat_ == ShortcutConcat::feature) {
     raise<ValueError>("depth mass: a shortcut whose keys belong to one source each is required (concat sequence or ",
                       "depth); this model has concat feature, where every key is made of all sources");
   }
-  const Tensor kv = keys_values(sources, 0);
-  return shortcut_depth_mass(queries(u, 0), kv.column_view(0, kv_heads_ * head_dim_), options(0));
+  const Tensor kv = keys_values(input.sources, 0);
+  return shortcut_depth_mass(queries(input.u, 0), kv.column_view(0, kv_heads_ * head_dim_), options(0));
 }
 
-std::unique_ptr<MixerState> ShortcutMixer::new_state(std::int64_t batch, std::int64_t max_tokens,
-                                                     Placement place) const {
-  return std::make_unique<KeyValueState>("shortcut", batch, std::min(max_tokens, context_), state_rows(),
-                                         kv_heads_ * head_dim_, place);
+RowRange ShortcutMixer::rows_without_gradient(std::string_view parameter) const {
+  if (rotary_ || parameter != "kv.bias") return {};
+  return {0, kv_heads_ * head_dim_};  // as AttentionHeads
 }
 
-Tensor ShortcutMixer::prefill(const Tensor& u, const Tensor& sources, MixerState& base) const {
-  auto* state = dynamic_cast<KeyValueState*>(&base);
-  if (state == nullptr || state->keys.dim(0) != u.dim(0) || state->rows_per_token != state_rows()) {
-    raise<ValueError>("shortcut: the state must come from this layer's new_state with batch ", u.dim(0));
-  }
-  const Tensor q = queries(u, state->next_position());
-  const Tensor kv = keys_values(sources, state->next_position());
+std::unique_ptr<KeyValueState> ShortcutMixer::empty_state(std::int64_t batch, std::int64_t max_tokens,
+                                                          Placement placement) const {
+  auto state = std::make_unique<KeyValueState>();
+  state->ring = KeyValueRing(batch, std::min(max_tokens, context_), state_rows(), kv_heads_ * head_dim_, placement);
+  return state;
+}
+
+Tensor ShortcutMixer::continued(const LayerInput& input, KeyValueState& state, TokenPosition first) const {
+  const Tensor q = queries(input.u, first);
+  const Tensor kv = keys_values(input.sources, first);
   const std::int64_t half = kv_heads_ * head_dim_;
   const Tensor k = kv.column_view(0, half);
   const Tensor v = kv.column_view(half, 2 * half);
-  if (state->rows_per_token == 0) {
-    const Tensor y = o_.forward(shortcut_attention(q, k, v, options(0)));
-    state->consumed += u.dim(1);
-    return y;
-  }
-  return o_.forward(state->append(q, k, v, [&](const Tensor& some, TokenPosition position) {
-    return shortcut_attention_cached(some, state->keys, state->values, position, options(0));
+  const KeyValueRing& ring = state.ring;
+  if (ring.rows_per_token == 0) return o_.forward(shortcut_attention(q, k, v, options(0)));
+  return o_.forward(ring.append(q, k, v, first, [&](const Tensor& some, TokenPosition position) {
+    return shortcut_attention_cached(some, ring.keys, ring.values, position, options(0));
   }));
 }
 

@@ -1,4 +1,4 @@
-// Layerwise attention shortcuts: the mixer of the last layer, whose queries attend to the outputs of layers below, the
+// Layerwise attention shortcuts: a mixer whose queries attend to the outputs of the layers below it, the
 // "sources" h^{s_0}, ..., h^{s_{M-1}} (h^0 is the embedding's output, h^l that of the l-th layer).
 //   f_m = down_m(gelu(up_m(norm_m(h^{s_m}))))      q = q(u)      k, v = kv(f), one kv for all sources
 //   sequence: y = o(shortcut_attention(q, k, v)), one softmax over all (m, j <= i): M rows of keys a token
@@ -7,45 +7,46 @@
 //   parameters: shortcut.{m}.norm, shortcut.{m}.up.weight [hidden,D], shortcut.{m}.down.weight [D,hidden],
 //   PREFIX.q.weight [H dh,D], PREFIX.kv.weight [2G dh,D] (feature: [2G dh,M D]) with the rows of k, then v,
 //   PREFIX.o.weight [D,H dh], biases
-// Rotary positions turn q and all M keys of a token by that token's place. In the depth form both sides turn by the
-// same angle, which changes no score: there nothing is turned. State: KeyValueState with M rows a token (feature 1,
-// depth none): 2 B C M G dh elements, C = min(max_tokens, context).
+// Rotary positions rotate q and all M keys of a token by that token's position. In the depth form both sides would be
+// rotated by the same angle, which changes no score, so nothing is rotated there. State: KeyValueState with M rows a
+// token (feature 1, depth none): 2 B C M G dh elements, C = min(max_tokens, context).
 //
-// It is no Mixer: it needs more than the input of its own layer. The decoder hands it each hidden state as it appears,
-// so what is kept of them is f alone, every f_m computed at its place in one [B,T,M D].
+// It is the mixer of the last layer of a model with a shortcut, whose LayerConfig must be attention: the heads are its.
+// The decoder hands it each hidden state as it appears (add_source), so that of the hidden states f alone is kept,
+// every f_m in its columns of one [B,T,M D], which is LayerInput::sources.
 #pragma once
 
 #include <vector>
 
-#include "nn/mixers/key_value_state.h"
+#include "nn/mixers/key_value_ring.h"
+#include "nn/mixers/mixer_kinds.h"
 #include "nn/modules/layers.h"
 #include "ops/shortcut_attention/shortcut_attention.h"
 
 namespace mixgrad {
 
-class ShortcutMixer {
+class ShortcutMixer : public MixerOf<KeyValueState> {
  public:
-  ShortcutMixer(ParameterSet& parameters, const std::string& prefix, const ModelConfig& config, double out_deviation);
+  // Of the model's last layer; the model has a shortcut.
+  explicit ShortcutMixer(const MixerSetup& setup);
 
-  std::string describe() const;
+  std::string name() const override { return "shortcut"; }
+  std::string describe() const override;
+  Tensor forward(const LayerInput& input) const override { return windowed(input, 0); }
+  // With a window each token sees the sources of the last `window` tokens only.
+  Tensor windowed(const LayerInput& input, std::int64_t window) const override;
+  double operations(std::int64_t tokens) const override;
+  std::size_t state_bytes(std::int64_t tokens, DType dtype) const override;
+  std::int64_t softmax_heads() const override { return heads_; }
+  // ValueError for concat feature, where every key is made of all sources.
+  Tensor depth_mass(const LayerInput& input) const override;
+  RowRange rows_without_gradient(std::string_view parameter) const override;
+  void add_source(std::int64_t depth, const Tensor& h, DType dtype, Tensor& sources) const override;
 
-  // If h [B,T,D] = h^depth is a source, puts its f_m into its columns of `sources` [B,T,M D] of the model's dtype. The
-  // first call makes that.
-  void add_source(std::int64_t depth, const Tensor& h, DType dtype, Tensor& sources) const;
-
-  // u [B,T,D] and all sources -> [B,T,D]. With a window each token sees those of the last `window` tokens only; 0 =
-  // all.
-  Tensor forward(const Tensor& u, const Tensor& sources, std::int64_t window) const;
-
-  // As in a Mixer.
-  std::unique_ptr<MixerState> new_state(std::int64_t batch, std::int64_t max_tokens, Placement place) const;
-  Tensor prefill(const Tensor& u, const Tensor& sources, MixerState& state) const;
-  double operations(std::int64_t tokens) const;
-  std::size_t state_bytes(std::int64_t tokens, DType dtype) const;
-
-  // How much of its attention each query gives to each source, [B,H,T,M]. Not recorded. ValueError for feature, whose
-  // keys belong to all sources together.
-  Tensor depth_mass(const Tensor& u, const Tensor& sources) const;
+ protected:
+  std::unique_ptr<KeyValueState> empty_state(std::int64_t batch, std::int64_t max_tokens,
+                                             Placement placement) const override;
+  Tensor continued(const LayerInput& input, KeyValueState& state, TokenPosition first) const override;
 
  private:
   struct Source {
@@ -54,10 +55,10 @@ class ShortcutMixer {
     Linear up, down;
   };
 
-  std::int64_t rows_per_token() const;                                            // of keys
-  std::int64_t state_rows() const;                                                // those of them that later tokens see
-  Tensor queries(const Tensor& u, TokenPosition first_position) const;            // [B,T,H dh]
-  Tensor keys_values(const Tensor& sources, TokenPosition first_position) const;  // [B,T r,2G dh]
+  std::int64_t rows_per_token() const;                                   // of keys
+  std::int64_t state_rows() const;                                       // those of them that later tokens see
+  Tensor queries(const Tensor& u, TokenPosition first) const;            // [B,T,H dh]
+  Tensor keys_values(const Tensor& sources, TokenPosition first) const;  // [B,T r,2G dh]
   ShortcutAttentionOptions options(std::int64_t window) const;
 
   ShortcutConcat concat_;

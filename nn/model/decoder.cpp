@@ -3,29 +3,13 @@
 #include <cmath>
 
 #include "core/error.h"
-#include "nn/mixers/attention_mixer.h"
-#include "nn/mixers/hsm_mixer.h"
-#include "nn/mixers/recurformer_mixer.h"
+#include "nn/mixers/mixer_kinds.h"
+#include "nn/mixers/shortcut_mixer.h"
 #include "ops/embedding/embedding.h"
 #include "ops/linear/linear.h"
 #include "ops/linear_cross_entropy/linear_cross_entropy.h"
 
 namespace mixgrad {
-namespace {
-
-std::unique_ptr<Mixer> make_mixer(ParameterSet& parameters, const std::string& prefix, const ModelConfig& config,
-                                  const LayerConfig& layer, double out_deviation, double hsm_scale) {
-  if (const auto* attention = std::get_if<AttentionConfig>(&layer)) {
-    return std::make_unique<AttentionMixer>(parameters, prefix, config, *attention, out_deviation);
-  }
-  if (const auto* recurformer = std::get_if<RecurformerConfig>(&layer)) {
-    return std::make_unique<RecurformerMixer>(parameters, prefix, config, *recurformer, out_deviation);
-  }
-  return std::make_unique<HsmMixer>(parameters, prefix, config, std::get<HsmConfig>(layer), out_deviation, hsm_scale);
-}
-
-}  // namespace
-
 std::size_t DecoderState::bytes() const {
   std::size_t total = 0;
   for (const auto& mixer : mixers) total += mixer->bytes();
@@ -45,9 +29,9 @@ DecoderState DecoderState::clone() const {
   return copy;
 }
 
-void DecoderState::read_position_at(const std::int64_t* place) {
-  device_position = place;
-  for (const auto& mixer : mixers) mixer->device_position = place;
+void DecoderState::read_position_at(const std::int64_t* position) {
+  device_position = position;
+  for (const auto& mixer : mixers) mixer->device_position = position;
 }
 
 void DecoderState::advance(std::int64_t tokens) {
@@ -56,7 +40,7 @@ void DecoderState::advance(std::int64_t tokens) {
 }
 
 std::map<std::string, Shape> parameter_shapes(const ModelConfig& config) {
-  const Decoder model(config, 0.0);
+  const Decoder model(config);
   std::map<std::string, Shape> shapes;
   for (std::size_t i = 0; i < model.parameters_.size(); ++i) {
     shapes.emplace(model.parameters_[i].name, model.parameters_[i].shape);
@@ -64,12 +48,12 @@ std::map<std::string, Shape> parameter_shapes(const ModelConfig& config) {
   return shapes;
 }
 
-Decoder::Decoder(const ModelConfig& config, Placement place, double hsm_scale) : Decoder(config, hsm_scale) {
-  parameters_.allocate(place.dtype, place.device);
-  context_ = place.context;
+Decoder::Decoder(const ModelConfig& config, Placement placement) : Decoder(config) {
+  parameters_.allocate(placement.dtype, placement.device);
+  context_ = placement.context;
 }
 
-Decoder::Decoder(const ModelConfig& config, double hsm_scale) : config_(config) {
+Decoder::Decoder(const ModelConfig& config) : config_(config) {
   validate(config_);
   // What is added to the residual stream starts smaller the deeper the model, as in GPT-2.
   const double out_deviation = kInitDeviation / std::sqrt(2.0 * static_cast<double>(config_.layers.size()));
@@ -81,36 +65,28 @@ Decoder::Decoder(const ModelConfig& config, double hsm_scale) : config_(config) 
   for (std::size_t l = 0; l < config_.layers.size(); ++l) {
     const std::string prefix = "layers." + std::to_string(l);
     NormLayer norm1(parameters_, prefix + ".norm1", config_);
-    std::unique_ptr<Mixer> mixer;
-    std::unique_ptr<ShortcutMixer> shortcut;
-    if (config_.shortcut && l + 1 == config_.layers.size()) {
-      shortcut = std::make_unique<ShortcutMixer>(parameters_, prefix + ".mixer", config_, out_deviation);
-    } else {
-      mixer = make_mixer(parameters_, prefix + ".mixer", config_, config_.layers[l], out_deviation, hsm_scale);
-    }
+    const MixerSetup setup{parameters_, prefix + ".mixer", config_, out_deviation};
+    const bool has_shortcut = config_.shortcut && l + 1 == config_.layers.size();
+    std::unique_ptr<Mixer> mixer =
+        has_shortcut ? std::make_unique<ShortcutMixer>(setup) : make_mixer(config_.layers[l], setup);
     NormLayer norm2(parameters_, prefix + ".norm2", config_);
-    layers_.push_back({norm1, std::move(mixer), std::move(shortcut), norm2,
-                       MlpLayer(parameters_, prefix + ".mlp", config_, out_deviation)});
+    layers_.push_back({norm1, std::move(mixer), norm2, MlpLayer(parameters_, prefix + ".mlp", config_, out_deviation)});
   }
   norm_.emplace(parameters_, "norm", config_);
   if (!config_.tie_embeddings) head_ = parameters_.add("head.weight", table, Init::normal(kInitDeviation), true);
 }
 
-// `mix(layer index, mixer, u)` runs one mixer on the normed input u, `mix_shortcut(mixer, u, sources)` that of a
-// shortcut. The shortcut takes the hidden states as they appear, so none of them is kept for it.
-template <class Mix, class MixShortcut>
-Tensor Decoder::run(const Tensor& tokens, TokenPosition first_position, const Mix& mix,
-                    const MixShortcut& mix_shortcut) const {
-  const ShortcutMixer* shortcut = layers_.back().shortcut.get();
-  Tensor sources;  // [B,T,M D]
-  Tensor x = embedding(tokens.to(device()), embed_->value, positions_ == nullptr ? Tensor() : positions_->value,
-                       first_position);
+// `mix(layer index, mixer, input)` runs one mixer. The last layer's is given the hidden states as they appear, so none
+// of them is kept for it.
+template <class Mix>
+Tensor Decoder::run(const Tensor& tokens, TokenPosition first, const Mix& mix) const {
+  Tensor sources;  // [B,T,M D] in a model with a shortcut
+  Tensor x = embedding(tokens.to(device()), embed_->value, positions_ == nullptr ? Tensor() : positions_->value, first);
   Tensor u = layers_.front().norm1.forward(x, dtype());
   for (std::size_t l = 0; l < layers_.size(); ++l) {
     const Layer& layer = layers_[l];
-    if (shortcut != nullptr) shortcut->add_source(static_cast<std::int64_t>(l), x, dtype(), sources);
-    const Tensor mixed = layer.shortcut ? mix_shortcut(*layer.shortcut, u, sources) : mix(l, *layer.mixer, u);
-    SumAndNorm middle = layer.norm2.forward_sum(x, mixed);
+    layers_.back().mixer->add_source(static_cast<std::int64_t>(l), x, dtype(), sources);
+    SumAndNorm middle = layer.norm2.forward_sum(x, mix(l, *layer.mixer, LayerInput(u, sources)));
     const NormLayer& next = l + 1 < layers_.size() ? layers_[l + 1].norm1 : *norm_;
     SumAndNorm end = next.forward_sum(middle.sum, layer.mlp.forward(middle.normed));
     x = end.sum;
@@ -137,11 +113,8 @@ void Decoder::check_untracked(const char* what) const {
 Tensor Decoder::hidden(const Tensor& tokens, std::int64_t window) const {
   const ContextScope scope(context_);
   check_length(tokens.shape().rank() == 2 ? tokens.dim(1) : 0, window > 0);
-  return run(
-      tokens, 0, [&](std::size_t, const Mixer& mixer, const Tensor& u) { return mixer.windowed(u, window); },
-      [&](const ShortcutMixer& shortcut, const Tensor& u, const Tensor& sources) {
-        return shortcut.forward(u, sources, window);
-      });
+  return run(tokens, 0,
+             [&](std::size_t, const Mixer& mixer, const LayerInput& input) { return mixer.windowed(input, window); });
 }
 
 Tensor Decoder::head_logits(const Tensor& hidden) const {
@@ -163,8 +136,7 @@ DecoderState Decoder::new_state(std::int64_t batch, std::int64_t max_tokens) con
   DecoderState state;
   state.batch = batch;
   for (const Layer& layer : layers_) {
-    state.mixers.push_back(layer.shortcut ? layer.shortcut->new_state(batch, max_tokens, {dtype(), device()})
-                                          : layer.mixer->new_state(batch, max_tokens, {dtype(), device()}));
+    state.mixers.push_back(layer.mixer->new_state(batch, max_tokens, {dtype(), device()}));
   }
   return state;
 }
@@ -189,12 +161,10 @@ void Decoder::check_prefill(const Tensor& tokens, const DecoderState& state) con
 Tensor Decoder::prefill(const Tensor& tokens, DecoderState& state) const {
   const ContextScope scope(context_);
   check_prefill(tokens, state);
-  const Tensor u = run(
-      tokens, {state.consumed, state.device_position},
-      [&](std::size_t l, const Mixer& mixer, const Tensor& x) { return mixer.prefill(x, *state.mixers[l]); },
-      [&](const ShortcutMixer& shortcut, const Tensor& x, const Tensor& sources) {
-        return shortcut.prefill(x, sources, *state.mixers.back());
-      });
+  const Tensor u = run(tokens, {state.consumed, state.device_position},
+                       [&](std::size_t l, const Mixer& mixer, const LayerInput& input) {
+                         return mixer.prefill(input, *state.mixers[l]);
+                       });
   state.consumed += tokens.dim(1);
   return head_logits(u);
 }
@@ -204,13 +174,10 @@ std::vector<Tensor> Decoder::recency(const Tensor& tokens, std::int64_t k) const
   check_length(tokens.shape().rank() == 2 ? tokens.dim(1) : 0, false);
   check_untracked("recency");
   std::vector<Tensor> ratios(layers_.size());
-  run(
-      tokens, 0,
-      [&](std::size_t l, const Mixer& mixer, const Tensor& u) {
-        ratios[l] = mixer.recency(u, k);
-        return mixer.forward(u);
-      },
-      [](const ShortcutMixer&, const Tensor& u, const Tensor&) { return u; });  // the last: nothing more is asked for
+  run(tokens, 0, [&](std::size_t l, const Mixer& mixer, const LayerInput& input) {
+    ratios[l] = mixer.recency(input, k);
+    return l + 1 < layers_.size() ? mixer.forward(input) : input.u;  // nothing is asked of what follows the last mixer
+  });
   return ratios;
 }
 
@@ -220,12 +187,11 @@ DepthMass Decoder::depth_mass(const Tensor& tokens) const {
   check_length(tokens.shape().rank() == 2 ? tokens.dim(1) : 0, false);
   check_untracked("depth_mass");
   DepthMass result;
-  run(
-      tokens, 0, [](std::size_t, const Mixer& mixer, const Tensor& u) { return mixer.forward(u); },
-      [&](const ShortcutMixer& shortcut, const Tensor& u, const Tensor& sources) {
-        result.mass = shortcut.depth_mass(u, sources);
-        return u;
-      });
+  run(tokens, 0, [&](std::size_t l, const Mixer& mixer, const LayerInput& input) {
+    if (l + 1 < layers_.size()) return mixer.forward(input);
+    result.mass = mixer.depth_mass(input);
+    return input.u;
+  });
   const std::vector<std::int64_t>& sources = config_.shortcut->sources;
   const Tensor mass = result.mass.to(kCpu);
   const Tensor depth = Tensor::zeros(mass.shape().without_last(), mass.dtype());
@@ -253,11 +219,9 @@ std::vector<LayerReport> Decoder::report() const {
     const std::string prefix = "layers." + std::to_string(l) + ".";
     const Layer& layer = layers_[l];
     const std::string name = "layer " + std::to_string(l) + " ";
-    const auto add_row = [&](const auto& mixer, std::int64_t beside) {
-      rows.push_back({name + mixer.describe(), count(prefix + "mixer.") + count(prefix + "norm1.") + beside,
-                      mixer.operations(config_.context), mixer.state_bytes(config_.context, dtype())});
-    };
-    layer.shortcut ? add_row(*layer.shortcut, count("shortcut.")) : add_row(*layer.mixer, 0);
+    const std::int64_t below = l + 1 == layers_.size() ? count("shortcut.") : 0;
+    rows.push_back({name + layer.mixer->describe(), count(prefix + "mixer.") + count(prefix + "norm1.") + below,
+                    layer.mixer->operations(config_.context), layer.mixer->state_bytes(config_.context, dtype())});
     rows.push_back({name + "mlp " + to_string(config_.mlp), count(prefix + "mlp.") + count(prefix + "norm2."),
                     static_cast<double>(layer.mlp.operations()), 0});
   }

@@ -1,8 +1,10 @@
 // The decoder of the model specification: embedding, layers of a mixer and an MLP, final norm, head.
 //   x = embed[token] (+ pos[t]);  per layer: x += mixer(norm1(x)), x += mlp(norm2(x));  logits = norm(x) head^T
-// x, the residual stream, is f32 in a bf16 model: it is what every layer adds to.
-// Residual sums are fused with the norm that follows them. With a shortcut the last layer's mixer is one that attends
-// to the hidden states of layers below (nn/mixers/shortcut_mixer.h).
+// x, the residual stream, to which every layer adds, is f32 in a bf16 model. Residual sums are fused with the norm that
+// follows them. In a model with a shortcut the mixer of the last layer is a ShortcutMixer, which attends to the hidden
+// states of layers below it; it is given each of them as it appears.
+//   Decoder model(config, {DType::f32, kCpu});   model.parameters().initialize(seed);
+//   const Tensor loss = model.loss(tokens, targets);
 #pragma once
 
 #include <cstdint>
@@ -12,7 +14,6 @@
 #include <vector>
 
 #include "nn/mixers/mixer.h"
-#include "nn/mixers/shortcut_mixer.h"
 #include "nn/modules/layers.h"
 
 namespace mixgrad {
@@ -28,9 +29,9 @@ struct DecoderState {
   void reset();
   DecoderState clone() const;
 
-  // For steps captured as CUDA graphs (nn/model/step_graph.h): where kernels find the position from now on, null to end
-  // it; and that a replay has consumed tokens.
-  void read_position_at(const std::int64_t* place);
+  // For steps captured as CUDA graphs (nn/model/step_graph.h). The first sets where kernels find the position from now
+  // on, null to end that; the second counts tokens that a replay has consumed.
+  void read_position_at(const std::int64_t* position);
   void advance(std::int64_t tokens);
 
   const std::int64_t* device_position = nullptr;
@@ -43,7 +44,7 @@ struct LayerReport {  // for `mixgrad inspect model`
   std::size_t state_bytes = 0;  // of one sequence at full context
 };
 
-// Where the queries of a shortcut look.
+// How the queries of a shortcut divide their attention over its sources.
 struct DepthMass {
   Tensor mass;             // [B,H,T,M]: the attention that each source gets, summed over its tokens; sums to 1 over M
   Tensor effective_depth;  // [B,H,T]: sum over m of s_m mass_m, in layers
@@ -54,9 +55,9 @@ std::map<std::string, Shape> parameter_shapes(const ModelConfig& config);
 
 class Decoder {
  public:
-  // The parameters lie where `place` says, and every call computes under its context (core/context.h). a, b of HSM
-  // layers start at hsm_scale.
-  Decoder(const ModelConfig& config, Placement place, double hsm_scale = 0.05);
+  // Allocates the parameters (f64, f32 or bf16) where `placement` says; they are zero until they are initialised or
+  // loaded. Every call computes under the placement's context (core/context.h).
+  Decoder(const ModelConfig& config, Placement placement);
 
   const ModelConfig& config() const { return config_; }
   ParameterSet& parameters() { return parameters_; }
@@ -83,25 +84,26 @@ class Decoder {
   // Recency ratios with window k on tokens [B,T]: one [softmax heads] per layer, undefined where it has none.
   std::vector<Tensor> recency(const Tensor& tokens, std::int64_t k) const;
 
-  // Of tokens [B,T]. ValueError for a model without a shortcut, or with one of concat feature.
+  // Attention mass per source of the shortcut, for tokens [B,T]. ValueError when the model has no shortcut, or one with
+  // concat feature.
   DepthMass depth_mass(const Tensor& tokens) const;
 
+  const Mixer& mixer(std::size_t layer) const { return *layers_.at(layer).mixer; }
   std::vector<LayerReport> report() const;
 
  private:
   struct Layer {
     NormLayer norm1;
-    std::unique_ptr<Mixer> mixer;             // null in the layer that has
-    std::unique_ptr<ShortcutMixer> shortcut;  // which only the last may have
+    std::unique_ptr<Mixer> mixer;
     NormLayer norm2;
     MlpLayer mlp;
   };
 
   friend std::map<std::string, Shape> parameter_shapes(const ModelConfig& config);
-  Decoder(const ModelConfig& config, double hsm_scale);  // parameters named, not allocated
+  explicit Decoder(const ModelConfig& config);  // parameters named, not allocated
 
-  template <class Mix, class MixShortcut>
-  Tensor run(const Tensor& tokens, TokenPosition first_position, const Mix& mix, const MixShortcut& mix_shortcut) const;
+  template <class Mix>
+  Tensor run(const Tensor& tokens, TokenPosition first, const Mix& mix) const;
   Tensor head_logits(const Tensor& hidden) const;
   void check_length(std::int64_t tokens, bool windowed) const;
   void check_untracked(const char* what) const;  // GradError under a tape that watches the parameters

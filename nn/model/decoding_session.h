@@ -1,5 +1,7 @@
-// A sequence, or B of them side by side, that a decoder goes on with: its state, and on a CUDA device its step as a
-// replayed graph (nn/model/step_graph.h). On a CPU it is Decoder::prefill and step, no more.
+// Decoding of a sequence, or of B of them side by side: the state, and on a CUDA device the step as a replayed graph
+// (nn/model/step_graph.h). On a CPU it only calls Decoder::prefill and step.
+//   DecodingSession session(model, 1, model.config().context);
+//   session.prefill(prompt);  Tensor logits = session.step(token);
 #pragma once
 
 #include <cstddef>
@@ -19,7 +21,7 @@ class DecodingSession {
   DecodingSession& operator=(const DecodingSession&) = delete;
 
   Tensor prefill(const Tensor& tokens);  // [B,T] -> logits [B,T,V]
-  // [B,1] -> logits [B,1,V], the same bits as prefill. To be read before the next step, which may write there.
+  // [B,1] -> logits [B,1,V], the same bits as prefill. Read them before the next step, which may write there.
   Tensor step(const Tensor& tokens);
   void reset() { state_.reset(); }
 

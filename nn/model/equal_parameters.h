@@ -1,5 +1,5 @@
-// The two ways to compare a mixer with softmax attention: at equal width of the MLP, or at equal parameters, what the
-// mixer saves being given to the MLP.
+// A mixer is compared with softmax attention in one of two ways: with an MLP of the same width, or with the same number
+// of parameters, where the MLP is given what the mixer saves.
 //   equal-parameter width = d_ff + sum_l (P_attention - P_mixer,l) / (L times MLP parameters per hidden unit),
 //                           rounded down to a multiple of 8
 //   P_mixer,l: parameters under layers.l.mixer; those of a shortcut count as a mixer's too
@@ -7,7 +7,7 @@
 
 #include <cstdint>
 
-#include "nn/config/model_config.h"
+#include "nn/config/kinds/attention.h"
 
 namespace mixgrad {
 

@@ -27,19 +27,25 @@ void Linear::forward_into(const Tensor& x, Tensor& whole, std::int64_t column) c
 NormLayer::NormLayer(ParameterSet& parameters, const std::string& prefix, const ModelConfig& config)
     : kind_(config.norm),
       eps_(config.norm_eps),
-      weight_(precise(parameters.add(prefix + ".weight", {config.d_model}, Init::constant(1), false))) {
+      weight_(keep_in_f32(parameters.add(prefix + ".weight", {config.d_model}, Init::constant(1), false))) {
   if (kind_ == Norm::layernorm && config.bias) {
-    bias_ = precise(parameters.add(prefix + ".bias", {config.d_model}, Init::constant(0), false));
+    bias_ = keep_in_f32(parameters.add(prefix + ".bias", {config.d_model}, Init::constant(0), false));
   }
 }
 
 Tensor NormLayer::forward(const Tensor& x, DType out) const {
-  if (kind_ == Norm::rmsnorm) return rms_norm(x, weight_->value, eps_, out);
+  switch (kind_) {
+    case Norm::rmsnorm: return rms_norm(x, weight_->value, eps_, out);
+    case Norm::layernorm: break;
+  }
   return layer_norm(x, weight_->value, bias_ == nullptr ? Tensor() : bias_->value, eps_, out);
 }
 
 SumAndNorm NormLayer::forward_sum(const Tensor& x, const Tensor& y) const {
-  if (kind_ == Norm::rmsnorm) return add_rms_norm(x, y, weight_->value, eps_);
+  switch (kind_) {
+    case Norm::rmsnorm: return add_rms_norm(x, y, weight_->value, eps_);
+    case Norm::layernorm: break;
+  }
   return add_layer_norm(x, y, weight_->value, bias_ == nullptr ? Tensor() : bias_->value, eps_);
 }
 
@@ -53,13 +59,15 @@ MlpLayer::MlpLayer(ParameterSet& parameters, const std::string& prefix, const Mo
 }
 
 Tensor MlpLayer::forward(const Tensor& u) const {
-  if (kind_ == Mlp::swiglu) return layers_[2].forward(swiglu(layers_[0].forward(u), layers_[1].forward(u)));
-  if (kind_ == Mlp::gelu) return layers_[1].forward(layers_[0].forward_gelu(u));
-  const Tensor hidden = layers_[0].forward(u);
   switch (kind_) {
-    case Mlp::gelu_erf: return layers_[1].forward(gelu_erf(hidden));
-    default: return layers_[1].forward(relu(hidden));
+    case Mlp::gelu: return layers_[1].forward(layers_[0].forward_gelu(u));
+    case Mlp::gelu_erf: return layers_[1].forward(gelu_erf(layers_[0].forward(u)));
+    case Mlp::relu: return layers_[1].forward(relu(layers_[0].forward(u)));
+    case Mlp::swiglu: break;
   }
+  const Tensor up = layers_[1].forward(u);  // before the gate: their order on the tape decides the last bits of du
+  const Tensor gate = layers_[0].forward(u);
+  return layers_[2].forward(swiglu(gate, up));
 }
 
 std::int64_t MlpLayer::operations() const {

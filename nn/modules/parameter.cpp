@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "core/error.h"
 #include "core/rng.h"
+#include "core/text/suggest.h"
 
 namespace mixgrad {
 namespace {
@@ -48,7 +50,7 @@ void ParameterSet::allocate(DType dtype, Device device) {
   }
   for (std::size_t i = 0; i < size(); ++i) {
     parameters_[i].master = layout.view(master_, i);
-    parameters_[i].value = parameters_[i].precise ? parameters_[i].master : layout.view(flat_, i);
+    parameters_[i].value = parameters_[i].kept_in_f32 ? parameters_[i].master : layout.view(flat_, i);
   }
 }
 
@@ -67,11 +69,28 @@ void ParameterSet::initialize(std::uint64_t seed) {
   refresh();
 }
 
-Parameter* ParameterSet::find(const std::string& name) {
-  for (Parameter& parameter : parameters_) {
+const Parameter* ParameterSet::find(std::string_view name) const {
+  for (const Parameter& parameter : parameters_) {
     if (parameter.name == name) return &parameter;
   }
   return nullptr;
+}
+
+Parameter* ParameterSet::find(std::string_view name) {
+  return const_cast<Parameter*>(std::as_const(*this).find(name));  // NOLINT(cppcoreguidelines-pro-type-const-cast)
+}
+
+const Parameter& ParameterSet::at(std::string_view name) const {
+  const Parameter* found = find(name);
+  if (found == nullptr) {
+    raise<ValueError>("parameters: a name of one of the ", size(), " parameters is required; got ", quote(name), "; ",
+                      "names are as in model.safetensors");
+  }
+  return *found;
+}
+
+Parameter& ParameterSet::at(std::string_view name) {
+  return const_cast<Parameter&>(std::as_const(*this).at(name));  // NOLINT(cppcoreguidelines-pro-type-const-cast)
 }
 
 std::int64_t ParameterSet::count() const {

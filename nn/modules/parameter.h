@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <deque>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "autograd/gradients.h"
@@ -33,16 +34,16 @@ struct Parameter {
   std::string name;  // as in a checkpoint, spec of the model: "layers.0.mixer.qkv.weight"
   Shape shape;
   Init init;
-  bool decay = true;      // weight decay applies
-  bool trainable = true;  // a frozen parameter is not watched and not stepped
-  bool precise = false;   // f32 in a bf16 model: it enters no matrix product
-  Tensor value;           // what the model computes with, after allocate(): a view of flat(), or of master() if precise
-  Tensor master;          // what the optimizer changes and a checkpoint holds: a view of master()
+  bool decay = true;         // weight decay applies
+  bool trainable = true;     // a frozen parameter is not watched and not stepped
+  bool kept_in_f32 = false;  // in a bf16 model: it enters no matrix product
+  Tensor value;              // what the model computes with, after allocate(): a view of flat(), or of master() if kept
+  Tensor master;             // what the optimizer changes and a checkpoint holds: a view of master()
 };
 
-// Marks what a module has asked for.
-inline Parameter* precise(Parameter* parameter) {
-  parameter->precise = true;
+// Marks a parameter that a module has asked for.
+inline Parameter* keep_in_f32(Parameter* parameter) {
+  parameter->kept_in_f32 = true;
   return parameter;
 }
 
@@ -55,9 +56,9 @@ class ParameterSet {
   // The handle stays valid. ValueError when the name is taken or allocate() was called.
   Parameter* add(const std::string& name, const Shape& shape, Init init, bool decay);
 
-  // f64, f32 or bf16; contents zero. Of bf16 parameters there is a master copy in f32, which the optimizer changes and
-  // from which it writes the bf16 values (of precise ones too, where nobody reads them); f64 and f32 are their own
-  // master.
+  // f64, f32 or bf16; contents zero. bf16 parameters have a master copy in f32, which the optimizer changes and from
+  // which it writes the bf16 values (also those of parameters kept in f32, where nobody reads them); f64 and f32
+  // parameters are their own master.
   void allocate(DType dtype, Device device = kCpu);
   // After the masters were written from elsewhere: the values become those of the masters.
   void refresh();
@@ -66,8 +67,12 @@ class ParameterSet {
   std::size_t size() const { return parameters_.size(); }
   Parameter& operator[](std::size_t i) { return parameters_[i]; }
   const Parameter& operator[](std::size_t i) const { return parameters_[i]; }
-  Parameter* find(const std::string& name);  // null when there is none
-  std::int64_t count() const;                // numbers in all parameters
+  // By name. find: null when there is none; at: ValueError then.
+  Parameter* find(std::string_view name);
+  const Parameter* find(std::string_view name) const;
+  Parameter& at(std::string_view name);
+  const Parameter& at(std::string_view name) const;
+  std::int64_t count() const;  // numbers in all parameters
   DType dtype() const { return flat_.dtype(); }
   Device device() const { return flat_.device(); }
   const Tensor& flat() const { return flat_; }

@@ -45,7 +45,7 @@ TEST_CASE("cli: inspect attention prints recency, depth mass and shifts of a mod
   CHECK(trouble(shown) == "");
   INFO(shown.out);
   CHECK(shown.out.starts_with("11 tokens in 1 sequence of 8; the last 3 are left out\n"));
-  CHECK(has(shown.out, "the k = 2 before it, mean over n = 8 places"));
+  CHECK(has(shown.out, "the k = 2 before it, mean over n = 8 positions"));
   CHECK(has(shown.out, "\nlayer 1   "));  // layer 0 mixes shifts, layer 2 is the shortcut's
   CHECK(!has(shown.out, "\nlayer 2   "));
   CHECK(has(shown.out, "depth mass of the shortcut, mean over the heads"));

@@ -259,7 +259,13 @@ TEST_CASE("shortcut: a state is that of the layer, and another's is refused") {
   CHECK(of_sequence.mixers.back()->bytes() == 2 * 8 * 2 * kWidth * sizeof(double));
   CHECK(of_sequence.mixers.front()->bytes() == 2 * 8 * kWidth * sizeof(double));
   const std::string text = error_text<ValueError>([&] { sequence->prefill(token, of_depth); });
-  CHECK(text == "shortcut: the state must come from this layer's new_state with batch 1");
+  CHECK(text ==
+        "attention: a state from this mixer's new_state with batch 1 is required; got one of another mixer, attention, "
+        "with batch 1; use the state that was made for this layer");
+  of_sequence.mixers.back() = std::move(of_depth.mixers.back());
+  CHECK(error_text<ValueError>([&] { sequence->prefill(token, of_sequence); })
+            .starts_with("shortcut: a state from this mixer's new_state with batch 1 is required; got one of another "
+                         "mixer, shortcut, with batch 1"));
 }
 
 }  // namespace mixgrad::test

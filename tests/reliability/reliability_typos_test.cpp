@@ -4,7 +4,8 @@
 #include <random>
 
 #include "core/error.h"
-#include "nn/config/model_config.h"
+#include "nn/config/kinds/attention.h"
+#include "nn/config/kinds/hsm.h"
 #include "tests/support/reliability.h"
 
 namespace mixgrad::test {

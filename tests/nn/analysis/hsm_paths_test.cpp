@@ -44,7 +44,7 @@ TEST_CASE("hsm paths: the weights are the impulse response of the stack, whateve
   for (std::int64_t c = 0; c < kWidth; ++c) x.set(c, 1);
   for (const std::int64_t l : report.layers) {
     const std::string prefix = "layers." + std::to_string(l) + ".mixer.";
-    const auto& layer = std::get<HsmConfig>(config.layers[static_cast<std::size_t>(l)]);
+    const auto& layer = config.layers[static_cast<std::size_t>(l)].get<HsmConfig>();
     x = add(x, shift_mix(x, decoder->parameters().find(prefix + "a")->value,
                          decoder->parameters().find(prefix + "b")->value, {.shifts = layer.shifts}));
   }

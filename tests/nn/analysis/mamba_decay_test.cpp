@@ -5,11 +5,14 @@
 
 #include <cmath>
 
+#include "nn/config/kinds/attention.h"
+#include "nn/config/kinds/mixed_heads.h"
+
 namespace mixgrad::test {
 
 TEST_CASE("mamba decay: 1 / (softplus(bias) exp(A_log)), the first and the last state of each channel") {
   ModelConfig config;
-  config.layers = {AttentionConfig{4, 2}, RecurformerConfig{.heads = 4, .kv_heads = 2, .recurrent_groups = {1}}};
+  config.layers = {AttentionConfig{4, 2}, MixedHeadsConfig{.heads = 4, .kv_heads = 2, .recurrent_groups = {1}}};
   ParameterSet parameters;
   parameters.add("layers.1.mixer.mamba.A_log", {2, 3, 2}, Init::constant(0), false);
   parameters.add("layers.1.mixer.mamba.dt_proj.bias", {2, 3}, Init::constant(0), false);
@@ -38,7 +41,7 @@ TEST_CASE("mamba decay: 1 / (softplus(bias) exp(A_log)), the first and the last 
 
 TEST_CASE("mamba decay: nothing to tell of layers without Mamba heads") {
   ModelConfig config;
-  config.layers = {AttentionConfig{4, 2}, RecurformerConfig{.heads = 4, .kv_heads = 2, .shift_groups = {0}}};
+  config.layers = {AttentionConfig{4, 2}, MixedHeadsConfig{.heads = 4, .kv_heads = 2, .shift_groups = {0}}};
   CHECK(mamba_decays(ParameterSet(), config).empty());
 }
 

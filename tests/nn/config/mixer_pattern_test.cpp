@@ -4,6 +4,10 @@
 #include <doctest/doctest.h>
 
 #include "core/error.h"
+#include "core/text/suggest.h"
+#include "nn/config/kinds/attention.h"
+#include "nn/config/kinds/hsm.h"
+#include "nn/config/kinds/mixed_heads.h"
 #include "nn/config/shift_schedule.h"
 #include "tests/support/temp_folder.h"
 
@@ -25,7 +29,7 @@ std::string pattern_refusal(const std::string& pattern) {
   return text;
 }
 
-std::vector<std::int64_t> shifts(const LayerConfig& layer) { return std::get<HsmConfig>(layer).shifts; }
+std::vector<std::int64_t> shifts(const LayerConfig& layer) { return layer.get<HsmConfig>().shifts; }
 
 TEST_CASE("mixer pattern: attention and its defaults") {
   CHECK(expand("attention") == std::vector<LayerConfig>(3, AttentionConfig{8, 8}));
@@ -42,8 +46,8 @@ TEST_CASE("mixer pattern: repeated over the layers; only HSM layers count for th
   defaults.layers = 8;
   const auto layers = expand("hsm:scalar,hsm:scalar,attention", defaults);
   REQUIRE(layers.size() == 8);
-  CHECK(std::holds_alternative<AttentionConfig>(layers[2]));
-  CHECK(std::holds_alternative<AttentionConfig>(layers[5]));
+  CHECK((layers[2].get_if<AttentionConfig>() != nullptr));
+  CHECK((layers[5].get_if<AttentionConfig>() != nullptr));
   CHECK(shifts(layers[0]) == std::vector<std::int64_t>{1});
   CHECK(shifts(layers[1]) == std::vector<std::int64_t>{2});
   CHECK(shifts(layers[3]) == std::vector<std::int64_t>{4});
@@ -79,16 +83,17 @@ TEST_CASE("mixer pattern: hsm options") {
   CHECK(expand("hsm:scalar( shifts = 3 | 100 )")[0] == LayerConfig(HsmConfig{HsmVariant::scalar, 2, {3, 100}}));
 }
 
-TEST_CASE("mixer pattern: all six variants; fusion has as many hidden units as a head has channels") {
-  for (const char* variant : {"scalar", "vector", "matrix", "gate_single", "gate_double"}) {
-    const auto layers = expand(std::string("hsm:") + variant + "(heads=2)");
-    CHECK(to_string(std::get<HsmConfig>(layers[0]).variant) == variant);
-    CHECK(std::get<HsmConfig>(layers[0]).hidden == 0);
+TEST_CASE("mixer pattern: all variants; fusion has as many hidden units as a head has channels") {
+  for (const std::string& variant : enum_names<HsmVariant>()) {
+    const auto layers = expand("hsm:" + variant + "(heads=2)");
+    const HsmConfig& layer = layers[0].get<HsmConfig>();
+    CHECK(to_string(layer.variant) == variant);
+    CHECK(layer.options.size() == hsm_variant(layer.variant).options.size());
   }
   PatternDefaults defaults = kDefaults;
   defaults.d_model = 48;
   const auto hidden = [&](const std::string& pattern) {
-    return std::get<HsmConfig>(expand(pattern, defaults)[1]).hidden;
+    return expand(pattern, defaults)[1].get<HsmConfig>().option("hidden");
   };
   CHECK(hidden("hsm:fusion") == 48);
   CHECK(hidden("hsm:fusion(heads=4)") == 12);
@@ -102,7 +107,7 @@ TEST_CASE("mixer pattern: schedules") {
   const auto all = [&](const std::string& pattern) {
     std::vector<std::vector<std::int64_t>> rows;
     for (const LayerConfig& layer : expand(pattern, defaults)) {
-      rows.push_back(std::holds_alternative<HsmConfig>(layer) ? shifts(layer) : std::vector<std::int64_t>{});
+      rows.push_back((layer.get_if<HsmConfig>() != nullptr) ? shifts(layer) : std::vector<std::int64_t>{});
     }
     return rows;
   };
@@ -145,7 +150,7 @@ TEST_CASE("mixer pattern: wrong schedules") {
 
 TEST_CASE("mixer pattern: recurformer, mamba and mixed heads") {
   const PatternDefaults wide{.layers = 2, .heads = 4, .context = 64, .d_model = 128};
-  RecurformerConfig want{.heads = 4, .kv_heads = 4, .recurrent_groups = {2, 3}, .dt_rank = 2};
+  MixedHeadsConfig want{.heads = 4, .kv_heads = 4, .recurrent_groups = {2, 3}, .dt_rank = 2};
   CHECK(expand("recurformer", wide)[1] == LayerConfig(want));
   CHECK(expand("recurformer(groups=2|3)", wide)[0] == LayerConfig(want));
   want.recurrent_groups = {0, 1, 2, 3};
@@ -161,10 +166,10 @@ TEST_CASE("mixer pattern: recurformer, mamba and mixed heads") {
   want.dt_rank = 5;
   CHECK(expand("recurformer(kv_heads=2,fraction=0.3,expand=1,d_state=8,d_conv=3,dt_rank=5)", wide)[0] ==
         LayerConfig(want));
-  const RecurformerConfig mixed{
+  const MixedHeadsConfig mixed{
       .heads = 6, .kv_heads = 6, .recurrent_groups = {2, 3}, .dt_rank = 2, .shift_groups = {4, 5}, .shifts = {1, 2}};
   CHECK(expand("mixed(softmax=2,mamba=2,shift=2)", wide)[0] == LayerConfig(mixed));
-  const RecurformerConfig shifted{.heads = 4, .kv_heads = 2, .dt_rank = 2, .shift_groups = {1}, .shifts = {3, 9}};
+  const MixedHeadsConfig shifted{.heads = 4, .kv_heads = 2, .dt_rank = 2, .shift_groups = {1}, .shifts = {3, 9}};
   CHECK(expand("mixed(softmax=2,shift=2,kv_heads=2,shifts=3|9)", wide)[0] == LayerConfig(shifted));
 }
 
@@ -189,9 +194,10 @@ TEST_CASE("mixer pattern: recurformer and mixed heads that do not fit") {
 
 TEST_CASE("mixer pattern: unknown names and options") {
   const std::string text = pattern_refusal("atention");
-  CHECK(
-      text.starts_with("mixer: one of attention, recurformer, mamba, mixed, hsm:scalar, hsm:vector, hsm:matrix, "
-                       "hsm:gate_single, hsm:gate_double"));
+  CHECK(text.starts_with("mixer: one of " + join(pattern_names())));
+  for (const std::string name : {"attention", "recurformer", "mamba", "mixed", "hsm:scalar", "hsm:fusion"}) {
+    CHECK(has(text, name));
+  }
   CHECK(text.ends_with(" is required; got \"atention\"; did you mean \"attention\"? choose one of them"));
   CHECK(has(pattern_refusal("hsm:skalar"), "did you mean \"hsm:scalar\"?"));
   CHECK(has(pattern_refusal("hsm"), " is required; got \"hsm\""));

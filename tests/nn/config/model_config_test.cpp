@@ -6,6 +6,10 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "core/text/suggest.h"
+#include "nn/config/kinds/attention.h"
+#include "nn/config/kinds/hsm.h"
+#include "nn/config/kinds/mixed_heads.h"
 #include "tests/support/temp_folder.h"
 
 namespace mixgrad {
@@ -82,8 +86,8 @@ TEST_CASE("model config: reading and writing are inverse, the key order is stabl
   CHECK(config.bias);
   CHECK_FALSE(config.tie_embeddings);
   REQUIRE(config.layers.size() == 2);
-  CHECK(std::get<AttentionConfig>(config.layers[0]) == AttentionConfig{4, 2});
-  CHECK(std::get<HsmConfig>(config.layers[1]) ==
+  CHECK(config.layers[0].get<AttentionConfig>() == AttentionConfig{4, 2});
+  CHECK(config.layers[1].get<HsmConfig>() ==
         HsmConfig{HsmVariant::vector, 2, {1, 2}, HsmProjection::vo, Boundary::self});
   CHECK(to_json(config) == kGood);
   CHECK(parse_model_config(to_json(config), "x") == config);
@@ -167,20 +171,21 @@ TEST_CASE("model config: wrong types and values name the key's path, what is all
 
 TEST_CASE("model config: names of mixers and variants") {
   CHECK(has(config_refusal(with("\"mixer\": \"attention\"", "\"mixer\": \"atention\"")),
-            "layers[0].mixer must be one of attention, hsm, recurformer (did you mean \"attention\"?)"));
+            "layers[0].mixer must be one of " + join(mixer_names()) + " (did you mean \"attention\"?)"));
   CHECK(has(config_refusal(with("\"mixer\": \"attention\"", "\"mixer\": 1")), "layers[0].mixer must be a string"));
   CHECK(has(config_refusal(with("\"vector\"", "\"vektor\"")),
-            "one of scalar, vector, matrix, gate_single, gate_double, fusion (did you mean \"vector\"?)"));
-  for (const std::string variant : {"scalar", "matrix", "gate_single", "gate_double"}) {
+            "one of " + join(enum_names<HsmVariant>()) + " (did you mean \"vector\"?)"));
+  for (const std::string& variant : enum_names<HsmVariant>()) {
+    if (!hsm_variant(parse_enum<HsmVariant>(variant, "x")).options.empty()) continue;
     const ModelConfig config = parse_model_config(with("\"vector\"", "\"" + variant + "\""), "x");
-    CHECK(to_string(std::get<HsmConfig>(config.layers[1]).variant) == variant);
+    CHECK(to_string(config.layers[1].get<HsmConfig>().variant) == variant);
     CHECK(parse_model_config(to_json(config), "x") == config);
   }
   CHECK(has(config_refusal(with("\"vector\"", "\"fusion\"")), "the key layers[1].hidden is required"));
   std::string fusion = with("\"vector\"", "\"fusion\"");
   fusion.replace(fusion.find("\"self\""), 6, "\"self\", \"hidden\": 7");
   const ModelConfig config = parse_model_config(fusion, "x");
-  CHECK(std::get<HsmConfig>(config.layers[1]).hidden == 7);
+  CHECK(config.layers[1].get<HsmConfig>().option("hidden") == 7);
   CHECK(parse_model_config(to_json(config), "x") == config);
 }
 
@@ -204,8 +209,8 @@ std::string mixed_layer(const std::string& from = "", const std::string& to = ""
 
 TEST_CASE("model config: recurformer layers") {
   const ModelConfig config = parse_model_config(mixed_layer(), "x");
-  const RecurformerConfig expected{8, 4, {1, 3}, 8, 3, 1, 2, {0}, {1, 9}};
-  CHECK(std::get<RecurformerConfig>(config.layers[0]) == expected);
+  const MixedHeadsConfig expected{8, 4, {1, 3}, 8, 3, 1, 2, {0}, {1, 9}};
+  CHECK(config.layers[0].get<MixedHeadsConfig>() == expected);
   CHECK(parse_model_config(to_json(config), "x") == config);
   CHECK(has(config_refusal(mixed_layer("[1, 3]", "[1, 4]")),
             "layers[0].recurrent_groups[1] must be an integer from 0 to 3; found 4"));
@@ -221,17 +226,21 @@ TEST_CASE("model config: recurformer layers") {
   CHECK(has(config_refusal(mixed_layer("\"dt_rank\": 2", "\"dtrank\": 2")), "did you mean \"dt_rank\"?"));
   CHECK(has(config_refusal(mixed_layer("\"kv_heads\": 4", "\"kv_heads\": 3")), "recurrent_groups[1] must be"));
   ModelConfig wrong = config;
-  auto& layer = std::get<RecurformerConfig>(wrong.layers[0]);
+  MixedHeadsConfig layer = expected;
   layer.recurrent_groups = {-1};
+  wrong.layers[0] = layer;
   CHECK(has(broken(wrong), "layers[0].recurrent_groups[0] must be from 0 to 3; got -1"));
   layer = expected;
   layer.expand = 65;
+  wrong.layers[0] = layer;
   CHECK(has(broken(wrong), "layers[0].expand must be from 1 to 64; got 65"));
   layer = {16, 16, {}, 16, 4, 2, 1, {}, {}};
+  wrong.layers[0] = layer;
   CHECK(has(broken(wrong), "positions rope needs an even head width"));
   layer.shift_groups = {0, 1, 2, 3, 4, 5, 6, 7};
   layer.recurrent_groups = {8, 9, 10, 11, 12, 13, 14, 15};
   layer.shifts = {1, 1, 1, 1, 1, 1, 1, 1};
+  wrong.layers[0] = layer;
   CHECK(broken(wrong).empty());  // nothing is rotated
 }
 
@@ -288,8 +297,9 @@ TEST_CASE("model config: rules between the numbers, in a file and from the comma
   CHECK(has(broken(config), "layers[1].shifts[1] must be from 1 to 16777216; got 0"));
   config.layers[1] = HsmConfig{HsmVariant::scalar, 0, {}};
   CHECK(has(broken(config), "layers[1].heads must be from 1 to 4096; got 0"));
-  config.layers[1] = HsmConfig{HsmVariant::scalar, 1, {1}, HsmProjection::none, Boundary::zero, 8};
-  CHECK(has(broken(config), "layers[1].hidden belongs to the variant fusion; got 8 with scalar"));
+  config.layers[1] = HsmConfig{HsmVariant::scalar, 1, {1}, HsmProjection::none, Boundary::zero, {8}};
+  CHECK(has(broken(config),
+            "layers[1].options must hold a value for each option of the variant scalar, 0 values; got 1"));
   config.layers[1] = AttentionConfig{4, 0};
   CHECK(has(broken(config), "layers[1].kv_heads must be from 1 to 4096; got 0"));
   config.layers.clear();

@@ -172,7 +172,7 @@ TEST_CASE("hsm: the reversed schedule reaches every lag below 2^L on one path to
     const auto stack = expand_mixer_pattern("hsm:scalar(schedule=reversed)", {.layers = layers, .context = 64});
     std::vector<std::int64_t> paths{1};  // paths[d]: ways to choose the layers that shift
     for (std::size_t l = 0; l < stack.size(); ++l) {
-      const std::int64_t s = std::get<HsmConfig>(stack[l]).shifts[0];
+      const std::int64_t s = stack[l].get<HsmConfig>().shifts[0];
       CHECK(s == std::int64_t{1} << (stack.size() - 1 - l));
       std::vector<std::int64_t> longer(paths.size() + static_cast<std::size_t>(s), 0);
       for (std::size_t d = 0; d < paths.size(); ++d) {
@@ -234,7 +234,7 @@ TEST_CASE("hsm: shift is shift_mix with a = 0 and b = 1, bit for bit") {
 // A mixer of that variant whose parameters are 0 but for what `set` writes.
 template <class Set>
 std::unique_ptr<OwnMixer> variant_with(HsmVariant variant, Boundary boundary, const Set& set) {
-  const MixerForm form{hsm_layer(variant, {1, 3, 4, 9}, HsmProjection::none, boundary)};
+  const LayerForm form{hsm_layer(variant, {1, 3, 4, 9}, HsmProjection::none, boundary)};
   auto own = std::make_unique<OwnMixer>(form, DType::f64);
   own->parameters.flat().fill(0);
   set(own->parameters);
@@ -321,7 +321,7 @@ TEST_CASE("hsm: fusion whose hidden units are far above zero is matrix, since ge
   // up = [A B] with a bias of 20 (the input is scaled below it), down = I and a bias that takes the 20 away.
   OwnMixer matrix({hsm_layer(HsmVariant::matrix, {1, 3, 4, 9})}, DType::f64);
   HsmConfig layer = hsm_layer(HsmVariant::fusion, {1, 3, 4, 9});
-  layer.hidden = kHeadWidth;
+  layer.options = {kHeadWidth};
   OwnMixer fusion({layer}, DType::f64);
   const auto of = [](OwnMixer& own, const char* name) { return own.parameters.find(name)->value; };
   const Tensor up = of(fusion, "m.up.weight");
@@ -344,8 +344,10 @@ TEST_CASE("hsm: at the start matrices are normal(0.02), biases 0, a and b as ask
     config.d_model = 64;
     ParameterSet parameters;
     HsmConfig layer = hsm_layer(variant, {1, 2});
-    if (layer.hidden > 0) layer.hidden = 32;
-    const HsmMixer mixer(parameters, "m", config, layer, 0.02, 0.125);
+    for (std::int64_t& option : layer.options) option = 32;
+    config.layers = {layer};
+    const auto mixer = make_mixer(layer, {parameters, "layers.0.mixer", config, 0.02});
+    set_hsm_scale(parameters, config, 0.125);
     parameters.allocate(DType::f64);
     parameters.initialize(1);
     for (std::size_t i = 0; i < parameters.size(); ++i) {
@@ -355,7 +357,7 @@ TEST_CASE("hsm: at the start matrices are normal(0.02), biases 0, a and b as ask
       for (const double v : p.value.to_vector()) squares += v * v / static_cast<double>(p.value.numel());
       const bool matrix = p.name.ends_with(".weight");
       const bool bias = p.name.ends_with("bias");
-      CHECK((matrix || bias || p.name == "m.a" || p.name == "m.b"));
+      CHECK((matrix || bias || p.name.ends_with("mixer.a") || p.name.ends_with("mixer.b")));
       CHECK(p.decay == matrix);
       if (matrix) {
         CHECK(std::abs(std::sqrt(squares) - 0.02) < 1e-3);
@@ -385,10 +387,10 @@ TEST_CASE("hsm: the mixers of a stack, token by token through their rings, have 
   std::vector<std::unique_ptr<MixerState>> states;
   std::vector<Layer> stack;
   for (const LayerConfig& layer : expand_mixer_pattern("hsm:vector(heads=2)", {.layers = kLayers, .context = 16})) {
-    mixers.push_back(std::make_unique<OwnMixer>(MixerForm{layer, Positions::none}, DType::f64, 6));
+    mixers.push_back(std::make_unique<OwnMixer>(LayerForm{layer}, DType::f64, 6));
     states.push_back(mixers.back()->mixer->new_state(2, kSteps, DType::f64));
     ParameterSet& parameters = mixers.back()->parameters;
-    stack.push_back({parameters.find("m.a")->value, parameters.find("m.b")->value, std::get<HsmConfig>(layer).shifts});
+    stack.push_back({parameters.find("m.a")->value, parameters.find("m.b")->value, layer.get<HsmConfig>().shifts});
   }
   const Tensor x = impulse(kSteps, 6, 2);
   for (std::int64_t t = 0; t < kSteps; ++t) {

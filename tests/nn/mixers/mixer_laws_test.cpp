@@ -1,10 +1,9 @@
-// The laws of mixers, on every form of every mixer there is. The laws themselves are in mixer_laws.h; the last test
-// here gives them mixers that break each of them.
+// The laws of mixers, on every sample form of every kind of mixer. The laws are nn/mixers/laws/mixer_laws.h; the last
+// tests here run them on mixers that break each of them.
 #include "tests/support/mixer_laws.h"
 
 #include <doctest/doctest.h>
 
-#include "autograd/gradcheck.h"
 #include "core/error.h"
 #include "ops/elementwise/elementwise.h"
 #include "ops/linear/linear.h"
@@ -17,7 +16,7 @@ const Sizes kLengths{1, 2, 7, 17, 33};
 template <class Law>
 void for_every_mixer(std::int64_t length, const Law& law) {
   for (const MixerForm& form : mixer_forms(length)) {
-    for (const DType dtype : {DType::f64, DType::f32}) {
+    for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
       const Subject subject = subject_of(form, dtype);
       INFO(subject.name);
       CHECK(law(subject) == kHolds);
@@ -58,20 +57,6 @@ TEST_CASE("mixers: a state has the documented bytes") {
   for (const std::int64_t batch : {1, 3}) {
     for_every_mixer(17, [&](const Subject& s) { return state_size_differs(s, batch); });
   }
-  for_every_mixer(17, [](const Subject& s) -> std::string {
-    const auto state = s.new_state(2, kContext);
-    std::size_t bytes = 0;
-    if (const auto* attention = dynamic_cast<const KeyValueState*>(state.get())) {
-      bytes = attention->keys.bytes() + attention->values.bytes();
-    } else if (const auto* mixed = dynamic_cast<const RecurformerState*>(state.get())) {
-      if (mixed->attention) bytes += mixed->attention->keys.bytes() + mixed->attention->values.bytes();
-      if (mixed->mamba) bytes += mixed->mamba->conv.bytes() + mixed->mamba->scan.bytes();
-      if (mixed->ring.defined()) bytes += mixed->ring.bytes();
-    } else {
-      bytes = dynamic_cast<const HsmState&>(*state).ring.bytes();
-    }
-    return bytes == state->bytes() ? "" : text_of("the tensors have ", bytes, " bytes, bytes() is ", state->bytes());
-  });
 }
 
 TEST_CASE("mixers: an attention state is as long as asked for, at most the context") {
@@ -89,7 +74,7 @@ TEST_CASE("mixers: clones are independent, and a state after reset is as new, bi
   const OneThread one_thread;
   for_every_mixer(7, [](const Subject& s) { return states_depend(s, 5, 6); });
   for_every_mixer(17, [](const Subject& s) { return states_depend(s, 1, 20); });
-  for (const MixerForm& form : attention_forms()) {  // full rings
+  for (const MixerForm& form : forms_of(attention_kind(), 8)) {  // full rings
     const Subject subject = subject_of(form, DType::f64, 8);
     INFO(subject.name);
     CHECK(states_depend(subject, 5, 9) == kHolds);
@@ -97,36 +82,35 @@ TEST_CASE("mixers: clones are independent, and a state after reset is as new, bi
   }
 }
 
+// Every seventh form, so that all choices occur: a whole long sequence for each would take minutes.
+std::vector<MixerForm> some_forms(std::int64_t length) {
+  std::vector<MixerForm> some;
+  for (const LayerKind* kind : layer_kinds()) {
+    const std::vector<MixerForm> all = forms_of(*kind, length);
+    const std::size_t step = all.size() < 20 ? 1 : 7;
+    for (std::size_t i = 0; i < all.size(); i += step) some.push_back(all[i]);
+  }
+  return some;
+}
+
 TEST_CASE("mixers: 10,000 tokens take no more memory than the first ones") {
   const OneThread one_thread;
-  const Sizes shifts{1, 2, 33, 64};
-  std::vector<MixerForm> forms = attention_forms();
-  for (const HsmVariant variant : hsm_variants()) {
-    forms.push_back({hsm_layer(variant, shifts)});
-    forms.push_back({hsm_layer(variant, shifts, HsmProjection::vo, Boundary::self)});
-  }
-  for (const MixerForm& form : recurformer_forms(33)) forms.push_back(form);
-  for (const MixerForm& form : forms) {
-    const auto* mixed = std::get_if<RecurformerConfig>(&form.layer);
-    const bool constant =
-        std::holds_alternative<HsmConfig>(form.layer) || (mixed != nullptr && mixed->softmax_groups() == 0);
+  for (const MixerForm& form : some_forms(33)) {
+    if (form.positions == Positions::rope) continue;  // its table of angles grows with the position
     const Subject subject = subject_of(form, DType::f32);
     INFO(subject.name);
-    const Tensor token = subject.input(1, 1, 7);
-    const auto state = subject.new_state(1, kContext);
-    const auto advance = [&](int steps) {
-      for (int i = 0; i < steps; ++i) subject.mixer->step(token, *state);
-    };
-    advance(100);
-    const std::size_t bytes = state->bytes();
-    const PoolStats before = pool_stats(test_device());
-    advance(constant ? 9900 : 900);
-    const PoolStats after = pool_stats(test_device());
-    CHECK(state->bytes() == bytes);
-    if (form.positions == Positions::rope) continue;  // its table of angles grows with the position
-    CHECK(after.in_use == before.in_use);
-    CHECK(after.cached == before.cached);
-    CHECK(after.system_allocations == before.system_allocations);
+    CHECK(state_grows(subject, subject.mixer->softmax_heads() == 0 ? 10'000 : 1'000) == kHolds);
+  }
+}
+
+TEST_CASE("mixers: 10,000 tokens in pieces of any size are the whole, in every dtype") {
+  const OneThread one_thread;
+  for (const MixerForm& form : some_forms(33)) {
+    for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
+      const Subject subject = subject_of(form, dtype);
+      INFO(subject.name);
+      CHECK(long_memory_differs(subject, 10'000, {3'001, 1, 1, 64, 2'048, 7}) == kHolds);
+    }
   }
 }
 
@@ -136,7 +120,7 @@ TEST_CASE("attention beyond the ring is forward with that window, whatever the p
                                   {8, 8, 8}, {1, 7, 9}, {16, 13}, {7, 1, 8}, {4, 12}, {6, 3, 1, 19}};
   constexpr std::int64_t kRing = 8;
   constexpr std::int64_t kSteps = 29;
-  for (const MixerForm& form : attention_forms()) {
+  for (const MixerForm& form : forms_of(attention_kind(), 8)) {
     for (const DType dtype : {DType::f64, DType::f32}) {
       const Subject subject = subject_of(form, dtype, kRing);
       INFO(subject.name);
@@ -177,40 +161,32 @@ TEST_CASE("rotary attention sees distances only: far from the start it gives the
 
 TEST_CASE("mixers: the gradients of inputs and parameters are those of central differences") {
   const OneThread one_thread;
-  std::vector<MixerForm> forms = attention_forms();
-  for (const MixerForm& form : recurformer_forms(3)) forms.push_back(form);
-  for (const MixerForm& form : hsm_forms(3)) forms.push_back(form);  // shifts 1, 2, 3, 4 and 64, 5 tokens
-  for (const MixerForm& form : forms) {
-    OwnMixer own(form, DType::f64, 8);
-    std::vector<Tensor> inputs{normal_tensor({2, 5, 8}, DType::f64, 1)};
-    GradcheckOptions options;
-    options.names = {"u"};
-    options.device = test_device();
-    const auto* hsm = std::get_if<HsmConfig>(&form.layer);
-    const bool beyond = hsm != nullptr && *std::min_element(hsm->shifts.begin(), hsm->shifts.end()) > 4;
-    // Where no token has one before it, z is 0, or u: then a gate has nothing to choose.
-    const auto no_effect = [&](const std::string& name) {
-      if (!beyond) return false;
-      if (hsm->boundary == Boundary::self) return name.starts_with("m.gate");
-      return name == "m.b" || name == "m.z.weight" || name == "m.gate_z.weight";
-    };
-    for (std::size_t i = 0; i < own.parameters.size(); ++i) {
-      inputs.push_back(own.parameters[i].value.to(kCpu).clone());
-      options.names.push_back(own.parameters[i].name);
-    }
-    const GradcheckReport report = gradcheck(
-        inputs,
-        [&](std::span<const Tensor> in) {
-          for (std::size_t i = 0; i < own.parameters.size(); ++i) own.parameters[i].value = in[i + 1];
-          return std::vector{own.mixer->forward(in[0])};
-        },
-        options);
-    INFO(form.name());
-    CHECK(report.rows.size() == inputs.size());
-    CHECK(report.failures() == kHolds);
-    for (const GradcheckRow& row : report.rows) {
-      INFO(row.input);
-      CHECK(row.vacuous == no_effect(row.input));
+  for (const LayerKind* kind : layer_kinds()) {
+    CHECK(gradient_failures(*kind, test_device()) == std::vector<std::string>());
+  }
+}
+
+// The formulas of the headers, worked out by hand for one layer of each kind in a model of width 16: a mistake in both
+// state_bytes and the state itself would show here.
+TEST_CASE("mixers: the documented bytes of a state, in numbers") {
+  struct Known {
+    LayerConfig layer;
+    std::size_t elements;      // of the dtype
+    std::size_t f32_elements;  // that are f32 in a bf16 model
+  };
+  const Known all[] = {
+      {AttentionConfig{4, 2}, 2 * 40 * 2 * 4, 0},
+      {HsmConfig{HsmVariant::gate_single, 4, {1, 2, 64, 5}}, (1 + 2 + 64 + 5) * 4, 0},
+      // Heads of width 4: one softmax, one Mamba with 8 inner channels, one shift by 3 and one by 9.
+      {MixedHeadsConfig{4, 4, {1}, 16, 4, 2, 1, {2, 3}, {3, 9}}, 2 * 40 * 4 + 8 * 3 + (3 + 9) * 4, 8 * 16}};
+  for (const Known& known : all) {
+    for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
+      const Subject subject = subject_of({known.layer}, dtype);
+      INFO(subject.name);
+      const std::size_t bytes =
+          known.elements * dtype_bytes(dtype) + known.f32_elements * (dtype == DType::f64 ? 8 : 4);
+      CHECK(subject.mixer->state_bytes(kContext, dtype) == bytes);
+      CHECK(subject.new_state(1, kContext)->bytes() == bytes);
     }
   }
 }
@@ -223,47 +199,63 @@ TEST_CASE("mixers: a state of another mixer or another batch is refused") {
   const auto text = [&](const Subject& s, const Subject& from, std::int64_t batch) {
     return error_text<ValueError>([&] { s.mixer->prefill(x, *from.new_state(batch, 8)); });
   };
-  CHECK(text(attention, hsm, 2) == "attention: the state must come from this mixer's new_state with batch 2");
-  CHECK(text(attention, attention, 3) == "attention: the state must come from this mixer's new_state with batch 2");
-  CHECK(text(hsm, attention, 2) == "hsm: the state must come from this mixer's new_state with batch 2");
-  const Subject mixed = subject_of({RecurformerConfig{2, 2, {1}}, Positions::none}, DType::f64);
-  CHECK(text(mixed, hsm, 2) == "recurformer: the state must come from this mixer's new_state with batch 2");
-  CHECK(text(mixed, mixed, 1) == "recurformer: the state must come from this mixer's new_state with batch 2");
-  CHECK(text(hsm, hsm, 1) == "hsm: the state must come from this mixer's new_state with batch 2");
+  const auto refusal = [](const std::string& mixer, const std::string& maker, std::int64_t batch) {
+    return mixer + ": a state from this mixer's new_state with batch 2 is required; got one of " + maker +
+           ", with batch " + std::to_string(batch) + "; use the state that was made for this layer";
+  };
+  CHECK(text(attention, hsm, 2) == refusal("attention", "another mixer, hsm:scalar", 2));
+  CHECK(text(attention, attention, 3) == refusal("attention", "this attention", 3));
+  CHECK(text(hsm, attention, 2) == refusal("hsm:scalar", "another mixer, attention", 2));
+  const Subject mixed = subject_of({MixedHeadsConfig{2, 2, {1}}, Positions::none}, DType::f64);
+  const Subject mamba = subject_of({MixedHeadsConfig{2, 2, {0, 1}}, Positions::none}, DType::f64);
+  CHECK(text(mixed, hsm, 2) == refusal("recurformer", "another mixer, hsm:scalar", 2));
+  CHECK(text(mixed, mamba, 2) == refusal("recurformer", "another mixer, mamba", 2));  // a state of the same type
+  CHECK(text(mixed, mixed, 1) == refusal("recurformer", "this recurformer", 1));
+  CHECK(text(hsm, hsm, 1) == refusal("hsm:scalar", "this hsm:scalar", 1));
+  const Subject longer = subject_of({HsmConfig{HsmVariant::scalar, 1, {3}}, Positions::none}, DType::f64);
+  CHECK(text(hsm, longer, 2) == refusal("hsm:scalar", "another mixer, hsm:scalar", 2));  // with another shift
   const auto empty = [](const Subject& s, std::int64_t batch, std::int64_t tokens) {
     return error_text<ValueError>([&] { s.new_state(batch, tokens); });
   };
   CHECK(empty(attention, 0, 8) == "attention state: batch and max_tokens must be at least 1, got 0 and 8");
   CHECK(empty(mixed, 1, 0) == "recurformer state: batch and max_tokens must be at least 1, got 1 and 0");
-  CHECK(empty(hsm, 2, 0) == "hsm state: batch and max_tokens must be at least 1, got 2 and 0");
+  CHECK(empty(hsm, 2, 0) == "hsm:scalar state: batch and max_tokens must be at least 1, got 2 and 0");
 }
 
 // Mixers that are right but for one mistake.
 enum class Mistake { none, sees_future, sees_batch, guesses, shares_clone, keeps_position, hides_bytes };
 
-struct FaultyState : HsmState {
+struct FaultyState : MixerState {
   Mistake mistake = Mistake::none;
+  std::shared_ptr<MixerState> inner;  // of the mixer without a mistake
 
-  std::size_t bytes() const override { return HsmState::bytes() / (mistake == Mistake::hides_bytes ? 2 : 1); }
-  void reset() override { consumed = mistake == Mistake::keeps_position ? consumed : 0; }
+  std::size_t bytes() const override { return inner->bytes() / (mistake == Mistake::hides_bytes ? 2 : 1); }
   std::unique_ptr<MixerState> clone() const override {
     auto copy = std::make_unique<FaultyState>(*this);
-    if (mistake != Mistake::shares_clone) copy->ring = ring.clone();
+    if (mistake != Mistake::shares_clone) copy->inner = inner->clone();
     return copy;
+  }
+
+ protected:
+  void clear() override {
+    inner->reset();
+    if (mistake == Mistake::keeps_position) advance(9);
   }
 };
 
-class FaultyMixer : public Mixer {
+class FaultyMixer : public MixerOf<FaultyState> {
  public:
   explicit FaultyMixer(Mistake mistake) : mistake_(mistake), own_({form(), Positions::none}, DType::f64) {}
 
   static HsmConfig form() { return {HsmVariant::vector, 2, {1, 3}}; }
+  std::string name() const override { return "faulty"; }
   std::string describe() const override { return "faulty"; }
   double operations(std::int64_t) const override { return 0; }
   std::size_t state_bytes(std::int64_t tokens, DType dtype) const override {
     return own_.mixer->state_bytes(tokens, dtype);
   }
-  Tensor forward(const Tensor& u) const override {
+  Tensor forward(const LayerInput& input) const override {
+    const Tensor& u = input.u;
     const Tensor y = own_.mixer->forward(u);
     const std::int64_t length = u.dim(1) * u.dim(2);
     if (mistake_ == Mistake::sees_future) {  // one small number from the last time to the first
@@ -275,15 +267,19 @@ class FaultyMixer : public Mixer {
       return own_.mixer->forward(u.reshape({1, u.dim(0) * u.dim(1), u.dim(2)})).reshape(u.shape());
     return y;
   }
-  std::unique_ptr<MixerState> new_state(std::int64_t batch, std::int64_t max_tokens, Placement place) const override {
+
+ protected:
+  std::unique_ptr<FaultyState> empty_state(std::int64_t batch, std::int64_t max_tokens,
+                                           Placement placement) const override {
     auto state = std::make_unique<FaultyState>();
-    state->ring = dynamic_cast<HsmState&>(*own_.mixer->new_state(batch, max_tokens, place)).ring;
+    state->inner = own_.mixer->new_state(batch, max_tokens, placement);
     state->mistake = mistake_;
     return state;
   }
-  Tensor prefill(const Tensor& u, MixerState& state) const override {
-    if (mistake_ == Mistake::guesses && u.dim(1) > 1) state.reset();  // "more than one token: a new sequence"
-    return own_.mixer->prefill(u, state);
+  Tensor continued(const LayerInput& input, FaultyState& state, TokenPosition) const override {
+    const bool many = input.u.dim(1) > 1;
+    if (mistake_ == Mistake::guesses && many) state.inner->reset();  // "more than one token: a new sequence"
+    return own_.mixer->prefill(input, *state.inner);
   }
 
  private:
@@ -291,11 +287,94 @@ class FaultyMixer : public Mixer {
   OwnMixer own_;
 };
 
+// y_t = c y_{t-1} + (1 - c) x_t with c = 0.999, in plain loops: an average over a long memory, which its documentation
+// keeps in f32. The mistakes: it is kept in the model's dtype, or state_bytes says so.
+enum class AverageMistake { none, kept_in_bf16, counted_as_bf16 };
+
+struct AverageState : MixerState {
+  Tensor average;  // [B,W]
+
+  std::size_t bytes() const override { return average.bytes(); }
+  std::unique_ptr<MixerState> clone() const override {
+    auto copy = std::make_unique<AverageState>(*this);
+    copy->average = average.clone();
+    return copy;
+  }
+
+ protected:
+  void clear() override { average.fill(0); }
+};
+
+class AverageMixer : public MixerOf<AverageState> {
+ public:
+  explicit AverageMixer(AverageMistake mistake) : mistake_(mistake) {}
+  std::string name() const override { return "average"; }
+  std::string describe() const override { return "average"; }
+  double operations(std::int64_t) const override { return 0; }
+  std::size_t state_bytes(std::int64_t, DType dtype) const override {
+    const DType kept = mistake_ == AverageMistake::none ? accumulation_dtype(dtype) : dtype;
+    return static_cast<std::size_t>(kWidth) * dtype_bytes(kept);
+  }
+  Tensor forward(const LayerInput& input) const override {
+    const Tensor average = Tensor::zeros({input.u.dim(0), kWidth}, accumulation_dtype(input.u.dtype()));
+    return run(input.u, average);
+  }
+
+ protected:
+  std::unique_ptr<AverageState> empty_state(std::int64_t batch, std::int64_t, Placement placement) const override {
+    const bool in_bf16 = mistake_ == AverageMistake::kept_in_bf16;
+    auto state = std::make_unique<AverageState>();
+    state->average = Tensor::zeros({batch, kWidth}, in_bf16 ? placement.dtype : accumulation_dtype(placement.dtype));
+    return state;
+  }
+  Tensor continued(const LayerInput& input, AverageState& state, TokenPosition) const override {
+    return run(input.u, state.average);
+  }
+
+ private:
+  static Tensor run(const Tensor& u, const Tensor& average) {
+    const Tensor y = Tensor::empty(u.shape(), u.dtype());
+    for (std::int64_t b = 0; b < u.dim(0); ++b) {
+      for (std::int64_t t = 0; t < u.dim(1); ++t) {
+        for (std::int64_t c = 0; c < kWidth; ++c) {
+          const std::int64_t at = (b * u.dim(1) + t) * kWidth + c;
+          average.set(b * kWidth + c, 0.999 * average.at(b * kWidth + c) + 0.001 * (1 + u.at(at)));
+          y.set(at, average.at(b * kWidth + c));
+        }
+      }
+    }
+    return y;
+  }
+
+  AverageMistake mistake_;
+};
+
+TEST_CASE("the laws of mixers: an average kept in bf16, and bytes that take f32 states for bf16, are caught") {
+  const auto average = [](AverageMistake mistake, DType dtype) {
+    Subject subject = subject_of({AttentionConfig{}}, dtype);  // for its inputs
+    subject.mixer = std::make_shared<AverageMixer>(mistake);
+    subject.device = kCpu;
+    subject.input = [dtype](std::int64_t batch, std::int64_t steps, std::uint64_t seed) {
+      return law_numbers({batch, steps, kWidth}, dtype, seed);
+    };
+    return subject;
+  };
+  for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
+    CHECK(long_memory_differs(average(AverageMistake::none, dtype), 10'000, {100, 1}) == kHolds);
+    CHECK(state_size_differs(average(AverageMistake::none, dtype), 2) == kHolds);
+  }
+  const Subject drifts = average(AverageMistake::kept_in_bf16, DType::bf16);
+  CHECK(state_size_differs(drifts, 2) == kHolds);                  // it says what it does
+  CHECK(long_memory_differs(drifts, 10'000, {100, 1}) != kHolds);  // but forgets what it should remember
+  CHECK(state_size_differs(average(AverageMistake::counted_as_bf16, DType::bf16), 2) != kHolds);
+}
+
 TEST_CASE("the laws of mixers: each rejects a mixer that breaks it, and none the same mixer without the mistake") {
   const OneThread one_thread;
   const auto faulty = [](Mistake mistake) {
-    const std::int64_t values = documented_state(FaultyMixer::form(), kWidth, kContext, kContext);
-    return Subject{"faulty", std::make_shared<FaultyMixer>(mistake), DType::f64, false, values};
+    Subject subject = subject_of({FaultyMixer::form()}, DType::f64);
+    subject.mixer = std::make_shared<FaultyMixer>(mistake);
+    return subject;
   };
   const Subject right = faulty(Mistake::none);
   CHECK(not_causal(right, 7) == kHolds);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/allocator.h"
+#include "nn/mixers/laws/law_tensors.h"
 #include "nn/training/training.h"
 #include "tests/support/close.h"
 #include "tests/support/mixer_laws.h"
@@ -183,7 +184,7 @@ TEST_CASE("accumulation: micro-batches of B/2 or B/4 have the gradient of one ba
       const Tensor want = accumulated(*model, batch, 1, want_loss);
       for (const std::int64_t parts : {2, 4}) {
         CHECK(differs(accumulated(*model, batch, parts, loss), want) == kHolds);
-        CHECK(std::abs(loss - want_loss) < tolerance_of(dtype) * want_loss);
+        CHECK(std::abs(loss - want_loss) < law_tolerance(dtype, test_device()) * want_loss);
       }
     }
   }

@@ -124,7 +124,7 @@ TEST_CASE("training: a batch without any target has loss 0, and its step is weig
     INFO(form.name);
     Run run(form.config, DType::f64, {.weight_decay = 0.5});
     ParameterSet& parameters = run.model.parameters();
-    fill_parameters(parameters, 3);
+    fill_law_parameters(parameters, 3);
     std::vector<Tensor> before;
     for (std::size_t i = 0; i < parameters.size(); ++i) before.push_back(parameters[i].value.clone());
     const Tensor none = Tensor::full({2, 7}, DType::i32, -1);

@@ -1,5 +1,5 @@
 // What is true of layers with heads of several kinds: the identities, how parameters start, what decay spares.
-#include "nn/mixers/recurformer_mixer.h"
+#include "nn/mixers/mixed_heads_mixer.h"
 
 #include <doctest/doctest.h>
 
@@ -46,7 +46,7 @@ TEST_CASE("recurformer without recurrent groups is the base attention, bit for b
   for (const DType dtype : {DType::f64, DType::f32}) {
     for (const std::int64_t kv_heads : {4, 2}) {
       const auto base = make_decoder(with_layers({2, AttentionConfig{4, kv_heads}}), dtype);
-      Decoder same(with_layers({2, RecurformerConfig{4, kv_heads}}), dtype);
+      Decoder same(with_layers({2, MixedHeadsConfig{4, kv_heads}}), dtype);
       REQUIRE(same.parameters().size() == base->parameters().size());
       copy_parameters(*base, same);
       const Run want = run_with_gradients(*base, tokens);
@@ -66,7 +66,7 @@ TEST_CASE("recurformer without recurrent groups is the base attention, bit for b
 
 TEST_CASE("recurformer: one layer of shift heads alone is hsm scalar with v and o") {
   const ModelConfig mixed =
-      with_layers({RecurformerConfig{.heads = 4, .kv_heads = 4, .shift_groups = {0, 1, 2, 3}, .shifts = {1, 3, 2, 9}}});
+      with_layers({MixedHeadsConfig{.heads = 4, .kv_heads = 4, .shift_groups = {0, 1, 2, 3}, .shifts = {1, 3, 2, 9}}});
   const ModelConfig hsm =
       with_layers({HsmConfig{HsmVariant::scalar, 4, {1, 3, 2, 9}, HsmProjection::vo, Boundary::zero}});
   const auto shift_model = make_decoder(mixed, DType::f64);
@@ -101,14 +101,14 @@ TEST_CASE("recurformer: with the heads in another order, and their parameters wi
   // Six heads of width 4 in three groups of two; one group of each kind, in two orders.
   ModelConfig config = with_layers({}, Positions::rope);
   config.d_model = 24;
-  RecurformerConfig layer{.heads = 6, .kv_heads = 6, .recurrent_groups = {1, 4}, .d_state = 3, .d_conv = 3};
+  MixedHeadsConfig layer{.heads = 6, .kv_heads = 6, .recurrent_groups = {1, 4}, .d_state = 3, .d_conv = 3};
   layer.shift_groups = {0, 5};
   layer.shifts = {2, 5};
   config.layers = {layer};
   const auto model = make_decoder(config, DType::f64);
   // Softmax heads 2, 3 become 5, 0; Mamba 1, 4 become 4, 2; shift 0, 5 become 3, 1.
   const Sizes new_place{3, 4, 5, 0, 2, 1};
-  RecurformerConfig moved = layer;
+  MixedHeadsConfig moved = layer;
   moved.recurrent_groups = {2, 4};
   moved.shift_groups = {1, 3};
   moved.shifts = {5, 2};
@@ -141,9 +141,9 @@ TEST_CASE("recurformer: with the heads in another order, and their parameters wi
 
 TEST_CASE("recurformer: recency ratios are those of the softmax heads, in order") {
   const auto model =
-      make_decoder(with_layers({RecurformerConfig{.heads = 4, .kv_heads = 4, .recurrent_groups = {1}},
+      make_decoder(with_layers({MixedHeadsConfig{.heads = 4, .kv_heads = 4, .recurrent_groups = {1}},
                                 HsmConfig{HsmVariant::scalar, 1, {1}},
-                                RecurformerConfig{.heads = 4, .kv_heads = 4, .recurrent_groups = {0, 1, 2, 3}}}),
+                                MixedHeadsConfig{.heads = 4, .kv_heads = 4, .recurrent_groups = {0, 1, 2, 3}}}),
                    DType::f64);
   const std::vector<Tensor> ratios = model->recency(token_tensor(2, 17, kVocabulary, 1), 3);
   REQUIRE(ratios.size() == 3);
@@ -153,7 +153,7 @@ TEST_CASE("recurformer: recency ratios are those of the softmax heads, in order"
 }
 
 TEST_CASE("recurformer: parameters start as the Mamba block's, shift heads at a = b = 1/sqrt(2)") {
-  ModelConfig config = with_layers({RecurformerConfig{
+  ModelConfig config = with_layers({MixedHeadsConfig{
       .heads = 4, .kv_heads = 4, .recurrent_groups = {0, 2}, .dt_rank = 4, .shift_groups = {3}, .shifts = {1}}});
   config.d_model = 64;
   Decoder model(config, DType::f32);
@@ -199,7 +199,7 @@ TEST_CASE("recurformer: parameters start as the Mamba block's, shift heads at a 
 TEST_CASE("recurformer: a Mamba model's state is the same after 10,000 tokens, in bytes and in allocations") {
   const OneThread one_thread;
   ModelConfig config =
-      with_layers({2, RecurformerConfig{.heads = 4, .kv_heads = 4, .recurrent_groups = {0, 1, 2, 3}}}, Positions::none);
+      with_layers({2, MixedHeadsConfig{.heads = 4, .kv_heads = 4, .recurrent_groups = {0, 1, 2, 3}}}, Positions::none);
   const auto model = make_decoder(config, DType::f32);
   DecoderState state = model->new_state(1, 1);
   const Tensor token = token_tensor(1, 1, kVocabulary, 1);
