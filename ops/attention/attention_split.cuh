@@ -23,7 +23,7 @@ namespace mixgrad::cuda::split {
 
 constexpr int kWarps = 8;
 constexpr int kSplitThreads = kWarps * kWarp;
-constexpr int kRowsOfLane = 8;  // chunks of keys, and of values, that a lane keeps in registers
+constexpr int kRowsOfLane = 4;  // chunks of keys, and of values, that a lane keeps in registers
 constexpr int kMostTickets = 1 << 16;
 
 // Rows of a piece.
@@ -65,8 +65,13 @@ __device__ void join_pieces(const Pieces<A>& pieces, std::int64_t head_row, int 
   const A* tops = pieces.tops + head_row * pieces.count;
   const A* totals = pieces.totals + head_row * pieces.count;
   const A* sums = pieces.sums + head_row * pieces.count * dh;
+  __shared__ A top_of_warps[kWarps];
   A top = -INFINITY;
-  for (int n = first; n < end; ++n) top = Max::join(top, tops[n]);
+  for (int n = first + thread; n < end; n += kSplitThreads) top = Max::join(top, tops[n]);
+  top = join_lanes<Max, 1, kWarp>(top);
+  if (thread % kWarp == 0) top_of_warps[thread / kWarp] = top;
+  __syncthreads();
+  for (int w = 0; w < kWarps; ++w) top = Max::join(top, top_of_warps[w]);
   // Thread (slice, channel): every slices-th piece; then the slices in order.
   const int slices = kSplitThreads / dh > 0 ? kSplitThreads / dh : 1;
   const int slice = thread / dh;
@@ -74,7 +79,7 @@ __device__ void join_pieces(const Pieces<A>& pieces, std::int64_t head_row, int 
     if (slice >= slices) break;
     A sum = 0;
     A total = 0;
-#pragma unroll 4
+#pragma unroll 8
     for (int n = first + slice; n < end; n += slices) {
       const A weight = piece_weight(tops[n], top);
       sum += weight * sums[static_cast<std::int64_t>(n) * dh + c];
@@ -112,7 +117,7 @@ struct FreshRows {
 
 // Block (piece, key/value head, b). s is that of a full cache.
 template <class T, class A, int kLanes>
-__global__ void __launch_bounds__(kSplitThreads)
+__global__ void __launch_bounds__(kSplitThreads, 2)
     kernel(AttentionSizes s, TokenPosition position, HeadRows<const T> q, HeadRows<const T> k, HeadRows<const T> v,
            FreshRows<T> fresh, HeadRows<T> out, A scale, Pieces<A> pieces) {
   constexpr int kSize = Chunk<T>::kSize;
@@ -141,26 +146,32 @@ __global__ void __launch_bounds__(kSplitThreads)
   const bool reads = column < dh;
   const std::int64_t first_row =
       static_cast<std::int64_t>(piece) * kRows + warp * kAtOnce * kRowsOfLane + lane / kLanes;
-  const auto load = [&](Chunk<T>(&to)[kRowsOfLane], const HeadRows<const T>& cache, const HeadRows<const T>& given) {
-#pragma unroll
-    for (int u = 0; u < kRowsOfLane; ++u) {
-      const std::int64_t row = first_row + u * kAtOnce;
-      const bool there = reads && row >= begin && row < end;
-      const bool is_own = row >= own && row < own + s.per_token;
-      const T* from = is_own ? given.at(b, row - own, group) : cache.at(b, row, group);
-      to[u] = there ? *reinterpret_cast<const Chunk<T>*>(from + column) : Chunk<T>{};
-    }
-  };
   Chunk<T> keys[kRowsOfLane];
   Chunk<T> values[kRowsOfLane];
-  load(keys, k, fresh.k);
-  load(values, v, fresh.v);
 #pragma unroll
   for (int u = 0; u < kRowsOfLane; ++u) {
     const std::int64_t row = first_row + u * kAtOnce;
-    if (!reads || row < own || row >= own + s.per_token) continue;
-    *reinterpret_cast<Chunk<T>*>(fresh.k_cache.at(b, row, group) + column) = keys[u];
-    *reinterpret_cast<Chunk<T>*>(fresh.v_cache.at(b, row, group) + column) = values[u];
+    const bool there = reads && row >= begin && row < end;
+    keys[u] = there ? *reinterpret_cast<const Chunk<T>*>(k.at(b, row, group) + column) : Chunk<T>{};
+  }
+#pragma unroll
+  for (int u = 0; u < kRowsOfLane; ++u) {
+    const std::int64_t row = first_row + u * kAtOnce;
+    const bool there = reads && row >= begin && row < end;
+    values[u] = there ? *reinterpret_cast<const Chunk<T>*>(v.at(b, row, group) + column) : Chunk<T>{};
+  }
+  // What lies in the place of the token's own rows is an older token's, or nothing: they are taken from `fresh`, by the
+  // few blocks that have them, and written there. A choice of the address for every row took twice the time.
+  if (own < (piece + std::int64_t{1}) * kRows && own + s.per_token > piece * std::int64_t{kRows}) {
+#pragma unroll
+    for (int u = 0; u < kRowsOfLane; ++u) {
+      const std::int64_t row = first_row + u * kAtOnce;
+      if (!reads || row < own || row >= own + s.per_token) continue;
+      keys[u] = *reinterpret_cast<const Chunk<T>*>(fresh.k.at(b, row - own, group) + column);
+      values[u] = *reinterpret_cast<const Chunk<T>*>(fresh.v.at(b, row - own, group) + column);
+      *reinterpret_cast<Chunk<T>*>(fresh.k_cache.at(b, row, group) + column) = keys[u];
+      *reinterpret_cast<Chunk<T>*>(fresh.v_cache.at(b, row, group) + column) = values[u];
+    }
   }
 
   A* sums_of_warps = shared<A>();                  // [kWarps, dh]

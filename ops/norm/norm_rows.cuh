@@ -10,6 +10,7 @@ namespace mixgrad::cuda {
 
 inline constexpr int kLaneChunks = 4;  // of a row, in the registers of a lane
 inline constexpr int kRowWarps = kRowThreads / kWarp;
+inline constexpr std::int64_t kFewRows = 64;  // up to here the parameters are fetched before the rows exist
 
 // Do these rows (and parameters) fit?
 template <class T>
@@ -70,10 +71,12 @@ __global__ void __launch_bounds__(kRowThreads) norm_rows_kernel(NormRows<X, T> p
   using Wide = Beside<X, T>;
   using Parameters = Beside<A, T>;
   constexpr int kSize = Chunk<T>::kSize;
-  for_lane_chunks(p.chunks, [&](int, int c) {
-    fetch_ahead(p.weight + c);
-    if (p.bias != nullptr) fetch_ahead(p.bias + c);
-  });
+  if (p.rows <= kFewRows) {
+    for_lane_chunks(p.chunks, [&](int, int c) {
+      fetch_ahead(p.weight + c);
+      if (p.bias != nullptr) fetch_ahead(p.bias + c);
+    });
+  }
   wait_for_previous();
   const std::int64_t r = static_cast<std::int64_t>(blockIdx.x) * kRowWarps + threadIdx.x / kWarp;
   if (r >= p.rows) return;
