@@ -7,51 +7,80 @@
 namespace mixgrad::cuda {
 namespace {
 
-constexpr int kBiasColumns = kWarp;  // that a block of the second stage joins
-constexpr int kBiasGroups = kRowThreads / kBiasColumns;
+constexpr int kBiasThreads = 256;
+constexpr int kBiasGroups = kBiasThreads / kWarp;                     // of rows, in a block of the first stage
+constexpr int kGroupRows = static_cast<int>(kSumRows) / kBiasGroups;  // that a thread adds up
+constexpr int kJoinThreads = 1024;
+constexpr int kJoinGroups = kJoinThreads / kWarp;
 
-// As column_sums, 16 bytes of a row at a time: a thread adds up the kSumRows rows of a partial sum for the columns of a
-// chunk; then kBiasGroups threads for each column add up every kBiasGroups-th partial sum, and are joined in order.
+// partial[block, c] = sum of rows [64 block, 64 block + 64) of column c. A warp has 32 chunks of 16 bytes side by side,
+// the warps of a block take 8 rows each, all in flight, and are joined in order.
 template <class T>
-void backward_bias_chunks(const Rows<T>& dy, Device device, acc_t<T>* to, bool add) {
+__global__ void __launch_bounds__(kBiasThreads) partial_bias_kernel(Rows<const T> dy, acc_t<T>* partial) {
   using A = acc_t<T>;
   constexpr int kSize = Chunk<T>::kSize;
-  const std::int64_t chunks = dy.width / kSize;
-  const std::int64_t rows = dy.count;
-  const std::int64_t width = dy.width;
-  const std::int64_t blocks = (rows + kSumRows - 1) / kSumRows;
-  const Tensor scratch = Tensor::empty({blocks, width}, dtype_of<A>(), device);
-  A* partial = scratch.data<A>();
-  for_each("linear", device, blocks * chunks, [=] __device__(std::int64_t i) {
-    const std::int64_t c = i % chunks * kSize;
-    const std::int64_t begin = i / chunks * kSumRows;
-    const std::int64_t end = begin + kSumRows < rows ? begin + kSumRows : rows;
-    A sums[kSize] = {};
-#pragma unroll 8
-    for (std::int64_t r = begin; r < end; ++r) {
-      const Chunk<T> chunk = *reinterpret_cast<const Chunk<T>*>(dy[r] + c);
+  __shared__ A sums_of_groups[kBiasGroups][kWarp * kSize];
+  wait_for_previous();
+  const auto lane = static_cast<int>(threadIdx.x) % kWarp;
+  const auto group = static_cast<int>(threadIdx.x) / kWarp;
+  const std::int64_t first_column = static_cast<std::int64_t>(blockIdx.x) * kWarp * kSize;
+  const std::int64_t c = first_column + lane * kSize;
+  const std::int64_t first = static_cast<std::int64_t>(blockIdx.y) * kSumRows + group * kGroupRows;
+  Chunk<T> rows[kGroupRows];
 #pragma unroll
-      for (int e = 0; e < kSize; ++e) sums[e] += A(chunk.values[e]);
-    }
+  for (int i = 0; i < kGroupRows; ++i) {
+    const bool there = c < dy.width && first + i < dy.count;
+    rows[i] = there ? *reinterpret_cast<const Chunk<T>*>(dy[first + i] + c) : Chunk<T>{};
+  }
 #pragma unroll
-    for (int e = 0; e < kSize; ++e) partial[i / chunks * width + c + e] = sums[e];
-  });
-  for_each_row("linear", device, (width + kBiasColumns - 1) / kBiasColumns, [=] __device__(std::int64_t block) {
-    __shared__ A groups[kBiasGroups][kBiasColumns];
-    const auto column = static_cast<int>(threadIdx.x) % kBiasColumns;
-    const auto group = static_cast<int>(threadIdx.x) / kBiasColumns;
-    const std::int64_t c = block * kBiasColumns + column;
+  for (int e = 0; e < kSize; ++e) {
     A sum = 0;
+#pragma unroll
+    for (int i = 0; i < kGroupRows; ++i) sum += A(rows[i].values[e]);
+    sums_of_groups[group][lane * kSize + e] = sum;
+  }
+  __syncthreads();
+  for (int i = static_cast<int>(threadIdx.x); i < kWarp * kSize; i += kBiasThreads) {
+    if (first_column + i >= dy.width) continue;
+    A sum = 0;
+#pragma unroll
+    for (int g = 0; g < kBiasGroups; ++g) sum += sums_of_groups[g][i];
+    partial[blockIdx.y * dy.width + first_column + i] = sum;
+  }
+}
+
+// to[c] (+)= sum over blocks of partial[block, c]: 32 columns a block; every 32nd partial sum a thread, joined in
+// order.
+template <class A>
+__global__ void __launch_bounds__(kJoinThreads)
+    join_bias_kernel(const A* partial, std::int64_t blocks, std::int64_t width, A* to, bool add) {
+  __shared__ A sums_of_groups[kJoinGroups][kWarp];
+  wait_for_previous();
+  const auto lane = static_cast<int>(threadIdx.x) % kWarp;
+  const auto group = static_cast<int>(threadIdx.x) / kWarp;
+  const std::int64_t c = static_cast<std::int64_t>(blockIdx.x) * kWarp + lane;
+  A sum = 0;
 #pragma unroll 8
-    for (std::int64_t b = group; b < blocks; b += kBiasGroups) sum += c < width ? partial[b * width + c] : A(0);
-    groups[group][column] = sum;
-    __syncthreads();
-    if (group == 0 && c < width) {
-      for (int g = 1; g < kBiasGroups; ++g) sum += groups[g][column];
-      to[c] = add ? to[c] + sum : sum;
-    }
-    __syncthreads();  // the next block of columns may write
-  });
+  for (std::int64_t b = group; b < blocks; b += kJoinGroups) sum += c < width ? partial[b * width + c] : A(0);
+  sums_of_groups[group][lane] = sum;
+  __syncthreads();
+  if (group != 0 || c >= width) return;
+  for (int g = 1; g < kJoinGroups; ++g) sum += sums_of_groups[g][lane];
+  to[c] = add ? to[c] + sum : sum;
+}
+
+// column_sums, 16 bytes of a row at a time.
+template <class T>
+void backward_bias_chunks(const Tensor& dy, acc_t<T>* to, bool add) {
+  using A = acc_t<T>;
+  const Rows<const T> up(dy.data<T>(), dy.rows(), dy.cols(), dy.row_stride());
+  const std::int64_t blocks = (up.count + kSumRows - 1) / kSumRows;
+  const std::int64_t across = (up.width + kWarp * Chunk<T>::kSize - 1) / (kWarp * Chunk<T>::kSize);
+  const Tensor partial = Tensor::empty({blocks, up.width}, dtype_of<A>(), dy.device());
+  launch("linear", dy.device(), dim3(static_cast<unsigned>(across), static_cast<unsigned>(blocks)), kBiasThreads, 0,
+         partial_bias_kernel<T>, up, partial.data<A>());
+  launch("linear", dy.device(), static_cast<unsigned>((up.width + kWarp - 1) / kWarp), kJoinThreads, 0,
+         join_bias_kernel<A>, partial.data<A>(), blocks, up.width, to, add);
 }
 
 template <class T>
@@ -60,9 +89,10 @@ void backward_bias(const Tensor& dy, const GradTarget& dbias) {
   const Rows<T> up(dy);
   A* to = dbias.tensor.data<A>();
   const bool add = dbias.add;
+  constexpr std::int64_t kMostBlocks = 65535;  // of a grid's second axis
   if (reinterpret_cast<std::uintptr_t>(up.data) % 16 == 0 && up.stride % Chunk<T>::kSize == 0 &&
-      up.width % Chunk<T>::kSize == 0) {
-    return backward_bias_chunks<T>(up, dy.device(), to, add);
+      up.width % Chunk<T>::kSize == 0 && up.count > 0 && up.count <= kMostBlocks * kSumRows) {
+    return backward_bias_chunks<T>(dy, to, add);
   }
   column_sums<A>(
       "linear", dy.device(), up.count, up.width, [=] __device__(std::int64_t r, std::int64_t c) { return A(up[r][c]); },

@@ -28,12 +28,19 @@ constexpr int kFusedThreads = 512;                              // of a block
 // Distance between rows of logits: whole chunks of 16 bytes in every type.
 std::int64_t logit_stride(std::int64_t vocabulary) { return (vocabulary + 7) / 8 * 8; }
 
+// Rows whose logits fit. The buffer has as many, or all rows: so its size is a straight line in the rows up to a limit,
+// as
+// `--plan` relies on.
+std::int64_t most_rows(std::int64_t row_bytes) {
+  return std::max(kLogitBytes / row_bytes / kRowsMultiple * kRowsMultiple, kRowsMultiple);
+}
+
 // Equal chunks, as few as fit.
-std::int64_t even_chunks(std::int64_t rows, std::int64_t row_bytes) {
-  const std::int64_t fitting = std::max(kLogitBytes / row_bytes / kRowsMultiple * kRowsMultiple, kRowsMultiple);
-  const std::int64_t chunks = (rows + fitting - 1) / fitting;
+std::int64_t even_chunk(std::int64_t rows, std::int64_t most) {
+  if (rows <= most) return rows;
+  const std::int64_t chunks = (rows + most - 1) / most;
   const std::int64_t even = (rows + chunks - 1) / chunks;
-  return chunks == 1 ? rows : (even + kRowsMultiple - 1) / kRowsMultiple * kRowsMultiple;
+  return std::min((even + kRowsMultiple - 1) / kRowsMultiple * kRowsMultiple, most);
 }
 
 // e^x, for gradients stored in bf16 by the hardware's unit (relative error below 1e-5 where the result counts).
@@ -179,10 +186,11 @@ void run(std::int64_t chunk, const Tensor& x, const Tensor& weight, const Tensor
   const std::int64_t rows = x.rows();
   const std::int64_t vocabulary = weight.dim(0);
   const std::int64_t stride = logit_stride(vocabulary);
-  if (chunk == 0) chunk = even_chunks(rows, stride * static_cast<std::int64_t>(sizeof(L)));
+  const std::int64_t most = chunk > 0 ? chunk : most_rows(stride * static_cast<std::int64_t>(sizeof(L)));
+  chunk = even_chunk(rows, most);
   const Tensor count = Tensor::empty({1}, DType::i32, device);
   const Tensor losses = Tensor::empty({rows}, dtype_of<A>(), device);
-  const Tensor logits = Tensor::empty({std::min(chunk, rows), stride}, dtype_of<L>(), device);
+  const Tensor logits = Tensor::empty({std::min(most, rows), stride}, dtype_of<L>(), device);
   const bool wanted = dx.defined() || dweight.defined();
   const Tensor rounded =
       std::is_same_v<L, T> || !wanted ? logits : Tensor::empty(logits.shape(), dtype_of<T>(), device);

@@ -19,7 +19,7 @@ MIXGRAD_KERNELS(
     // target (+)= dloss gradient, for such a gradient and the cotangent dloss [1].
     void linear_cross_entropy_scale(const Tensor& gradient, const Tensor& dloss, const GradTarget& target);)
 
-// In builds with CUDA, for tests: in chunks of this many rows.
+// In builds with CUDA, for tests: in chunks of at most this many rows.
 namespace mixgrad::cuda {
 void linear_cross_entropy_fused(std::int64_t chunk_rows, const Tensor& x, const Tensor& weight, const Tensor& targets,
                                 const Tensor& loss, const Tensor& dx, const Tensor& dweight);
