@@ -46,19 +46,39 @@ __device__ void for_lane_chunks(int chunks, const F& f) {
   }
 }
 
+// N elements side by side, read and written at once.
+template <class E, int N>
+struct alignas(sizeof(E) * N < 16 ? sizeof(E) * N : 16) Unit {
+  E values[N];
+};
+// So many that 16 bytes hold them in the widest of both types: the lanes of a warp then touch whole lines.
+template <class X, class T>
+inline constexpr int kUnit = Chunk<X>::kSize < Chunk<T>::kSize ? Chunk<X>::kSize : Chunk<T>::kSize;
+
+// f(k, c) for the units c of a row of `units` that this lane holds as its k-th.
+template <int kUnits, class F>
+__device__ void for_lane_units(int units, const F& f) {
+#pragma unroll
+  for (int k = 0; k < kUnits; ++k) {
+    const int c = static_cast<int>(threadIdx.x) % kWarp + k * kWarp;
+    if (c < units) f(k, c);
+  }
+}
+
 template <class X, class T>
 struct NormRows {
   using A = acc_t<T>;
-  const Beside<X, T>* x;
-  const Beside<T, T>* y;  // null: nothing is added
-  const Beside<A, T>* weight;
-  const Beside<A, T>* bias;  // or null
-  Beside<X, T>* sum;         // null without y
-  Beside<T, T>* normed;
+  static constexpr int kSize = kUnit<X, T>;
+  const Unit<X, kSize>* x;
+  const Unit<T, kSize>* y;  // null: nothing is added
+  const Unit<A, kSize>* weight;
+  const Unit<A, kSize>* bias;  // or null
+  Unit<X, kSize>* sum;         // null without y
+  Unit<T, kSize>* normed;
   A* means;  // null unless the mean is taken off
   A* inverses;
   std::int64_t rows;
-  int chunks;  // of a row
+  int units;  // of a row
   A width, eps;
 };
 
@@ -67,12 +87,10 @@ struct NormRows {
 template <bool kCentered, class X, class T>
 __global__ void __launch_bounds__(kRowThreads) norm_rows_kernel(NormRows<X, T> p) {
   using A = acc_t<T>;
-  using C = Beside<T, T>;
-  using Wide = Beside<X, T>;
-  using Parameters = Beside<A, T>;
-  constexpr int kSize = Chunk<T>::kSize;
+  constexpr int kSize = kUnit<X, T>;
+  constexpr int kUnits = kLaneChunks * Chunk<T>::kSize / kSize;
   if (p.rows <= kFewRows) {
-    for_lane_chunks(p.chunks, [&](int, int c) {
+    for_lane_units<kUnits>(p.units, [&](int, int c) {
       fetch_ahead(p.weight + c);
       if (p.bias != nullptr) fetch_ahead(p.bias + c);
     });
@@ -80,47 +98,52 @@ __global__ void __launch_bounds__(kRowThreads) norm_rows_kernel(NormRows<X, T> p
   wait_for_previous();
   const std::int64_t r = static_cast<std::int64_t>(blockIdx.x) * kRowWarps + threadIdx.x / kWarp;
   if (r >= p.rows) return;
-  const std::int64_t begin = r * p.chunks;
-  Wide wide[kLaneChunks];
-  for_lane_chunks(p.chunks, [&](int k, int c) { wide[k] = p.x[begin + c]; });
+  const std::int64_t begin = r * p.units;
+  Unit<X, kSize> row[kUnits];
+  for_lane_units<kUnits>(p.units, [&](int k, int c) { row[k] = p.x[begin + c]; });
   if (p.y != nullptr) {
-    C more[kLaneChunks];
-    for_lane_chunks(p.chunks, [&](int k, int c) { more[k] = p.y[begin + c]; });
-    for_lane_chunks(p.chunks, [&](int k, int c) {
+    Unit<T, kSize> more[kUnits];
+    for_lane_units<kUnits>(p.units, [&](int k, int c) { more[k] = p.y[begin + c]; });
+    for_lane_units<kUnits>(p.units, [&](int k, int c) {
 #pragma unroll
       for (int e = 0; e < kSize; ++e) {
-        wide[k].values[e] = static_cast<X>(A(wide[k].values[e]) + A(more[k].values[e]));
+        row[k].values[e] = static_cast<X>(A(row[k].values[e]) + A(more[k].values[e]));
       }
-      p.sum[begin + c] = wide[k];
+      p.sum[begin + c] = row[k];
     });
   }
   A s = 0;
-  for_lane_chunks(p.chunks, [&](int k, int) {
+  for_lane_units<kUnits>(p.units, [&](int k, int) {
 #pragma unroll
-    for (int e = 0; e < kSize; ++e) s += A(wide[k].values[e]);
+    for (int e = 0; e < kSize; ++e) s += A(row[k].values[e]);
   });
   const A mu = kCentered ? warp_sum(s) / p.width : A(0);
   A squares = 0;
-  for_lane_chunks(p.chunks, [&](int k, int) {
+  for_lane_units<kUnits>(p.units, [&](int k, int) {
 #pragma unroll
-    for (int e = 0; e < kSize; ++e) squares += (A(wide[k].values[e]) - mu) * (A(wide[k].values[e]) - mu);
+    for (int e = 0; e < kSize; ++e) squares += (A(row[k].values[e]) - mu) * (A(row[k].values[e]) - mu);
   });
   const A scale = A(1) / std::sqrt(warp_sum(squares) / p.width + p.eps);
   if (threadIdx.x % kWarp == 0) {
     if (kCentered) p.means[r] = mu;
     p.inverses[r] = scale;
   }
-  C results[kLaneChunks];
-  for_lane_chunks(p.chunks, [&](int k, int c) {
-    const Parameters factor = p.weight[c];
-    const Parameters offset = p.bias == nullptr ? Parameters{} : p.bias[c];
+  Unit<T, kSize> results[kUnits];
+  for_lane_units<kUnits>(p.units, [&](int k, int c) {
+    const Unit<A, kSize> factor = p.weight[c];
+    const Unit<A, kSize> offset = p.bias == nullptr ? Unit<A, kSize>{} : p.bias[c];
 #pragma unroll
     for (int e = 0; e < kSize; ++e) {
-      const A value = (A(wide[k].values[e]) - mu) * scale * factor.values[e];
+      const A value = (A(row[k].values[e]) - mu) * scale * factor.values[e];
       results[k].values[e] = static_cast<T>(p.bias == nullptr ? value : value + offset.values[e]);
     }
   });
-  for_lane_chunks(p.chunks, [&](int k, int c) { p.normed[begin + c] = results[k]; });
+  for_lane_units<kUnits>(p.units, [&](int k, int c) { p.normed[begin + c] = results[k]; });
+}
+
+template <class E, int N>
+Unit<E, N>* units_of(const Tensor& tensor) {
+  return tensor.defined() ? reinterpret_cast<Unit<E, N>*>(tensor.data<E>()) : nullptr;
 }
 
 // normed = (s - mean) / deviation weight (+ bias) of s = x (+ y, which is also written to sum). `mean` is written when
@@ -131,16 +154,17 @@ void norm_rows(const char* op, const Tensor& x, const Tensor& y, const Tensor& w
   using A = acc_t<T>;
   const std::int64_t rows = x.rows();
   if (rows == 0) return;
-  const NormRows<X, T> p{.x = beside<X, T>(x),
-                         .y = beside<T, T>(y),
-                         .weight = beside<A, T>(weight),
-                         .bias = beside<A, T>(bias),
-                         .sum = beside<X, T>(sum),
-                         .normed = beside<T, T>(normed),
+  constexpr int kSize = kUnit<X, T>;
+  const NormRows<X, T> p{.x = units_of<X, kSize>(x),
+                         .y = units_of<T, kSize>(y),
+                         .weight = units_of<A, kSize>(weight),
+                         .bias = units_of<A, kSize>(bias),
+                         .sum = units_of<X, kSize>(sum),
+                         .normed = units_of<T, kSize>(normed),
                          .means = kCentered ? mean.data<A>() : nullptr,
                          .inverses = inverse.data<A>(),
                          .rows = rows,
-                         .chunks = static_cast<int>(x.cols()) / Chunk<T>::kSize,
+                         .units = static_cast<int>(x.cols()) / kSize,
                          .width = A(x.cols()),
                          .eps = A(eps)};
   launch(op, x.device(), static_cast<unsigned>((rows + kRowWarps - 1) / kRowWarps), kRowThreads, 0,
