@@ -68,19 +68,79 @@ void backward(const Tensor& x, const Tensor& dy, const GradTarget& dx) {
 }
 
 template <class T>
+void swiglu_chunks(const Tensor& gate, const Tensor& up, const Tensor& y) {
+  using A = acc_t<T>;
+  using C = Chunk<T>;
+  const C* g = reinterpret_cast<const C*>(gate.data<T>());
+  const C* u = reinterpret_cast<const C*>(up.data<T>());
+  C* out = reinterpret_cast<C*>(y.data<T>());
+  for_each("swiglu", gate.device(), gate.numel() / C::kSize, [=] __device__(std::int64_t i) {
+    const C a = g[i];
+    const C b = u[i];
+    C result;
+#pragma unroll
+    for (int k = 0; k < C::kSize; ++k) {
+      result.values[k] = static_cast<T>(A(functions::Silu::f(function_t<T>(a.values[k]))) * A(b.values[k]));
+    }
+    out[i] = result;
+  });
+}
+
+template <class T>
 void swiglu(const Tensor& gate, const Tensor& up, const Tensor& y) {
+  if (are_chunks({&gate, &up, &y})) return swiglu_chunks<T>(gate, up, y);
   using A = acc_t<T>;
   const Rows<T> g(gate);
   const Rows<T> u(up);
   const Rows<T> out(y);
   for_each_cell("swiglu", gate.device(), g.count, g.width, [=] __device__(std::int64_t r, std::int64_t c) {
-    out[r][c] = static_cast<T>(functions::Silu::f(A(g[r][c])) * A(u[r][c]));
+    out[r][c] = static_cast<T>(A(functions::Silu::f(function_t<T>(g[r][c]))) * A(u[r][c]));
+  });
+}
+
+template <class T>
+void swiglu_gradient_chunks(const Tensor& gate, const Tensor& up, const Tensor& dy, const GradTarget& dgate,
+                            const GradTarget& dup) {
+  using A = acc_t<T>;
+  using C = Chunk<T>;
+  const C* g = reinterpret_cast<const C*>(gate.data<T>());
+  const C* u = reinterpret_cast<const C*>(up.data<T>());
+  const C* d = reinterpret_cast<const C*>(dy.data<T>());
+  C* to_gate = dgate.tensor.defined() ? reinterpret_cast<C*>(dgate.tensor.data<T>()) : nullptr;
+  C* to_up = dup.tensor.defined() ? reinterpret_cast<C*>(dup.tensor.data<T>()) : nullptr;
+  const bool add_gate = dgate.add;
+  const bool add_up = dup.add;
+  for_each("swiglu", gate.device(), gate.numel() / C::kSize, [=] __device__(std::int64_t i) {
+    const C a = g[i];
+    const C b = u[i];
+    const C slope = d[i];
+    if (to_gate != nullptr) {
+      C result = add_gate ? to_gate[i] : C{};
+#pragma unroll
+      for (int k = 0; k < C::kSize; ++k) {
+        const A value = A(slope.values[k]) * A(b.values[k]) * A(functions::Silu::df(function_t<T>(a.values[k])));
+        result.values[k] = static_cast<T>(add_gate ? A(result.values[k]) + value : value);
+      }
+      to_gate[i] = result;
+    }
+    if (to_up != nullptr) {
+      C result = add_up ? to_up[i] : C{};
+#pragma unroll
+      for (int k = 0; k < C::kSize; ++k) {
+        const A value = A(slope.values[k]) * A(functions::Silu::f(function_t<T>(a.values[k])));
+        result.values[k] = static_cast<T>(add_up ? A(result.values[k]) + value : value);
+      }
+      to_up[i] = result;
+    }
   });
 }
 
 template <class T>
 void swiglu_gradient(const Tensor& gate, const Tensor& up, const Tensor& dy, const GradTarget& dgate,
                      const GradTarget& dup) {
+  if (are_chunks({&gate, &up, &dy, &dgate.tensor, &dup.tensor})) {
+    return swiglu_gradient_chunks<T>(gate, up, dy, dgate, dup);
+  }
   using A = acc_t<T>;
   const Rows<T> g(gate);
   const Rows<T> u(up);
@@ -88,9 +148,9 @@ void swiglu_gradient(const Tensor& gate, const Tensor& up, const Tensor& dy, con
   const Target<T> to_gate(dgate.tensor, dgate.add);
   const Target<T> to_up(dup.tensor, dup.add);
   for_each_cell("swiglu", gate.device(), g.count, g.width, [=] __device__(std::int64_t r, std::int64_t c) {
-    const A a = A(g[r][c]);
-    if (to_gate) to_gate.put(r, c, A(d[r][c]) * A(u[r][c]) * functions::Silu::df(a));
-    if (to_up) to_up.put(r, c, A(d[r][c]) * functions::Silu::f(a));
+    const function_t<T> a(g[r][c]);
+    if (to_gate) to_gate.put(r, c, A(d[r][c]) * A(u[r][c]) * A(functions::Silu::df(a)));
+    if (to_up) to_up.put(r, c, A(d[r][c]) * A(functions::Silu::f(a)));
   });
 }
 
