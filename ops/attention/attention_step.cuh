@@ -1,7 +1,7 @@
-// The rung of decoding: one query of each head against the keys of a cache, some hundreds of them, in a block a head. A
-// chunk of kStepThreads keys at a time: a thread scores a key, then each warp adds up the values of every kStepWarps-th
-// key with its lanes side by side over the channels, and at the end the sums of the warps are added in order. Which
-// thread takes a key depends on where the key lies alone.
+// Decoding with a block for each head: one query against the keys of a cache, in chunks of kStepThreads keys. A thread
+// scores a key; then each warp adds up the values of every kStepWarps-th key, its lanes side by side over the channels;
+// at the end the sums of the warps are added in order. Which thread works on a key depends on the key's place alone.
+// For heads that are no whole chunks of 16 bytes; the others are cut into pieces (attention_split.cuh).
 #pragma once
 
 #include "core/vec_math.h"
@@ -19,8 +19,8 @@ std::size_t shared_bytes(const AttentionSizes& s) {
   return static_cast<std::size_t>((1 + kStepWarps) * s.head_dim + kStepThreads + kStepWarps) * sizeof(A);
 }
 
-// One value per thread, joined in a fixed tree; every thread gets the result. All threads have passed what comes
-// before.
+// One value per thread, joined in a fixed tree; every thread gets the result. Shared memory written before is visible
+// after it.
 template <class Join, class A>
 __device__ A join(A value, A* of_warps) {
 #pragma unroll
