@@ -40,9 +40,9 @@ inline constexpr int kWarp = 32;
 inline constexpr std::int64_t kMostBlocks = 8192;  // of for_each_cell: some 60 for each multiprocessor of a large GPU
 
 // Blocks until the kernel before this one has finished, then lets the next one be launched: the other way round the
-// waiting blocks of several kernels took room from the one at work, and all was lost again (GPT-2 124M, batch 1: 466 us a
-// token instead of 420). Every thread of a kernel started by launch() calls it first, so the next kernel may rely on all
-// those ahead of it.
+// waiting blocks of several kernels took room from the one at work, and all was lost again (GPT-2 124M, batch 1: 466 us
+// a token instead of 420). Every thread of a kernel started by launch() calls it first, so the next kernel may rely on
+// all those ahead of it.
 __device__ inline void wait_for_previous() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.wait;" ::: "memory");
