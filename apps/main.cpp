@@ -10,13 +10,13 @@
 #include "apps/output/version.h"
 #include "apps/run/waiting.h"
 #include "apps/verbs/verbs.h"
+#include "core/device_check.h"
 #include "core/error.h"
 #include "core/parallel.h"
 #include "core/system/interrupt.h"
 #include "core/text/escape.h"
 #include "core/text/suggest.h"
 #include "nn/files/mapping_guard.h"
-#include "ops/support/device_check.h"
 
 namespace mixgrad::app {
 namespace {

@@ -34,6 +34,11 @@ namespace mixgrad {
 struct GradTarget {
   Tensor tensor;     // shape of the input; a row view when the input was one
   bool add = false;  // false: write every element, reading none. true: add to what is there
+
+  template <class F>
+  void each_tensor(const F& visit) {  // for --device check (core/device_check.h)
+    visit(tensor);
+  }
 };
 
 struct TapeEntryReport {

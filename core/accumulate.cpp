@@ -8,9 +8,10 @@
 namespace mixgrad {
 
 void accumulate(const Tensor& to, const Tensor& from) {
-  if constexpr (build::has_cuda) {
-    if (to.device().is_cuda()) return cuda::accumulate(to, from);
-  }
+  MIXGRAD_DISPATCH_IF(build::has_cuda, to.device(), accumulate, to, from);
+}
+
+void cpu::accumulate(const Tensor& to, const Tensor& from) {
   dispatch_float(to.dtype(), "add gradient", [&]<class T>() {
     dispatch_float(from.dtype(), "add gradient", [&]<class From>() {
       constexpr std::int64_t kRows = 64;

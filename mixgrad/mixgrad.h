@@ -71,5 +71,7 @@
 #include "nn/training/checkpoint.h"
 #include "nn/training/evaluation.h"
 #include "nn/training/optimizers/adamw.h"
+#include "nn/training/optimizers/registry.h"
 #include "nn/training/schedule.h"
-#include "nn/training/training.h"
+#include "nn/training/train_step.h"
+#include "nn/training/trainer.h"

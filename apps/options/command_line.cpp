@@ -158,7 +158,10 @@ class CommandLine {
       apply_stored(stored->load());
       OptionTexts values;
       for (const OptionSpec& option : options_.options()) {
-        if (option.traits.on_resume != OnResume::not_stored) values.emplace_back(option.name, option.get());
+        if (option.traits.on_resume == OnResume::not_stored || !applies(option)) continue;
+        const std::string value = option.get();
+        const std::string& implied = option.traits.absent_means;
+        if (implied.empty() || value != implied) values.emplace_back(option.name, value);
       }
       stored->store(values);
     }
@@ -202,18 +205,22 @@ class CommandLine {
 
   void apply_stored(const OptionTexts& stored) {
     if (stored.empty()) return;
+    std::map<std::string, std::string> values(stored.begin(), stored.end());
+    for (const OptionSpec& option : options_.options()) {
+      const std::string& implied = option.traits.absent_means;
+      if (!implied.empty()) values.emplace(option.name, implied);
+    }
     Arguments names;
     for (const OptionSpec& option : options_.options()) {
-      if (option.traits.on_resume != OnResume::not_stored) names.push_back(option.name);
+      if (option.traits.on_resume == OnResume::not_stored || !applies(option, values)) continue;
+      names.push_back(option.name);
+      if (values.count(option.name) == 0) {
+        raise<FormatError>("trainer.json: options.", option.name, " is required; it is missing");
+      }
     }
-    for (const std::string& name : names) {
-      const bool present =
-          std::any_of(stored.begin(), stored.end(), [&](const auto& item) { return item.first == name; });
-      if (!present) raise<FormatError>("trainer.json: options.", name, " is required; it is missing");
-    }
-    for (const auto& [name, text] : stored) {
+    for (const auto& [name, text] : values) {
       const OptionSpec* option = options_.find(name);
-      if (option == nullptr || option->traits.on_resume == OnResume::not_stored) {
+      if (std::find(names.begin(), names.end(), name) == names.end()) {
         raise<FormatError>("trainer.json: unknown key options.", name, "; ", did_you_mean(name, names),
                            "the keys are the options that a run stores");
       }
@@ -236,6 +243,22 @@ class CommandLine {
     }
   }
 
+  // Has the option an effect, given the value of the option that it depends on?
+  static bool applies(const OptionSpec& option, const std::string& value) {
+    const Arguments& values = option.traits.depends_on.values;
+    return std::find(values.begin(), values.end(), value) != values.end();
+  }
+  bool applies(const OptionSpec& option) const {
+    const std::string& other = option.traits.depends_on.option;
+    return other.empty() || applies(option, options_.find(other)->get());
+  }
+  static bool applies(const OptionSpec& option, const std::map<std::string, std::string>& values) {
+    const std::string& other = option.traits.depends_on.option;
+    if (other.empty()) return true;
+    const auto found = values.find(other);
+    return found != values.end() && applies(option, found->second);
+  }
+
   // Why the option means nothing beside the others that are set, or "".
   std::string without_effect(const OptionSpec& option) const {
     const Arguments& words = option.traits.only_for;
@@ -244,6 +267,8 @@ class CommandLine {
       for (const std::string& word : words) verbs += (verbs.empty() ? "" : " and ") + name_ + " " + word;
       return "it belongs to " + verbs;
     }
+    const DependsOn& depends = option.traits.depends_on;
+    if (!applies(option)) return "it belongs to --" + depends.option + " " + join(depends.values);
     if (option.traits.decided_by == DecidedBy::checkpoint) {
       for (const OptionSpec& other : options_.options()) {
         if (other.traits.loads_checkpoint && !other.get().empty()) return "the checkpoint decides the model";

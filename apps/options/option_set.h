@@ -49,6 +49,12 @@ enum class OnResume : std::uint8_t {
   not_stored,  // belongs to the command alone
 };
 
+// The option has an effect only while another one has one of these values. Otherwise it is refused, and not stored.
+struct DependsOn {
+  std::string option;               // "" = on none
+  std::vector<std::string> values;  // such as the optimizers that have a --beta1
+};
+
 // Attributes of an option beside its value.
 struct OptionTraits {
   OptionGroup group = OptionGroup::run;
@@ -57,6 +63,8 @@ struct OptionTraits {
   OnResume on_resume = OnResume::fixed;
   bool loads_checkpoint = false;           // names the checkpoint that decides the options that a checkpoint decides
   std::vector<std::string> only_for = {};  // words of the verb's argument that the option belongs to; empty = all
+  DependsOn depends_on = {};
+  std::string absent_means = {};  // where a run stored no value; a run does not store this one
 };
 
 // An option as declared.

@@ -1,5 +1,6 @@
 #include "apps/options/training_options.h"
 
+#include <algorithm>
 #include <sstream>
 
 #include "apps/options/option_value.h"
@@ -11,7 +12,48 @@ namespace mixgrad::app {
 namespace {
 
 constexpr RealRange kRate{.low = 0, .high = 1000};
-constexpr RealRange kBelowOne{.low = 0, .high = 1, .without_high = true};
+
+// The optimizers that have this option, in the order of their list.
+std::vector<std::string> owners(const std::string& option) {
+  std::vector<std::string> names;
+  for (const std::string& name : optimizer_names()) {
+    for (const OptimizerOption& own : optimizer_kind(name).options) {
+      if (own.name == option) names.push_back(name);
+    }
+  }
+  return names;
+}
+
+std::string optimizer_help() {
+  std::string help = "Rule that changes the weights.";
+  for (const std::string& name : optimizer_names()) help += " " + name + ": " + optimizer_kind(name).summary + ".";
+  return help;
+}
+
+std::string schedule_help() {
+  std::string help = "How the learning rate falls after the warm-up.";
+  for (const std::string& name : schedule_names()) {
+    help += " " + name + ": " + schedule_rule(parse_schedule(name)).summary + ".";
+  }
+  return help;
+}
+
+// Two optimizers may share an option; registry.h makes sure that they mean the same values.
+void declare_optimizers(OptionSet& options, std::map<std::string, double>& values, const OptionTraits& traits) {
+  for (const std::string& name : optimizer_names()) {
+    for (const OptimizerOption& option : optimizer_kind(name).options) {
+      const auto [value, added] = values.emplace(option.name, option.value);
+      if (!added) continue;
+      const RealRange range{.low = option.range.low,
+                            .high = option.range.high,
+                            .without_low = option.range.low_excluded,
+                            .without_high = option.range.high_excluded};
+      OptionTraits own = traits;
+      own.depends_on = {.option = "optimizer", .values = owners(option.name)};
+      options.add(option.name, value->second, range, join(owners(option.name)) + ": " + option.help, own);
+    }
+  }
+}
 
 }  // namespace
 
@@ -52,12 +94,11 @@ void TrainingOptions::declare_optimisation(OptionSet& options, const std::vector
   options.add("lr", lr, kRate, "Learning rate after the warm-up", traits);
   options.add("min-lr", min_lr, kRate, "Learning rate at the end", traits);
   options.add("warmup", warmup, kCountOrNone, "Steps of linear warm-up", traits);
-  options.add("schedule", schedule, {"cosine", "wsd"}, "How the learning rate falls: cosine, or constant then linear",
-              traits);
-  options.add("weight-decay", weight_decay, kRate, "AdamW weight decay of matrices and tables", traits);
-  options.add("beta1", beta1, kBelowOne, "Decay rate of AdamW's first moment", traits);
-  options.add("beta2", beta2, kBelowOne, "Decay rate of AdamW's second moment", traits);
-  options.add("eps", eps, {.low = 1e-30, .high = 1}, "AdamW epsilon", traits);
+  options.add("schedule", schedule, schedule_names(), schedule_help(), traits);
+  OptionTraits of_optimizer = traits;
+  of_optimizer.absent_means = kDefaultOptimizer;  // earlier versions stored no name
+  options.add("optimizer", optimizer, optimizer_names(), optimizer_help(), of_optimizer);
+  declare_optimizers(options, optimizer_values, traits);
   options.add("clip", clip, kAboveZero, "Largest norm of the gradient", traits);
 }
 
@@ -74,6 +115,14 @@ void TrainingOptions::declare_placement(OptionSet& options) {
 void TrainingOptions::check() const {
   if (min_lr > lr)
     raise<ValueError>("--min-lr must be at most --lr (", lr, "); got ", min_lr, "; give a smaller --min-lr");
+}
+
+OptimizerSettings TrainingOptions::optimizer_settings() const {
+  OptimizerSettings settings{.name = optimizer, .clip = clip, .values = {}};
+  for (const OptimizerOption& option : optimizer_kind(optimizer).options) {
+    settings.values[option.name] = optimizer_values.at(option.name);
+  }
+  return settings;
 }
 
 }  // namespace mixgrad::app

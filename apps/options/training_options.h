@@ -3,8 +3,8 @@
 
 #include "apps/options/option_set.h"
 #include "apps/options/placement_options.h"
-#include "nn/training/optimizers/adamw.h"
-#include "nn/training/schedule.h"
+#include "nn/training/optimizers/registry.h"
+#include "nn/training/trainer.h"
 
 namespace mixgrad::app {
 
@@ -17,8 +17,10 @@ EarlyStop parse_early_stop(const std::string& text);  // ValueError; "" = never
 
 struct TrainingOptions {
   std::int64_t batch = 12, steps = 1000, accumulate = 1, warmup = 100, threads = 0;
-  double lr = 1e-3, min_lr = 1e-4, weight_decay = 0.1, beta1 = 0.9, beta2 = 0.95, eps = 1e-8, clip = 1.0;
+  double lr = 1e-3, min_lr = 1e-4, clip = 1.0;
   std::string schedule = "cosine";
+  std::string optimizer = kDefaultOptimizer;
+  std::map<std::string, double> optimizer_values;  // of the options of all optimizers
   PlacementOptions placement;
   std::uint64_t seed = 1;
 
@@ -31,7 +33,10 @@ struct TrainingOptions {
   void check() const;  // ValueError for options that do not fit together
   Context context() const { return placement.context(threads); }
   Placement place() const { return placement.place(); }
-  AdamWOptions adamw() const { return {beta1, beta2, eps, weight_decay, clip}; }
+  OptimizerSettings optimizer_settings() const;
+  Trainer::Options trainer_options() const {
+    return {.batch = batch, .accumulate = accumulate, .schedule = schedule_values()};
+  }
   Schedule schedule_values() const { return {parse_schedule(schedule), lr, min_lr, warmup, steps}; }
 };
 

@@ -8,11 +8,11 @@
 #include "apps/output/clock.h"
 #include "apps/run/sample.h"
 #include "apps/run/signals.h"
+#include "core/allocator.h"
 #include "core/build.h"
 #include "core/system/interrupt.h"
-#include "core/text/bytes.h"
 #include "nn/training/evaluation.h"
-#include "nn/training/finite.h"
+#include "nn/training/explain.h"
 #include "ops/matmul/matmul_cuda.h"
 
 namespace mixgrad::app {
@@ -25,7 +25,15 @@ std::int32_t first_token(const TokenData& data) { return data.tokenizer().id_of(
 
 }  // namespace
 
-RunLoop::RunLoop(Decoder& model, const TokenData& data, AdamW& optimizer, const TrainingOptions& training,
+RunSchedule RunOptions::schedule(std::int64_t steps) const {
+  return {.steps = steps,
+          .last = stop_after > 0 ? std::min(stop_after, steps) : steps,
+          .log_every = log_every,
+          .eval_every = eval_every,
+          .save_every = save_every};
+}
+
+RunLoop::RunLoop(Decoder& model, const TokenData& data, Optimizer& optimizer, const TrainingOptions& training,
                  const RunOptions& options, TrainerState state)
     : model_(model),
       data_(data),
@@ -33,131 +41,76 @@ RunLoop::RunLoop(Decoder& model, const TokenData& data, AdamW& optimizer, const 
       training_(training),
       options_(options),
       state_(std::move(state)),
-      schedule_(training.schedule_values()),
-      last_(options.stop_after > 0 ? std::min(options.stop_after, training.steps) : training.steps),
-      tokens_(Tensor::empty({training.batch, model.config().context}, DType::i32)),
-      targets_(Tensor::empty({training.batch, model.config().context}, DType::i32)),
+      schedule_(options.schedule(training.steps)),
       rng_(state_.rng_seed, state_.rng_counter),
-      step_start_(rng_),
-      chooses_products_(model.device().is_cuda() && state_.step == 0),
-      progress_(last_, state_.step, options.out / "metrics.jsonl", options.json),
-      val_loss_(std::nan("")) {
-  if constexpr (build::has_cuda) {
-    if (model.device().is_cuda() && !model.context().check_devices) {
-      take_matmul_choices();
-      trainer_ = cuda::make_graph_trainer(model, optimizer, data,
-                                          {.batch = training.batch,
-                                           .accumulate = training.accumulate,
-                                           .schedule = schedule_,
-                                           .resident = cuda::fits(data, model.device()),
-                                           .capture = true,
-                                           .time_products = chooses_products_});
-      trainer_->start(state_.step, rng_);
-    }
-  }
-  if (!trainer_) step_.emplace(model, optimizer);
+      records_product_choices_(model.device().is_cuda() && state_.step == 0),
+      report_(options.out, state_.step, schedule_.last, training.batch * training.accumulate * model.config().context,
+              options.json) {
+  install_product_choices();
+  Trainer::Options how = training.trainer_options();
+  if (records_product_choices_) how.products = Trainer::ProductAlgorithms::timed;
+  trainer_ = make_trainer(model, optimizer, data, how);
+  trainer_->start(state_.step, rng_);
 }
 
 int RunLoop::run() {
   if (state_.step > 0) saved_step_ = state_.step;  // resumed from it
-  window_start_ = now();
+  report_.start_clock();
   try {
-    // A resumed run first writes the line of its step again, which an end without warning may have cost.
-    After after = state_.evaluation_due ? evaluate_and_log() : After::go_on;
-    if (state_.step > 0 && !std::isfinite(val_loss_) && due(options_.log_every)) log({});
-    while (after == After::go_on && state_.step < last_) {
-      if (interrupt_requested() != 0) return interrupted(interrupt_requested());
-      if (!(trainer_ ? steps_queued() : step())) return stop_not_finite();
-      const bool evaluates = at_end() || due(options_.eval_every);
-      state_.evaluation_due = evaluates && evaluation_scheduled();
-      // Before evaluating: an evaluation that fails or is cut off loses nothing.
-      if (evaluates || due(options_.save_every)) save();
+    // A resumed run first writes the line of its step again, which an end without warning may have lost.
+    After after = state_.evaluation_due ? evaluate_and_log() : After::next_step;
+    if (state_.step > 0 && !val_loss_ && schedule_.logs_at(state_.step)) report_.log(state_.step, *state_.last, {});
+    while (after == After::next_step && state_.step < schedule_.last) {
+      if (interrupt_requested() != 0) return stop_interrupted(interrupt_requested());
+      if (run_to_next_stop() == Steps::not_finite) return stop_not_finite();
+      const bool evaluates = schedule_.evaluates_at(state_.step);
+      state_.evaluation_due = evaluates && schedule_.evaluation_counts_at(state_.step);
+      if (schedule_.saves_at(state_.step)) save();
       if (evaluates) {
         after = evaluate_and_log();
-      } else if (due(options_.log_every)) {
-        log({});
+      } else if (schedule_.logs_at(state_.step)) {
+        report_.log(state_.step, *state_.last, {});
       }
     }
-    if (after == After::failed) return kCheckFailed;
-    return finish(after == After::stop_early);
+    return finish(after);
   } catch (const Interrupted& cut) {
-    return interrupted(cut.signal);
+    return stop_interrupted(cut.signal);
   }
 }
 
-double RunLoop::accumulate() {
-  const auto parts = static_cast<double>(training_.accumulate);
-  double loss = 0;
-  for (std::int64_t part = 0; part < training_.accumulate; ++part) {
-    data_.sample_batch(rng_, tokens_, targets_);
-    loss += step_->accumulate(tokens_, targets_, training_.accumulate) / parts;
-  }
-  return loss;
-}
-
-bool RunLoop::step() {
-  step_start_ = rng_;
-  TrainerState::Last now_done;
-  now_done.lr = schedule_.at(state_.step);
-  now_done.loss = accumulate();
-  // A loss that is not finite must not reach the weights, whatever its gradients are.
-  now_done.grad_norm = std::isfinite(now_done.loss) ? step_->apply(now_done.lr) : step_->discard();
-  return take_step(now_done, 1);
-}
-
-// `count` steps are done, the last of them `done`. Its figures may not be finite: then nothing has changed by it.
-bool RunLoop::take_step(const TrainerState::Last& done, std::int64_t count) {
-  state_.last = done;
-  const std::int64_t last = state_.step + count;
-  if (!std::isfinite(done.loss) || !std::isfinite(done.grad_norm)) {
-    if (state_.skipped >= options_.skip_nonfinite) {
-      state_.step = last - 1;
-      return false;
-    }
-    ++state_.skipped;
-    progress_.finish();
-    std::fprintf(stderr, "mixgrad: step %lld skipped (%lld of %lld): loss %g, gradient norm %g; no weight changed\n",
-                 static_cast<long long>(last), static_cast<long long>(state_.skipped),
-                 static_cast<long long>(options_.skip_nonfinite), done.loss, done.grad_norm);
-  }
-  state_.step = last;
-  window_steps_ += count;
-  const double step_tokens = static_cast<double>(tokens_.numel() * training_.accumulate);
-  state_.last->tokens_per_s = static_cast<double>(window_steps_) * step_tokens / (now() - window_start_);
-  return true;
-}
-
-// The first step after this one at which the host has something to do.
-std::int64_t RunLoop::next_stop() const {
-  std::int64_t stop = last_;
-  for (const std::int64_t every : {options_.log_every, options_.eval_every, options_.save_every}) {
-    if (every > 0) stop = std::min(stop, (state_.step / every + 1) * every);
-  }
-  return stop;
-}
-
-bool RunLoop::steps_queued() {
-  const std::int64_t stop = next_stop();
+// After a number that is not finite, state_.step is the last step that was done.
+RunLoop::Steps RunLoop::run_to_next_stop() {
+  const std::int64_t stop = schedule_.next_stop(state_.step);
   for (std::int64_t step = state_.step; step < stop && interrupt_requested() == 0; ++step) trainer_->queue();
-  const GraphTrainer::Result result = trainer_->wait();
+  const Trainer::Result result = trainer_->wait();
   rng_ = Rng(rng_.seed(), result.rng_counter);
-  const std::int64_t done = result.step - state_.step;
-  if (done == 0 && !result.halted) return true;  // a signal came first
-  if (!result.halted) {
-    return take_step({result.loss, schedule_.at(result.step - 1), result.gradient_norm, 0}, done);
+  const std::int64_t before = state_.step;
+  state_.step = result.step;
+  if (state_.step == before && !result.halted) return Steps::done;  // a signal came before the first of them
+  state_.last = {result.loss, result.learning_rate, result.gradient_norm, 0};
+  if (result.halted) {
+    if (state_.skipped >= options_.skip_nonfinite) return Steps::not_finite;
+    ++state_.skipped;
+    ++state_.step;
+    report_.skipped(state_, state_.step, options_.skip_nonfinite);
+    skip_batch();
+    trainer_->start(state_.step, rng_);
   }
-  // The step after those done: its batch is drawn once more by the host, to be looked at or left out.
-  step_start_ = rng_;
-  if (!take_step({result.loss, schedule_.at(result.step), result.gradient_norm, 0}, done + 1)) return false;
-  for (std::int64_t part = 0; part < training_.accumulate; ++part) data_.sample_batch(rng_, tokens_, targets_);
-  trainer_->start(state_.step, rng_);
-  return true;
+  state_.last->tokens_per_s = report_.tokens_per_s(state_.step - before);
+  return Steps::done;
 }
 
-// A run that goes on computes its products as it did; it never chooses anew.
-void RunLoop::take_matmul_choices() {
+// Advances rng_ by what the step that is left out would have drawn.
+void RunLoop::skip_batch() {
+  const Tensor tokens = Tensor::empty({training_.batch, model_.config().context}, DType::i32);
+  const Tensor targets = Tensor::empty({training_.batch, model_.config().context}, DType::i32);
+  for (std::int64_t part = 0; part < training_.accumulate; ++part) data_.sample_batch(rng_, tokens, targets);
+}
+
+// A resumed run uses the algorithms of matrix products that its checkpoint holds; it never times them again.
+void RunLoop::install_product_choices() {
   if constexpr (build::has_cuda) {
-    if (state_.matmul.algorithms.empty()) return;
+    if (!model_.device().is_cuda() || state_.matmul.algorithms.empty()) return;
     const std::string here = cuda::matmul_library(model_.device());
     if (state_.matmul.library == here) return set_matmul_choices(state_.matmul);
     std::fprintf(
@@ -172,62 +125,41 @@ void RunLoop::save() {
   const double start = now();
   state_.rng_counter = rng_.counter();
   state_.optimizer_steps = optimizer_.steps();
-  if (chooses_products_) state_.matmul = matmul_choices();
+  if (records_product_choices_) state_.matmul = matmul_choices();
   save_checkpoint(options_.out, model_, data_.tokenizer(), optimizer_, state_);
   saved_step_ = state_.step;
-  window_start_ += now() - start;  // the speed is that of the steps alone
+  report_.pause(now() - start);
 }
 
-void RunLoop::log(std::optional<double> val_loss) {
-  const TrainerState::Last& last = *state_.last;
-  progress_.log({state_.step, last.loss, val_loss, last.lr, last.grad_norm, last.tokens_per_s});
-  window_start_ = now();
-  window_steps_ = 0;
-}
-
-// A scheduled evaluation counts for the best and for --early-stop; one that only --stop-after brought does not, or the
-// run would not go on as if it had never stopped.
-void RunLoop::take(double val_loss) {
+void RunLoop::record_evaluation(double val_loss) {
   const bool gain = !state_.best || val_loss < state_.best->val_loss - options_.early_stop.min_delta;
   state_.evaluations_since_best = gain ? 0 : state_.evaluations_since_best + 1;
   if (!state_.best || val_loss < state_.best->val_loss) state_.best = {state_.step, val_loss};
+  state_.evaluation_due = false;
 }
 
 RunLoop::After RunLoop::evaluate_and_log() {
   val_loss_ = evaluate(model_, data_, data_.valid()).loss;
-  log(val_loss_);
-  if (!std::isfinite(val_loss_)) {
-    progress_.finish();
-    std::fprintf(stderr,
-                 "mixgrad: step %lld: the validation loss must be finite, got %g; try a lower --lr, a longer --warmup "
-                 "or a smaller --clip, from an earlier checkpoint\n",
-                 static_cast<long long>(state_.step), val_loss_);
+  report_.log(state_.step, *state_.last, val_loss_);
+  if (!std::isfinite(*val_loss_)) {
+    report_.validation_not_finite(state_, *val_loss_);
     return After::failed;
   }
-  if (!evaluation_scheduled()) return After::go_on;
-  take(val_loss_);
-  state_.evaluation_due = false;
-  const bool patient = options_.early_stop.patience == 0 || state_.step == training_.steps ||
-                       state_.evaluations_since_best < options_.early_stop.patience;
-  return patient ? After::go_on : After::stop_early;
+  if (!schedule_.evaluation_counts_at(state_.step)) return After::next_step;
+  record_evaluation(*val_loss_);
+  const std::int64_t patience = options_.early_stop.patience;
+  const bool stops = patience > 0 && state_.step != training_.steps && state_.evaluations_since_best >= patience;
+  return stops ? After::stop_early : After::next_step;
 }
 
-int RunLoop::finish(bool early) {
-  progress_.finish();
-  const std::string out = options_.out.string();
-  if (early) {
-    std::fprintf(stderr, "stopped early at step %lld: %lld evaluations without a gain\n",
-                 static_cast<long long>(state_.step), static_cast<long long>(state_.evaluations_since_best));
-  } else if (std::isnan(val_loss_)) {
-    std::fprintf(stderr, "nothing to do: %s has %lld of %lld steps\n", out.c_str(), static_cast<long long>(state_.step),
-                 static_cast<long long>(last_));
+int RunLoop::finish(After after) {
+  if (after == After::failed) return kCheckFailed;
+  if (after == After::stop_early) report_.stopped_early(state_);
+  if (!val_loss_) {
+    report_.nothing_to_do(state_);
     return kOk;
   }
-  std::fprintf(stderr, "validation loss %.4f; saved in %s", val_loss_, out.c_str());
-  if (state_.best && state_.best->step != state_.step) {
-    std::fprintf(stderr, " (best %.4f in step-%lld)", state_.best->val_loss, static_cast<long long>(state_.best->step));
-  }
-  std::fprintf(stderr, "; tensors took at most %s\n", bytes_text(pool_stats(model_.device()).peak).c_str());
+  report_.finished(state_, *val_loss_, pool_stats(model_.device()).peak);
   if (!options_.json) {
     std::fprintf(stderr, "a sample:\n\n");
     stream_sample(model_, data_.tokenizer(), data_.tokenizer().piece(first_token(data_)), kSampleTokens, {0.8, 0, 1.0},
@@ -236,36 +168,19 @@ int RunLoop::finish(bool early) {
   return kOk;
 }
 
-int RunLoop::interrupted(int signal) {
-  progress_.finish();
+int RunLoop::stop_interrupted(int signal) {
+  report_.end_line();
   if (saved_step_ != state_.step) save();
-  std::fprintf(stderr, "mixgrad: stopped by %s after step %lld; saved in %s; mixgrad train --resume %s goes on\n",
-               signal_name(signal), static_cast<long long>(state_.step), options_.out.c_str(), options_.out.c_str());
+  report_.interrupted(state_, signal_name(signal));
   return 128 + signal;
 }
 
-// Runs the step that began at `start` again under a watch. It is the same to the bit, so the same number appears.
-std::string RunLoop::explain(Rng start) {
-  std::string first = first_parameter_not_finite(model_.parameters());
-  if (!first.empty()) return first;
-  FiniteWatch watch(model_.parameters());
-  rng_ = start;
-  if (!step_) step_.emplace(model_, optimizer_);
-  accumulate();
-  step_->discard();
-  return watch.first().empty() ? "no operator's; the sum of the squares is too large for its type" : watch.first();
-}
-
 int RunLoop::stop_not_finite() {
-  progress_.finish();
-  const std::string first = explain(step_start_);
-  std::fprintf(
-      stderr,
-      "mixgrad: step %lld: the loss and the gradient norm must be finite, got %g and %g; first not finite: %s; "
-      "no weight was changed by this step; checkpoints in %s stand; try a lower --lr, a longer --warmup or a "
-      "smaller --clip, or --skip-nonfinite N\n",
-      static_cast<long long>(state_.step + 1), state_.last->loss, state_.last->grad_norm, first.c_str(),
-      options_.out.c_str());
+  report_.end_line();
+  trainer_.reset();  // its memory is needed
+  const std::string explanation =
+      explain_not_finite(model_, optimizer_, data_, rng_, training_.batch, training_.accumulate);
+  report_.not_finite(state_, explanation);
   return kCheckFailed;
 }
 

@@ -13,7 +13,7 @@ namespace mixgrad::app {
 void spin_briefly(char** argv) {
   if (std::getenv("OMP_WAIT_POLICY") != nullptr || std::getenv("GOMP_SPINCOUNT") != nullptr) return;
   std::error_code error;
-  // By its name, or process lists would show "exe".
+  // The program's own path: with "/proc/self/exe" itself, process lists would show the name "exe".
   const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
   if (error || ::setenv("GOMP_SPINCOUNT", "5000", 0) != 0) return;
   ::execv(self.c_str(), argv);
@@ -21,7 +21,7 @@ void spin_briefly(char** argv) {
 
 }  // namespace mixgrad::app
 
-#else  // other OpenMP libraries; tools that watch a program from its first instruction on
+#else  // Other OpenMP libraries do not read GOMP_SPINCOUNT. Sanitizers must see the program from its first instruction.
 
 namespace mixgrad::app {
 void spin_briefly(char** /*argv*/) {}

@@ -3,12 +3,12 @@
 
 namespace mixgrad::app {
 
-// To be called first in main, with its argv. GCC's OpenMP (libgomp) lets a waiting thread spin for several milliseconds
-// before it sleeps. Alone on the machine that costs nothing; beside another busy process the thread that is waited for
-// gets no core meanwhile, once for each of the hundreds of parallel loops of a step. So, unless OMP_WAIT_POLICY or
-// GOMP_SPINCOUNT says otherwise, this sets GOMP_SPINCOUNT to 5000 (100 to 300 us; docs/performance.md); and because the
-// library reads that only while it is loaded, the program begins once more. Where that is refused (no /proc), it goes
-// on as it is.
+// Call it first in main, with main's argv. GCC's OpenMP (libgomp) lets a waiting thread spin for several milliseconds
+// before it sleeps. On an idle machine that costs nothing. Beside another busy process the spinning thread takes the
+// core from the thread that it waits for, once for each of the hundreds of parallel loops of a step. So, unless
+// OMP_WAIT_POLICY or GOMP_SPINCOUNT is set, this sets GOMP_SPINCOUNT to 5000 (100 to 300 us). The library reads that
+// only while it is loaded: therefore the program executes itself once more. Where the system refuses (no /proc), it
+// continues unchanged.
 void spin_briefly(char** argv);
 
 }  // namespace mixgrad::app

@@ -14,13 +14,11 @@
 #include "apps/run/open_run.h"
 #include "apps/verbs/verbs.h"
 #include "core/allocator.h"
-#include "core/build.h"
 #include "core/error.h"
 #include "core/parallel.h"
 #include "core/text/plural.h"
 #include "nn/model/decoding_session.h"
-#include "nn/training/graph_trainer.h"
-#include "nn/training/training.h"
+#include "nn/training/trainer.h"
 
 namespace mixgrad::app {
 namespace {
@@ -74,61 +72,38 @@ class Bench : public Verb {
     const OpenedRun run = open_run(model_, {.placement = training_.place(), .seed = training_.seed});
     const TokenData& data = run.data;
     Decoder& model = *run.model;
-    AdamW optimizer(model.parameters(), training_.adamw());
-    if constexpr (build::has_cuda) {
-      if (model.device().is_cuda() && !model.context().check_devices) return time_graph(model, optimizer, data);
-    }
-    TrainStep step(model, optimizer);
-    const Shape shape{training_.batch, model.config().context};
-    const Tensor tokens = Tensor::empty(shape, DType::i32);
-    const Tensor targets = Tensor::empty(shape, DType::i32);
-    Rng rng(training_.seed);
-    const auto one_step = [&] {
-      for (std::int64_t part = 0; part < training_.accumulate; ++part) {
-        data.sample_batch(rng, tokens, targets);
-        step.accumulate(tokens, targets, training_.accumulate);
-      }
-      step.apply(training_.lr);
-    };
-    for (int i = 0; i < kWarmup; ++i) one_step();
-    std::vector<double> times(static_cast<std::size_t>(rounds_));
-    pool_reset_peak(training_.place().device);
-    const std::int64_t before = allocations_so_far();
-    for (double& time : times) {
-      const double start = now_ms();
-      one_step();
-      time = now_ms() - start;
-    }
-    const double allocations = static_cast<double>(allocations_so_far() - before) / static_cast<double>(rounds_);
-    std::sort(times.begin(), times.end());
-    const double median = times[times.size() / 2];
-    const double step_tokens = static_cast<double>(shape.numel() * training_.accumulate);
-    report(times.front(), median, step_tokens / median * 1e3, pool_stats(training_.place().device).peak, allocations);
-    return kOk;
-  }
-
-  // On a CUDA device steps are queued as in a run; the time of each is that of all of them over their number.
-  int time_graph(Decoder& model, AdamW& optimizer, const TokenData& data) {
-    Schedule schedule = training_.schedule_values();
-    schedule.steps = kWarmup + rounds_;
-    const auto trainer = cuda::make_graph_trainer(model, optimizer, data,
-                                                  {.batch = training_.batch,
-                                                   .accumulate = training_.accumulate,
-                                                   .schedule = schedule,
-                                                   .resident = cuda::fits(data, model.device()),
-                                                   .capture = true,
-                                                   .time_products = true});
+    const std::unique_ptr<Optimizer> optimizer = make_optimizer(training_.optimizer_settings(), model.parameters());
+    Trainer::Options options = training_.trainer_options();
+    options.schedule.steps = kWarmup + rounds_;
+    options.products = Trainer::ProductAlgorithms::timed;
+    const std::unique_ptr<Trainer> trainer = make_trainer(model, *optimizer, data, options);
     trainer->start(0, Rng(training_.seed));
     for (int i = 0; i < kWarmup; ++i) trainer->queue();
     trainer->wait();
-    const std::int64_t before = allocations_so_far();
-    const double start = now_ms();
-    for (std::int64_t i = 0; i < rounds_; ++i) trainer->queue();
-    const std::int64_t allocations = allocations_so_far() - before;
-    trainer->wait();
-    const double each = (now_ms() - start) / static_cast<double>(rounds_);
+    // Steps that are queued ahead, as in a run, are timed together, others one by one. The memory of queued steps was
+    // taken in the untimed ones.
+    const bool ahead = trainer->steps_under_way() > 1;
+    const std::int64_t together = ahead ? rounds_ : 1;
+    if (!ahead) pool_reset_peak(model.device());
+    std::vector<double> times(static_cast<std::size_t>(rounds_ / together));
+    std::int64_t allocations = 0;
+    Trainer::Result result;
+    for (double& time : times) {
+      const std::int64_t before = allocations_so_far();
+      const double start = now_ms();
+      for (std::int64_t i = 0; i < together; ++i) trainer->queue();
+      allocations += allocations_so_far() - before;
+      result = trainer->wait();
+      time = (now_ms() - start) / static_cast<double>(together);
+    }
+    if (result.halted) {
+      raise<ValueError>("bench train: loss and gradient norm must be finite, got ", result.loss, " and ",
+                        result.gradient_norm, " in step ", result.step + 1, "; give a lower --lr");
+    }
+    std::sort(times.begin(), times.end());
+    const double median = times[times.size() / 2];
     const auto step_tokens = static_cast<double>(training_.batch * model.config().context * training_.accumulate);
-    report(each, each, step_tokens / each * 1e3, pool_stats(model.device()).peak,
+    report(times.front(), median, step_tokens / median * 1e3, pool_stats(model.device()).peak,
            static_cast<double>(allocations) / static_cast<double>(rounds_));
     return kOk;
   }

@@ -7,10 +7,10 @@
 #include "apps/options/placement_options.h"
 #include "apps/output/table.h"
 #include "apps/verbs/verbs.h"
+#include "core/device_check.h"
 #include "core/error.h"
 #include "core/text/plural.h"
 #include "nn/conformance/conformance.h"
-#include "ops/support/device_check.h"
 
 namespace mixgrad::app {
 namespace {

@@ -8,7 +8,7 @@
 #include "apps/verbs/verbs.h"
 #include "core/error.h"
 #include "nn/training/checkpoint.h"
-#include "nn/training/training.h"
+#include "nn/training/train_step.h"
 
 namespace mixgrad::app {
 namespace {

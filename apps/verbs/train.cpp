@@ -114,10 +114,11 @@ class Train : public Verb, private StoredOptions {
     const EvalWindows windows(data, data.valid(), model.config().context);  // refuses a text too short to validate on
     identify(data);
     describe(model, data);
-    AdamW optimizer(model.parameters(), training_.adamw());
-    if (resumed()) load_optimizer(generation_, state_, model.parameters(), optimizer);
-    const std::uintmax_t bytes = generation_bytes(model, data.tokenizer());
-    check_disk_space(run_.out, bytes, std::min(saves(), kGenerationsAtOnce));
+    const std::unique_ptr<Optimizer> optimizer = make_optimizer(training_.optimizer_settings(), model.parameters());
+    if (resumed()) load_optimizer(generation_, state_, *optimizer);
+    const std::uintmax_t bytes = generation_bytes(model, data.tokenizer(), *optimizer);
+    const std::int64_t saves = run_.schedule(training_.steps).saves_after(state_.step);
+    check_disk_space(run_.out, bytes, std::min(saves, kGenerationsAtOnce));
     check_interrupt();
     make_folder(run_.out);
     const FolderLock lock(run_.out, "another mixgrad train");
@@ -126,7 +127,7 @@ class Train : public Verb, private StoredOptions {
       const fs::path from = generation_.parent_path() / "metrics.jsonl";
       continue_metrics(from, run_.out / "metrics.jsonl", state_.step - 1);
     }
-    return RunLoop(model, data, optimizer, training_, run_, state_).run();
+    return RunLoop(model, data, *optimizer, training_, run_, state_).run();
   }
 
   bool resumed() const { return !resume_.empty(); }
@@ -165,7 +166,7 @@ class Train : public Verb, private StoredOptions {
 
   int print_plan() const {
     const ModelConfig config = planned_config();
-    const MemoryPlan plan = plan_training(config, training_.place(), training_.batch);
+    const MemoryPlan plan = plan_training(config, training_.place(), training_.optimizer_settings(), training_.batch);
     const std::size_t free = free_memory_on(training_.place().device);
     const std::size_t checkpoint = plan.parameters + plan.optimizer;
     const auto bytes = [](const char* name, std::size_t count, std::string remark = {}) {
@@ -180,7 +181,8 @@ class Train : public Verb, private StoredOptions {
     print_figures(
         format_of(run_.json),
         {bytes("parameters", plan.parameters, training_.placement.precision), bytes("gradients", plan.gradients),
-         bytes("optimizer", plan.optimizer, "two moments"), bytes("activations", plan.activations, batch),
+         bytes("optimizer", plan.optimizer, "state of " + training_.optimizer),
+         bytes("activations", plan.activations, batch),
          bytes("peak", plan.peak, "of tensors; the pool takes " + bytes_text(plan.reserved) + " from the system"),
          reserved,
          bytes("checkpoint", checkpoint, "on disk, up to " + std::to_string(kGenerationsAtOnce) + " at a time"),
@@ -198,14 +200,6 @@ class Train : public Verb, private StoredOptions {
     }
     state_.text_bytes = text.bytes;
     state_.text_xxh3 = text.xxh3;
-  }
-
-  // How many checkpoints this run will still write; a step that is due twice counts once.
-  std::int64_t saves() const {
-    const std::int64_t last = run_.stop_after > 0 ? std::min(run_.stop_after, training_.steps) : training_.steps;
-    const auto passes = [&](std::int64_t every) { return every > 0 ? last / every - state_.step / every : 0; };
-    const std::int64_t both = std::max(passes(run_.save_every), passes(run_.eval_every));
-    return std::max<std::int64_t>(both, 1);
   }
 
   void describe(const Decoder& model, const TokenData& data) const {

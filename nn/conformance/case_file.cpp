@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "core/text/parse_number.h"
 #include "nn/files/strict_json.h"
+#include "nn/training/optimizers/registry.h"
 
 namespace mixgrad {
 namespace {
@@ -84,6 +85,13 @@ bool CaseFile::has_part(const std::string& prefix, const ParameterSet& parameter
     if (!has(name)) raise<FormatError>(path(), ": tensor '", name, "' is required and missing");
   }
   return true;
+}
+
+std::string CaseFile::optimizer() const {
+  const JsonPlace where{path() + " (metadata train)", ""};
+  const nlohmann::json settings = parse_strict_json(meta("train"), where.source);
+  if (!settings.contains("optimizer")) return kDefaultOptimizer;
+  return json_string(settings["optimizer"], where.key("optimizer"));
 }
 
 double CaseFile::train_setting(const std::string& key) const {

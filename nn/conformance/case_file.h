@@ -1,5 +1,5 @@
 // A conformance case: one .safetensors file of the format mixgrad-conformance-1, read strictly.
-//   metadata   format, config (as config.json), train (AdamW's settings as JSON), recency_window
+//   metadata   format, config (as config.json), train (the optimizer's settings as JSON), recency_window
 //   in.tokens, in.targets i32 [K,B,T];  param.NAME;  out.logits, out.loss, out.step_losses;  grad.NAME;  after.NAME;
 //   probe.recency.LAYER, probe.depth_mass
 // Every error is a FormatError (or IoError) that names the file.
@@ -43,7 +43,8 @@ class CaseFile {
   Tensor tokens(std::int64_t k) const { return batch(tokens_, k); }
   Tensor targets(std::int64_t k) const { return batch(targets_, k); }
 
-  double train_setting(const std::string& key) const;  // of the metadata `train`
+  std::string optimizer() const;                       // of the metadata `train`; adamw where it names none
+  double train_setting(const std::string& key) const;  // a number of it
 
  private:
   static Tensor batch(const Tensor& all, std::int64_t k) {

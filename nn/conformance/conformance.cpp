@@ -5,7 +5,8 @@
 #include "core/error.h"
 #include "nn/conformance/case_file.h"
 #include "nn/conformance/comparison.h"
-#include "nn/training/training.h"
+#include "nn/training/optimizers/registry.h"
+#include "nn/training/train_step.h"
 
 namespace mixgrad {
 namespace {
@@ -150,10 +151,15 @@ class Comparison {
       }
       return;
     }
-    const auto setting = [&](const char* key) { return file_.train_setting(key); };
-    AdamW optimizer(parameters,
-                    {setting("beta1"), setting("beta2"), setting("eps"), setting("weight_decay"), setting("clip")});
-    TrainStep step(model, optimizer);
+    OptimizerSettings chosen{.name = file_.optimizer(), .values = {}};
+    for (const OptimizerOption& option : optimizer_kind(chosen.name).options) {
+      std::string key = option.name;  // weight-decay is weight_decay there
+      std::replace(key.begin(), key.end(), '-', '_');
+      chosen.values[option.name] = file_.train_setting(key);
+    }
+    chosen.clip = file_.train_setting("clip");
+    const std::unique_ptr<Optimizer> optimizer = make_optimizer(chosen, parameters);
+    TrainStep step(model, *optimizer);
     const std::int64_t count = file_.batches();
     const Tensor losses = Tensor::empty({count}, DType::f64);
     for (std::int64_t k = 0; k < count; ++k) {
@@ -163,7 +169,7 @@ class Comparison {
              tolerance_.loss);
         if (has_gradients) check_gradients(parameters, step.gradients());
       }
-      step.apply(setting("lr"));
+      step.apply(file_.train_setting("lr"));
     }
     if (file_.has("out.step_losses")) {
       note(result_.step_losses, "out.step_losses",

@@ -24,22 +24,16 @@ namespace {
 
 constexpr const char* kModelFormat = "mixgrad-1";
 constexpr const char* kOptimizerFormat = "mixgrad-optimizer-1";
-using Named = std::vector<std::pair<std::string, Tensor>>;
 
-Named named_parameters(const ParameterSet& parameters) {
-  Named tensors;
+std::vector<std::pair<std::string, Tensor>> named_parameters(const ParameterSet& parameters) {
+  std::vector<std::pair<std::string, Tensor>> tensors;
   for (std::size_t i = 0; i < parameters.size(); ++i) tensors.emplace_back(parameters[i].name, parameters[i].master);
   return tensors;
 }
 
-// NAME.m and NAME.v, as views of the optimizer's flat buffers.
-Named named_moments(const ParameterSet& parameters, const AdamW& optimizer) {
-  const FlatLayout layout(parameters.shapes());
-  Named tensors;
-  for (std::size_t i = 0; i < parameters.size(); ++i) {
-    tensors.emplace_back(parameters[i].name + ".m", layout.view(optimizer.first_moment(), i));
-    tensors.emplace_back(parameters[i].name + ".v", layout.view(optimizer.second_moment(), i));
-  }
+std::vector<std::pair<std::string, Tensor>> named_state(const Optimizer& optimizer) {
+  std::vector<std::pair<std::string, Tensor>> tensors;
+  for (const NamedTensor& part : optimizer.state()) tensors.emplace_back(part.name, part.tensor);
   return tensors;
 }
 
@@ -99,11 +93,11 @@ void require_metadata(const SafetensorsFile& file, const std::string& key, const
 
 }  // namespace
 
-void save_checkpoint(const fs::path& run, const Decoder& model, const Tokenizer& tokenizer, const AdamW& optimizer,
+void save_checkpoint(const fs::path& run, const Decoder& model, const Tokenizer& tokenizer, const Optimizer& optimizer,
                      const TrainerState& state) {
   const ParameterSet& parameters = model.parameters();
   require_finite(parameters, state.step);
-  check_disk_space(run, generation_bytes(model, tokenizer), 1);
+  check_disk_space(run, generation_bytes(model, tokenizer, optimizer), 1);
   const std::map<std::string, std::string> texts{{"config.json", to_json(model.config())},
                                                  {"tokenizer.json", tokenizer.to_json()}};
   install_generation(run, state.step, [&](const fs::path& scratch) {
@@ -114,22 +108,22 @@ void save_checkpoint(const fs::path& run, const Decoder& model, const Tokenizer&
     }
     write_file_once(scratch / "trainer.json", to_json(state));
     write_safetensors(scratch / "optimizer.safetensors",
-                      {{"format", kOptimizerFormat}, {"step", std::to_string(state.step)}},
-                      named_moments(parameters, optimizer), write_file_once);
+                      {{"format", kOptimizerFormat}, {"step", std::to_string(state.step)}}, named_state(optimizer),
+                      write_file_once);
     write_safetensors(scratch / "model.safetensors", metadata, named_parameters(parameters), write_file_once);
   });
   prune_generations(run, state.step,
                     state.best ? std::optional<std::int64_t>(state.best->step) : std::optional<std::int64_t>());
 }
 
-std::uintmax_t generation_bytes(const Decoder& model, const Tokenizer& tokenizer) {
-  const ParameterSet& parameters = model.parameters();
-  const std::uintmax_t numbers =
-      static_cast<std::uintmax_t>(parameters.count()) * dtype_bytes(parameters.master().dtype());
+std::uintmax_t generation_bytes(const Decoder& model, const Tokenizer& tokenizer, const Optimizer& optimizer) {
   constexpr std::uintmax_t kHeaderEntry = 320;  // of one tensor, its name twice; and a block of the disk for each file
   constexpr std::uintmax_t kTrainer = 8192, kBlocks = 7 * 4096;
-  return 3 * (numbers + kHeaderEntry * parameters.size()) + to_json(model.config()).size() +
-         tokenizer.to_json().size() + kTrainer + kBlocks;
+  const ParameterSet& parameters = model.parameters();
+  std::uintmax_t bytes = static_cast<std::uintmax_t>(parameters.count()) * dtype_bytes(parameters.master().dtype()) +
+                         kHeaderEntry * parameters.size();
+  for (const NamedTensor& part : optimizer.state()) bytes += part.tensor.bytes() + kHeaderEntry;
+  return bytes + to_json(model.config()).size() + tokenizer.to_json().size() + kTrainer + kBlocks;
 }
 
 void check_disk_space(const fs::path& run, std::uintmax_t bytes, std::int64_t generations) {
@@ -185,23 +179,22 @@ TrainerState load_trainer_state(const fs::path& generation) {
   return state;
 }
 
-void load_optimizer(const fs::path& generation, const TrainerState& state, const ParameterSet& parameters,
-                    AdamW& optimizer) {
+void load_optimizer(const fs::path& generation, const TrainerState& state, Optimizer& optimizer) {
   const SafetensorsFile file = SafetensorsFile::open(generation / "optimizer.safetensors");
   require_metadata(file, "format", kOptimizerFormat);
   require_metadata(file, "step", std::to_string(state.step));
-  const Named moments = named_moments(parameters, optimizer);
+  const std::vector<NamedTensor> parts = optimizer.state();
   std::map<std::string, Shape> expected;
-  for (const auto& [name, tensor] : moments) expected.emplace(name, tensor.shape());
+  for (const NamedTensor& part : parts) expected.emplace(part.name, part.tensor.shape());
   require_tensors(file, expected);
-  for (const auto& [name, tensor] : moments) {
+  for (const auto& [name, tensor] : parts) {
     if (file.entry(name).dtype != tensor.dtype()) {
       raise<FormatError>(file.path(), ": tensor '", name, "' must be ", dtype_name(tensor.dtype()),
                          " as the parameters, found ", dtype_name(file.entry(name).dtype));
     }
     file.read_into(name, tensor);
   }
-  optimizer.resume_at(state.optimizer_steps);
+  optimizer.set_steps(state.optimizer_steps);
 }
 
 }  // namespace mixgrad

@@ -2,7 +2,7 @@
 //   config.json            the model (nn/config/model_config.h)
 //   model.safetensors      its parameters, under the names of the model description (of a bf16 model the f32 masters)
 //   tokenizer.json         nn/tokenizers/tokenizer_types.h
-//   optimizer.safetensors  AdamW's moments, NAME.m and NAME.v
+//   optimizer.safetensors  Optimizer::state(): of AdamW the moments, NAME.m and NAME.v
 //   trainer.json           everything else (nn/training/trainer_state.h)
 // The first three are a model on their own. Every tensor's XXH3 stands in its file's metadata, that of config.json and
 // tokenizer.json as "file:NAME" in the metadata of model.safetensors, that of trainer.json in itself: a bit that flips
@@ -16,7 +16,7 @@
 #include "nn/files/generations.h"
 #include "nn/model/decoder.h"
 #include "nn/tokenizers/tokenizer.h"
-#include "nn/training/optimizers/adamw.h"
+#include "nn/training/optimizers/optimizer.h"
 #include "nn/training/trainer_state.h"
 
 namespace mixgrad {
@@ -30,10 +30,10 @@ struct Checkpoint {
 // Writes RUN/step-N for N = state.step and points RUN/latest to it. IoError with path and reason, also beforehand when
 // the disk has too little space (need, have); ValueError when a parameter is not finite. Then what was there stands.
 void save_checkpoint(const std::filesystem::path& run, const Decoder& model, const Tokenizer& tokenizer,
-                     const AdamW& optimizer, const TrainerState& state);
+                     const Optimizer& optimizer, const TrainerState& state);
 
 // Bytes of one generation, within a few per cent and never too few.
-std::uintmax_t generation_bytes(const Decoder& model, const Tokenizer& tokenizer);
+std::uintmax_t generation_bytes(const Decoder& model, const Tokenizer& tokenizer, const Optimizer& optimizer);
 // IoError unless `generations` of them fit where `run` is or will be.
 void check_disk_space(const std::filesystem::path& run, std::uintmax_t bytes, std::int64_t generations);
 
@@ -44,7 +44,7 @@ Checkpoint load_checkpoint(const std::filesystem::path& path, Placement place);
 
 // The rest of a generation, for resuming. FormatError, IoError as above.
 TrainerState load_trainer_state(const std::filesystem::path& generation);
-void load_optimizer(const std::filesystem::path& generation, const TrainerState& state, const ParameterSet& parameters,
-                    AdamW& optimizer);
+// Into an optimizer of the kind that wrote it, over the parameters of the model of this generation.
+void load_optimizer(const std::filesystem::path& generation, const TrainerState& state, Optimizer& optimizer);
 
 }  // namespace mixgrad

@@ -1,80 +1,70 @@
 // Private to nn/training/graph_trainer.cu: how a captured step comes by its batch. Either the text lies on the device
-// and kernels draw from it, or the host draws and the batch is copied beside the step before it.
+// and kernels draw from it, or the host draws and the batch is copied while the step before it runs.
 #pragma once
-
-#include <Random123/philox.h>
 
 #include <cstring>
 #include <memory>
 
 #include "core/cuda/launch.cuh"
+#include "core/philox.h"
 #include "core/rng.h"
 #include "nn/data/token_data.h"
-#include "nn/training/optimizers/adamw.h"
+#include "nn/training/optimizers/optimizer_kernels.h"
 
 namespace mixgrad::cuda {
 
-// Where training stands, in device memory.
-struct Walk {
+// The progress of the trainer, in device memory.
+struct DeviceProgress {
   std::uint64_t seed;
-  std::uint64_t counter;       // of the step that is next
-  std::uint64_t next_counter;  // after what the step has drawn so far
+  std::uint64_t counter;       // of the next step
+  std::uint64_t next_counter;  // after what the current step has drawn so far
   std::int64_t step;
-  std::int64_t turn;  // steps begun since the start, those that a halt left without effect among them
-  double loss;        // of the step so far
+  std::int64_t begun;  // steps begun since start(), including those that a halt left without effect
+  double loss;         // of the current step so far
 };
-inline constexpr std::int64_t kWalkNumbers = sizeof(Walk) / sizeof(double);
+inline constexpr std::int64_t kDeviceProgressNumbers = sizeof(DeviceProgress) / sizeof(double);
 
-// What the small kernels of a step work on, in device memory.
-struct Place {
+// What the small kernels of a step read and write, in device memory.
+struct StepMemory {
   Device device;
-  Walk* walk;
-  AdamWDeviceState* state;
+  DeviceProgress* trainer;
+  StepProgress* optimizer;
 };
 
-class Batches {
+class BatchSource {
  public:
-  virtual ~Batches() = default;
+  virtual ~BatchSource() = default;
   // The next step is the first, and draws with `rng`. Nothing is queued.
   virtual void start(const Rng& /*rng*/) {}
-  // The host's part of step `turn`, before its kernels; `used` marks the end of step turn - 2, if there is one.
-  virtual void prepare(std::int64_t /*turn*/, const Event* /*used*/) {}
-  // Queues kernels that fill tokens and targets [B,T] with micro-batch `part` and move walk->next_counter on.
-  virtual void take(const Place& place, std::int64_t part, const Tensor& tokens, const Tensor& targets) = 0;
+  // The host's part of the step with this number since start(), before its kernels. `copied_out` marks the end of the
+  // step two before it, if there is one.
+  virtual void prepare(std::int64_t /*number*/, const Event* /*copied_out*/) {}
+  // Queues kernels that fill tokens and targets [B,T] with micro-batch `part` and advance next_counter.
+  virtual void fill(const StepMemory& memory, std::int64_t part, const Tensor& tokens, const Tensor& targets) = 0;
 };
 
-// The first 64 bits of Rng::next().
-inline __device__ std::uint64_t draw(std::uint64_t seed, std::uint64_t counter) {
-  r123::Philox4x32 philox;
-  const r123::Philox4x32::ctr_type at = {
-      {static_cast<std::uint32_t>(counter), static_cast<std::uint32_t>(counter >> 32U), 0, 0}};
-  const r123::Philox4x32::key_type key = {{static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32U)}};
-  const auto bits = philox(at, key);
-  return static_cast<std::uint64_t>(bits[0]) << 32U | bits[1];
-}
-
-class ResidentText final : public Batches {
+class ResidentText final : public BatchSource {
  public:
   ResidentText(const TokenData& data, std::int64_t batch, Device device)
       : text_(upload(data, device)), starts_(Tensor::zeros({batch}, DType::f64, device)) {}
 
-  void take(const Place& place, std::int64_t, const Tensor& tokens, const Tensor& targets) override {
-    draw_starts(place, tokens.dim(0), static_cast<std::uint64_t>(text_.numel() - tokens.dim(1)));
+  void fill(const StepMemory& memory, std::int64_t, const Tensor& tokens, const Tensor& targets) override {
+    draw_starts(memory, tokens.dim(0), static_cast<std::uint64_t>(text_.numel() - tokens.dim(1)));
     gather(tokens, targets);
   }
 
-  // As TokenData::sample_batch: row b draws with the counter that is b further on. A draw that would be biased (a
-  // chance of 2^-40 and less) is repeated with the next counter, which moves all that follow: then one thread does it
-  // in order. (Public: nvcc takes no lambda of a kernel in a private member.)
-  void draw_starts(const Place& place, std::int64_t batch, std::uint64_t bound) const {
-    Walk* walk = place.walk;
+  // The same draws as TokenData::sample_batch: row b draws with counter + b. A draw that would be biased (a chance of
+  // 2^-40 and less) is repeated with the next counter, which moves all that follow: then one thread draws all in order.
+  // (Public because nvcc takes no lambda of a kernel in a private member.)
+  void draw_starts(const StepMemory& memory, std::int64_t batch, std::uint64_t bound) const {
+    DeviceProgress* now = memory.trainer;
     auto* starts = static_cast<std::int64_t*>(starts_.raw());
     const std::uint64_t limit = UINT64_MAX - UINT64_MAX % bound;
-    for_each_row("draw batch", place.device, 1, [=] __device__(std::int64_t) {
-      const std::uint64_t first = walk->next_counter;
+    for_each_row("draw batch", memory.device, 1, [=] __device__(std::int64_t) {
+      const std::uint64_t first = now->next_counter;
       int biased = 0;
       for (std::int64_t b = threadIdx.x; b < batch; b += kRowThreads) {
-        const std::uint64_t value = draw(walk->seed, first + static_cast<std::uint64_t>(b));
+        const std::uint64_t value = random_bits(now->seed, first + static_cast<std::uint64_t>(b)).first64();
         biased = value < limit ? biased : 1;
         starts[b] = static_cast<std::int64_t>(value % bound);
       }
@@ -84,13 +74,14 @@ class ResidentText final : public Batches {
       if (biased != 0) {
         counter = first;
         for (std::int64_t b = 0; b < batch; ++b) {
-          std::uint64_t value = 0;
-          do value = draw(walk->seed, counter++);
-          while (value >= limit);
+          std::uint64_t value = random_bits(now->seed, counter++).first64();
+          while (value >= limit) {
+            value = random_bits(now->seed, counter++).first64();
+          }
           starts[b] = static_cast<std::int64_t>(value % bound);
         }
       }
-      walk->next_counter = counter;
+      now->next_counter = counter;
     });
   }
 
@@ -99,11 +90,11 @@ class ResidentText final : public Batches {
     const std::int32_t* from = text_.data<std::int32_t>();
     const auto* starts = static_cast<const std::int64_t*>(starts_.raw());
     std::int32_t* inputs = tokens.data<std::int32_t>();
-    std::int32_t* wanted = targets.data<std::int32_t>();
+    std::int32_t* outputs = targets.data<std::int32_t>();
     for_each("gather batch", tokens.device(), tokens.numel(), [=] __device__(std::int64_t i) {
       const std::int64_t at = starts[i / context] + i % context;
       inputs[i] = from[at];
-      wanted[i] = from[at + 1];
+      outputs[i] = from[at + 1];
     });
   }
 
@@ -118,9 +109,9 @@ class ResidentText final : public Batches {
   Tensor starts_;  // [B] i64 in the memory of f64
 };
 
-// One half of the buffer: the random counter after the step's draws (two i32), then tokens and targets of each
-// micro-batch.
-class StreamedText final : public Batches {
+// Each half of the double buffer holds the random counter after the step's draws (two i32), then tokens and targets of
+// each micro-batch.
+class StreamedText final : public BatchSource {
  public:
   StreamedText(const TokenData& data, std::int64_t parts, std::int64_t batch, std::int64_t context, Device device)
       : data_(data),
@@ -131,8 +122,8 @@ class StreamedText final : public Batches {
 
   void start(const Rng& rng) override { rng_ = rng; }
 
-  void prepare(std::int64_t turn, const Event* used) override {
-    auto* to = static_cast<std::byte*>(buffer_.host(turn));
+  void prepare(std::int64_t number, const Event* copied_out) override {
+    auto* to = static_cast<std::byte*>(buffer_.host(number));
     std::byte* at = to + sizeof(std::uint64_t);
     for (std::int64_t part = 0; part < parts_; ++part) {
       data_.sample_batch(rng_, tokens_, targets_);
@@ -143,23 +134,23 @@ class StreamedText final : public Batches {
     }
     const std::uint64_t counter = rng_.counter();
     std::memcpy(to, &counter, sizeof counter);
-    buffer_.send(turn, used);
+    buffer_.send(number, copied_out);
   }
 
-  void take(const Place& place, std::int64_t part, const Tensor& tokens, const Tensor& targets) override {
-    Walk* walk = place.walk;
+  void fill(const StepMemory& memory, std::int64_t part, const Tensor& tokens, const Tensor& targets) override {
+    DeviceProgress* now = memory.trainer;
     const std::int64_t count = tokens.numel();
     const void* even = buffer_.device(0);
     const void* odd = buffer_.device(1);
     std::int32_t* inputs = tokens.data<std::int32_t>();
-    std::int32_t* wanted = targets.data<std::int32_t>();
-    for_each("take batch", place.device, count, [=] __device__(std::int64_t i) {
-      const void* half = walk->turn % 2 == 0 ? even : odd;
+    std::int32_t* outputs = targets.data<std::int32_t>();
+    for_each("copy batch", memory.device, count, [=] __device__(std::int64_t i) {
+      const void* half = now->begun % 2 == 0 ? even : odd;
       const auto* from =
           reinterpret_cast<const std::int32_t*>(static_cast<const std::uint64_t*>(half) + 1) + 2 * part * count;
       inputs[i] = from[i];
-      wanted[i] = from[count + i];
-      if (i == 0) walk->next_counter = *static_cast<const std::uint64_t*>(half);
+      outputs[i] = from[count + i];
+      if (i == 0) now->next_counter = *static_cast<const std::uint64_t*>(half);
     });
   }
 

@@ -34,11 +34,11 @@ void FiniteWatch::look(const TapeEvent& event, const std::string& what, const Te
   const std::int64_t at = first_not_finite(tensor);
   if (at < 0) return;
   first_ = what + event.spec->name + " (operator " + std::to_string(event.entry + 1) + " of the tape" +
-           (event.entry < places_.size() ? places_[event.entry] : "") + ")" + describe(tensor, at);
+           (event.entry < parameters_of_.size() ? parameters_of_[event.entry] : "") + ")" + describe(tensor, at);
 }
 
-// The parameters tell the layer.
-void FiniteWatch::note_place(const TapeEvent& event) {
+// The names of the parameters show the layer.
+void FiniteWatch::note_parameters(const TapeEvent& event) {
   std::string names;
   for (int i = 0; i < event.spec->inputs; ++i) {
     const std::int32_t leaf = event.leaves[static_cast<std::size_t>(i)];
@@ -51,13 +51,13 @@ void FiniteWatch::note_place(const TapeEvent& event) {
   } else if (!last_names_.empty()) {
     names = ", after " + last_names_;
   }
-  if (event.entry == 0) places_.clear();  // a new tape
-  places_.resize(std::max(places_.size(), event.entry));
-  places_.push_back(names);
+  if (event.entry == 0) parameters_of_.clear();  // a new tape
+  parameters_of_.resize(std::max(parameters_of_.size(), event.entry));
+  parameters_of_.push_back(names);
 }
 
 void FiniteWatch::output(const TapeEvent& event, int k, const Tensor& value) {
-  if (k == 0) note_place(event);
+  if (k == 0) note_parameters(event);
   look(event, event.spec->outputs > 1 ? "output " + std::to_string(k) + " of " : "the output of ", value);
 }
 

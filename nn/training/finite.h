@@ -13,9 +13,9 @@ namespace mixgrad {
 // Index (row-major) of the first element that is infinite or NaN; -1 when there is none. Integers are finite.
 std::int64_t first_not_finite(const Tensor& tensor);
 
-// While it lives, looks at every operator's output and every gradient that this thread's tapes compute, and keeps the
-// first that is not finite. For the second run of a step whose loss or gradient was not finite: it costs a pass over
-// every value.
+// While it lives, it looks at every operator's output and every gradient that this thread's tapes compute, and
+// remembers the first that is not finite. It is for repeating a step whose loss or gradient was not finite: it costs a
+// pass over every value.
 class FiniteWatch : public TapeObserver {
  public:
   explicit FiniteWatch(const ParameterSet& parameters) : parameters_(parameters) {}
@@ -28,14 +28,14 @@ class FiniteWatch : public TapeObserver {
   void gradient(const TapeEvent& event, int input, const Tensor& gradient) override;
 
  private:
-  void note_place(const TapeEvent& event);
+  void note_parameters(const TapeEvent& event);
   void look(const TapeEvent& event, const std::string& what, const Tensor& tensor);
 
   const ParameterSet& parameters_;
   std::string first_;
   std::string last_names_;
-  std::vector<std::string>
-      places_;  // of each operator of the tape: ", with PARAMETERS" or ", after" the last before it
+  // For each operator of the tape: ", with PARAMETERS", or ", after PARAMETERS" of the last operator that had some.
+  std::vector<std::string> parameters_of_;
 };
 
 // "parameter layers.0.norm1.weight, f32 [128]: element 3 is inf", or empty.

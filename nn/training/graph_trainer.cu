@@ -7,57 +7,67 @@
 #include "core/allocator.h"
 #include "core/cuda/launch.cuh"
 #include "nn/training/device_batches.cuh"
+#include "nn/training/optimizers/optimizer_blocks.cuh"
 #include "ops/matmul/choices.h"
 
 namespace mixgrad::cuda {
 namespace {
 
-constexpr int kAhead = 4;  // steps that may be queued
+constexpr int kMaxUnderWay = 4;  // steps that are queued and have not run
 
-template <class T>
-Tensor on_device(const T& value, Device device) {
-  const Tensor host = Tensor::empty({static_cast<std::int64_t>(sizeof(T) / sizeof(double))}, DType::f64);
-  std::memcpy(host.raw(), &value, sizeof value);
+Tensor on_device(const DeviceProgress& progress, Device device) {
+  const Tensor host = Tensor::empty({kDeviceProgressNumbers}, DType::f64);
+  std::memcpy(host.raw(), &progress, sizeof progress);
   return host.to(device);
 }
 
-void begin(const Place& place, const Tensor& rates) {
-  Walk* to = place.walk;
-  AdamWDeviceState* optimizer = place.state;
+void begin_step(const StepMemory& memory, const Tensor& rates) {
+  DeviceProgress* trainer = memory.trainer;
+  StepProgress* optimizer = memory.optimizer;
   const double* values = rates.data<double>();
   const std::int64_t count = rates.numel();
-  for_each("train step", place.device, 1, [=] __device__(std::int64_t) {
-    to->loss = 0;
-    to->next_counter = to->counter;
-    if (optimizer->halted == 0) optimizer->learning_rate = values[to->step < count ? to->step : count - 1];
+  for_each("train step", memory.device, 1, [=] __device__(std::int64_t) {
+    trainer->loss = 0;
+    trainer->next_counter = trainer->counter;
+    if (optimizer->halted == 0) optimizer->learning_rate = values[trainer->step < count ? trainer->step : count - 1];
   });
 }
 
 template <class T>
-void add_loss(const Place& place, const Tensor& loss, double parts) {
-  Walk* walk = place.walk;
-  AdamWDeviceState* state = place.state;
+void add_loss(const StepMemory& memory, const Tensor& loss, double parts) {
+  DeviceProgress* trainer = memory.trainer;
+  StepProgress* optimizer = memory.optimizer;
   const T* value = loss.data<T>();
-  for_each("train step", place.device, 1, [=] __device__(std::int64_t) {
-    walk->loss += static_cast<double>(*value) / parts;
-    if (state->halted == 0) state->loss = walk->loss;
+  for_each("train step", memory.device, 1, [=] __device__(std::int64_t) {
+    trainer->loss += static_cast<double>(*value) / parts;
+    if (optimizer->halted == 0) optimizer->loss = trainer->loss;
   });
 }
 
-void commit(const Place& place) {
-  Walk* walk = place.walk;
-  const AdamWDeviceState* state = place.state;
-  for_each("train step", place.device, 1, [=] __device__(std::int64_t) {
-    ++walk->turn;
-    if (state->halted != 0) return;
-    ++walk->step;
-    walk->counter = walk->next_counter;
+void end_step(const StepMemory& memory) {
+  DeviceProgress* trainer = memory.trainer;
+  const StepProgress* optimizer = memory.optimizer;
+  for_each("train step", memory.device, 1, [=] __device__(std::int64_t) {
+    ++trainer->begun;
+    if (optimizer->halted != 0) return;
+    ++trainer->step;
+    trainer->counter = trainer->next_counter;
   });
 }
 
-class Trainer final : public GraphTrainer {
+bool on_device(const TokenData& data, const Trainer::Options& options, Device device) {
+  switch (options.text) {
+    case Trainer::TextMemory::device: return true;
+    case Trainer::TextMemory::host: return false;
+    case Trainer::TextMemory::automatic: break;
+  }
+  const std::size_t bytes = static_cast<std::size_t>(data.train().size()) * sizeof(std::int32_t);
+  return bytes <= memory_info(device).total / 8;
+}
+
+class CapturingTrainer final : public GraphTrainer {
  public:
-  Trainer(Decoder& model, AdamW& optimizer, const TokenData& data, const Options& options)
+  CapturingTrainer(Decoder& model, Optimizer& optimizer, const TokenData& data, const Options& options)
       : model_(model),
         optimizer_(optimizer),
         options_(options),
@@ -66,59 +76,72 @@ class Trainer final : public GraphTrainer {
         rates_(upload(options.schedule)),
         tokens_(Tensor::zeros({options.batch, model.config().context}, DType::i32, device_)),
         targets_(Tensor::zeros({options.batch, model.config().context}, DType::i32, device_)),
-        walk_(Tensor::zeros({kWalkNumbers}, DType::f64, device_)),
+        progress_(Tensor::zeros({kDeviceProgressNumbers}, DType::f64, device_)),
         pool_(device_) {
     data.check_context(model.config().context);
-    if (options.resident) {
+    if (on_device(data, options, device_)) {
       batches_ = std::make_unique<ResidentText>(data, options.batch, device_);
     } else {
       batches_ = std::make_unique<StreamedText>(data, options.accumulate, options.batch, tokens_.dim(1), device_);
     }
-    for (int i = 0; i < kAhead; ++i) under_way_.push_back(std::make_unique<Event>(device_));
+    for (int i = 0; i < kMaxUnderWay; ++i) ends_.push_back(std::make_unique<Event>(device_));
   }
 
   void start(std::int64_t step, const Rng& rng) override {
-    const Walk walk{rng.seed(), rng.counter(), rng.counter(), step, 0, 0};
-    walk_.copy_from(on_device(walk, device_));
+    progress_.copy_from(on_device({.seed = rng.seed(),
+                                   .counter = rng.counter(),
+                                   .next_counter = rng.counter(),
+                                   .step = step,
+                                   .begun = 0,
+                                   .loss = 0},
+                                  device_));
     batches_->start(rng);
-    turn_ = 0;
-    AdamWDeviceState state{};
-    state.steps = optimizer_.steps();
-    optimizer_.write_state(state);
+    begun_ = 0;
+    StepProgress progress;
+    progress.steps = static_cast<double>(optimizer_.steps());
+    optimizer_.write_progress(progress);
   }
 
   void queue() override {
-    Event& earlier = *under_way_[static_cast<std::size_t>(queued_ % kAhead)];
-    if (queued_ >= kAhead) earlier.wait();
-    batches_->prepare(turn_, turn_ < 2 ? nullptr : under_way_[static_cast<std::size_t>((queued_ - 2) % kAhead)].get());
+    Event& end = end_of(queued_);
+    if (queued_ >= kMaxUnderWay) end.wait();
+    batches_->prepare(begun_, begun_ < 2 ? nullptr : &end_of(queued_ - 2));
     if (graph_.ready()) {
       graph_.launch();
-    } else if (queued_ == 0 || !options_.capture) {
+    } else if (queued_ == 0 || options_.launch == Launch::kernel_by_kernel) {
       std::optional<MatmulTiming> timing;
-      if (queued_ == 0 && options_.time_products) timing.emplace();
+      if (queued_ == 0 && options_.products == ProductAlgorithms::timed) timing.emplace();
       step();  // also uploads constant tables, makes handles, loads kernels
     } else {
       capture();
       graph_.launch();
     }
-    earlier.record();
+    end.record();
     ++queued_;
-    ++turn_;
+    ++begun_;
   }
 
   Result wait() override {
     synchronize(device_);
-    const Tensor host = walk_.to(kCpu);
-    Walk walk{};
-    std::memcpy(&walk, host.raw(), sizeof walk);
-    const AdamWDeviceState state = optimizer_.read_state();
-    optimizer_.resume_at(state.steps);
-    return {state.loss, state.norm, state.learning_rate, walk.step, walk.counter, state.halted != 0};
+    const Tensor host = progress_.to(kCpu);
+    DeviceProgress trainer{};
+    std::memcpy(&trainer, host.raw(), sizeof trainer);
+    const StepProgress optimizer = optimizer_.read_progress();
+    optimizer_.set_steps(static_cast<std::int64_t>(optimizer.steps));
+    return {.loss = optimizer.loss,
+            .gradient_norm = optimizer.norm,
+            .learning_rate = optimizer.learning_rate,
+            .step = trainer.step,
+            .rng_counter = trainer.counter,
+            .halted = optimizer.halted != 0};
   }
 
+  std::int64_t steps_under_way() const override { return kMaxUnderWay; }
   std::size_t graph_nodes() const override { return graph_.nodes(); }
 
  private:
+  Event& end_of(std::int64_t queued) { return *ends_[static_cast<std::size_t>(queued % kMaxUnderWay)]; }
+
   Tensor upload(const Schedule& schedule) const {
     const Tensor host = Tensor::empty({schedule.steps}, DType::f64);
     for (std::int64_t t = 0; t < schedule.steps; ++t) host.data<double>()[t] = schedule.at(t);
@@ -134,49 +157,45 @@ class Trainer final : public GraphTrainer {
   }
 
   void step() {
-    const Place place{device_, static_cast<Walk*>(walk_.raw()),
-                      static_cast<AdamWDeviceState*>(optimizer_.device_state().raw())};
+    const ContextScope scope(model_.context());
+    const StepMemory memory{device_, static_cast<DeviceProgress*>(progress_.raw()),
+                            step_progress(optimizer_.progress())};
     const auto parts = static_cast<double>(options_.accumulate);
-    begin(place, rates_);
+    begin_step(memory, rates_);
     for (std::int64_t part = 0; part < options_.accumulate; ++part) {
-      batches_->take(place, part, tokens_, targets_);
+      batches_->fill(memory, part, tokens_, targets_);
       Tape tape;
       model_.parameters().watch(tape);
       const Tensor loss = model_.loss(tokens_, targets_);
-      dispatch_accumulation(loss.dtype(), "train step", [&]<class T>() { add_loss<T>(place, loss, parts); });
+      dispatch_accumulation(loss.dtype(), "train step", [&]<class T>() { add_loss<T>(memory, loss, parts); });
       std::move(tape).backward(loss, gradients_, 1.0 / parts);
     }
     optimizer_.queue_step(gradients_);
     gradients_.clear();
-    commit(place);
+    end_step(memory);
   }
 
   Decoder& model_;
-  AdamW& optimizer_;
+  Optimizer& optimizer_;
   Options options_;
   Device device_;
   Gradients gradients_;
   Tensor rates_;             // [steps] f64
   Tensor tokens_, targets_;  // [B,T] i32
-  std::unique_ptr<Batches> batches_;
-  Tensor walk_;       // holds a Walk
+  std::unique_ptr<BatchSource> batches_;
+  Tensor progress_;   // holds a DeviceProgress
   PrivatePool pool_;  // of the graph: outlives it
   Graph graph_;
-  std::vector<std::unique_ptr<Event>> under_way_;
+  std::vector<std::unique_ptr<Event>> ends_;  // of the steps under way
   std::int64_t queued_ = 0;
-  std::int64_t turn_ = 0;  // queued since start(), as the device counts them
+  std::int64_t begun_ = 0;  // queued since start(), as the device counts them
 };
 
 }  // namespace
 
-bool fits(const TokenData& data, Device device) {
-  const std::size_t bytes = static_cast<std::size_t>(data.train().size()) * sizeof(std::int32_t);
-  return bytes <= memory_info(device).total / 8;
-}
-
-std::unique_ptr<GraphTrainer> make_graph_trainer(Decoder& model, AdamW& optimizer, const TokenData& data,
-                                                 const GraphTrainer::Options& options) {
-  return std::make_unique<Trainer>(model, optimizer, data, options);
+std::unique_ptr<GraphTrainer> make_graph_trainer(Decoder& model, Optimizer& optimizer, const TokenData& data,
+                                                 const Trainer::Options& options) {
+  return std::make_unique<CapturingTrainer>(model, optimizer, data, options);
 }
 
 }  // namespace mixgrad::cuda

@@ -6,7 +6,7 @@
 
 #include "core/allocator.h"
 #include "nn/training/evaluation.h"
-#include "nn/training/training.h"
+#include "nn/training/train_step.h"
 
 namespace mixgrad {
 namespace {
@@ -20,22 +20,22 @@ Events traced(Device device, const Run& run) {
   return std::move(trace.events);
 }
 
-// One after the other; each numbers its blocks from 1.
+// Puts `more` behind `all`. Each numbers its blocks from 1.
 void append(Events& all, const Events& more) {
   std::int64_t offset = 0;
   for (const PoolEvent& event : all) offset = std::max(offset, event.block);
   for (const PoolEvent& event : more) all.push_back({event.block + offset, event.bytes});
 }
 
-// What was handed out and not given back.
+// The blocks that were handed out and not returned.
 Events left_over(const Events& events) {
-  std::set<std::int64_t> back;
+  std::set<std::int64_t> returned;
   for (const PoolEvent& event : events) {
-    if (event.bytes == 0) back.insert(event.block);
+    if (event.bytes == 0) returned.insert(event.block);
   }
   Events left;
   for (const PoolEvent& event : events) {
-    if (event.bytes > 0 && back.count(event.block) == 0) left.push_back(event);
+    if (event.bytes > 0 && returned.count(event.block) == 0) left.push_back(event);
   }
   return left;
 }
@@ -46,15 +46,14 @@ bool same_order(const Events& a, const Events& b) {
          });
 }
 
-// From the events at the batches a < b those at `batch`.
+// The events at `batch`, from those at the batches a < b.
 Events extrapolate(const Events& at_a, std::int64_t a, const Events& at_b, std::int64_t b, std::int64_t batch) {
   Events events = at_b;
   for (std::size_t i = 0; i < events.size(); ++i) {
     const auto low = static_cast<std::int64_t>(at_a[i].bytes);
     const auto high = static_cast<std::int64_t>(at_b[i].bytes);
-    if (high > 0)
-      events[i].bytes =
-          static_cast<std::size_t>(std::max<std::int64_t>(high + (high - low) * (batch - b) / (b - a), 1));
+    if (high == 0) continue;
+    events[i].bytes = static_cast<std::size_t>(std::max<std::int64_t>(high + (high - low) * (batch - b) / (b - a), 1));
   }
   return events;
 }
@@ -76,26 +75,48 @@ Events trace_evaluation(const Decoder& model, std::int64_t batch) {
   });
 }
 
+// The batches that are run: low < high, both at most the real one, or twice the real one itself.
+struct TracedBatches {
+  std::int64_t low, high;
+};
+
+// Near the real batch: a size that stops growing in between, such as a chunk of logits, is then hardly overrated.
+template <class Fits>
+TracedBatches choose_batches(std::int64_t batch, const Fits& fits) {
+  const TracedBatches near =
+      batch < 8 ? TracedBatches{batch, batch} : TracedBatches{batch - batch / 4, batch - batch / 8};
+  return fits(near.high) ? near : TracedBatches{1, 2};
+}
+
+// The events of a step of `batch` sequences.
+Events trace_batch(Decoder& model, TrainStep& step, const TracedBatches& traced_batches, std::int64_t batch) {
+  const Events high = trace_step(model, step, traced_batches.high);
+  if (traced_batches.high == batch) return high;
+  const Events low = trace_step(model, step, traced_batches.low);
+  if (!same_order(low, high)) return high;
+  return extrapolate(low, traced_batches.low, high, traced_batches.high, batch);
+}
+
 }  // namespace
 
-MemoryPlan plan_training(const ModelConfig& config, Placement place, std::int64_t batch) {
+MemoryPlan plan_training(const ModelConfig& config, Placement place, const OptimizerSettings& settings,
+                         std::int64_t batch) {
   const Device device = place.device;
   MemoryPlan plan;
   std::unique_ptr<Decoder> model;
-  std::unique_ptr<AdamW> optimizer;
+  std::unique_ptr<Optimizer> optimizer;
   std::unique_ptr<TrainStep> step;
   const Events parameters = traced(device, [&] { model = std::make_unique<Decoder>(config, place); });
-  const Events moments =
-      traced(device, [&] { optimizer = std::make_unique<AdamW>(model->parameters(), AdamWOptions{}); });
+  const Events state = traced(device, [&] { optimizer = make_optimizer(settings, model->parameters()); });
   const Events gradients = traced(device, [&] { step = std::make_unique<TrainStep>(*model, *optimizer); });
   plan.parameters = replay_pool(parameters).in_use;
-  plan.optimizer = replay_pool(moments).in_use;
+  plan.optimizer = replay_pool(state).in_use;
   plan.gradients = replay_pool(gradients).in_use;
 
   Events all = parameters;
-  append(all, moments);
+  append(all, state);
   append(all, gradients);
-  // The first step of all also makes what operators keep between calls, such as tables of angles.
+  // The very first step also makes what operators keep between calls, such as tables of angles.
   const Events first = trace_step(*model, *step, 1);
   append(all, left_over(first));
 
@@ -103,17 +124,9 @@ MemoryPlan plan_training(const ModelConfig& config, Placement place, std::int64_
   const auto fits = [&](std::int64_t b) {
     return static_cast<double>(b) * static_cast<double>(one) < static_cast<double>(free_memory_on(device)) / 2;
   };
-  // Near the real batch: a size that stops growing in between, such as a chunk of logits, is then hardly overrated.
-  std::int64_t low = batch - batch / 4;
-  std::int64_t high = batch - batch / 8;
-  if (batch < 8) low = high = batch;  // exactly
-  if (!fits(high)) low = 1, high = 2;
-  plan.traced_batch = high;
-  Events of_step = trace_step(*model, *step, high);
-  if (high != batch) {
-    const Events lower = trace_step(*model, *step, low);
-    if (same_order(lower, of_step)) of_step = extrapolate(lower, low, of_step, high, batch);
-  }
+  const TracedBatches traced_batches = choose_batches(batch, fits);
+  plan.traced_batch = traced_batches.high;
+  const Events of_step = trace_batch(*model, *step, traced_batches, batch);
   const std::int64_t eval = fits(kEvalBatch) ? kEvalBatch : 1;
   append(all, of_step);
   append(all, of_step);

@@ -1,8 +1,8 @@
-// What a training run will take of memory, before it starts.
+// The memory that a training run will take, before it starts.
 //
-// Steps of smaller batches are run for a trace of what they ask the pool for (core/allocator.h). All sizes are straight
-// lines in the batch, or have reached their limit, so those of the real batch follow; replaying them by the pool's own
-// rules gives its peak. No operator and no mixer has to know of it.
+// Steps of smaller batches run while a trace records what they request from the pool (core/allocator.h). Every size is
+// linear in the batch, or has reached its limit, so the sizes of the real batch follow; replaying them by the pool's
+// own rules gives its peak. Operators and mixers need not know of it.
 #pragma once
 
 #include <cstddef>
@@ -10,20 +10,22 @@
 
 #include "core/tensor.h"
 #include "nn/config/model_config.h"
+#include "nn/training/optimizers/registry.h"
 
 namespace mixgrad {
 
 struct MemoryPlan {
   std::size_t parameters = 0, gradients = 0, optimizer = 0;  // bytes, as for all that follows
-  std::size_t activations = 0;    // what the largest moment of a step or an evaluation takes beyond the three
+  std::size_t activations = 0;    // beyond these three, at the largest moment of a step or an evaluation
   std::size_t peak = 0;           // the sum: the most that tensors hold at once
-  std::size_t reserved = 0;       // what the pool takes from the system for that, its cache included
-  std::int64_t traced_batch = 0;  // the largest batch that was run to know it
+  std::size_t reserved = 0;       // that the pool then takes from the system, with its cache
+  std::int64_t traced_batch = 0;  // the largest batch that was run for the plan
 };
 
 // For steps of `batch` sequences of the model's context, and evaluations (nn/training/evaluation.h). Takes the memory
 // and the time, on the device, of about a step and a half; less, and is less exact, where that would not fit into half
 // of the free memory. OutOfMemory when not even a batch of one fits.
-MemoryPlan plan_training(const ModelConfig& config, Placement place, std::int64_t batch);
+MemoryPlan plan_training(const ModelConfig& config, Placement place, const OptimizerSettings& optimizer,
+                         std::int64_t batch);
 
 }  // namespace mixgrad

@@ -1,28 +1,55 @@
 #include "nn/training/schedule.h"
 
 #include <algorithm>
-#include <cmath>
-#include <numbers>
 
 #include "core/error.h"
+#include "core/text/suggest.h"
 
 namespace mixgrad {
 
+namespace schedules {
+#define SCHEDULE(name) extern const ScheduleRule name;
+#include "nn/training/schedules/schedules.def"
+#undef SCHEDULE
+}  // namespace schedules
+
 double Schedule::at(std::int64_t step) const {
   if (step < warmup) return lr * static_cast<double>(step + 1) / static_cast<double>(warmup);
-  const std::int64_t decay_from = kind == ScheduleKind::cosine ? warmup : std::max(warmup, steps - steps / 5);
-  if (step < decay_from) return lr;
-  const double length = static_cast<double>(std::max<std::int64_t>(steps - decay_from, 1));
-  const double progress = std::min(1.0, static_cast<double>(step - decay_from) / length);
-  const double weight =
-      kind == ScheduleKind::cosine ? 0.5 * (1.0 + std::cos(std::numbers::pi * progress)) : 1.0 - progress;
-  return min_lr + (lr - min_lr) * weight;
+  return schedule_rule(kind).learning_rate(*this, step);
+}
+
+double Schedule::fraction_done(std::int64_t step, std::int64_t begin) const {
+  const double length = static_cast<double>(std::max<std::int64_t>(steps - begin, 1));
+  return std::min(1.0, static_cast<double>(step - begin) / length);
+}
+
+std::vector<std::string> schedule_names() {
+  return {
+#define SCHEDULE(name) #name,
+#include "nn/training/schedules/schedules.def"
+#undef SCHEDULE
+  };
+}
+
+const ScheduleRule& schedule_rule(ScheduleKind kind) {
+  switch (kind) {
+#define SCHEDULE(name)     \
+  case ScheduleKind::name: \
+    return schedules::name;
+#include "nn/training/schedules/schedules.def"
+#undef SCHEDULE
+  }
+  raise<ValueError>("schedule: the kind must be one of ", join(schedule_names()), "; got the number ",
+                    static_cast<int>(kind));
 }
 
 ScheduleKind parse_schedule(const std::string& name) {
-  if (name == "cosine") return ScheduleKind::cosine;
-  if (name == "wsd") return ScheduleKind::wsd;
-  raise<ValueError>("schedule: must be cosine or wsd, got '", name, "'");
+  const std::vector<std::string> names = schedule_names();
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    if (names[i] == name) return static_cast<ScheduleKind>(i);  // both lists are schedules.def
+  }
+  raise<ValueError>("schedule: must be one of ", join(names), "; got ", quote(name), "; ", did_you_mean(name, names),
+                    "choose one of them");
 }
 
 }  // namespace mixgrad

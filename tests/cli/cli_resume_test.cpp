@@ -8,6 +8,7 @@
 #include "nn/files/generations.h"
 #include "nn/files/hash.h"
 #include "nn/training/checkpoint.h"
+#include "nn/training/optimizers/adamw.h"
 #include "tests/support/reliability.h"
 
 namespace mixgrad::test {

@@ -1,5 +1,5 @@
 // --device check: what the comparison of two kernels says, and on a GPU that all of ours agree.
-#include "ops/support/device_check.h"
+#include "core/device_check.h"
 #include "core/build.h"
 
 #include <doctest/doctest.h>
@@ -10,7 +10,8 @@
 
 #include "core/cuda/cuda.h"
 #include "core/matmul_precision.h"
-#include "nn/training/training.h"
+#include "nn/training/optimizers/adamw.h"
+#include "nn/training/train_step.h"
 #include "ops/selective_scan/selective_scan_kernels.h"
 #include "tests/support/cli.h"
 #include "tests/support/close.h"

@@ -6,7 +6,8 @@
 #include <set>
 
 #include "nn/training/finite.h"
-#include "nn/training/training.h"
+#include "nn/training/optimizers/adamw.h"
+#include "nn/training/train_step.h"
 #include "ops/attention/attention.h"
 #include "tests/support/model_forms.h"
 #include "tests/support/op_support.h"

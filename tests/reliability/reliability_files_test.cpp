@@ -11,6 +11,7 @@
 #include "core/allocator.h"
 #include "nn/files/generations.h"
 #include "nn/training/checkpoint.h"
+#include "nn/training/optimizers/adamw.h"
 #include "tests/support/reliability.h"
 
 #if !defined(MIXGRAD_SANITIZED)
@@ -78,7 +79,7 @@ class SmallGeneration {
     const Checkpoint checkpoint = load_checkpoint(generation, DType::f32);
     const TrainerState state = load_trainer_state(generation);
     AdamW optimizer(checkpoint.model->parameters(), {});
-    load_optimizer(generation, state, checkpoint.model->parameters(), optimizer);
+    load_optimizer(generation, state, optimizer);
     std::string text = to_json(state) + to_json(checkpoint.model->config()) + checkpoint.tokenizer->to_json();
     for (const Tensor& tensor :
          {checkpoint.model->parameters().flat(), optimizer.first_moment(), optimizer.second_moment()}) {

@@ -2,6 +2,7 @@
 
 #include "nn/files/generations.h"
 #include "nn/training/checkpoint.h"
+#include "nn/training/optimizers/adamw.h"
 
 namespace mixgrad::test {
 
@@ -23,7 +24,7 @@ std::string unreadable(const std::filesystem::path& generation) {
     const Checkpoint checkpoint = load_checkpoint(generation, DType::f32);
     const TrainerState state = load_trainer_state(generation);
     AdamW optimizer(checkpoint.model->parameters(), {});
-    load_optimizer(generation, state, checkpoint.model->parameters(), optimizer);
+    load_optimizer(generation, state, optimizer);
     if (generation_name(state.step) != generation.filename()) return "holds step " + std::to_string(state.step);
     return {};
   } catch (const Error& error) {

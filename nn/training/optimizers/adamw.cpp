@@ -1,19 +1,19 @@
 #include "nn/training/optimizers/adamw.h"
 
 #include <cmath>
-#include <cstring>
 
 #include "core/build.h"
 #include "core/error.h"
+#include "nn/training/optimizers/registry.h"
 
 namespace mixgrad {
-namespace {
 
-constexpr std::int64_t kStateNumbers = sizeof(AdamWDeviceState) / sizeof(double);
-
-}  // namespace
-
-AdamW::AdamW(ParameterSet& parameters, const AdamWOptions& options) : parameters_(parameters), options_(options) {
+AdamW::AdamW(ParameterSet& parameters, const AdamWOptions& options)
+    : Optimizer("adamw", parameters, options.clip),
+      options_(options),
+      m_(zeros_like_parameters("first moments")),
+      v_(zeros_like_parameters("second moments")),
+      scalars_(Tensor::zeros({AdamWScalars::kNumbers}, DType::f64, parameters.master().device())) {
   const auto check = [](const char* name, double value, bool good, const char* range) {
     if (!good) raise<ValueError>("adamw: ", name, " must be ", range, ", got ", value);
   };
@@ -22,125 +22,46 @@ AdamW::AdamW(ParameterSet& parameters, const AdamWOptions& options) : parameters
   check("eps", options.eps, options.eps > 0 && std::isfinite(options.eps), "finite and above 0");
   check("weight_decay", options.weight_decay, options.weight_decay >= 0 && std::isfinite(options.weight_decay),
         "finite and at least 0");
-  check("clip", options.clip, options.clip > 0, "above 0");
-  const Tensor& master = parameters.master();
-  m_ = Tensor::zeros(master.shape(), master.dtype(), master.device());
-  v_ = Tensor::zeros(master.shape(), master.dtype(), master.device());
-  m_.set_role("first moments");
-  v_.set_role("second moments");
-  const FlatLayout layout(parameters.shapes());
-  for (std::size_t i = 0; i < parameters.size(); ++i) {
-    const std::int64_t end = layout.offsets[i] + parameters[i].shape.numel();
-    for (std::int64_t begin = layout.offsets[i]; begin < end; begin += kAdamWBlock) {
-      blocks_.push_back({begin, std::min(end, begin + kAdamWBlock), true, true});
-      owners_.push_back(&parameters[i]);
-    }
+}
+
+std::vector<NamedTensor> AdamW::state() const {
+  std::vector<NamedTensor> tensors;
+  for (std::size_t i = 0; i < parameters().size(); ++i) {
+    tensors.push_back(part(m_, i, ".m"));
+    tensors.push_back(part(v_, i, ".v"));
   }
-  sums_.resize(blocks_.size());
-  if (!master.device().is_cuda()) return;
-  device_sums_ = Tensor::zeros({static_cast<std::int64_t>(blocks_.size())}, DType::f64, master.device());
-  state_ = Tensor::zeros({kStateNumbers}, DType::f64, master.device());
+  return tensors;
 }
 
-AdamWConstants AdamW::constants() const {
-  return {options_.beta1, options_.beta2, options_.eps, options_.weight_decay, options_.clip};
-}
-
-AdamWBuffers AdamW::buffers() const {
-  const bool copies = parameters_.dtype() == DType::bf16;
-  return {parameters_.master(), m_, v_, copies ? parameters_.flat() : Tensor()};
-}
-
-void AdamW::check_arrived(const Gradients& gradients) const {
-  for (std::size_t i = 0; i < parameters_.size(); ++i) {
-    if (parameters_[i].trainable && !gradients.arrived(i)) {
-      raise<GradError>("adamw: parameter '", parameters_[i].name,
-                       "' has no gradient: the loss does not depend on it; freeze it (trainable = false) or use it");
-    }
-  }
-}
-
-void AdamW::note_flags() {
-  bool changed = !table_.defined();
-  for (std::size_t i = 0; i < blocks_.size(); ++i) {
-    const Parameter& owner = *owners_[i];
-    changed = changed || blocks_[i].trainable != owner.trainable || blocks_[i].decay != owner.decay;
-    blocks_[i].trainable = owner.trainable;
-    blocks_[i].decay = owner.decay;
-  }
-  if constexpr (build::has_cuda) {
-    if (changed && state_.defined()) table_ = cuda::adamw_table(blocks_, state_.device());
-  }
-}
-
-double AdamW::norm(const Tensor& gradient) {
-  note_flags();
-  if constexpr (build::has_cuda) {
-    if (gradient.device().is_cuda()) {
-      cuda::adamw_norm(gradient, table_, device_sums_, state_);
-      return read_state().norm;
-    }
-  }
-  return cpu::adamw_norm(gradient, blocks_, sums_);
-}
-
-double AdamW::step(const Gradients& gradients, double learning_rate) {
-  check_arrived(gradients);
-  if (gradients.flat().device().is_cuda()) return step_on_device(gradients, learning_rate);
-  const double gradient_norm = norm(gradients.flat());
-  if (!std::isfinite(gradient_norm)) return gradient_norm;
-  ++steps_;
-  const double correction1 = 1.0 - std::pow(options_.beta1, static_cast<double>(steps_));
-  const double correction2 = 1.0 - std::pow(options_.beta2, static_cast<double>(steps_));
-  cpu::adamw_update(gradients.flat(), blocks_,
-                    {.scale = std::min(1.0, options_.clip / (gradient_norm + 1e-6)),
-                     .beta1 = options_.beta1,
-                     .beta2 = options_.beta2,
-                     .rate = learning_rate / correction1,
-                     .inverse2 = 1.0 / correction2,
-                     .eps = options_.eps,
-                     .keep = 1.0 - learning_rate * options_.weight_decay},
-                    buffers());
-  return gradient_norm;
-}
-
-// The kernels of a captured step, with the host's values written before and read after.
-double AdamW::step_on_device(const Gradients& gradients, double learning_rate) {
-  AdamWDeviceState state{};
-  state.learning_rate = learning_rate;
-  state.steps = steps_;
-  write_state(state);
-  queue_step(gradients);
-  state = read_state();
-  steps_ = state.steps;
-  return state.norm;
-}
-
-void AdamW::queue_step(const Gradients& gradients) {
-  check_arrived(gradients);
-  note_flags();
-  if constexpr (build::has_cuda) {
-    cuda::adamw_step(gradients.flat(), table_, device_sums_, constants(), buffers(), state_);
-  }
-}
-
-AdamWDeviceState AdamW::read_state() const {
-  const Tensor host = state_.to(kCpu);
-  AdamWDeviceState state{};
-  std::memcpy(&state, host.raw(), sizeof state);
-  return state;
-}
-
-void AdamW::write_state(const AdamWDeviceState& state) {
-  const Tensor host = Tensor::empty({kStateNumbers}, DType::f64);
-  std::memcpy(host.raw(), &state, sizeof state);
-  state_.copy_from(host);
+void AdamW::queue_update(const Tensor& gradient) {
+  const AdamWConstants constants{options_.beta1, options_.beta2, options_.eps, options_.weight_decay};
+  const bool copies = parameters().dtype() == DType::bf16;
+  const AdamWBuffers buffers{parameters().master(), m_, v_, copies ? parameters().flat() : Tensor()};
+  MIXGRAD_DISPATCH_IF(build::has_cuda, gradient.device(), adamw_update, gradient, blocks(), constants, progress(),
+                      scalars_, buffers);
 }
 
 void AdamW::restore(const Tensor& m, const Tensor& v, std::int64_t steps) {
   m_.copy_from(m);
   v_.copy_from(v);
-  steps_ = steps;
+  set_steps(steps);
+}
+
+OptimizerKind adamw_optimizer() {
+  static const std::vector<OptionField<AdamWOptions>> fields{
+      {"beta1", &AdamWOptions::beta1, {.high = 1, .high_excluded = true}, "decay of the first moment"},
+      {"beta2", &AdamWOptions::beta2, {.high = 1, .high_excluded = true}, "decay of the second moment"},
+      {"eps", &AdamWOptions::eps, {.low = 1e-30, .high = 1}, "added to the root of the second moment"},
+      {"weight-decay", &AdamWOptions::weight_decay, {.high = 1000}, "weight decay of matrices and tables"},
+  };
+  return {.name = "adamw",
+          .summary = "Adam with decoupled weight decay",
+          .options = options_of(fields),
+          .make = [](ParameterSet& parameters, const OptimizerSettings& settings) -> std::unique_ptr<Optimizer> {
+            AdamWOptions options = read_options(fields, settings);
+            options.clip = settings.clip;
+            return std::make_unique<AdamW>(parameters, options);
+          }};
 }
 
 }  // namespace mixgrad

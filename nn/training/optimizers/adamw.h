@@ -1,14 +1,13 @@
 // AdamW (Loshchilov and Hutter, 2019) over the flat buffers of a ParameterSet.
-//   g  = gradient min(1, clip / (|gradient| + 1e-6)),  |.| over all parameters
+//   g  = gradient min(1, clip / (|gradient| + 1e-6)),  |.| over all trainable parameters
 //   m  = beta1 m + (1 - beta1) g,    v = beta2 v + (1 - beta2) g^2
 //   p <- p (1 - lr weight_decay) - lr mhat / (sqrt(vhat) + eps),   mhat = m/(1 - beta1^t),  vhat = v/(1 - beta2^t)
-// Weight decay where Parameter::decay says so. Sums run over fixed blocks in index order: deterministic.
+// Weight decay applies where Parameter::decay says so.
 #pragma once
 
 #include <cstdint>
 
-#include "nn/modules/parameter.h"
-#include "nn/training/optimizers/adamw_kernels.h"
+#include "nn/training/optimizers/optimizer.h"
 
 namespace mixgrad {
 
@@ -20,47 +19,51 @@ struct AdamWOptions {
   double clip = 1.0;  // largest gradient norm; must be above 0
 };
 
-class AdamW {
+class AdamW final : public Optimizer {
  public:
-  AdamW(ParameterSet& parameters, const AdamWOptions& options);
+  AdamW(ParameterSet& parameters, const AdamWOptions& options);  // ValueError for an option outside its range
 
-  // One step; returns the norm of the gradients before clipping. GradError, naming it, when a trainable parameter has
-  // no gradient. When the norm is not finite nothing is written.
-  double step(const Gradients& gradients, double learning_rate);
+  std::vector<NamedTensor> state() const override;  // NAME.m and NAME.v of each parameter
 
-  double norm_of(const Gradients& gradients) { return norm(gradients.flat()); }  // of the trainable parameters
-
-  // On a CUDA device: queues a step that needs nothing from the host and may be captured in a graph. It takes learning
-  // rate and loss from device_state(), counts there, and changes nothing once that is halted
-  // (nn/training/optimizers/adamw_kernels.h).
-  void queue_step(const Gradients& gradients);
-  const Tensor& device_state() const { return state_; }  // holds one AdamWDeviceState; undefined on the host
-  AdamWDeviceState read_state() const;                   // waits for the device
-  void write_state(const AdamWDeviceState& state);
-
-  std::int64_t steps() const { return steps_; }
   const Tensor& first_moment() const { return m_; }  // flat, like the parameters
   const Tensor& second_moment() const { return v_; }
   void restore(const Tensor& m, const Tensor& v, std::int64_t steps);
-  void resume_at(std::int64_t steps) { steps_ = steps; }  // the moments were read in place
 
  private:
-  void check_arrived(const Gradients& gradients) const;
-  void note_flags();  // a parameter may have been frozen since the last step
-  double norm(const Tensor& gradient);
-  double step_on_device(const Gradients& gradients, double learning_rate);
-  AdamWConstants constants() const;
-  AdamWBuffers buffers() const;
+  void queue_update(const Tensor& gradient) override;
 
-  ParameterSet& parameters_;
   AdamWOptions options_;
-  Tensor m_;
-  Tensor v_;
-  std::int64_t steps_ = 0;
-  std::vector<AdamWBlock> blocks_;        // of all parameters, in order
-  std::vector<const Parameter*> owners_;  // of the blocks
-  std::vector<double> sums_;              // one per block
-  Tensor table_, device_sums_, state_;    // the same on a CUDA device, and what it keeps of the optimizer
+  Tensor m_, v_;
+  Tensor scalars_;  // [AdamWScalars::kNumbers] f64, on the parameters' device
+};
+
+// For its kernels: what stays the same over a run.
+struct AdamWConstants {
+  double beta1, beta2, eps, weight_decay;
+};
+
+// What is the same for all elements of one step. A kernel works it out from the progress and the constants.
+struct AdamWScalars {
+  static constexpr std::int64_t kNumbers = 3;
+  double rate;      // learning rate / (1 - beta1^t)
+  double inverse2;  // 1 / (1 - beta2^t)
+  double keep;      // 1 - learning rate * weight decay, where a block decays
+};
+static_assert(sizeof(AdamWScalars) == AdamWScalars::kNumbers * sizeof(double));
+
+// The flat buffers that a step changes, of one layout.
+struct AdamWBuffers {
+  Tensor master, first, second;  // parameters and moments, f64 or f32
+  Tensor copy;  // the masters in bf16, written in the same pass; undefined where they are used as they are
+
+  template <class F>
+  void each_tensor(const F& visit) {
+    for (Tensor* tensor : {&master, &first, &second, &copy}) visit(*tensor);
+  }
 };
 
 }  // namespace mixgrad
+
+// `blocks` and `progress`: optimizer_kernels.h. `scalars` [AdamWScalars::kNumbers] f64 is written before it is read.
+MIXGRAD_KERNELS(void adamw_update(const Tensor& gradient, const Tensor& blocks, const AdamWConstants& constants,
+                                  const Tensor& progress, const Tensor& scalars, const AdamWBuffers& buffers);)

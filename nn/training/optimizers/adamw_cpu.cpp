@@ -1,49 +1,42 @@
 #include <cmath>
 
-#include "core/parallel.h"
-#include "nn/training/optimizers/adamw_kernels.h"
+#include "nn/training/optimizers/adamw.h"
+#include "nn/training/optimizers/optimizer_blocks.h"
 
 namespace mixgrad::cpu {
+namespace {
 
-double adamw_norm(const Tensor& gradient, const std::vector<AdamWBlock>& blocks, std::vector<double>& sums) {
-  dispatch_accumulation(gradient.dtype(), "adamw", [&]<class T>() {
-    const T* g = gradient.data<T>();
-    parallel_for(static_cast<std::int64_t>(blocks.size()), [&](std::int64_t i) {
-      const AdamWBlock& block = blocks[static_cast<std::size_t>(i)];
-      double sum = 0;
-      if (!block.trainable) {
-        sums[static_cast<std::size_t>(i)] = 0;
-        return;
-      }
-#pragma omp simd reduction(+ : sum)
-      for (std::int64_t j = block.begin; j < block.end; ++j)
-        sum += static_cast<double>(g[j]) * static_cast<double>(g[j]);
-      sums[static_cast<std::size_t>(i)] = sum;
-    });
-  });
-  double total = 0;
-  for (const double sum : sums) total += sum;
-  return std::sqrt(total);
+AdamWScalars adamw_scalars(const StepProgress& now, const AdamWConstants& constants) {
+  const double correction1 = 1.0 - std::pow(constants.beta1, now.steps);
+  const double correction2 = 1.0 - std::pow(constants.beta2, now.steps);
+  return {.rate = now.learning_rate / correction1,
+          .inverse2 = 1.0 / correction2,
+          .keep = 1.0 - now.learning_rate * constants.weight_decay};
 }
 
-void adamw_update(const Tensor& gradient, const std::vector<AdamWBlock>& blocks, const AdamWStep& step,
-                  const AdamWBuffers& buffers) {
+}  // namespace
+
+void adamw_update(const Tensor& gradient, const Tensor& blocks, const AdamWConstants& constants, const Tensor& progress,
+                  const Tensor& scalars, const AdamWBuffers& buffers) {
+  const StepProgress now = step_progress(progress);
+  if (now.halted != 0) return;
+  const AdamWScalars step = adamw_scalars(now, constants);
+  *reinterpret_cast<AdamWScalars*>(scalars.raw()) = step;
   dispatch_accumulation(gradient.dtype(), "adamw", [&]<class T>() {
     const T* g = gradient.data<T>();
     T* p = buffers.master.data<T>();
     T* m = buffers.first.data<T>();
     T* v = buffers.second.data<T>();
     bf16* copy = buffers.copy.defined() ? buffers.copy.data<bf16>() : nullptr;
-    const T factor = T(step.scale);
-    const T beta1 = T(step.beta1);
-    const T beta2 = T(step.beta2);
+    const T factor = T(now.scale);
+    const T beta1 = T(constants.beta1);
+    const T beta2 = T(constants.beta2);
     const T rate = T(step.rate);
     const T inverse2 = T(step.inverse2);
-    const T eps = T(step.eps);
-    parallel_for(static_cast<std::int64_t>(blocks.size()), [&](std::int64_t i) {
-      const AdamWBlock& block = blocks[static_cast<std::size_t>(i)];
+    const T eps = T(constants.eps);
+    for_each_block(blocks, [&](std::int64_t, const ParameterBlock& block) {
       if (!block.trainable) return;
-      const T keep = block.decay ? T(step.keep) : T(1);
+      const T keep = block.decays ? T(step.keep) : T(1);
 #pragma omp simd
       for (std::int64_t j = block.begin; j < block.end; ++j) {
         const T value = g[j] * factor;

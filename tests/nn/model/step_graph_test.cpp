@@ -10,9 +10,9 @@
 
 #include "core/allocator.h"
 #include "core/cuda/cuda.h"
+#include "core/dispatch.h"
 #include "core/error.h"
 #include "nn/model/generator.h"
-#include "ops/support/dispatch.h"
 #include "tests/support/close.h"
 #include "tests/support/model_forms.h"
 

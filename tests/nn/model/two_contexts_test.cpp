@@ -6,7 +6,8 @@
 #include <utility>
 
 #include "core/parallel.h"
-#include "nn/training/training.h"
+#include "nn/training/optimizers/adamw.h"
+#include "nn/training/train_step.h"
 #include "ops/matmul/matmul.h"
 #include "tests/support/close.h"
 #include "tests/support/model_forms.h"

@@ -13,10 +13,11 @@
 
 #include "core/allocator.h"
 #include "core/cuda/cuda.h"
+#include "core/dispatch.h"
 #include "core/error.h"
 #include "nn/tokenizers/char_tokenizer.h"
-#include "nn/training/training.h"
-#include "ops/support/dispatch.h"
+#include "nn/training/optimizers/adamw.h"
+#include "nn/training/train_step.h"
 #include "tests/support/model_forms.h"
 
 namespace mixgrad::test {
@@ -64,9 +65,13 @@ struct Run {
   }
 
   std::unique_ptr<GraphTrainer> trainer(bool capture, std::int64_t accumulate = 1, bool resident = true) {
-    auto made = cuda::make_graph_trainer(
-        model, optimizer, data,
-        {.batch = 3, .accumulate = accumulate, .schedule = kSchedule, .resident = resident, .capture = capture});
+    auto made =
+        cuda::make_graph_trainer(model, optimizer, data,
+                                 {.batch = 3,
+                                  .accumulate = accumulate,
+                                  .schedule = kSchedule,
+                                  .text = resident ? Trainer::TextMemory::device : Trainer::TextMemory::host,
+                                  .launch = capture ? Trainer::Launch::captured : Trainer::Launch::kernel_by_kernel});
     made->start(0, rng);
     return made;
   }
@@ -80,10 +85,10 @@ struct Run {
   }
 };
 
-GraphTrainer::Result train(Run& run, bool capture, int steps, std::int64_t accumulate = 1, bool resident = true) {
+Trainer::Result train(Run& run, bool capture, int steps, std::int64_t accumulate = 1, bool resident = true) {
   const auto trainer = run.trainer(capture, accumulate, resident);
   for (int i = 0; i < steps; ++i) trainer->queue();
-  const GraphTrainer::Result result = trainer->wait();
+  const Trainer::Result result = trainer->wait();
   CHECK((trainer->graph_nodes() > 0) == capture);
   return result;
 }
@@ -96,8 +101,8 @@ TEST_CASE("graph trainer: a replayed graph gives the bits of its kernels called 
         INFO(pattern << " " << std::string(dtype_name(dtype)) << " accumulate " << accumulate);
         Run graph(pattern, dtype);
         Run eager(pattern, dtype);
-        const GraphTrainer::Result a = train(graph, true, 12, accumulate);
-        const GraphTrainer::Result b = train(eager, false, 12, accumulate);
+        const Trainer::Result a = train(graph, true, 12, accumulate);
+        const Trainer::Result b = train(eager, false, 12, accumulate);
         CHECK(a.loss == b.loss);
         CHECK(a.gradient_norm == b.gradient_norm);
         CHECK(a.rng_counter == b.rng_counter);
@@ -113,7 +118,7 @@ TEST_CASE("graph trainer: batches drawn on the device are those that the host dr
   if (!on_cuda()) return;
   Run graph("attention,hsm:scalar", DType::f32);
   Run host("attention,hsm:scalar", DType::f32);
-  const GraphTrainer::Result result = train(graph, true, 9, 2);
+  const Trainer::Result result = train(graph, true, 9, 2);
   TrainStep step(host.model, host.optimizer);
   const Tensor tokens = Tensor::empty({3, kContext}, DType::i32);
   const Tensor targets = Tensor::empty({3, kContext}, DType::i32);
@@ -140,8 +145,8 @@ TEST_CASE("graph trainer: a text that stays with the host gives the same bits as
     for (const std::int64_t accumulate : {1, 2}) {
       Run resident("attention,hsm:scalar", DType::f32);
       Run streamed("attention,hsm:scalar", DType::f32);
-      const GraphTrainer::Result a = train(resident, capture, 50, accumulate);
-      const GraphTrainer::Result b = train(streamed, capture, 50, accumulate, false);
+      const Trainer::Result a = train(resident, capture, 50, accumulate);
+      const Trainer::Result b = train(streamed, capture, 50, accumulate, false);
       CHECK(a.loss == b.loss);
       CHECK(a.rng_counter == b.rng_counter);
       CHECK(b.step == 50);
@@ -175,8 +180,8 @@ TEST_CASE("graph trainer: 1000 steps twice give the same bits") {
   for (const DType dtype : {DType::f32, DType::bf16}) {
     Run first("attention,hsm:gate_double", dtype);
     Run second("attention,hsm:gate_double", dtype);
-    const GraphTrainer::Result a = train(first, true, 1000);
-    const GraphTrainer::Result b = train(second, true, 1000);
+    const Trainer::Result a = train(first, true, 1000);
+    const Trainer::Result b = train(second, true, 1000);
     CHECK(a.loss == b.loss);
     CHECK(first.same_as(second));
     CHECK(a.step == 1000);
@@ -188,14 +193,14 @@ void check_halt(bool resident) {
   Run run("attention", DType::f32);
   const auto trainer = run.trainer(true, 1, resident);
   for (int i = 0; i < 5; ++i) trainer->queue();
-  const GraphTrainer::Result before = trainer->wait();
+  const Trainer::Result before = trainer->wait();
   Parameter& poisoned = *run.model.parameters().find("layers.0.mlp.up.weight");
   const double held = poisoned.value.at(3);
   poisoned.value.set(3, std::numeric_limits<double>::quiet_NaN());
   const Tensor weights = run.model.parameters().flat().clone();
   const Tensor moments = run.optimizer.first_moment().clone();
   for (int i = 0; i < 3; ++i) trainer->queue();
-  const GraphTrainer::Result halted = trainer->wait();
+  const Trainer::Result halted = trainer->wait();
   CHECK(halted.halted);
   CHECK(std::isnan(halted.loss));
   CHECK(halted.step == before.step);
@@ -206,7 +211,7 @@ void check_halt(bool resident) {
   poisoned.value.set(3, held);
   trainer->start(halted.step, Rng(run.rng.seed(), halted.rng_counter));
   trainer->queue();
-  const GraphTrainer::Result after = trainer->wait();
+  const Trainer::Result after = trainer->wait();
   CHECK_FALSE(after.halted);
   CHECK(after.step == 6);
   Run straight("attention", DType::f32);

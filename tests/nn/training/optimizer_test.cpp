@@ -1,9 +1,8 @@
-// AdamW against numbers worked out by hand, clipping, decay by name, refusals; the learning rate's schedule.
+// AdamW against numbers worked out by hand, clipping, decay by name, refusals.
 #include <doctest/doctest.h>
 
 #include <cmath>
 #include <limits>
-#include <numbers>
 #include <string>
 #include <vector>
 
@@ -11,7 +10,6 @@
 #include "nn/config/mixer_pattern.h"
 #include "nn/model/decoder.h"
 #include "nn/training/optimizers/adamw.h"
-#include "nn/training/schedule.h"
 #include "tests/support/close.h"
 
 namespace mixgrad::test {
@@ -300,63 +298,6 @@ TEST_CASE("adamw: options outside their range are refused, with the range and wh
   CHECK(text({.clip = 0}) == "adamw: clip must be above 0, got 0");
   CHECK(text({.clip = -1}) == "adamw: clip must be above 0, got -1");
   CHECK(text({.beta1 = 0, .beta2 = 0, .eps = 1e-12, .weight_decay = 0, .clip = kInfinity}) == "(no exception)");
-}
-
-TEST_CASE("schedule: warm-up rises linearly from lr / warmup to lr") {
-  for (const ScheduleKind kind : {ScheduleKind::cosine, ScheduleKind::wsd}) {
-    const Schedule s{kind, 0.8, 0.1, 4, 100};
-    CHECK(off(s.at(0), 0.2, 1e-15) == kHolds);
-    CHECK(off(s.at(1), 0.4, 1e-15) == kHolds);
-    CHECK(off(s.at(3), 0.8, 1e-15) == kHolds);
-    CHECK(off(s.at(4), 0.8, 1e-15) == kHolds);
-    const Schedule none{kind, 0.8, 0.1, 0, 100};
-    CHECK(none.at(0) == 0.8);
-  }
-}
-
-TEST_CASE("schedule: cosine falls from lr to min_lr, half way in the middle") {
-  const Schedule s{ScheduleKind::cosine, 1, 0.2, 20, 100};
-  CHECK(s.at(20) == 1);
-  CHECK(off(s.at(60), 0.6, 1e-14) == kHolds);
-  CHECK(off(s.at(40), 0.2 + 0.8 * (0.5 + std::sqrt(2) / 4), 1e-14) == kHolds);
-  CHECK(off(s.at(99), 0.2 + 0.4 * (1 - std::cos(std::numbers::pi / 80)), 1e-12) == kHolds);
-  CHECK(off(s.at(100), 0.2, 1e-15) == kHolds);
-  CHECK(off(s.at(1000), 0.2, 1e-15) == kHolds);
-  for (std::int64_t t = 20; t < 100; ++t) CHECK(s.at(t + 1) < s.at(t));
-}
-
-TEST_CASE("schedule: wsd stays at lr until the last fifth, then falls linearly") {
-  const Schedule s{ScheduleKind::wsd, 1, 0.2, 10, 100};
-  CHECK(s.at(10) == 1);
-  CHECK(s.at(79) == 1);
-  CHECK(s.at(80) == 1);  // the first step of the decay
-  CHECK(off(s.at(81), 0.96, 1e-15) == kHolds);
-  CHECK(off(s.at(90), 0.6, 1e-15) == kHolds);
-  CHECK(off(s.at(99), 0.24, 1e-14) == kHolds);
-  CHECK(off(s.at(100), 0.2, 1e-15) == kHolds);
-  CHECK(off(s.at(500), 0.2, 1e-15) == kHolds);
-}
-
-TEST_CASE("schedule: fewer steps than warm-up, one step, and a warm-up into the decay stay within (0, lr]") {
-  for (const ScheduleKind kind : {ScheduleKind::cosine, ScheduleKind::wsd}) {
-    const Schedule brief{kind, 1, 0.1, 10, 5};
-    for (std::int64_t t = 0; t < 5; ++t) CHECK(off(brief.at(t), 0.1 * static_cast<double>(t + 1), 1e-14) == kHolds);
-    for (const auto& [warmup, steps] : {std::pair{0, 1}, std::pair{1, 1}, std::pair{95, 100}, std::pair{100, 100}}) {
-      const Schedule s{kind, 1, 0.1, warmup, steps};
-      for (std::int64_t t = 0; t < steps + 2; ++t) {
-        CHECK(std::isfinite(s.at(t)));
-        CHECK(s.at(t) > 0);
-        CHECK(s.at(t) <= 1);
-      }
-    }
-    CHECK(Schedule{kind, 1, 0.1, 0, 1}.at(0) == 1);
-  }
-}
-
-TEST_CASE("schedule: names are cosine and wsd") {
-  CHECK(parse_schedule("cosine") == ScheduleKind::cosine);
-  CHECK(parse_schedule("wsd") == ScheduleKind::wsd);
-  CHECK(error_text<ValueError>([] { parse_schedule("linear"); }) == "schedule: must be cosine or wsd, got 'linear'");
 }
 
 }  // namespace

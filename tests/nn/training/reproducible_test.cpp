@@ -7,7 +7,8 @@
 
 #include "core/allocator.h"
 #include "nn/mixers/laws/law_tensors.h"
-#include "nn/training/training.h"
+#include "nn/training/optimizers/adamw.h"
+#include "nn/training/train_step.h"
 #include "tests/support/close.h"
 #include "tests/support/mixer_laws.h"
 

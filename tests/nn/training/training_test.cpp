@@ -1,5 +1,6 @@
 // Training as a whole: a tiny model learns what it can learn, starts where it must, and survives what goes wrong.
-#include "nn/training/training.h"
+#include "nn/training/optimizers/adamw.h"
+#include "nn/training/train_step.h"
 
 #include <doctest/doctest.h>
 

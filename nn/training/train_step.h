@@ -1,10 +1,12 @@
-// One training step and one evaluation, as the apps, the benchmark and the tests run them.
+// One training step whose batches the caller gives.
 #pragma once
 
 #include <cstdint>
 
+#include "core/rng.h"
+#include "nn/data/token_data.h"
 #include "nn/model/decoder.h"
-#include "nn/training/optimizers/adamw.h"
+#include "nn/training/optimizers/optimizer.h"
 
 namespace mixgrad {
 
@@ -13,10 +15,10 @@ struct StepResult {
   double gradient_norm = 0;  // before clipping
 };
 
-// Gradients of the mean loss over `accumulate` micro-batches, then one AdamW step.
+// The gradients of the mean loss over some micro-batches, then one step of the optimizer.
 class TrainStep {
  public:
-  TrainStep(Decoder& model, AdamW& optimizer)
+  TrainStep(Decoder& model, Optimizer& optimizer)
       : model_(model), optimizer_(optimizer), gradients_(model.parameters().new_gradients()) {}
 
   // Adds the gradients of one of `parts` micro-batches: tokens, targets [B,T] i32. Returns its loss.
@@ -24,17 +26,22 @@ class TrainStep {
   // Steps with what has been accumulated since the last apply(). Returns the gradient norm before clipping.
   double apply(double learning_rate);
 
-  // Forgets what has been accumulated instead; returns its norm.
+  // Forgets what has been accumulated instead. Returns its norm.
   double discard();
 
-  // Both for a single batch.
+  // Both for a single batch; a loss that is not finite is discarded.
   StepResult run(const Tensor& tokens, const Tensor& targets, double learning_rate);
   const Gradients& gradients() const { return gradients_; }
 
  private:
   Decoder& model_;
-  AdamW& optimizer_;
+  Optimizer& optimizer_;
   Gradients gradients_;
 };
+
+// Draws `parts` micro-batches into tokens and targets [B,T] i32, one after the other, and adds the gradients of each.
+// Returns the mean of their losses.
+double accumulate_batches(TrainStep& step, const TokenData& data, Rng& rng, std::int64_t parts, const Tensor& tokens,
+                          const Tensor& targets);
 
 }  // namespace mixgrad

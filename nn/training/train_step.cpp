@@ -1,4 +1,4 @@
-#include "nn/training/training.h"
+#include "nn/training/train_step.h"
 
 #include <cmath>
 
@@ -33,6 +33,16 @@ StepResult TrainStep::run(const Tensor& tokens, const Tensor& targets, double le
   result.loss = accumulate(tokens, targets);
   result.gradient_norm = std::isfinite(result.loss) ? apply(learning_rate) : discard();
   return result;
+}
+
+double accumulate_batches(TrainStep& step, const TokenData& data, Rng& rng, std::int64_t parts, const Tensor& tokens,
+                          const Tensor& targets) {
+  double loss = 0;
+  for (std::int64_t part = 0; part < parts; ++part) {
+    data.sample_batch(rng, tokens, targets);
+    loss += step.accumulate(tokens, targets, parts) / static_cast<double>(parts);
+  }
+  return loss;
 }
 
 }  // namespace mixgrad

@@ -1,4 +1,4 @@
-#include "ops/support/device_check.h"
+#include "core/device_check.h"
 
 #include <algorithm>
 #include <cmath>

@@ -10,7 +10,6 @@
 #include <type_traits>
 #include <vector>
 
-#include "autograd/tape.h"
 #include "core/error.h"
 #include "core/tensor.h"
 
@@ -39,8 +38,6 @@ class CheckedCall {
     const auto visit = [this](Tensor& tensor) { tensor = copied(tensor); };
     if constexpr (std::is_same_v<T, Tensor>) {
       visit(copy);
-    } else if constexpr (std::is_same_v<T, GradTarget>) {
-      visit(copy.tensor);
     } else if constexpr (requires { copy.each_tensor(visit); }) {
       copy.each_tensor(visit);
     } else {

@@ -1,4 +1,4 @@
-#include "ops/support/dispatch.h"
+#include "core/dispatch.h"
 
 #include "core/build.h"
 #include "core/error.h"

@@ -1,0 +1,89 @@
+#include "apps/run/run_report.h"
+
+#include <cstdio>
+
+#include "apps/output/clock.h"
+#include "core/text/bytes.h"
+
+namespace mixgrad::app {
+namespace {
+
+long long number(std::int64_t value) { return value; }  // as printf takes it
+
+}  // namespace
+
+RunReport::RunReport(const std::filesystem::path& out, std::int64_t first_step, std::int64_t last_step,
+                     std::int64_t tokens_per_step, bool json)
+    : out_(out),
+      last_step_(last_step),
+      tokens_per_step_(tokens_per_step),
+      progress_(last_step, first_step, out / "metrics.jsonl", json) {}
+
+void RunReport::start_clock() {
+  window_start_ = now();
+  window_steps_ = 0;
+}
+
+double RunReport::tokens_per_s(std::int64_t more_steps) {
+  window_steps_ += more_steps;
+  return static_cast<double>(window_steps_) * static_cast<double>(tokens_per_step_) / (now() - window_start_);
+}
+
+void RunReport::log(std::int64_t step, const TrainerState::Last& last, std::optional<double> val_loss) {
+  progress_.log({step, last.loss, val_loss, last.lr, last.grad_norm, last.tokens_per_s});
+  start_clock();
+}
+
+void RunReport::skipped(const TrainerState& state, std::int64_t step, std::int64_t allowed) {
+  end_line();
+  std::fprintf(stderr, "mixgrad: step %lld skipped (%lld of %lld): loss %g, gradient norm %g; no weight changed\n",
+               number(step), number(state.skipped), number(allowed), state.last->loss, state.last->grad_norm);
+}
+
+void RunReport::not_finite(const TrainerState& state, const std::string& explanation) {
+  end_line();
+  std::fprintf(
+      stderr,
+      "mixgrad: step %lld: the loss and the gradient norm must be finite, got %g and %g; first not finite: %s; "
+      "no weight was changed by this step; checkpoints in %s are intact; try a lower --lr, a longer --warmup or a "
+      "smaller --clip, or --skip-nonfinite N\n",
+      number(state.step + 1), state.last->loss, state.last->grad_norm, explanation.c_str(), out_.c_str());
+}
+
+void RunReport::validation_not_finite(const TrainerState& state, double val_loss) {
+  end_line();
+  std::fprintf(stderr,
+               "mixgrad: step %lld: the validation loss must be finite, got %g; try a lower --lr, a longer --warmup "
+               "or a smaller --clip, from an earlier checkpoint\n",
+               number(state.step), val_loss);
+}
+
+void RunReport::interrupted(const TrainerState& state, const char* signal) {
+  end_line();
+  std::fprintf(stderr,
+               "mixgrad: stopped by %s after step %lld; saved in %s; resume it with mixgrad train --resume %s\n",
+               signal, number(state.step), out_.c_str(), out_.c_str());
+}
+
+void RunReport::stopped_early(const TrainerState& state) {
+  end_line();
+  std::fprintf(stderr, "stopped early at step %lld: %lld evaluations without a gain\n", number(state.step),
+               number(state.evaluations_since_best));
+}
+
+void RunReport::nothing_to_do(const TrainerState& state) {
+  end_line();
+  std::fprintf(stderr, "nothing to do: %s has %lld of %lld steps\n", out_.c_str(), number(state.step),
+               number(last_step_));
+}
+
+void RunReport::finished(const TrainerState& state, double val_loss, std::size_t peak_bytes) {
+  end_line();
+  std::fprintf(stderr, "validation loss %.4f; saved in %s", val_loss, out_.c_str());
+  if (state.best && state.best->step != state.step) {
+    std::fprintf(stderr, " (best %.4f in step-%lld)", state.best->val_loss, number(state.best->step));
+  }
+  std::fprintf(stderr, "; tensors took at most %s\n", bytes_text(peak_bytes).c_str());
+}
+
+}  // namespace mixgrad::app

@@ -1,0 +1,20 @@
+#include "nn/training/explain.h"
+
+#include "nn/training/finite.h"
+#include "nn/training/train_step.h"
+
+namespace mixgrad {
+
+std::string explain_not_finite(Decoder& model, Optimizer& optimizer, const TokenData& data, Rng rng, std::int64_t batch,
+                               std::int64_t accumulate) {
+  std::string parameter = first_parameter_not_finite(model.parameters());
+  if (!parameter.empty()) return parameter;
+  const Tensor tokens = Tensor::empty({batch, model.config().context}, DType::i32);
+  const Tensor targets = Tensor::empty({batch, model.config().context}, DType::i32);
+  TrainStep step(model, optimizer);
+  const FiniteWatch watch(model.parameters());
+  accumulate_batches(step, data, rng, accumulate, tokens, targets);
+  return watch.first().empty() ? "no operator's; the sum of the squares is too large for its type" : watch.first();
+}
+
+}  // namespace mixgrad

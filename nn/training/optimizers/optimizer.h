@@ -1,0 +1,93 @@
+// Optimizer: what checkpoints, the memory plan, trainers and the program know of a rule that turns gradients into
+// steps.
+//
+//   const std::unique_ptr<Optimizer> optimizer = make_optimizer({.name = "adamw"}, model.parameters());  // registry.h
+//   const double norm = optimizer->step(gradients, 1e-3);
+//
+// The base class does what every rule needs: it refuses a missing gradient, measures the norm, clips, stops at a number
+// that is not finite, and counts the steps. A rule derives from it and gives two functions: state(), its tensors by
+// name, and queue_update(), one update of the parameters. README.md of this folder shows how to add one.
+//
+// All that a step needs from outside (learning rate, loss) and all that it tells (norm, count, halted) lies in one
+// StepProgress in the memory of the parameters' device. So the host can run a step by itself, step(), or a step can be
+// captured in a CUDA graph and replayed, queue_step(), and both run the same kernels.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "nn/modules/parameter.h"
+#include "nn/training/optimizers/optimizer_kernels.h"
+
+namespace mixgrad {
+
+// A tensor of the optimizer's state, as optimizer.safetensors names it. `tensor` shares the optimizer's memory: what is
+// copied into it is the optimizer's state from then on.
+struct NamedTensor {
+  std::string name;
+  Tensor tensor;
+};
+
+class Optimizer {
+ public:
+  virtual ~Optimizer() = default;
+  Optimizer(const Optimizer&) = delete;
+  Optimizer& operator=(const Optimizer&) = delete;
+
+  const std::string& name() const { return name_; }
+
+  // One step. Returns the norm of the gradients of all trainable parameters before clipping. GradError, naming it, when
+  // a trainable parameter has no gradient. When the norm is not finite, nothing is written.
+  double step(const Gradients& gradients, double learning_rate);
+
+  // The norm alone.
+  double norm_of(const Gradients& gradients);
+
+  // Every tensor that a resumed run needs, in a fixed order. A number that belongs to the state, other than the count
+  // of steps, is a tensor of one element.
+  virtual std::vector<NamedTensor> state() const = 0;
+
+  // Steps that changed the parameters; a resumed run sets the count after it has filled the tensors of state().
+  std::int64_t steps() const { return steps_; }
+  void set_steps(std::int64_t steps) { steps_ = steps; }
+
+  // Queues a step that needs nothing from the host, so that it can be captured: it reads learning_rate and loss from
+  // progress(), and writes norm, steps and halted there. Once halted, a step changes nothing until write_progress()
+  // clears that. steps() does not follow; call set_steps() when the steps have run.
+  void queue_step(const Gradients& gradients);
+  const Tensor& progress() const { return progress_; }  // [StepProgress::kNumbers] f64, on the parameters' device
+  StepProgress read_progress() const;                   // waits for the device
+  void write_progress(const StepProgress& progress);
+
+ protected:
+  // `name` begins error texts. Gradients are scaled by min(1, clip / (norm + 1e-6)); ValueError unless clip > 0.
+  Optimizer(std::string name, ParameterSet& parameters, double clip);
+
+  // Queues the update with `gradient`, flat like the parameters. Norm and scale are known by then. An update writes
+  // nothing while progress().halted is 1, nor to a block whose parameter is frozen.
+  virtual void queue_update(const Tensor& gradient) = 0;
+
+  ParameterSet& parameters() { return parameters_; }
+  const ParameterSet& parameters() const { return parameters_; }
+  const Tensor& blocks() const { return blocks_; }  // [blocks, 3] i32, see optimizer_kernels.h
+
+  // A flat tensor of zeros with the layout of the parameters, and its part of each parameter under NAME + suffix.
+  Tensor zeros_like_parameters(const char* role) const;
+  NamedTensor part(const Tensor& flat, std::size_t parameter, const char* suffix) const;
+
+ private:
+  void require_gradients(const Gradients& gradients) const;
+  void refresh_blocks();  // a parameter may have been frozen since the last step
+
+  std::string name_;
+  ParameterSet& parameters_;
+  double clip_;
+  FlatLayout layout_;
+  std::int64_t steps_ = 0;
+  std::vector<std::int32_t> rows_;  // the content of blocks_
+  Tensor blocks_, sums_;            // sums_ [blocks] f64: the squares of each
+  Tensor progress_;
+};
+
+}  // namespace mixgrad

@@ -1,0 +1,40 @@
+// The kernels that all optimizers share, and the types of those that each has for itself.
+#pragma once
+
+#include <cstdint>
+
+#include "core/dispatch.h"
+#include "core/tensor.h"
+
+namespace mixgrad {
+
+// The progress of training as a step reads and writes it, in the memory of the parameters' device. All are f64, so that
+// a tensor holds them.
+struct StepProgress {
+  static constexpr std::int64_t kNumbers = 6;
+
+  double learning_rate = 0;  // of the next step; set by whoever queues it
+  double loss = 0;           // of the next step, likewise; if it is not finite, the step halts
+  double norm = 0;           // of the last gradients, before clipping
+  double scale = 1;          // by which the update multiplies them: min(1, clip / (norm + 1e-6))
+  double steps = 0;          // that changed the parameters, the one under way included
+  double halted = 0;         // 1 when a loss or a norm was not finite: nothing is written from then on
+};
+static_assert(sizeof(StepProgress) == StepProgress::kNumbers * sizeof(double));
+
+// Parameters are updated in blocks of at most kBlockElements elements of one parameter: the unit of work, and of the
+// ordered sum of the norm. Row i of the table [blocks, 3] i32 is
+//   begin / 16 in the flat buffers (parameters begin at multiples of 16), number of elements, flags.
+inline constexpr std::int64_t kBlockElements = 16384;
+inline constexpr std::int64_t kBlockAlignment = 16;
+inline constexpr std::int32_t kBlockTrainable = 1;  // otherwise its gradient does not count, and nothing is written
+inline constexpr std::int32_t kBlockDecays = 2;     // weight decay applies (Parameter::decay)
+
+}  // namespace mixgrad
+
+// gradient_norm: progress.norm = |gradient| over the trainable blocks. `sums` [blocks] f64 is scratch.
+// begin_step: the same, and then halted, or one more step and its scale.
+MIXGRAD_KERNELS(void gradient_norm(const Tensor& gradient, const Tensor& blocks, const Tensor& sums,
+                                   const Tensor& progress);
+                void begin_step(const Tensor& gradient, const Tensor& blocks, const Tensor& sums, double clip,
+                                const Tensor& progress);)

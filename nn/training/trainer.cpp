@@ -1,0 +1,18 @@
+#include "nn/training/trainer.h"
+
+#include "core/build.h"
+#include "nn/training/graph_trainer.h"
+#include "nn/training/host_trainer.h"
+
+namespace mixgrad {
+
+std::unique_ptr<Trainer> make_trainer(Decoder& model, Optimizer& optimizer, const TokenData& data,
+                                      const Trainer::Options& options) {
+  if constexpr (build::has_cuda) {
+    const bool captures = model.device().is_cuda() && !model.context().check_devices;
+    if (captures) return cuda::make_graph_trainer(model, optimizer, data, options);
+  }
+  return std::make_unique<HostTrainer>(model, optimizer, data, options);
+}
+
+}  // namespace mixgrad
