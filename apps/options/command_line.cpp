@@ -208,7 +208,9 @@ class CommandLine {
     std::map<std::string, std::string> values(stored.begin(), stored.end());
     for (const OptionSpec& option : options_.options()) {
       const std::string& implied = option.traits.absent_means;
-      if (!implied.empty()) values.emplace(option.name, implied);
+      if (implied.empty()) continue;
+      values.emplace(option.name, implied);
+      apply_stored(option, values.at(option.name));  // first: which other options belong to the run depends on it
     }
     Arguments names;
     for (const OptionSpec& option : options_.options()) {

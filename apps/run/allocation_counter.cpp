@@ -17,7 +17,7 @@ namespace {
 std::atomic<std::int64_t> g_allocations{0};
 }
 
-// glibc's own entry points; the names below then stand before its malloc for the whole process.
+// glibc's own entry points. The functions below replace malloc and its relatives in the whole process.
 extern "C" {
 void* __libc_malloc(std::size_t);
 void* __libc_calloc(std::size_t, std::size_t);

@@ -1,5 +1,5 @@
-// Counts every allocation of the process, by replacing malloc and its kin (operator new calls malloc). Not in sanitizer
-// builds, whose own replacement must stay.
+// Counts every allocation of the process, by replacing malloc and its relatives (operator new calls malloc). Not in
+// sanitizer builds, which need a replacement of their own.
 #pragma once
 
 #include <cstdint>

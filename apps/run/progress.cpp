@@ -48,7 +48,7 @@ std::string line_of(const StepLog& entry) {
   return json_line(line) + "\n";
 }
 
-// Of a line of metrics.jsonl; nothing where a fault left something else.
+// The step of a line of metrics.jsonl; nothing when the line is damaged.
 std::optional<std::int64_t> step_of(std::string_view line) {
   try {
     return json_integer(json_at(parse_strict_json(line, "metrics.jsonl"), {}, "step"), {}, 0, INT64_MAX);

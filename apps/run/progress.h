@@ -1,5 +1,5 @@
-// Progress of a run: one line on stderr, rewritten in place on a terminal, a plain line now and then elsewhere; and a
-// JSON line per logged step in metrics.jsonl and, with --json, on stdout.
+// The progress of a run: one line on stderr, rewritten in place on a terminal and printed every few seconds elsewhere,
+// and a JSON line per logged step in metrics.jsonl and, with --json, on stdout.
 #pragma once
 
 #include <cstdint>
@@ -39,11 +39,11 @@ class Progress {
   bool open_line_ = false;
   double start_;
   double last_plain_ = 0;
-  std::optional<double> val_loss_;  // the last one known
+  std::optional<double> val_loss_;  // of the last evaluation
 };
 
-// Copies the lines of `from` up to this step to `to`, for a run that is resumed there; both may be the same. What a
-// crash left of a last line is dropped. No file `from`: nothing happens.
+// Copies the lines of `from` up to this step to `to`, for a run that is resumed there; both may be the same file. An
+// incomplete last line, left by a crash, is dropped. Without a file `from` nothing happens.
 void continue_metrics(const std::filesystem::path& from, const std::filesystem::path& to, std::int64_t last_step);
 
 }  // namespace mixgrad::app

@@ -1,10 +1,10 @@
-// SIGINT and SIGTERM as a wish to stop.
+// SIGINT and SIGTERM become a stop request.
 #pragma once
 
 namespace mixgrad::app {
 
-// While it lives, the first SIGINT or SIGTERM is noted (core/system/interrupt.h) and the second ends the process at
-// once, with the exit code 128 + its number.
+// During its lifetime the first SIGINT or SIGTERM becomes a stop request (core/system/interrupt.h), and the second ends
+// the process at once, with the exit code 128 + its number.
 class SignalScope {
  public:
   SignalScope();

@@ -43,11 +43,11 @@ void require_finite(const ParameterSet& parameters, std::int64_t step) {
     if (at < 0) continue;
     raise<ValueError>("checkpoint of step ", step, ": every parameter must be finite; element ", at, " of ",
                       parameters[i].name, " is ", parameters[i].master.at(at),
-                      "; nothing was written, earlier generations stand; go on from one of them with a lower --lr");
+                      "; nothing was written, earlier generations are intact; resume one of them with a lower --lr");
   }
 }
 
-// A file whose XXH3 the metadata of model.safetensors may give, compared once its content is known to be good.
+// Compares a file with the XXH3 that the metadata of model.safetensors may give, once its content has been parsed.
 void verify_file(const SafetensorsFile& model, const fs::path& path, const std::string& content) {
   const auto found = model.metadata().find("file:" + path.filename().string());
   if (found == model.metadata().end()) return;
@@ -59,7 +59,7 @@ void verify_file(const SafetensorsFile& model, const fs::path& path, const std::
   }
 }
 
-// Names and shapes must be exactly these; compared before any memory is asked for.
+// Names and shapes must be exactly these. They are compared before any memory is allocated.
 void require_tensors(const SafetensorsFile& file, const std::map<std::string, Shape>& expected) {
   for (const auto& [name, shape] : expected) {
     if (!file.has(name)) {
@@ -132,7 +132,7 @@ void check_disk_space(const fs::path& run, std::uintmax_t bytes, std::int64_t ge
   if (have >= need) return;
   raise<IoError>(run.string(), ": ", generations, " checkpoint", generations > 1 ? "s" : "", " of ", bytes_text(bytes),
                  " must fit on the disk (", bytes_text(need), "); ", bytes_text(have),
-                 " are free; make room or choose another folder; generations that are there stand");
+                 " are free; make room or choose another folder; existing generations are intact");
 }
 
 Checkpoint load_checkpoint(const fs::path& path, Placement place) {

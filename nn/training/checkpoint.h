@@ -4,9 +4,10 @@
 //   tokenizer.json         nn/tokenizers/tokenizer_types.h
 //   optimizer.safetensors  Optimizer::state(): of AdamW the moments, NAME.m and NAME.v
 //   trainer.json           everything else (nn/training/trainer_state.h)
-// The first three are a model on their own. Every tensor's XXH3 stands in its file's metadata, that of config.json and
-// tokenizer.json as "file:NAME" in the metadata of model.safetensors, that of trainer.json in itself: a bit that flips
-// anywhere is found on reading. The two safetensors files of a step are the same bytes however the run came there.
+// The first three are a model on their own. The metadata of a safetensors file holds the XXH3 of each of its tensors;
+// that of model.safetensors also holds those of config.json and tokenizer.json, as "file:NAME"; trainer.json holds its
+// own. So a bit that flips anywhere is found on reading. The two safetensors files of a step have the same bytes
+// whether the run was stopped and resumed or not.
 #pragma once
 
 #include <cstdint>
@@ -28,7 +29,8 @@ struct Checkpoint {
 };
 
 // Writes RUN/step-N for N = state.step and points RUN/latest to it. IoError with path and reason, also beforehand when
-// the disk has too little space (need, have); ValueError when a parameter is not finite. Then what was there stands.
+// the disk has too little space (need, have); ValueError when a parameter is not finite. After an error the earlier
+// generations are intact.
 void save_checkpoint(const std::filesystem::path& run, const Decoder& model, const Tokenizer& tokenizer,
                      const Optimizer& optimizer, const TrainerState& state);
 
@@ -37,9 +39,9 @@ std::uintmax_t generation_bytes(const Decoder& model, const Tokenizer& tokenizer
 // IoError unless `generations` of them fit where `run` is or will be.
 void check_disk_space(const std::filesystem::path& run, std::uintmax_t bytes, std::int64_t generations);
 
-// `path` is a run's folder (its latest generation is taken) or a generation. FormatError when config, tensors and
-// tokenizer do not fit together or were damaged, naming file and field. A checkpoint does not depend on the device that
-// it was trained on.
+// `path` is a run's folder, of which the latest generation is read, or a generation. FormatError when config, tensors
+// and tokenizer do not fit together or were damaged, naming file and field. A checkpoint does not depend on the device
+// on which it was trained.
 Checkpoint load_checkpoint(const std::filesystem::path& path, Placement place);
 
 // The rest of a generation, for resuming. FormatError, IoError as above.

@@ -149,7 +149,7 @@ class CapturingTrainer final : public GraphTrainer {
   }
 
   void capture() {
-    pool_trim(device_);  // what the first step took: the graph has memory of its own
+    pool_trim(device_);  // the memory of the first step; the graph has a pool of its own
     const PrivatePool::Scope scope(pool_);
     Graph::Capture recording(graph_, device_);
     step();

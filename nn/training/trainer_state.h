@@ -1,4 +1,4 @@
-// What a training run needs, beside model and optimizer, to go on bit for bit: trainer.json.
+// trainer.json: what a run needs beside model and optimizer to be resumed bit for bit.
 //   {"format": "mixgrad-trainer-1", "step": 20, "optimizer_steps": 20, "skipped": 0,
 //    "rng": {"seed": 1, "counter": 9223372036854775908}, "text": {"bytes": 1115394, "xxh3": "..."},
 //    "best": {"step": 10, "val_loss": 1.5} or null, "evaluations_since_best": 1, "evaluation_due": true,
@@ -33,8 +33,8 @@ struct TrainerState {
   std::uint64_t rng_seed = 0, rng_counter = 0;
   std::uint64_t text_bytes = 0;  // of the file that is trained on
   std::string text_xxh3;
-  std::optional<Best> best;                 // by validation loss, of the scheduled evaluations
-  std::int64_t evaluations_since_best = 0;  // without a loss lower by min-delta: for --early-stop
+  std::optional<Best> best;                 // the lowest validation loss of the evaluations that count
+  std::int64_t evaluations_since_best = 0;  // without an improvement of min-delta, for --early-stop
   bool evaluation_due = false;              // saved before the evaluation of this step
   std::optional<Last> last;                 // none before the first step
   std::map<std::string, std::string> options;

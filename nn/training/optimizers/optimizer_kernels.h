@@ -1,4 +1,4 @@
-// The kernels that all optimizers share, and the types of those that each has for itself.
+// The kernels that all optimizers share, and the progress and the table of blocks that every kernel reads.
 #pragma once
 
 #include <cstdint>
