@@ -210,7 +210,7 @@ TEST_CASE("hsm mixings: a registered mixing is a variant like the others") {
     const Parameter* weight_;
     std::int64_t rounds_;
   };
-  const HsmVariantKind kind{"sum",
+  const HsmVariantKind kind{"test_sum",
                             {{.name = "rounds", .high = 7, .otherwise = [](std::int64_t) { return std::int64_t{2}; }}}};
   const auto make = [](const HsmSetup& setup) -> std::unique_ptr<HsmMixing> {
     return std::make_unique<SumMixing>(setup);
@@ -219,14 +219,14 @@ TEST_CASE("hsm mixings: a registered mixing is a variant like the others") {
   CHECK(
       has(error_of<ValueError>([&] { register_hsm_mixing({"vector"}, make); }), "got \"vector\"; choose another name"));
   static const HsmVariant sum = register_hsm_mixing(kind, make);
-  CHECK(to_string(sum) == "sum");
-  const HsmConfig layer = expand_mixer_pattern("hsm:sum(rounds=3)", {.d_model = 16})[0].get<HsmConfig>();
+  CHECK(to_string(sum) == "test_sum");
+  const HsmConfig layer = expand_mixer_pattern("hsm:test_sum(rounds=3)", {.d_model = 16})[0].get<HsmConfig>();
   CHECK(layer.variant == sum);
   CHECK(layer.option("rounds") == 3);
   CHECK(has(error_of<ValueError>([&] { layer.option("hidden"); }), "which it does not have"));
-  CHECK(has(error_of<ValueError>([] { expand_mixer_pattern("hsm:sum(rounds=8)", {}); }), "from 1 to 7"));
+  CHECK(has(error_of<ValueError>([] { expand_mixer_pattern("hsm:test_sum(rounds=8)", {}); }), "from 1 to 7"));
   const ModelConfig config =
-      decoder_config("hsm:sum,attention", Positions::rope, Norm::rmsnorm, Mlp::gelu, true, false);
+      decoder_config("hsm:test_sum,attention", Positions::rope, Norm::rmsnorm, Mlp::gelu, true, false);
   CHECK(parse_model_config(to_json(config), "x") == config);
   const Subject subject = subject_of({layer}, DType::f64);
   CHECK(pieces_differ(subject, 7) == kHolds);

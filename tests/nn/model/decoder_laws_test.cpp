@@ -257,7 +257,9 @@ TEST_CASE("decoders: decoding and probes under a tape that watches the parameter
 
 TEST_CASE("decoders: a state of another batch or another decoder is refused") {
   const auto two = make_decoder(decoder_forms()[0].config, DType::f64);
-  const auto three = make_decoder(decoder_forms().back().config, DType::f64);
+  const auto three = make_decoder(
+      decoder_config("attention,attention,attention", Positions::rope, Norm::rmsnorm, Mlp::gelu, true, true),
+      DType::f64);
   const auto text = [&](std::int64_t batch, DecoderState state) {
     return error_text<ValueError>([&] { two->prefill(token_tensor(batch, 3, 5, 1), state); });
   };
