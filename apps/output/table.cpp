@@ -43,7 +43,7 @@ std::string formatted(const char* format, double value) {
   return text;
 }
 
-std::string text_of(const Cell& cell, const TableColumn& column) {
+std::string text_of(const TableCell& cell, const TableColumn& column) {
   if (!cell.text.empty()) return cell.text;
   if (cell.value.is_null()) return "-";
   if (cell.value.is_string()) return cell.value.get<std::string>();
@@ -59,7 +59,7 @@ Table::Table(Format format, std::vector<TableColumn> columns, std::size_t wrap)
                          [](const TableColumn& c) { return c.width > 0 || c.shown == ShownIn::json; });
 }
 
-void Table::add(const std::vector<Cell>& row) {
+void Table::add(const std::vector<TableCell>& row) {
   MIXGRAD_ASSERT(row.size() == columns_.size(), "a row has a cell for each column");
   if (format_ == Format::json) {
     nlohmann::ordered_json object;
@@ -100,7 +100,7 @@ void Table::finish() {
   std::fflush(stdout);
 }
 
-Table::Texts Table::texts_of(const std::vector<Cell>& row) const {
+Table::Texts Table::texts_of(const std::vector<TableCell>& row) const {
   Texts texts;
   for (std::size_t c = 0; c < row.size(); ++c) {
     if (columns_[c].shown != ShownIn::json) texts.push_back(text_of(row[c], columns_[c]));

@@ -18,14 +18,13 @@ enum class Format : std::uint8_t { text, json };
 inline Format format_of(bool json) { return json ? Format::json : Format::text; }
 
 // A value; by default its text follows from the column: strings as they are, numbers in its format, null as "-".
-struct Cell {
+struct TableCell {
   nlohmann::ordered_json value;
   std::string text;  // "" = from the value
 
-  template <class T>
-  requires(!std::is_same_v<std::remove_cvref_t<T>, Cell>) Cell(T&& shown)
-      : value(std::forward<T>(shown)) {}  // NOLINT: a cell is made from any value
-  Cell(nlohmann::ordered_json machine, std::string people) : value(std::move(machine)), text(std::move(people)) {}
+  template <class T, class = std::enable_if_t<!std::is_same_v<std::remove_cvref_t<T>, TableCell>>>
+  TableCell(T&& shown) : value(std::forward<T>(shown)) {}  // NOLINT: a cell is made from any value
+  TableCell(nlohmann::ordered_json machine, std::string people) : value(std::move(machine)), text(std::move(people)) {}
 };
 
 // Which of the two forms has a column.
@@ -47,13 +46,13 @@ class Table {
   // A first column that is longer than `wrap` continues, indented, on lines of its own (only with finish()).
   Table(Format format, std::vector<TableColumn> columns, std::size_t wrap = 64);
 
-  void add(const std::vector<Cell>& row);  // one cell for each column
-  void finish();                           // prints what was not printed yet; a table without rows is its titles
+  void add(const std::vector<TableCell>& row);  // one cell for each column
+  void finish();                                // prints what was not printed yet; a table without rows is its titles
 
  private:
   using Texts = std::vector<std::string>;
 
-  Texts texts_of(const std::vector<Cell>& row) const;
+  Texts texts_of(const std::vector<TableCell>& row) const;
   Texts titles() const;
 
   Format format_;

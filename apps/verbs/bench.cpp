@@ -140,7 +140,7 @@ class Bench : public Verb {
   }
 
   void add_part(Table& table, const DecoderState& state, double microseconds) const {
-    const auto mebibytes_cell = [](std::size_t bytes) -> Cell {
+    const auto mebibytes_cell = [](std::size_t bytes) -> TableCell {
       char text[32];
       std::snprintf(text, sizeof text, "%.2f", mebibytes(bytes));
       return {bytes, text};

@@ -85,7 +85,7 @@ class Conform : public Verb {
   }
 
   void add_row(Table& table, const ConformanceResult& r) const {
-    const auto figure = [](const std::optional<double>& error) -> Cell {
+    const auto figure = [](const std::optional<double>& error) -> TableCell {
       if (!error) return nullptr;  // the file lacks the part
       if (std::isfinite(*error)) return *error;
       return {std::numeric_limits<double>::max(), "inf"};  // JSON has no infinity

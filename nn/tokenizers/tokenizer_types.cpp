@@ -12,7 +12,7 @@
 namespace mixgrad {
 namespace {
 
-void check_type(const TokenizerType& type) {
+void check_tokenizer_type(const TokenizerType& type) {
   const auto require = [&](bool present, const char* part) {
     if (!present) {
       raise<ValueError>("tokenizer type ", quote(type.name), ": the part ", part,
@@ -26,15 +26,15 @@ void check_type(const TokenizerType& type) {
 }
 
 // Never shrinks, so that references to its elements stay valid.
-class Registry {
+class TokenizerRegistry {
  public:
-  static Registry& instance() {
-    static Registry registry;
+  static TokenizerRegistry& instance() {
+    static TokenizerRegistry registry;
     return registry;
   }
 
   void add(TokenizerType type) {
-    check_type(type);
+    check_tokenizer_type(type);
     const std::lock_guard lock(mutex_);
     if (lookup(type.name) != nullptr) {
       raise<ValueError>("tokenizer type ", quote(type.name), ": the name is taken; choose another one than ",
@@ -53,7 +53,7 @@ class Registry {
   }
 
  private:
-  Registry() {
+  TokenizerRegistry() {
 #define TOKENIZER(type)                   \
   add(built_in::type##_tokenizer_type()); \
   MIXGRAD_ASSERT(types_.back().name == #type, "a built-in type has the name that tokenizers.def gives it");
@@ -77,12 +77,12 @@ class Registry {
 
 }  // namespace
 
-void register_tokenizer_type(TokenizerType type) { Registry::instance().add(std::move(type)); }
+void register_tokenizer_type(TokenizerType type) { TokenizerRegistry::instance().add(std::move(type)); }
 
-std::vector<std::string> tokenizer_type_names() { return Registry::instance().names(); }
+std::vector<std::string> tokenizer_type_names() { return TokenizerRegistry::instance().names(); }
 
 const TokenizerType& tokenizer_type(const std::string& name) {
-  const TokenizerType* type = Registry::instance().find(name);
+  const TokenizerType* type = TokenizerRegistry::instance().find(name);
   if (type == nullptr) {
     const std::vector<std::string> names = tokenizer_type_names();
     raise<ValueError>("tokenizer: the type must be one of ", join(names), "; got ", quote(name), "; ",
@@ -100,7 +100,7 @@ TokenizerPtr load_tokenizer(std::string_view json, const std::string& source) {
   const JsonPlace place{source, ""};
   const nlohmann::json& name = json_at(root, place, "type");
   const TokenizerType* type =
-      name.is_string() ? Registry::instance().find(name.get_ref<const std::string&>()) : nullptr;
+      name.is_string() ? TokenizerRegistry::instance().find(name.get_ref<const std::string&>()) : nullptr;
   if (type == nullptr) place.key("type").wrong("one of " + join(tokenizer_type_names()), name);
   return type->load(json, source);
 }
