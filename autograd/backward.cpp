@@ -21,7 +21,7 @@ void Tape::prepare_memory(Slot& slot) {
     slot.gradient = into_->views_[leaf];
     if (into_->arrived_[leaf] != 0) {
       slot.written[0] = {0, slot.shape.cols()};
-      slot.intervals = 1;
+      slot.written_count = 1;
     }
     into_->arrived_[leaf] = 1;
   } else {
@@ -31,7 +31,7 @@ void Tape::prepare_memory(Slot& slot) {
 
 void Tape::zero_uncovered(Slot& slot, std::int64_t begin, std::int64_t end) {
   std::int64_t at = begin;
-  for (int i = 0; i < slot.intervals; ++i) {
+  for (int i = 0; i < slot.written_count; ++i) {
     const auto& [from, to] = slot.written[static_cast<std::size_t>(i)];
     if (to <= at) continue;
     if (from >= end) break;
@@ -44,36 +44,36 @@ void Tape::zero_uncovered(Slot& slot, std::int64_t begin, std::int64_t end) {
 // Marks columns [begin,end) as written. add: some of them were before; those that were not are zeroed then.
 void Tape::cover(Slot& slot, std::int64_t begin, std::int64_t end, bool& add) {
   add = false;
-  for (int i = 0; i < slot.intervals; ++i) {
+  for (int i = 0; i < slot.written_count; ++i) {
     const auto& [from, to] = slot.written[static_cast<std::size_t>(i)];
     if (from < end && begin < to) add = true;
   }
   if (add) zero_uncovered(slot, begin, end);
-  // Insert the interval and merge its neighbours.
+  // Insert the range and merge its neighbours.
   int kept = 0;
-  std::array<std::int64_t, 2> merged{begin, end};
-  std::array<std::array<std::int64_t, 2>, 6> next{};
-  for (int i = 0; i < slot.intervals; ++i) {
-    const auto interval = slot.written[static_cast<std::size_t>(i)];
-    if (interval[1] < merged[0] || interval[0] > merged[1]) {
-      next[static_cast<std::size_t>(kept++)] = interval;
+  ColumnRange merged{begin, end};
+  std::array<ColumnRange, kMaxWrittenRanges> next{};
+  for (int i = 0; i < slot.written_count; ++i) {
+    const ColumnRange range = slot.written[static_cast<std::size_t>(i)];
+    if (range.end < merged.begin || range.begin > merged.end) {
+      next[static_cast<std::size_t>(kept++)] = range;
     } else {
-      merged = {std::min(merged[0], interval[0]), std::max(merged[1], interval[1])};
+      merged = {std::min(merged.begin, range.begin), std::max(merged.end, range.end)};
     }
   }
-  if (kept == static_cast<int>(next.size())) {  // too many scattered views: fill all gaps, then everything adds
+  if (kept == kMaxWrittenRanges) {  // too many scattered views: fill all gaps, then everything adds
     zero_uncovered(slot, 0, begin);
     zero_uncovered(slot, end, slot.shape.cols());
     kept = 0;
     merged = {0, slot.shape.cols()};
   }
-  int place = kept;
-  for (; place > 0 && next[static_cast<std::size_t>(place - 1)][0] > merged[0]; --place) {
-    next[static_cast<std::size_t>(place)] = next[static_cast<std::size_t>(place - 1)];
+  int at = kept;
+  for (; at > 0 && next[static_cast<std::size_t>(at - 1)].begin > merged.begin; --at) {
+    next[static_cast<std::size_t>(at)] = next[static_cast<std::size_t>(at - 1)];
   }
-  next[static_cast<std::size_t>(place)] = merged;
+  next[static_cast<std::size_t>(at)] = merged;
   slot.written = next;
-  slot.intervals = kept + 1;
+  slot.written_count = kept + 1;
 }
 
 GradTarget Tape::target(std::int32_t index, const Shape& shape) {
@@ -101,7 +101,7 @@ void Tape::share(std::int32_t index, const Tensor& gradient) {
     slot.gradient = gradient.detach().reshape(slot.shape);
     slot.shared = true;
     slot.written[0] = {0, slot.shape.cols()};
-    slot.intervals = 1;
+    slot.written_count = 1;
     return;
   }
   const GradTarget to = target(index, gradient.shape());
@@ -138,48 +138,40 @@ const Tensor& BackwardContext::saved(int i) const {
   return tape_.memory_.saved[static_cast<std::size_t>(entry_.saved_begin + i)];
 }
 
-GradTarget BackwardContext::target(int input, const Shape& shape, DType dtype) {
+GradTarget BackwardContext::gradient(int input, const Shape& shape) {
+  if (!wants(input)) return {};
   const std::int32_t index = entry_.inputs[static_cast<std::size_t>(input)];
   const Tape::Slot& slot = tape_.memory_.slots[static_cast<std::size_t>(index)];
+  const DType dtype = is_parameter(entry_.spec->roles[input]) ? accumulation_dtype(slot.value) : slot.value;
   const bool view = slot.parent >= 0;
-  const Given asked{view ? slot.parent : index, view ? slot.column : 0, (view ? slot.column : 0) + slot.shape.cols()};
+  const std::int64_t begin = view ? slot.column : 0;
+  const InPlaceColumns asked{view ? slot.parent : index, {begin, begin + slot.shape.cols()}};
   bool in_place = slot.dtype == dtype;
-  for (int i = 0; i < given_count_; ++i) {
-    const Given& other = given_[static_cast<std::size_t>(i)];
-    if (other.owner == asked.owner && other.begin < asked.end && asked.begin < other.end) in_place = false;
+  for (int i = 0; i < in_place_count_; ++i) {
+    const auto& [owner, columns] = in_place_[static_cast<std::size_t>(i)];
+    const bool overlaps = columns.begin < asked.columns.end && asked.columns.begin < columns.end;
+    if (owner == asked.owner && overlaps) in_place = false;
   }
   if (in_place) {
-    given_[static_cast<std::size_t>(given_count_++)] = asked;
+    in_place_[static_cast<std::size_t>(in_place_count_++)] = asked;
     return tape_.target(index, shape);
   }
-  Apart& apart = apart_[static_cast<std::size_t>(apart_count_++)];
-  apart = {index, Tensor::empty(shape, dtype, slot.device)};
-  return {apart.gradient, false};
-}
-
-GradTarget BackwardContext::gradient(int input, const Shape& shape) {
-  MIXGRAD_ASSERT(wants(input), entry_.spec->name);
-  const auto index = static_cast<std::size_t>(entry_.inputs[static_cast<std::size_t>(input)]);
-  return target(input, shape, tape_.memory_.slots[index].value);
-}
-
-GradTarget BackwardContext::parameter_gradient(int input, const Shape& shape) {
-  MIXGRAD_ASSERT(wants(input), entry_.spec->name);
-  const auto index = static_cast<std::size_t>(entry_.inputs[static_cast<std::size_t>(input)]);
-  return target(input, shape, tape_.memory_.slots[index].value == DType::f64 ? DType::f64 : DType::f32);
+  PendingGradient& pending = pending_[static_cast<std::size_t>(pending_count_++)];
+  pending = {index, Tensor::empty(shape, dtype, slot.device)};
+  return {pending.gradient, false};
 }
 
 void BackwardContext::pass(int input, const Tensor& gradient) {
   if (wants(input)) tape_.share(entry_.inputs[static_cast<std::size_t>(input)], gradient);
 }
 
-void Tape::tell_gradients(const Entry& entry, std::size_t place) {
+void Tape::tell_gradients(const Entry& entry, std::size_t index) {
   if (TapeObserver::newest() == nullptr) return;
-  const TapeEvent event = event_of(entry, place);
+  const TapeEvent event = event_of(entry, index);
   for (int i = 0; i < entry.spec->inputs; ++i) {
-    const std::int32_t index = entry.inputs[static_cast<std::size_t>(i)];
-    if (index < 0) continue;
-    const Slot& slot = memory_.slots[static_cast<std::size_t>(index)];
+    const std::int32_t input = entry.inputs[static_cast<std::size_t>(i)];
+    if (input < 0) continue;
+    const Slot& slot = memory_.slots[static_cast<std::size_t>(input)];
     const Slot& owner = slot.parent >= 0 ? memory_.slots[static_cast<std::size_t>(slot.parent)] : slot;
     if (!owner.gradient.defined()) continue;
     const Tensor gradient =
@@ -202,9 +194,9 @@ void Tape::run(Gradients& into) {
       const ContextScope scope(entry.context);
       entry.spec->backward(context);
     }
-    for (int i = 0; i < context.apart_count_; ++i) {
-      const BackwardContext::Apart& apart = context.apart_[static_cast<std::size_t>(i)];
-      share(apart.slot, apart.gradient);
+    for (int i = 0; i < context.pending_count_; ++i) {
+      const BackwardContext::PendingGradient& pending = context.pending_[static_cast<std::size_t>(i)];
+      share(pending.slot, pending.gradient);
     }
     if (any) tell_gradients(entry, e);
     for (int k = 0; k < entry.spec->outputs; ++k) release(entry.outputs[static_cast<std::size_t>(k)]);
@@ -266,7 +258,7 @@ void Tape::backward(const Tensor& loss, Gradients& into, double scale) && {
 
 Gradients Tape::backward(const Tensor& loss) && {
   const std::vector<Shape> shapes = leaf_shapes();
-  Gradients gradients(shapes, loss.dtype() == DType::f64 ? DType::f64 : DType::f32, loss.device());
+  Gradients gradients(shapes, accumulation_dtype(loss.dtype()), loss.device());
   std::move(*this).backward(loss, gradients);
   return gradients;
 }

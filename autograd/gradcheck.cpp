@@ -23,18 +23,18 @@ using gradcheck_internal::Values;
 
 constexpr double kAccumulationTolerance = 1e-12;
 
-std::size_t place_of_worst(std::span<const double> got, std::span<const double> want) {
-  std::size_t place = 0;
+std::size_t index_of_worst(std::span<const double> got, std::span<const double> want) {
+  std::size_t worst = 0;
   double error = -1;
   for (std::size_t i = 0; i < want.size(); ++i) {
     const double difference = std::abs(got[i] - want[i]);
     if (!std::isfinite(difference)) return i;
     if (difference > error) {
       error = difference;
-      place = i;
+      worst = i;
     }
   }
-  return place;
+  return worst;
 }
 
 // One element's numeric gradient for all outputs together (first) and each alone.
@@ -105,7 +105,7 @@ GradcheckRow judge(const Values& numeric, const Values& written, const Values& b
   row.vacuous = row.largest < kZeroGradient && relative_error(written, Values(written.size(), 0.0), 1) < kZeroGradient;
   row.max_rel_error = relative_error(written, numeric, row.vacuous ? 1 : row.largest);
   const auto describe = [&](const Values& got, const Values& want, const char* what) {
-    const std::size_t i = place_of_worst(got, want);
+    const std::size_t i = index_of_worst(got, want);
     std::ostringstream text;
     text.precision(12);
     text << what << " of element " << i << " is " << got[i] << ", must be " << want[i] << " (largest " << row.largest
@@ -159,9 +159,14 @@ GradcheckReport gradcheck(std::span<const Tensor> inputs, const TensorFunction& 
     const auto measure = [&](std::size_t i, bool precisely) {
       Values result;
       const double h = options.step * std::max(1.0, std::abs(x[i]));
-      precisely ? differences.four_point(x[i], 10 * h, result) : differences.two_point(x[i], h, result);
-      for (std::size_t c = 0; c < choices.size(); ++c)
+      if (precisely) {
+        differences.four_point(x[i], 10 * h, result);
+      } else {
+        differences.two_point(x[i], h, result);
+      }
+      for (std::size_t c = 0; c < choices.size(); ++c) {
         numeric[c][j][i] = result[static_cast<std::size_t>(choices[c] + 1)];
+      }
     };
     for (std::size_t i = 0; i < x.size(); ++i) measure(i, false);
     // Where the two disagree, the better formula decides, so that curvature alone fails nobody.

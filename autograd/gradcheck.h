@@ -28,7 +28,7 @@ using TensorFunction = std::function<std::vector<Tensor>(std::span<const Tensor>
 struct GradcheckOptions {
   double tolerance = 1e-7;
   double step = 1e-5;
-  std::uint64_t seed = 1;                            // of cotangents, noise and the places of sabotage
+  std::uint64_t seed = 1;                            // of cotangents, noise and the elements that sabotage spoils
   std::uint64_t differentiable = ~std::uint64_t{0};  // bit i: input i is checked
   std::vector<std::string> names = {};               // of the inputs; "input i" where there is none
   Device device = kCpu;                              // where the function runs; inputs may be anywhere
@@ -71,11 +71,11 @@ struct GradcheckDirectionOptions {
   Device device = kCpu;  // where the function runs
 };
 
-// For what has too many elements: along random directions d, <gradient, d> against d f(x + t d) / dt. The differences
-// at ten steps are extrapolated to zero (Ridders 1982), so no step has to be chosen and 1e-8 is within reach; d has the
-// scale of each input. The error is relative to max(|<g,d>|, sqrt(sum (g_i d_i)^2)), so that a product that happens to
-// cancel neither fails nor hides anything. Sabotaged too: by a factor, and one element where one input moves alone.
-// Cost: one forward and backward pass, then 20 forward passes for each direction.
+// For functions of too many elements: along random directions d, <gradient, d> against d f(x + t d) / dt. The
+// differences at ten steps are extrapolated to zero (Ridders 1982), so no step has to be chosen and 1e-8 is within
+// reach; d has the scale of each input. The error is relative to max(|<g,d>|, sqrt(sum (g_i d_i)^2)), so that a product
+// that happens to cancel neither fails nor hides anything. Sabotaged too: by a factor, and one element where one input
+// moves alone. Cost: one forward and backward pass, then 20 forward passes for each direction.
 GradcheckReport gradcheck_direction(std::span<const Tensor> inputs, const TensorFunction& run,
                                     const GradcheckDirectionOptions& options = {});
 

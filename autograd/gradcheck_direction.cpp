@@ -70,17 +70,17 @@ Projection project(const std::vector<Values>& gradient, const std::vector<Values
   return projection;
 }
 
-// Moves all tested inputs along x + t d, and back at its end.
-class Line {
+// Moves all tested inputs along x + t d; the destructor moves them back.
+class MoveAlong {
  public:
-  Line(const Subject& subject, const std::vector<Values>& direction) : subject_(subject), direction_(direction) {
+  MoveAlong(const Subject& subject, const std::vector<Values>& direction) : subject_(subject), direction_(direction) {
     for (std::size_t j = 0; j < direction.size(); ++j) {
       origin_.emplace_back(subject.at(j).begin(), subject.at(j).end());
     }
   }
-  ~Line() { move(0); }
-  Line(const Line&) = delete;
-  Line& operator=(const Line&) = delete;
+  ~MoveAlong() { move(0); }
+  MoveAlong(const MoveAlong&) = delete;
+  MoveAlong& operator=(const MoveAlong&) = delete;
 
   double difference(double step) {
     move(step);
@@ -108,7 +108,7 @@ class Line {
 GradcheckRow check_direction(const Subject& subject, const std::vector<Values>& gradient,
                              const std::vector<Values>& direction, int alone, const GradcheckDirectionOptions& options,
                              Rng& rng) {
-  Line line(subject, direction);
+  MoveAlong line(subject, direction);
   const Slope slope = extrapolated_slope(options.first_step, [&](double step) { return line.difference(step); });
   const Projection analytic = project(gradient, direction);
   GradcheckRow row;

@@ -1,6 +1,7 @@
 #include "autograd/tape.h"
 
 #include <algorithm>
+#include <atomic>
 #include <utility>
 
 #include "core/error.h"
@@ -9,17 +10,11 @@ namespace mixgrad {
 namespace {
 
 thread_local Tape* t_current = nullptr;
-std::uint32_t g_serial = 0;
 
-constexpr std::array kSpecs = {
-#define OP(name, folder) &name##_spec,
-#include "ops/op_list.def"
-#undef OP
-};
+// Numbers the tapes of all threads, so that no tensor of one thread's tape counts as tracked by another thread's.
+std::atomic<std::uint32_t> g_tapes = 0;
 
 }  // namespace
-
-const OpSpec& op_spec(OpId id) { return *kSpecs[static_cast<std::size_t>(id)]; }
 
 void Tape::Memory::clear() {
   entries.clear();
@@ -44,7 +39,7 @@ TapeObserver::~TapeObserver() {
   newest() = older_;
 }
 
-Tape::Tape() : previous_(t_current), serial_(++g_serial) {
+Tape::Tape() : previous_(t_current), serial_(++g_tapes) {
   std::swap(memory_, spare_memory());
   t_current = this;
 }
@@ -74,7 +69,7 @@ void Tape::watch(Tensor& leaf, std::size_t index) {
     raise<GradError>("watch: only float tensors have gradients, got ", dtype_name(leaf.dtype()), " ", leaf.shape());
   }
   if (!leaf.is_contiguous()) raise<GradError>("watch: a leaf must be contiguous, got a row view ", leaf.shape());
-  const std::int32_t slot = new_slot(leaf.shape(), leaf.dtype() == DType::f64 ? DType::f64 : DType::f32, leaf.device());
+  const std::int32_t slot = new_slot(leaf.shape(), accumulation_dtype(leaf.dtype()), leaf.device());
   memory_.slots.back().value = leaf.dtype();
   memory_.slots.back().leaf = static_cast<std::int32_t>(index);
   memory_.leaves.push_back(slot);
@@ -121,8 +116,9 @@ Tensor columns(const Tensor& x, std::int64_t begin, std::int64_t end) {
 
 void record_entry(const OpSpec& spec, std::span<const Tensor* const> inputs, std::span<Tensor* const> outputs,
                   std::span<const Tensor* const> saved, const void* attributes, std::size_t attribute_bytes) {
-  MIXGRAD_ASSERT(static_cast<int>(inputs.size()) == spec.inputs && spec.inputs <= Tape::kMaxInputs, spec.name);
-  MIXGRAD_ASSERT(static_cast<int>(outputs.size()) == spec.outputs && spec.outputs <= Tape::kMaxOutputs, spec.name);
+  require_complete(spec);
+  MIXGRAD_ASSERT(static_cast<int>(inputs.size()) == spec.inputs, spec.name);
+  MIXGRAD_ASSERT(static_cast<int>(outputs.size()) == spec.outputs, spec.name);
   Tape& tape = *t_current;
   Tape::Entry entry;
   entry.spec = &spec;
@@ -131,7 +127,7 @@ void record_entry(const OpSpec& spec, std::span<const Tensor* const> inputs, std
   entry.outputs.fill(-1);
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     if (inputs[i] == nullptr || !tracked(*inputs[i])) continue;
-    if ((spec.differentiable >> i & 1U) == 0U) {
+    if (!spec.differentiable.contains(static_cast<int>(i))) {
       raise<GradError>(spec.name, ": input ", i, " ", inputs[i]->shape(),
                        " is tracked, but this operator has no gradient for it; detach() it on purpose");
     }
@@ -156,16 +152,16 @@ void record_entry(const OpSpec& spec, std::span<const Tensor* const> inputs, std
   tape.tell_outputs(entry, outputs);
 }
 
-TapeEvent Tape::event_of(const Entry& entry, std::size_t place) const {
+TapeEvent Tape::event_of(const Entry& entry, std::size_t index) const {
   TapeEvent event;
   event.spec = entry.spec;
-  event.entry = place;
+  event.entry = index;
   event.leaves.fill(-1);
   for (int i = 0; i < entry.spec->inputs; ++i) {
-    const auto index = static_cast<std::size_t>(i);
-    if (entry.inputs[index] < 0) continue;
-    const Slot& slot = memory_.slots[static_cast<std::size_t>(entry.inputs[index])];
-    event.leaves[index] = slot.parent >= 0 ? memory_.slots[static_cast<std::size_t>(slot.parent)].leaf : slot.leaf;
+    const auto input = static_cast<std::size_t>(i);
+    if (entry.inputs[input] < 0) continue;
+    const Slot& slot = memory_.slots[static_cast<std::size_t>(entry.inputs[input])];
+    event.leaves[input] = slot.parent >= 0 ? memory_.slots[static_cast<std::size_t>(slot.parent)].leaf : slot.leaf;
   }
   return event;
 }

@@ -50,8 +50,6 @@ struct TapeEntryReport {
 
 class Tape {
  public:
-  static constexpr int kMaxInputs = 8;
-  static constexpr int kMaxOutputs = 2;
   static constexpr std::size_t kAttributeBytes = 64;
 
   struct Seed {
@@ -89,6 +87,10 @@ class Tape {
   friend void record_entry(const OpSpec& spec, std::span<const Tensor* const> inputs, std::span<Tensor* const> outputs,
                            std::span<const Tensor* const> saved, const void* attributes, std::size_t attribute_bytes);
 
+  struct ColumnRange {
+    std::int64_t begin = 0, end = 0;
+  };
+  static constexpr int kMaxWrittenRanges = 6;  // scattered further, the gaps are filled with zeros
   struct Slot {
     Shape shape;
     DType dtype = DType::f32;  // of the gradient
@@ -100,13 +102,13 @@ class Tape {
     std::int32_t writers = 0;  // entries whose output is a column view of it and that are still to run
     bool shared = false;       // the memory is another slot's too: copy before adding
     Tensor gradient;           // undefined until the first arrival
-    int intervals = 0;         // columns written so far, ascending and disjoint
-    std::array<std::array<std::int64_t, 2>, 6> written{};
+    int written_count = 0;     // columns written so far, ascending and disjoint
+    std::array<ColumnRange, kMaxWrittenRanges> written{};
   };
   struct Entry {
     const OpSpec* spec = nullptr;
-    std::array<std::int32_t, kMaxInputs> inputs{};
-    std::array<std::int32_t, kMaxOutputs> outputs{};
+    std::array<std::int32_t, kMaxOpInputs> inputs{};
+    std::array<std::int32_t, kMaxOpOutputs> outputs{};
     std::int32_t saved_begin = 0;
     std::int32_t saved_count = 0;
     Context context{};  // of the forward pass; backward computes under the same
@@ -122,9 +124,9 @@ class Tape {
   static Memory& spare_memory();
 
   std::int32_t new_slot(const Shape& shape, DType dtype, Device device);
-  TapeEvent event_of(const Entry& entry, std::size_t place) const;
+  TapeEvent event_of(const Entry& entry, std::size_t index) const;
   void tell_outputs(const Entry& entry, std::span<Tensor* const> outputs) const;
-  void tell_gradients(const Entry& entry, std::size_t place);
+  void tell_gradients(const Entry& entry, std::size_t index);
   GradTarget target(std::int32_t slot, const Shape& shape);
   void share(std::int32_t slot, const Tensor& gradient);
   Tensor finished(std::int32_t slot);
@@ -152,34 +154,33 @@ class BackwardContext {
   // Gradient of output k; undefined when nothing downstream used it. At least one output's gradient is defined.
   const Tensor& output_gradient(int k = 0) const { return output_gradients_[static_cast<std::size_t>(k)]; }
   bool wants(int input) const { return entry_.inputs[static_cast<std::size_t>(input)] >= 0; }
-  // Memory for the gradient of an input that is wanted; ask once, and fill it as its `add` says. In the dtype of the
-  // input, and for parameters in its accumulation type, whatever the slot has: where they differ, or where an earlier
-  // target of this entry overlaps (one tensor given twice), it is fresh memory, which the tape adds afterwards.
+  // Memory for the gradient of an input, to be asked for once and filled as its `add` says; an undefined target when
+  // the gradient of this input is not wanted. Its dtype is that of the input, and for a parameter (by its role in the
+  // spec) the accumulation dtype of the input. Where the slot has another dtype, or an earlier target of this entry
+  // overlaps (one tensor given twice), it is fresh memory, which the tape adds afterwards.
   GradTarget gradient(int input, const Shape& shape);
-  GradTarget parameter_gradient(int input, const Shape& shape);
   // The gradient of this input is exactly this tensor: hands it on without a copy where nothing has arrived yet.
   void pass(int input, const Tensor& gradient);
 
  private:
   friend class Tape;
   BackwardContext(Tape& tape, Tape::Entry& entry) : tape_(tape), entry_(entry) {}
-  GradTarget target(int input, const Shape& shape, DType dtype);
 
-  struct Given {  // columns [begin,end) of a slot that this entry writes in place
+  struct InPlaceColumns {  // columns of a slot that this entry writes in place
     std::int32_t owner;
-    std::int64_t begin, end;
+    Tape::ColumnRange columns;
   };
-  struct Apart {  // a gradient to be added to the slot when the entry is done
+  struct PendingGradient {  // to be added to the slot when the entry is done
     std::int32_t slot;
     Tensor gradient;
   };
   Tape& tape_;
   Tape::Entry& entry_;
-  std::array<Tensor, Tape::kMaxOutputs> output_gradients_;
-  std::array<Given, Tape::kMaxInputs> given_{};
-  std::array<Apart, Tape::kMaxInputs> apart_{};
-  int given_count_ = 0;
-  int apart_count_ = 0;
+  std::array<Tensor, kMaxOpOutputs> output_gradients_;
+  std::array<InPlaceColumns, kMaxOpInputs> in_place_{};
+  std::array<PendingGradient, kMaxOpInputs> pending_{};
+  int in_place_count_ = 0;
+  int pending_count_ = 0;
 };
 
 // Is there a current tape, and does it track this tensor? GradError for a severed view (core/tensor.h).
@@ -196,11 +197,15 @@ Tensor output_columns(Tensor& whole, std::int64_t begin, std::int64_t end);
 void record_entry(const OpSpec& spec, std::span<const Tensor* const> inputs, std::span<Tensor* const> outputs,
                   std::span<const Tensor* const> saved, const void* attributes, std::size_t attribute_bytes);
 
+struct NoAttributes {};
+
 // To be called by an operator after its forward, when any input is tracked: makes the outputs tracked. Null or
-// undefined inputs are optional ones that were not given. GradError when a tracked input has no gradient.
-template <class A>
+// undefined inputs are optional ones that were not given. `attributes` is a plain struct of at most 64 bytes that the
+// backward reads by context.attributes<A>(). GradError when a tracked input has no gradient, ValueError when the spec
+// is not complete.
+template <class A = NoAttributes>
 void record(const OpSpec& spec, std::initializer_list<const Tensor*> inputs, std::initializer_list<Tensor*> outputs,
-            std::initializer_list<const Tensor*> saved, const A& attributes) {
+            std::initializer_list<const Tensor*> saved, const A& attributes = {}) {
   static_assert(std::is_trivially_copyable_v<A> && sizeof(A) <= Tape::kAttributeBytes);
   record_entry(spec, {inputs.begin(), inputs.size()}, {outputs.begin(), outputs.size()}, {saved.begin(), saved.size()},
                &attributes, sizeof(A));

@@ -1,5 +1,5 @@
-// Someone who looks at every value and gradient of a tape as it comes: the search for what is not finite, and tests
-// that plant a value. While none lives, the tape asks one pointer per operator.
+// An observer sees every value and gradient of a tape as it is computed: the search for values that are not finite, and
+// tests that plant one. Without an observer this costs the tape one comparison per operator.
 #pragma once
 
 #include <array>
@@ -13,11 +13,11 @@ namespace mixgrad {
 
 struct TapeEvent {
   const OpSpec* spec = nullptr;
-  std::size_t entry = 0;                 // place in the tape
-  std::array<std::int32_t, 8> leaves{};  // of each input: the leaf that it is (or is a view of), -1 = none
+  std::size_t entry = 0;                            // its index in the tape
+  std::array<std::int32_t, kMaxOpInputs> leaves{};  // of each input: the leaf that it is (or is a view of), -1 = none
 };
 
-// Registers itself for this thread on construction; of several, the oldest is told first. Not copied.
+// Registers itself for this thread on construction; the oldest of several observers is told first. Not copied.
 class TapeObserver {
  public:
   TapeObserver();

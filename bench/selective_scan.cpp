@@ -39,9 +39,9 @@ void run() {
   std::vector<double> forward, backward;
   for (int round = 0; round < 60; ++round) {
     const double start = now_ms();
-    cpu::selective_scan_forward(in, ScanRung::chunked, {}, saved, y);
+    cpu::selective_scan_forward(in, ScanImplementation::chunked, {}, saved, y);
     const double middle = now_ms();
-    cpu::selective_scan_backward(in, ScanRung::chunked, saved, dy, out);
+    cpu::selective_scan_backward(in, ScanImplementation::chunked, saved, dy, out);
     forward.push_back(middle - start);
     backward.push_back(now_ms() - middle);
   }

@@ -21,7 +21,7 @@ one() { # TOOL NAME OPTIONS OF mixgrad_tests
 }
 
 operators=${OPERATORS:-}
-[ -n "$operators" ] || operators=$(sed -n 's/^OP(\([a-z_]*\),.*/\1/p' ops/op_list.def)
+[ -n "$operators" ] || operators=$(sed -n 's/^\(OP\|UNARY\)(\([a-z_]*\),.*/\2/p' ops/op_list.def ops/elementwise/unary.def)
 graphs=(--source-file='*graph_trainer_test*,*step_graph_test*' --test-case='*halts*,generator: its tokens*')
 for tool in "$@"; do
   start=$SECONDS

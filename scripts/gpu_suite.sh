@@ -36,7 +36,7 @@ run_tests() { # PATTERN[,PATTERN...]
 
 # The tests that run on the device under test.
 part_tests() {
-  local themes='*attention_rungs_test*,*scan_rungs_test*,*conformance_test*,*decoder_laws_test*,*graph_trainer_test*'
+  local themes='*attention_rungs_test*,*scan_implementations_test*,*conformance_test*,*decoder_laws_test*,*graph_trainer_test*'
   themes+=',*op_test*,*op_gradient_test*,*op_large_test*,*nonfinite_test*,*step_graph_test*,*matmul_choices_test*'
   themes+=',*attention_step_test*,*matvec_test*,*linear_cross_entropy_test*'
   run_tests "$themes,*bf16_test*,*device_check_test*"

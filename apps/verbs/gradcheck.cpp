@@ -1,6 +1,6 @@
-// mixgrad gradcheck: every operator's gradient against central differences in f64, and the check against sabotage; on
-// request also the gradients in f32 and bf16 against those in f64. The summary is a matrix operator x device x dtype
-// with counts, in which what was not run shows.
+// mixgrad gradcheck: the gradient of every operator against central differences in f64, and the check itself against
+// sabotage; on request also the gradients in f32 and bf16 against those in f64. The summary is a matrix of operators,
+// devices and dtypes with counts, which also shows what was not run.
 #include <algorithm>
 #include <cstdio>
 #include <nlohmann/json.hpp>
@@ -11,7 +11,6 @@
 #include "apps/options/placement_options.h"
 #include "apps/output/json_line.h"
 #include "apps/verbs/verbs.h"
-#include "autograd/gradcheck.h"
 #include "core/build.h"
 #include "core/error.h"
 #include "core/parallel.h"
@@ -33,18 +32,14 @@ struct Row {
   std::string remark;
 };
 
-// One place of the matrix.
+// One cell of the matrix.
 struct Cell {
-  int op = 0;  // place in the list of those that ran
+  int op = 0;  // index in the list of those that ran
   Device device;
   DType dtype = DType::f64;
   int rows = 0, failed = 0;
   double worst = 0;
 };
-
-double allowed(DType dtype) {
-  return dtype == DType::f64 ? GradcheckOptions().tolerance : test::allowed_gradient_error(dtype);
-}
 
 // "a,b" -> {"a", "b"}
 std::vector<std::string> parts_of(const std::string& list) {
@@ -79,23 +74,26 @@ class Gradcheck : public Verb {
     if (!json_) {
       std::printf("%-22s %-44s %-10s %-9s %-11s %9s\n", "op", "case", "input", "output", "where", "error");
     }
-    for (const test::NamedCases& named : test::all_cases()) {
-      const OpSpec& spec = op_spec(named.id);
-      if (!op_.empty() && op_ != spec.name) continue;
-      ops_.emplace_back(spec.name);
-      const test::OpCases cases = named.make();
+    for (const test::OperatorCases& entry : test::all_cases()) {
+      if (!op_.empty() && op_ != entry.spec->name) continue;
+      ops_.emplace_back(entry.spec->name);
+      const test::OpCases cases = entry.make();
       for (const Device device : devices_) {
         for (const DType dtype : dtypes_) check(cases, device, dtype);
       }
     }
-    json_ ? print_json_summary() : print_summary();
+    if (json_) {
+      print_json_summary();
+    } else {
+      print_summary();
+    }
     return failed() == 0 ? kOk : kCheckFailed;
   }
 
  private:
   void check_options() {
     std::vector<std::string> names;
-    for (int i = 0; i < kOpCount; ++i) names.emplace_back(op_spec(static_cast<OpId>(i)).name);
+    for (const test::OperatorCases& entry : test::all_cases()) names.emplace_back(entry.spec->name);
     if (!op_.empty() && std::find(names.begin(), names.end(), op_) == names.end()) {
       raise<ValueError>("--op: must be an operator, got ", quote(op_), "; ", did_you_mean(op_, names),
                         "operators: ", join(names));
@@ -123,37 +121,26 @@ class Gradcheck : public Verb {
   void check(const test::OpCases& cases, Device device, DType dtype) {
     cells_.push_back({static_cast<int>(ops_.size()) - 1, device, dtype});
     bool live = false;  // some case of this operator has a gradient that is not zero
-    for (const test::OpCase& c : cases.cases) {
-      live |= dtype == DType::f64 ? against_differences(c) : against_f64(c);
-    }
+    for (const test::OpCase& c : cases.cases) live |= check_case(c);
     if (live) return;
     ++cells_.back().failed;
     std::fprintf(stderr, "mixgrad: gradcheck: %s has no case with a gradient that could be wrong\n",
                  ops_.back().c_str());
   }
 
-  bool against_differences(const test::OpCase& c) {
-    bool live = false;
-    const GradcheckReport report = gradcheck(c.inputs, c.run, {.device = cells_.back().device});
-    for (const GradcheckRow& row : report.rows) {
-      live |= !row.vacuous && row.sabotage_caught;
-      if (row.vacuous) ++vacuous_;
-      if (row.sabotage_caught) ++caught_;
-      note_row({ops_.back(), c.note, row.input, row.output, row.max_rel_error, row.pass,
-                row.vacuous && row.pass ? "(zero)" : row.detail},
-               !row.vacuous);
-    }
-    return live;
-  }
-
-  bool against_f64(const test::OpCase& c) {
+  // Whether some gradient of the case is not zero (and, in f64, sabotage of it was caught).
+  bool check_case(const test::OpCase& c) {
     const Cell& cell = cells_.back();
     bool live = false;
-    for (const test::GradientError& row : test::gradient_errors(c, c.run, cell.dtype, cell.device)) {
-      live |= !row.vacuous;
-      note_row({ops_.back(), c.note, "input " + std::to_string(row.input), "all", row.error,
-                row.error <= allowed(cell.dtype), row.vacuous && row.detail.empty() ? "(zero)" : row.detail},
-               true);
+    for (const test::GradientRow& row : test::gradient_rows(c, cell.dtype, cell.device)) {
+      live |= !row.vacuous && (row.sabotage_caught || cell.dtype != DType::f64);
+      if (cell.dtype == DType::f64) {
+        if (row.vacuous) ++vacuous_;
+        if (row.sabotage_caught) ++caught_;
+      }
+      note_row({ops_.back(), c.note, "input " + std::to_string(row.input), row.output, row.error, row.pass(),
+                row.vacuous && row.pass() ? "(zero)" : row.detail},
+               !row.vacuous || cell.dtype != DType::f64);
     }
     return live;
   }
@@ -209,7 +196,7 @@ class Gradcheck : public Verb {
     return worst;
   }
 
-  // Of one operator, or of all with op < 0; null where nothing ran.
+  // The sum over one operator, or over all with op < 0; null where nothing ran.
   std::optional<Cell> sum_of(int op, Device device, DType dtype) const {
     std::optional<Cell> sum;
     for (const Cell& cell : cells_) {
@@ -222,7 +209,7 @@ class Gradcheck : public Verb {
     return sum;
   }
 
-  // A line of the matrix: `text` of every place.
+  // A line of the matrix: `text` of every cell.
   template <class Text>
   void print_line(const std::string& title, const Text& text) const {
     std::printf("%-22s", title.c_str());
@@ -253,7 +240,7 @@ class Gradcheck : public Verb {
       const std::optional<Cell> sum = sum_of(-1, device, dtype);
       return sum ? figure(sum->worst) : "-";
     });
-    print_line("allowed", [&](Device, DType dtype) { return figure(allowed(dtype)); });
+    print_line("allowed", [&](Device, DType dtype) { return figure(test::allowed_gradient_error(dtype)); });
     print_what_is_missing();
     std::printf("%zu operators, %d rows, %d failed, worst error %.1e", ops_.size(), rows(), failed(), worst());
     const int of_f64 = rows_of_f64();
@@ -274,9 +261,8 @@ class Gradcheck : public Verb {
   }
 
   void print_what_is_missing() const {
-    if (ops_.size() < static_cast<std::size_t>(kOpCount)) {
-      std::printf("not run: %zu of %d operators (--op)\n", static_cast<std::size_t>(kOpCount) - ops_.size(), kOpCount);
-    }
+    const std::size_t all = test::all_cases().size();
+    if (ops_.size() < all) std::printf("not run: %zu of %zu operators (--op)\n", all - ops_.size(), all);
     if (dtypes_.size() < std::size(kDTypes)) std::printf("not run: the dtypes with - (--dtype f64,f32,bf16)\n");
     if (!build::has_cuda) std::printf("not run: cuda, which this build does not have (docs/building.md)\n");
     if (columns().size() > devices_.size()) std::printf("not run: the devices with - (--device cpu,cuda)\n");
@@ -296,11 +282,11 @@ class Gradcheck : public Verb {
       for (const Device device : columns()) {
         for (const DType dtype : kDTypes) {
           const std::optional<Cell> sum = sum_of(static_cast<int>(op), device, dtype);
-          Json place{{"op", ops_[op]}, {"device", device.str()}, {"dtype", dtype_name(dtype)}};
-          place["rows"] = sum ? sum->rows : 0;
-          place["failed"] = sum ? sum->failed : 0;
-          place["worst"] = sum ? Json(sum->worst) : Json();
-          object["matrix"].push_back(place);
+          Json cell{{"op", ops_[op]}, {"device", device.str()}, {"dtype", dtype_name(dtype)}};
+          cell["rows"] = sum ? sum->rows : 0;
+          cell["failed"] = sum ? sum->failed : 0;
+          cell["worst"] = sum ? Json(sum->worst) : Json();
+          object["matrix"].push_back(cell);
         }
       }
     }

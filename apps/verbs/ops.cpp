@@ -1,10 +1,10 @@
-// mixgrad ops: the operators, printed from their specs.
+// mixgrad ops: every operator, printed from its spec.
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
 #include "apps/output/json_line.h"
 #include "apps/verbs/verbs.h"
-#include "autograd/op_spec.h"
+#include "ops/operators.h"
 
 namespace mixgrad::app {
 namespace {
@@ -16,8 +16,8 @@ class Ops : public Verb {
   void declare(OptionSet& options) override { options.add_flag("json", json_, "One JSON object per operator"); }
 
   int run() override {
-    for (int i = 0; i < kOpCount; ++i) {
-      const OpSpec& spec = op_spec(static_cast<OpId>(i));
+    for (const OpSpec* operator_spec : operators()) {
+      const OpSpec& spec = *operator_spec;
       if (json_) {
         nlohmann::ordered_json row;
         row["op"] = spec.name;

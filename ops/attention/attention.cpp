@@ -4,6 +4,7 @@
 
 #include "autograd/tape.h"
 #include "ops/attention/attention_kernels.h"
+#include "ops/operators.h"
 #include "ops/support/check.h"
 
 namespace mixgrad {
@@ -70,12 +71,9 @@ void attention_gradient(BackwardContext& context) {
   const Tensor& k = context.saved(1);
   const Tensor& v = context.saved(2);
   const auto& options = context.attributes<AttentionOptions>();
-  GradTarget dq;
-  GradTarget dk;
-  GradTarget dv;
-  if (context.wants(0)) dq = context.gradient(0, q.shape());
-  if (context.wants(1)) dk = context.gradient(1, k.shape());
-  if (context.wants(2)) dv = context.gradient(2, v.shape());
+  const GradTarget dq = context.gradient(0, q.shape());
+  const GradTarget dk = context.gradient(1, k.shape());
+  const GradTarget dv = context.gradient(2, v.shape());
   MIXGRAD_DISPATCH(q.device(), attention_backward, q, k, v, context.saved(3), context.saved(4),
                    context.output_gradient(), 1, options, dq, dk, dv);
 }
@@ -86,7 +84,7 @@ AttentionWithLse forward(const Tensor& q, const Tensor& k, const Tensor& v, std:
   AttentionWithLse result;
   result.out = Tensor::empty(q.shape(), q.dtype(), q.device());
   if (with_lse) {
-    const DType sums = q.dtype() == DType::f64 ? DType::f64 : DType::f32;
+    const DType sums = accumulation_dtype(q.dtype());
     result.lse = Tensor::empty({q.dim(0), options.heads, q.dim(1)}, sums, q.device());
   }
   MIXGRAD_DISPATCH(q.device(), attention_forward, q, k, v, length, 1, options, result.out, result.lse);
@@ -95,16 +93,20 @@ AttentionWithLse forward(const Tensor& q, const Tensor& k, const Tensor& v, std:
 
 }  // namespace
 
-const OpSpec attention_spec{OpId::attention,
-                            kOp,
-                            "out_i = sum_j p_ij v_j, p_ij = softmax over j <= i of q_i . k_j / sqrt(dh)",
-                            "ds_ij = p_ij (dout_i . v_j - dout_i . out_i)/sqrt(dh); dq_i = sum_j ds_ij k_j, "
-                            "dk_j = sum_i ds_ij q_i, dv_j = sum_i p_ij dout_i",
-                            "q, k, v, out, lse",
-                            3,
-                            1,
-                            0b111,
-                            attention_gradient};
+const OpSpec attention_spec{
+    .name = kOp,
+    .formula = "out_i = sum_j p_ij v_j, p_ij = softmax over j <= i of q_i . k_j / sqrt(dh)",
+    .gradient =
+        "ds_ij = p_ij (dout_i . v_j - dout_i . out_i)/sqrt(dh); dq_i = sum_j ds_ij k_j, "
+        "dk_j = sum_i ds_ij q_i, dv_j = sum_i p_ij dout_i",
+    .saves = "q, k, v, out, lse",
+    .inputs = 3,
+    .outputs = 1,
+    .differentiable = {0, 1, 2},
+    .roles = {InputRole::activation, InputRole::activation, InputRole::activation},
+    .cached = "attention_cached",
+    .backward = attention_gradient,
+};
 
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options) {
   const bool recording = any_tracked({&q, &k, &v});

@@ -9,13 +9,16 @@
 #include "core/scratch.h"
 #include "core/vec_math.h"
 #include "ops/attention/attention.h"
+#include "ops/attention/attention_block_sizes.h"
 #include "ops/matmul/matmul.h"
+#include "ops/support/target.h"
 
 namespace mixgrad::cpu::blocks {
 
-// Queries that are worked on together: their scores against all visible keys are one small matrix per thread. Smaller
-// blocks compute less of the masked triangle, larger ones make better products.
-inline std::int64_t query_block(std::int64_t keys) { return keys <= 128 ? 32 : 64; }
+// Queries that are worked on together: their scores against all visible keys are one small matrix per thread.
+inline std::int64_t query_block(std::int64_t keys) {
+  return keys <= kAttentionFewKeys ? kAttentionSmallBlock : kAttentionLargeBlock;
+}
 
 // Each token brings `keys_per_token` rows of keys, one after the other.
 struct Sizes {
@@ -69,10 +72,9 @@ Block<const acc_t<T>> load(const Tensor& x, std::int64_t b, std::int64_t first, 
 template <class T>
 void store(const Tensor& x, std::int64_t b, std::int64_t first, std::int64_t rows, std::int64_t head,
            std::int64_t head_dim, const acc_t<T>* values, bool add) {
-  using A = acc_t<T>;
   T* to = x.data<T>() + (b * x.dim(1) + first) * x.row_stride() + head * head_dim;
   for (std::int64_t r = 0; r < rows; ++r, to += x.row_stride(), values += head_dim) {
-    for (std::int64_t c = 0; c < head_dim; ++c) to[c] = static_cast<T>(add ? A(to[c]) + values[c] : values[c]);
+    for (std::int64_t c = 0; c < head_dim; ++c) put(to[c], add, values[c]);
   }
 }
 

@@ -4,10 +4,13 @@
 #include <cmath>
 
 #include "autograd/tape.h"
+#include "ops/attention/attention_block_sizes.h"
 #include "ops/cases/cases.h"
 
 namespace mixgrad::test {
 namespace {
+
+using enum InputRole;
 
 // out_i = sum_j p[i,j] v_j over j <= i + (S - T), and with a window w only j > i + (S - T) - w
 Tensor attended(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options) {
@@ -81,7 +84,8 @@ OpCase packed(const std::string& note, const Sizes& s, const AttentionOptions& o
           [=](std::span<const Tensor> in) {
             return std::vector{attended(in[0].column_view(q, k - extra), in[0].column_view(k, v - extra),
                                         in[0].column_view(v, end), options)};
-          }};
+          },
+          {activation}};
 }
 
 // q on its own, k and v packed: what a cache or a second sequence looks like.
@@ -95,7 +99,8 @@ OpCase packed_kv(const std::string& note, const Sizes& s, const AttentionOptions
       },
       [=](std::span<const Tensor> in) {
         return std::vector{attended(in[0], in[1].column_view(0, width), in[1].column_view(width, 2 * width), options)};
-      }};
+      },
+      {activation, activation}};
 }
 
 std::vector<OpCase> some_cases() {
@@ -123,14 +128,41 @@ std::vector<OpCase> some_cases() {
       // 16 queries and more: the tiles of the CUDA kernels, here of heads of whole 16-byte chunks
       plain("T=17, dh=16, H=2, G=1", {1, 17, 17, 16}, {.heads = 2, .kv_heads = 1}),
       plain("T=16, S=20, dh=8, window 5", {1, 16, 20, 8}, {.window = 5}),
-      packed("packed: qkv, T=18, dh=8", {1, 18, 18, 8}, {.heads = 2, .kv_heads = 2}, 8),
-      packed("packed: qkv, G=H", {2, 7, 7, 3}, {.heads = 2, .kv_heads = 2}),
-      packed("packed: qkv, H=4, G=2, unused columns between", {2, 5, 5, 3}, {.heads = 4, .kv_heads = 2}, 2),
-      packed("packed: qkv, H=3, G=1, window 3", {1, 9, 9, 5}, {.heads = 3, .kv_heads = 1, .window = 3}),
-      packed("packed: qkv, T=70", {1, 70, 70, 2}, {.heads = 2, .kv_heads = 1}),
-      packed_kv("packed: kv, S>T", {2, 5, 12, 3}, {.heads = 2, .kv_heads = 2}),
-      packed_kv("packed: kv, T=S=40, H=4, G=1", {1, 40, 40, 2}, {.heads = 4, .kv_heads = 1}),
+      packed("qkv, T=18, dh=8", {1, 18, 18, 8}, {.heads = 2, .kv_heads = 2}, 8),
+      packed("qkv, G=H", {2, 7, 7, 3}, {.heads = 2, .kv_heads = 2}),
+      packed("qkv, H=4, G=2, unused columns between", {2, 5, 5, 3}, {.heads = 4, .kv_heads = 2}, 2),
+      packed("qkv, H=3, G=1, window 3", {1, 9, 9, 5}, {.heads = 3, .kv_heads = 1, .window = 3}),
+      packed("qkv, T=70", {1, 70, 70, 2}, {.heads = 2, .kv_heads = 1}),
+      packed_kv("kv, S>T", {2, 5, 12, 3}, {.heads = 2, .kv_heads = 2}),
+      packed_kv("kv, T=S=40, H=4, G=1", {1, 40, 40, 2}, {.heads = 4, .kv_heads = 1}),
   };
+}
+
+// A cache for `capacity` tokens, full of NaN: nothing may be read before it was written. With a capacity below the
+// number of tokens it is a ring of the last ones, which are all that a query sees.
+CachedCase in_pieces(const std::string& note, const AttentionOptions& options, std::int64_t capacity = 0) {
+  const std::int64_t dh = 2;
+  AttentionOptions of_whole = options;
+  if (capacity > 0) of_whole.window = capacity;
+  return {.note = note,
+          .inputs =
+              [=](std::int64_t tokens) {
+                const Shape kv{1, tokens, options.kv_heads * dh};
+                return std::vector{random_tensor({1, tokens, options.heads * dh}, 7), random_tensor(kv, 8),
+                                   random_tensor(kv, 9)};
+              },
+          .sequences = {0, 1, 2},
+          .whole = [=](std::span<const Tensor> in) { return std::vector{attention(in[0], in[1], in[2], of_whole)}; },
+          .start = [=](std::span<const Tensor> in, std::int64_t tokens) -> PieceFunction {
+            const Shape cache{1, (capacity > 0 ? capacity : tokens), options.kv_heads * dh};
+            const Tensor keys = Tensor::full(cache, in[1].dtype(), std::nan(""), in[1].device());
+            const Tensor values = Tensor::full(cache, in[2].dtype(), std::nan(""), in[2].device());
+            return [=](std::span<const Tensor> p, std::int64_t position) {
+              attention_append(p[1], p[2], keys, values, position);
+              return attention_cached(p[0], keys, values, position, options);
+            };
+          },
+          .longest_piece = capacity > 0 ? 1 : 0};
 }
 
 }  // namespace
@@ -138,22 +170,24 @@ std::vector<OpCase> some_cases() {
 OpCases attention_cases() {
   OpCases all;
   all.cases = some_cases();
-  all.cases.push_back({"shared: k and v are the same tensor",
+  all.cases.push_back({"k and v are the same tensor",
                        {random_tensor({2, 5, 6}, 1), random_tensor({2, 5, 6}, 2)},
                        [](std::span<const Tensor> in) {
                          return std::vector{attention(in[0], in[1], in[1], {.heads = 2, .kv_heads = 2})};
                        },
                        [](std::span<const Tensor> in) {
                          return std::vector{attended(in[0], in[1], in[1], {.heads = 2, .kv_heads = 2})};
-                       }});
-  all.cases.push_back({"shared: q, k and v are the same tensor",
+                       },
+                       {activation, activation}});
+  all.cases.push_back({"q, k and v are the same tensor",
                        {random_tensor({1, 40, 4}, 3)},
                        [](std::span<const Tensor> in) {
                          return std::vector{attention(in[0], in[0], in[0], {.heads = 2, .kv_heads = 2})};
                        },
                        [](std::span<const Tensor> in) {
                          return std::vector{attended(in[0], in[0], in[0], {.heads = 2, .kv_heads = 2})};
-                       }});
+                       },
+                       {activation}});
 
   const AttentionOptions two{.heads = 2, .kv_heads = 2};
   const Tensor x = random_tensor({2, 3, 6}, 1);
@@ -198,6 +232,15 @@ OpCases attention_cases() {
          attention(random_tokens({2, 3, 6}, 5, 1), x, x, two);
        },
        "attention: q must be f64, f32 or bf16, got i32"},
+  };
+  all.cached = {in_pieces("two heads", {.heads = 2, .kv_heads = 1}),
+                in_pieces("a window of 33", {.heads = 2, .kv_heads = 2, .window = 33}),
+                in_pieces("a ring of 40 tokens", {.heads = 2, .kv_heads = 1}, 40)};
+  all.block_sizes = kAttentionBlocks;
+  all.with_size = [](std::string_view axis, std::int64_t size) {
+    if (axis == "tokens") return plain("", {1, size, size, 2}, {});
+    if (axis == "head channels") return plain("", {1, 16, 16, size}, {});  // CUDA has tiles for 16 queries and more
+    raise_unknown_axis(axis);
   };
   return all;
 }

@@ -5,21 +5,17 @@
 #include <limits>
 #include <sstream>
 
+#include "autograd/gradcheck.h"
 #include "autograd/tape.h"
 #include "core/error.h"
 #include "core/rng.h"
+#include "ops/cases/close.h"
 
 namespace mixgrad::test {
 namespace {
 
-double largest_of(const Tensor& tensor) {
-  double largest = 0;
-  for (const double v : tensor.to_vector()) largest = std::max(largest, std::abs(v));
-  return largest;
-}
-
-GradientError compare(std::size_t input, const Tensor& got, const Tensor& want, double scale, double allowed) {
-  GradientError result;
+GradientRow compare(std::size_t input, const Tensor& got, const Tensor& want, double scale, double allowed) {
+  GradientRow result;
   result.input = input;
   std::ostringstream text;
   text.precision(12);
@@ -49,9 +45,9 @@ GradientError compare(std::size_t input, const Tensor& got, const Tensor& want, 
 std::vector<Tensor> inputs_as(const OpCase& c, DType dtype) {
   std::vector<Tensor> inputs;
   for (std::size_t i = 0; i < c.inputs.size(); ++i) {
-    const bool precise = dtype == DType::bf16 && (c.precise >> i & 1U) != 0;
+    const bool in_f32 = dtype == DType::bf16 && i < c.roles.size() && is_kept_in_f32(c.roles[i]);
     const Tensor& input = c.inputs[i];
-    inputs.push_back(takes_gradient(input) ? input.to(precise ? DType::f32 : dtype) : input);
+    inputs.push_back(takes_gradient(input) ? input.to(in_f32 ? DType::f32 : dtype) : input);
   }
   return inputs;
 }
@@ -77,7 +73,7 @@ Results run_with_gradients(const Function& run, const std::vector<Tensor>& given
   }
   results.outputs = run(inputs);
   std::vector<Tape::Seed> seeds;
-  std::uint64_t seed = 77;
+  std::uint64_t seed = kFirstCotangent;
   for (const Tensor& output : results.outputs) {
     const Tensor cotangent = Tensor::empty(output.shape(), DType::f64);
     Rng rng(seed++);
@@ -85,7 +81,7 @@ Results run_with_gradients(const Function& run, const std::vector<Tensor>& given
     if (tracked(output)) seeds.push_back({output, cotangent.to(DType::bf16).to(output.dtype()).to(device)});
   }
   const std::vector<Shape> shapes = tape.leaf_shapes();
-  Gradients gradients(shapes, dtype == DType::f64 ? DType::f64 : DType::f32, device);
+  Gradients gradients(shapes, accumulation_dtype(dtype), device);
   if (!seeds.empty()) std::move(tape).backward(seeds, gradients);
   for (std::size_t i = 0; i < shapes.size(); ++i) {
     results.gradients.push_back(gradients.arrived(i) ? gradients.of(i).clone().to(kCpu)
@@ -97,29 +93,53 @@ Results run_with_gradients(const Function& run, const std::vector<Tensor>& given
 
 double allowed_gradient_error(DType dtype) {
   switch (dtype) {
+    case DType::f64: return GradcheckOptions().tolerance;
     case DType::f32: return 1e-4;
     case DType::bf16: return 5e-2;
-    default: break;
+    case DType::i32: break;
   }
-  raise<DTypeError>("allowed_gradient_error: must be f32 or bf16, got ", dtype_name(dtype));
+  raise<DTypeError>("allowed_gradient_error: must be f64, f32 or bf16, got ", dtype_name(dtype));
 }
 
-std::vector<GradientError> gradient_errors(const OpCase& c, const Function& run, DType dtype, Device device) {
+namespace {
+
+std::vector<GradientRow> against_differences(const OpCase& c, const Function& run, Device device) {
+  std::vector<std::string> names;  // the number of each input, since the report names inputs
+  for (std::size_t i = 0; i < c.inputs.size(); ++i) names.push_back(std::to_string(i));
+  std::vector<GradientRow> rows;
+  for (const GradcheckRow& row : gradcheck(c.inputs, run, {.names = names, .device = device}).rows) {
+    rows.push_back({.input = std::stoul(row.input),
+                    .output = row.output,
+                    .error = row.max_rel_error,
+                    .vacuous = row.vacuous,
+                    .sabotage_caught = row.sabotage_caught,
+                    .detail = row.detail});
+  }
+  return rows;
+}
+
+std::vector<GradientRow> against_f64(const OpCase& c, const Function& run, DType dtype, Device device) {
   const Results got = run_with_gradients(run, inputs_as(c, dtype), device);
   const Results want = run_with_gradients(run, rounded_inputs(c, dtype), device);
   double largest = 0;
   for (const Tensor& gradient : want.gradients) largest = std::max(largest, largest_of(gradient));
-  std::vector<GradientError> errors;
+  std::vector<GradientRow> rows;
   for (std::size_t input = 0; input < c.inputs.size(); ++input) {
     if (!takes_gradient(c.inputs[input])) continue;
-    const std::size_t i = errors.size();
+    const std::size_t i = rows.size();
     const double own = largest_of(want.gradients[i]);
     const bool vacuous = !(own > 1e-9 * largest);
     const double scale = std::max(vacuous ? largest : own, 1e-30);
-    errors.push_back(compare(input, got.gradients[i], want.gradients[i], scale, allowed_gradient_error(dtype)));
-    errors.back().vacuous = vacuous;
+    rows.push_back(compare(input, got.gradients[i], want.gradients[i], scale, allowed_gradient_error(dtype)));
+    rows.back().vacuous = vacuous;
   }
-  return errors;
+  return rows;
+}
+
+}  // namespace
+
+std::vector<GradientRow> gradient_rows(const OpCase& c, const Function& run, DType dtype, Device device) {
+  return dtype == DType::f64 ? against_differences(c, run, device) : against_f64(c, run, dtype, device);
 }
 
 }  // namespace mixgrad::test

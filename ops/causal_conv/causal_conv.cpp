@@ -2,6 +2,7 @@
 
 #include "autograd/tape.h"
 #include "ops/causal_conv/causal_conv_kernels.h"
+#include "ops/operators.h"
 #include "ops/support/check.h"
 
 namespace mixgrad {
@@ -9,18 +10,13 @@ namespace {
 
 constexpr const char* kOp = "causal_conv";
 
-struct ConvAttributes {};
-
 void causal_conv_gradient(BackwardContext& context) {
   const Tensor& x = context.saved(0);
   const Tensor& weight = context.saved(1);
   const Tensor& bias = context.saved(2);
-  GradTarget dx;
-  GradTarget dweight;
-  GradTarget dbias;
-  if (context.wants(0)) dx = context.gradient(0, x.shape());
-  if (context.wants(1)) dweight = context.parameter_gradient(1, weight.shape());
-  if (context.wants(2)) dbias = context.parameter_gradient(2, bias.shape());
+  const GradTarget dx = context.gradient(0, x.shape());
+  const GradTarget dweight = context.gradient(1, weight.shape());
+  const GradTarget dbias = context.gradient(2, bias.shape());
   MIXGRAD_DISPATCH(x.device(), causal_conv_backward, x, weight, bias, context.output_gradient(), dx, dweight, dbias);
 }
 
@@ -41,23 +37,27 @@ void check(const Tensor& x, const Tensor& weight, const Tensor& bias) {
 
 }  // namespace
 
-const OpSpec causal_conv_spec{OpId::causal_conv,
-                              kOp,
-                              "y = silu(p), p_t = bias + sum_w weight[w] x_{t-(W-1)+w}",
-                              "dp = dy silu'(p), dx_t = sum_w weight[w] dp_{t+(W-1)-w}, dweight[w] = sum dp_t "
-                              "x_{t-(W-1)+w}, dbias = sum dp",
-                              "x, weight, bias",
-                              3,
-                              1,
-                              0b111,
-                              causal_conv_gradient};
+const OpSpec causal_conv_spec{
+    .name = kOp,
+    .formula = "y = silu(p), p_t = bias + sum_w weight[w] x_{t-(W-1)+w}",
+    .gradient =
+        "dp = dy silu'(p), dx_t = sum_w weight[w] dp_{t+(W-1)-w}, dweight[w] = sum dp_t "
+        "x_{t-(W-1)+w}, dbias = sum dp",
+    .saves = "x, weight, bias",
+    .inputs = 3,
+    .outputs = 1,
+    .differentiable = {0, 1, 2},
+    .roles = {InputRole::activation, InputRole::parameter_f32, InputRole::parameter_f32},
+    .cached = "causal_conv_cached",
+    .backward = causal_conv_gradient,
+};
 
 Tensor causal_conv(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   check(x, weight, bias);
   Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
   MIXGRAD_DISPATCH(x.device(), causal_conv_forward, x, weight, bias, Tensor(), y);
   if (any_tracked({&x, &weight, &bias})) {
-    record(causal_conv_spec, {&x, &weight, &bias}, {&y}, {&x, &weight, &bias}, ConvAttributes{});
+    record(causal_conv_spec, {&x, &weight, &bias}, {&y}, {&x, &weight, &bias});
   }
   return y;
 }

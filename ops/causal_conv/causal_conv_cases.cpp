@@ -4,9 +4,12 @@
 
 #include "autograd/tape.h"
 #include "ops/cases/cases.h"
+#include "ops/causal_conv/causal_conv_blocks.h"
 
 namespace mixgrad::test {
 namespace {
+
+using enum InputRole;
 
 // y[b,t,r,c] = silu(bias[r,c] + sum_w weight[r,c,w] x[b,t-(W-1)+w,r,c])
 Tensor filtered(const Tensor& x, const Tensor& weight, const Tensor& bias) {
@@ -33,8 +36,25 @@ OpCase plain(const std::string& note, const Shape& x, std::int64_t taps) {
   return {note,
           {random_tensor(x, 1), random_tensor({x[2], x[3], taps}, 2), random_tensor({x[2], x[3]}, 3)},
           [](std::span<const Tensor> in) { return std::vector{causal_conv(in[0], in[1], in[2])}; },
-          [](std::span<const Tensor> in) { return std::vector{filtered(in[0], in[1], in[2])}; },
-          0b110};
+          [](std::span<const Tensor> in) { return std::vector{filtered(in[0], in[1], in[2])}; }};
+}
+
+// The last inputs are the whole memory of the filter.
+CachedCase in_pieces(const std::string& note, std::int64_t taps) {
+  return {.note = note,
+          .inputs =
+              [=](std::int64_t tokens) {
+                return std::vector{random_tensor({2, tokens, 2, 3}, 7), random_tensor({2, 3, taps}, 8),
+                                   random_tensor({2, 3}, 9)};
+              },
+          .sequences = {0},
+          .whole = [](std::span<const Tensor> in) { return std::vector{causal_conv(in[0], in[1], in[2])}; },
+          .start = [=](std::span<const Tensor> in, std::int64_t) -> PieceFunction {
+            const Tensor history = Tensor::zeros({2, taps - 1, 2, 3}, in[0].dtype(), in[0].device());
+            return [=](std::span<const Tensor> piece, std::int64_t) {
+              return causal_conv_cached(piece[0], piece[1], piece[2], history);
+            };
+          }};
 }
 
 }  // namespace
@@ -54,11 +74,11 @@ OpCases causal_conv_cases() {
       plain("65 tokens, beyond a block", {1, 65, 1, 2}, 4),
       plain("3 x 50 tokens, blocks across sequences", {3, 50, 2, 3}, 4),
       plain("130 tokens", {1, 130, 1, 2}, 3),
-      {"packed: x is the first half of [x;z]",
+      {"x is the first half of [x;z]",
        {random_tensor({2, 6, 3, 10}, 4), random_tensor({3, 5, 4}, 5), random_tensor({3, 5}, 6)},
        [](std::span<const Tensor> in) { return std::vector{causal_conv(columns(in[0], 0, 5), in[1], in[2])}; },
        [](std::span<const Tensor> in) { return std::vector{filtered(in[0].column_view(0, 5).clone(), in[1], in[2])}; },
-       0b110},
+       {activation, parameter_f32, parameter_f32}},
   };
 
   const Tensor x = random_tensor({2, 3, 2, 5}, 1);
@@ -98,6 +118,12 @@ OpCases causal_conv_cases() {
          causal_conv(random_tokens({2, 3, 2, 5}, 5, 1), weight, bias);
        },
        "causal_conv: x must be f64, f32 or bf16, got i32"},
+  };
+  all.cached = {in_pieces("one tap", 1), in_pieces("four taps", 4), in_pieces("seven taps", 7)};
+  all.block_sizes = kCausalConvBlocks;
+  all.with_size = [](std::string_view axis, std::int64_t size) {
+    if (axis == "tokens") return plain("", {1, size, 1, 2}, 3);
+    raise_unknown_axis(axis);
   };
   return all;
 }

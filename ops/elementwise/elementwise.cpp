@@ -2,35 +2,32 @@
 
 #include "autograd/tape.h"
 #include "ops/elementwise/elementwise_kernels.h"
+#include "ops/operators.h"
 #include "ops/support/check.h"
 
 namespace mixgrad {
 namespace {
 
-struct NoAttributes {};
-
-template <Activation kind>
-void activation_gradient(BackwardContext& context) {
+template <UnaryFunction function>
+void unary_gradient(BackwardContext& context) {
   const Tensor& x = context.saved(0);
   const GradTarget dx = context.gradient(0, x.shape());
-  MIXGRAD_DISPATCH(x.device(), activation_backward, kind, x, context.output_gradient(), dx);
+  MIXGRAD_DISPATCH(x.device(), unary_backward, function, x, context.output_gradient(), dx);
 }
 
-Tensor activation(const OpSpec& spec, Activation kind, const Tensor& x) {
+Tensor unary(const OpSpec& spec, UnaryFunction function, const Tensor& x) {
   require_float(spec.name, "x", x);
   Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
-  MIXGRAD_DISPATCH(x.device(), activation_forward, kind, x, y);
-  if (any_tracked({&x})) record(spec, {&x}, {&y}, {&x}, NoAttributes{});
+  MIXGRAD_DISPATCH(x.device(), unary_forward, function, x, y);
+  if (any_tracked({&x})) record(spec, {&x}, {&y}, {&x});
   return y;
 }
 
 void swiglu_gradient(BackwardContext& context) {
   const Tensor& gate = context.saved(0);
   const Tensor& up = context.saved(1);
-  GradTarget dgate;
-  GradTarget dup;
-  if (context.wants(0)) dgate = context.gradient(0, gate.shape());
-  if (context.wants(1)) dup = context.gradient(1, up.shape());
+  const GradTarget dgate = context.gradient(0, gate.shape());
+  const GradTarget dup = context.gradient(1, up.shape());
   MIXGRAD_DISPATCH(gate.device(), swiglu_backward, gate, up, context.output_gradient(), dgate, dup);
 }
 
@@ -41,50 +38,42 @@ void add_gradient(BackwardContext& context) {
 
 }  // namespace
 
-const OpSpec gelu_spec{OpId::gelu,
-                       "gelu",
-                       "y = x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))",
-                       "dx = dy y'(x)",
-                       "x",
-                       1,
-                       1,
-                       0b1,
-                       activation_gradient<Activation::gelu>};
-const OpSpec gelu_erf_spec{OpId::gelu_erf,
-                           "gelu_erf",
-                           "y = x/2 (1 + erf(x / sqrt 2))",
-                           "dx = dy y'(x)",
-                           "x",
-                           1,
-                           1,
-                           0b1,
-                           activation_gradient<Activation::gelu_erf>};
-const OpSpec relu_spec{
-    OpId::relu, "relu", "y = max(x, 0)", "dx = dy [x > 0]", "x", 1, 1, 0b1, activation_gradient<Activation::relu>};
-const OpSpec silu_spec{OpId::silu,
-                       "silu",
-                       "y = x sigmoid(x)",
-                       "dx = dy s (1 + x (1 - s)), s = sigmoid(x)",
-                       "x",
-                       1,
-                       1,
-                       0b1,
-                       activation_gradient<Activation::silu>};
-const OpSpec swiglu_spec{OpId::swiglu,
-                         "swiglu",
-                         "y = silu(gate) up",
-                         "dgate = dy up silu'(gate), dup = dy silu(gate)",
-                         "gate, up",
-                         2,
-                         1,
-                         0b11,
-                         swiglu_gradient};
-const OpSpec add_spec{OpId::add, "add", "y = a + b", "da = dy, db = dy", "nothing", 2, 1, 0b11, add_gradient};
+#define UNARY(function, Function, formula_text, gradient_text)                       \
+  const OpSpec function##_spec{.name = #function,                                    \
+                               .formula = formula_text,                              \
+                               .gradient = gradient_text,                            \
+                               .saves = "x",                                         \
+                               .inputs = 1,                                          \
+                               .outputs = 1,                                         \
+                               .differentiable = {0},                                \
+                               .roles = {InputRole::activation},                     \
+                               .backward = unary_gradient<UnaryFunction::function>}; \
+  Tensor function(const Tensor& x) { return unary(function##_spec, UnaryFunction::function, x); }
+#include "ops/elementwise/unary.def"
+#undef UNARY
 
-Tensor gelu(const Tensor& x) { return activation(gelu_spec, Activation::gelu, x); }
-Tensor gelu_erf(const Tensor& x) { return activation(gelu_erf_spec, Activation::gelu_erf, x); }
-Tensor relu(const Tensor& x) { return activation(relu_spec, Activation::relu, x); }
-Tensor silu(const Tensor& x) { return activation(silu_spec, Activation::silu, x); }
+const OpSpec swiglu_spec{
+    .name = "swiglu",
+    .formula = "y = silu(gate) up",
+    .gradient = "dgate = dy up silu'(gate), dup = dy silu(gate)",
+    .saves = "gate, up",
+    .inputs = 2,
+    .outputs = 1,
+    .differentiable = {0, 1},
+    .roles = {InputRole::activation, InputRole::activation},
+    .backward = swiglu_gradient,
+};
+const OpSpec add_spec{
+    .name = "add",
+    .formula = "y = a + b",
+    .gradient = "da = dy, db = dy",
+    .saves = "nothing",
+    .inputs = 2,
+    .outputs = 1,
+    .differentiable = {0, 1},
+    .roles = {InputRole::activation, InputRole::activation},
+    .backward = add_gradient,
+};
 
 Tensor swiglu(const Tensor& gate, const Tensor& up) {
   require_float("swiglu", "gate", gate);
@@ -93,7 +82,7 @@ Tensor swiglu(const Tensor& gate, const Tensor& up) {
   require_shape("swiglu", "up", up, gate.shape());
   Tensor y = Tensor::empty(gate.shape(), gate.dtype(), gate.device());
   MIXGRAD_DISPATCH(gate.device(), swiglu_forward, gate, up, y);
-  if (any_tracked({&gate, &up})) record(swiglu_spec, {&gate, &up}, {&y}, {&gate, &up}, NoAttributes{});
+  if (any_tracked({&gate, &up})) record(swiglu_spec, {&gate, &up}, {&y}, {&gate, &up});
   return y;
 }
 
@@ -104,7 +93,7 @@ Tensor add(const Tensor& a, const Tensor& b) {
   require_shape("add", "b", b, a.shape());
   Tensor y = Tensor::empty(a.shape(), a.dtype(), a.device());
   MIXGRAD_DISPATCH(a.device(), add_forward, a, b, y);
-  if (any_tracked({&a, &b})) record(add_spec, {&a, &b}, {&y}, {}, NoAttributes{});
+  if (any_tracked({&a, &b})) record(add_spec, {&a, &b}, {&y}, {});
   return y;
 }
 

@@ -1,7 +1,6 @@
 #include "core/cuda/hardware_float.cuh"
 #include "core/cuda/launch.cuh"
 #include "ops/elementwise/elementwise_kernels.h"
-#include "ops/elementwise/functions.h"
 
 namespace mixgrad::cuda {
 namespace {
@@ -16,7 +15,7 @@ void forward_chunks(const Tensor& x, const Tensor& y) {
   using C = Chunk<T>;
   const C* in = reinterpret_cast<const C*>(x.data<T>());
   C* out = reinterpret_cast<C*>(y.data<T>());
-  for_each("activation", x.device(), x.numel() / C::kSize, [=] __device__(std::int64_t i) {
+  for_each("unary function", x.device(), x.numel() / C::kSize, [=] __device__(std::int64_t i) {
     C chunk = in[i];
 #pragma unroll
     for (T& value : chunk.values) value = static_cast<T>(Function::f(value_t<Function, T>(value)));
@@ -32,7 +31,7 @@ void backward_chunks(const Tensor& x, const Tensor& dy, const GradTarget& dx) {
   const C* up = reinterpret_cast<const C*>(dy.data<T>());
   C* out = reinterpret_cast<C*>(dx.tensor.data<T>());
   const bool add = dx.add;
-  for_each("activation", x.device(), x.numel() / C::kSize, [=] __device__(std::int64_t i) {
+  for_each("unary function", x.device(), x.numel() / C::kSize, [=] __device__(std::int64_t i) {
     const C from = in[i];
     const C slope = up[i];
     C to = add ? out[i] : C{};
@@ -50,7 +49,7 @@ void forward(const Tensor& x, const Tensor& y) {
   if (are_chunks({&x, &y})) return forward_chunks<Function, T>(x, y);
   const Rows<T> in(x);
   const Rows<T> out(y);
-  for_each_cell("activation", x.device(), in.count, in.width, [=] __device__(std::int64_t r, std::int64_t c) {
+  for_each_cell("unary function", x.device(), in.count, in.width, [=] __device__(std::int64_t r, std::int64_t c) {
     out[r][c] = static_cast<T>(Function::f(value_t<Function, T>(in[r][c])));
   });
 }
@@ -62,7 +61,7 @@ void backward(const Tensor& x, const Tensor& dy, const GradTarget& dx) {
   const Rows<T> in(x);
   const Rows<T> up(dy);
   const Target<T> out(dx.tensor, dx.add);
-  for_each_cell("activation", x.device(), in.count, in.width, [=] __device__(std::int64_t r, std::int64_t c) {
+  for_each_cell("unary function", x.device(), in.count, in.width, [=] __device__(std::int64_t r, std::int64_t c) {
     out.put(r, c, A(up[r][c]) * A(Function::df(value_t<Function, T>(in[r][c]))));
   });
 }
@@ -165,27 +164,17 @@ void add(const Tensor& a, const Tensor& b, const Tensor& y) {
   });
 }
 
-template <class F>
-void dispatch_activation(Activation kind, const F& f) {
-  switch (kind) {
-    case Activation::gelu: return f.template operator()<functions::Gelu>();
-    case Activation::gelu_erf: return f.template operator()<functions::GeluErf>();
-    case Activation::relu: return f.template operator()<functions::Relu>();
-    case Activation::silu: return f.template operator()<functions::Silu>();
-  }
-}
-
 }  // namespace
 
-void activation_forward(Activation kind, const Tensor& x, const Tensor& y) {
-  dispatch_activation(kind, [&]<class Function>() {
-    dispatch_float(x.dtype(), "activation", [&]<class T>() { forward<Function, T>(x, y); });
+void unary_forward(UnaryFunction function, const Tensor& x, const Tensor& y) {
+  dispatch_unary(function, [&]<class Function>() {
+    dispatch_float(x.dtype(), "unary function", [&]<class T>() { forward<Function, T>(x, y); });
   });
 }
 
-void activation_backward(Activation kind, const Tensor& x, const Tensor& dy, const GradTarget& dx) {
-  dispatch_activation(kind, [&]<class Function>() {
-    dispatch_float(x.dtype(), "activation", [&]<class T>() { backward<Function, T>(x, dy, dx); });
+void unary_backward(UnaryFunction function, const Tensor& x, const Tensor& dy, const GradTarget& dx) {
+  dispatch_unary(function, [&]<class Function>() {
+    dispatch_float(x.dtype(), "unary function", [&]<class T>() { backward<Function, T>(x, dy, dx); });
   });
 }
 

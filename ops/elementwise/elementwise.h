@@ -1,4 +1,5 @@
-// Elementwise functions. f and f' of each stand once, in functions.h, for both devices.
+// Elementwise functions. f and f' of each stand once, in functions.h, for both devices. Those of one input are listed
+// in unary.def, which declares and defines them:
 //   gelu      y = x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))       Hendrycks and Gimpel (2016), tanh form
 //   gelu_erf  y = x/2 (1 + erf(x / sqrt 2))
 //   relu      y = max(x, 0), with gradient 0 at x = 0
@@ -15,10 +16,9 @@
 
 namespace mixgrad {
 
-Tensor gelu(const Tensor& x);
-Tensor gelu_erf(const Tensor& x);
-Tensor relu(const Tensor& x);
-Tensor silu(const Tensor& x);
+#define UNARY(name, Function, formula, gradient) Tensor name(const Tensor& x);
+#include "ops/elementwise/unary.def"
+#undef UNARY
 Tensor swiglu(const Tensor& gate, const Tensor& up);
 Tensor add(const Tensor& a, const Tensor& b);
 

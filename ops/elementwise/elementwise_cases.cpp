@@ -10,6 +10,8 @@
 namespace mixgrad::test {
 namespace {
 
+using enum InputRole;
+
 double gelu_formula(double x) {
   return x / 2 * (1 + std::tanh(std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x)));
 }
@@ -53,7 +55,8 @@ OpCases unary_cases(const std::string& name, Unary op, double (*f)(double),
     return OpCase{note,
                   {make(packed, 8)},
                   [=](std::span<const Tensor> in) { return std::vector{op(columns(in[0], begin, end))}; },
-                  [=](std::span<const Tensor> in) { return std::vector{mapped(in[0].column_view(begin, end), f)}; }};
+                  [=](std::span<const Tensor> in) { return std::vector{mapped(in[0].column_view(begin, end), f)}; },
+                  {activation}};
   };
   all.cases = {
       plain("one element", make({1}, 1)),
@@ -65,9 +68,9 @@ OpCases unary_cases(const std::string& name, Unary op, double (*f)(double),
       plain("130 rows", make({130, 7}, 6)),
       plain("1100 rows, beyond a task", make({1100, 2}, 9)),
       plain("inputs far from zero: the ends of the function", scaled(make({5, 13}, 7), 8)),
-      view("packed: columns in the middle", {3, 5, 20}, 3, 14),
-      view("packed: the last column", {17, 5}, 4, 5),
-      view("packed: 65 columns", {2, 130}, 65, 130),
+      view("columns in the middle", {3, 5, 20}, 3, 14),
+      view("the last column", {17, 5}, 4, 5),
+      view("65 columns", {2, 130}, 65, 130),
   };
   all.errors = {
       {"i32", [=] { op(random_tokens({3}, 5, 1)); }, name + ": x must be f64, f32 or bf16, got i32"},
@@ -95,7 +98,8 @@ OpCases binary_cases(const std::string& name, const std::string& first, const st
                   },
                   [=](std::span<const Tensor> in) {
                     return std::vector{mapped(in[0].column_view(a, a + width), in[0].column_view(b, b + width), f)};
-                  }};
+                  },
+                  {activation}};
   };
   all.cases = {
       plain("one element", {1}),
@@ -105,23 +109,26 @@ OpCases binary_cases(const std::string& name, const std::string& first, const st
       plain("odd sizes", {2, 3, 33}),
       plain("130 rows", {130, 7}),
       plain("1100 rows, beyond a task", {1100, 2}),
-      packed("packed: the halves of one tensor", {2, 3, 34}, 0, 17, 17),
-      packed("packed: the second half first", {3, 14}, 7, 0, 7),
-      packed("packed: overlapping views", {4, 11}, 1, 4, 6),
-      packed("packed: twice the same view", {4, 11}, 2, 2, 6),
-      packed("packed: 65 columns, unused ones between", {2, 150}, 0, 80, 65),
-      {"packed: a view and a whole tensor",
+      packed("the halves of one tensor", {2, 3, 34}, 0, 17, 17),
+      packed("the second half first", {3, 14}, 7, 0, 7),
+      packed("overlapping views", {4, 11}, 1, 4, 6),
+      packed("twice the same view", {4, 11}, 2, 2, 6),
+      packed("65 columns, unused ones between", {2, 150}, 0, 80, 65),
+      {"a view and a whole tensor",
        {random_tensor({2, 3, 9}, 4), random_tensor({2, 3, 5}, 5)},
        [=](std::span<const Tensor> in) { return std::vector{op(columns(in[0], 2, 7), in[1])}; },
-       [=](std::span<const Tensor> in) { return std::vector{mapped(in[0].column_view(2, 7), in[1], f)}; }},
-      {"packed: a whole tensor and a view",
+       [=](std::span<const Tensor> in) { return std::vector{mapped(in[0].column_view(2, 7), in[1], f)}; },
+       {activation, activation}},
+      {"a whole tensor and a view",
        {random_tensor({2, 3, 5}, 5), random_tensor({2, 3, 9}, 4)},
        [=](std::span<const Tensor> in) { return std::vector{op(in[0], columns(in[1], 2, 7))}; },
-       [=](std::span<const Tensor> in) { return std::vector{mapped(in[0], in[1].column_view(2, 7), f)}; }},
-      {"shared: both are the same tensor",
+       [=](std::span<const Tensor> in) { return std::vector{mapped(in[0], in[1].column_view(2, 7), f)}; },
+       {activation, activation}},
+      {"both are the same tensor",
        {random_tensor({3, 7}, 6)},
        [=](std::span<const Tensor> in) { return std::vector{op(in[0], in[0])}; },
-       [=](std::span<const Tensor> in) { return std::vector{mapped(in[0], in[0], f)}; }},
+       [=](std::span<const Tensor> in) { return std::vector{mapped(in[0], in[0], f)}; },
+       {activation}},
   };
   const Tensor x = random_tensor({2, 3}, 1);
   all.errors = {

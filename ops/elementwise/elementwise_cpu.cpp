@@ -1,5 +1,4 @@
 #include "ops/elementwise/elementwise_kernels.h"
-#include "ops/elementwise/functions.h"
 #include "ops/support/row_tasks.h"
 
 namespace mixgrad::cpu {
@@ -48,28 +47,18 @@ void backward_rows(const Tensor& x, const Tensor& dy, const GradTarget& dx) {
   });
 }
 
-template <class F>
-void dispatch_activation(Activation kind, const F& f) {
-  switch (kind) {
-    case Activation::gelu: return f.template operator()<functions::Gelu>();
-    case Activation::gelu_erf: return f.template operator()<functions::GeluErf>();
-    case Activation::relu: return f.template operator()<functions::Relu>();
-    case Activation::silu: return f.template operator()<functions::Silu>();
-  }
-}
-
 }  // namespace
 
-void activation_forward(Activation kind, const Tensor& x, const Tensor& y) {
-  dispatch_activation(kind, [&]<class Function>() {
-    dispatch_float(x.dtype(), "activation",
+void unary_forward(UnaryFunction function, const Tensor& x, const Tensor& y) {
+  dispatch_unary(function, [&]<class Function>() {
+    dispatch_float(x.dtype(), "unary function",
                    [&]<class T>() { map_rows<T>(x, y, [](auto value) { return Function::f(value); }); });
   });
 }
 
-void activation_backward(Activation kind, const Tensor& x, const Tensor& dy, const GradTarget& dx) {
-  dispatch_activation(kind, [&]<class Function>() {
-    dispatch_float(x.dtype(), "activation", [&]<class T>() { backward_rows<Function, T>(x, dy, dx); });
+void unary_backward(UnaryFunction function, const Tensor& x, const Tensor& dy, const GradTarget& dx) {
+  dispatch_unary(function, [&]<class Function>() {
+    dispatch_float(x.dtype(), "unary function", [&]<class T>() { backward_rows<Function, T>(x, dy, dx); });
   });
 }
 

@@ -4,6 +4,7 @@
 #include "core/build.h"
 #include "core/cuda/cuda.h"
 #include "ops/embedding/embedding_kernels.h"
+#include "ops/operators.h"
 #include "ops/support/check.h"
 
 namespace mixgrad {
@@ -19,24 +20,25 @@ void embedding_gradient(BackwardContext& context) {
   const auto& attributes = context.attributes<EmbeddingAttributes>();
   const Tensor& tokens = context.saved(0);
   const Tensor& dy = context.output_gradient();
-  GradTarget dweight;
-  GradTarget dpositions;
-  if (context.wants(1)) dweight = context.parameter_gradient(1, {attributes.vocabulary, dy.cols()});
-  if (context.wants(2)) dpositions = context.parameter_gradient(2, {attributes.position_rows, dy.cols()});
+  const GradTarget dweight = context.gradient(1, {attributes.vocabulary, dy.cols()});
+  const GradTarget dpositions = context.gradient(2, {attributes.position_rows, dy.cols()});
   MIXGRAD_DISPATCH(dy.device(), embedding_backward, tokens, attributes.first_position, dy, dweight, dpositions);
 }
 
 }  // namespace
 
-const OpSpec embedding_spec{OpId::embedding,
-                            "embedding",
-                            "y[b,t,:] = weight[tokens[b,t],:] + positions[first_position + t,:]",
-                            "dweight[v,:] = sum of dy[b,t,:] over tokens = v; dpositions[p,:] = sum_b dy[b,p-first,:]",
-                            "tokens",
-                            3,
-                            1,
-                            0b110,
-                            embedding_gradient};
+const OpSpec embedding_spec{
+    .name = "embedding",
+    .formula = "y[b,t,:] = weight[tokens[b,t],:] + positions[first_position + t,:]",
+    .gradient = "dweight[v,:] = sum of dy[b,t,:] over tokens = v; dpositions[p,:] = sum_b dy[b,p-first,:]",
+    .saves = "tokens",
+    .inputs = 3,
+    .outputs = 1,
+    .differentiable = {1, 2},
+    .roles = {InputRole::index, InputRole::parameter, InputRole::parameter},
+    .cached = "embedding",
+    .backward = embedding_gradient,
+};
 
 void check_tokens(const Tensor& tokens, std::int64_t vocabulary) {
   if constexpr (build::has_cuda) {

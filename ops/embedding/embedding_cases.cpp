@@ -1,6 +1,7 @@
 #include "ops/embedding/embedding.h"
 
 #include "ops/cases/cases.h"
+#include "ops/embedding/embedding_blocks.h"
 
 namespace mixgrad::test {
 namespace {
@@ -30,13 +31,30 @@ OpCase of_tokens(const std::string& note, const Tensor& tokens, std::int64_t voc
           {tokens, random_tensor({vocabulary, width}, 2), places > 0 ? random_tensor({places, width}, 3) : Tensor()},
           [=](std::span<const Tensor> in) { return std::vector{embedding(in[0], in[1], in[2], first_position)}; },
           [=](std::span<const Tensor> in) { return std::vector{looked_up(in[0], in[1], in[2], first_position)}; },
-          0,
-          0b1};
+          {},
+          {0}};
 }
 
 OpCase random_case(const std::string& note, std::int64_t batch, std::int64_t time, std::int32_t vocabulary,
                    std::int64_t width, std::int64_t places = 0, std::int64_t first_position = 0) {
   return of_tokens(note, random_tokens({batch, time}, vocabulary, 1), vocabulary, width, places, first_position);
+}
+
+// No state: a piece says at which position it begins.
+CachedCase in_pieces(const std::string& note, bool with_positions) {
+  return {.note = note,
+          .inputs =
+              [=](std::int64_t tokens) {
+                return std::vector{random_tokens({2, tokens}, 7, 7), random_tensor({7, 5}, 8),
+                                   with_positions ? random_tensor({tokens, 5}, 9) : Tensor()};
+              },
+          .sequences = {0},
+          .whole = [](std::span<const Tensor> in) { return std::vector{embedding(in[0], in[1], in[2])}; },
+          .start = [](std::span<const Tensor>, std::int64_t) -> PieceFunction {
+            return [](std::span<const Tensor> piece, std::int64_t position) {
+              return embedding(piece[0], piece[1], piece[2], position);
+            };
+          }};
 }
 
 }  // namespace
@@ -99,6 +117,14 @@ OpCases embedding_cases() {
       {"the table is no matrix", [=] { embedding(tokens, random_tensor({4}, 1)); },
        "embedding: weight must be [V,D] (2 axes), got [4]"},
       {"the table is i32", [=] { embedding(tokens, tokens); }, "embedding: weight must be f64, f32 or bf16, got i32"},
+  };
+  all.cached = {in_pieces("with positions", true), in_pieces("without positions", false)};
+  all.block_sizes = kEmbeddingBlocks;
+  all.with_size = [](std::string_view axis, std::int64_t size) {
+    if (axis == "channels") return random_case("", 2, 3, 4, size, 3);
+    if (axis == "tokens") return random_case("", 1, size, 3, 2);
+    if (axis == "table rows") return random_case("", 1, 5, static_cast<std::int32_t>(size), 1);
+    raise_unknown_axis(axis);
   };
   return all;
 }

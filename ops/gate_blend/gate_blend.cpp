@@ -2,6 +2,7 @@
 
 #include "autograd/tape.h"
 #include "ops/gate_blend/gate_blend_kernels.h"
+#include "ops/operators.h"
 #include "ops/support/check.h"
 
 namespace mixgrad {
@@ -9,29 +10,28 @@ namespace {
 
 constexpr const char* kOp = "gate_blend";
 
-struct NoAttributes {};
-
 void gate_blend_gradient(BackwardContext& context) {
   const Tensor& gate = context.saved(0);
-  GradTarget targets[3];
-  for (int i = 0; i < 3; ++i) {
-    if (context.wants(i)) targets[i] = context.gradient(i, gate.shape());
-  }
+  const GradTarget dgate = context.gradient(0, gate.shape());
+  const GradTarget du = context.gradient(1, gate.shape());
+  const GradTarget dz = context.gradient(2, gate.shape());
   MIXGRAD_DISPATCH(gate.device(), gate_blend_backward, gate, context.saved(1), context.saved(2),
-                   context.output_gradient(), targets[0], targets[1], targets[2]);
+                   context.output_gradient(), dgate, du, dz);
 }
 
 }  // namespace
 
-const OpSpec gate_blend_spec{OpId::gate_blend,
-                             kOp,
-                             "y = g u + (1 - g) z, g = sigmoid(gate)",
-                             "dgate = dy (u - z) g (1 - g), du = dy g, dz = dy (1 - g)",
-                             "gate, u, z",
-                             3,
-                             1,
-                             0b111,
-                             gate_blend_gradient};
+const OpSpec gate_blend_spec{
+    .name = kOp,
+    .formula = "y = g u + (1 - g) z, g = sigmoid(gate)",
+    .gradient = "dgate = dy (u - z) g (1 - g), du = dy g, dz = dy (1 - g)",
+    .saves = "gate, u, z",
+    .inputs = 3,
+    .outputs = 1,
+    .differentiable = {0, 1, 2},
+    .roles = {InputRole::activation, InputRole::activation, InputRole::activation},
+    .backward = gate_blend_gradient,
+};
 
 Tensor gate_blend(const Tensor& gate, const Tensor& u, const Tensor& z) {
   require_float(kOp, "gate", gate);
@@ -43,7 +43,7 @@ Tensor gate_blend(const Tensor& gate, const Tensor& u, const Tensor& z) {
   require_shape(kOp, "z", z, gate.shape());
   Tensor y = Tensor::empty(gate.shape(), gate.dtype(), gate.device());
   MIXGRAD_DISPATCH(gate.device(), gate_blend_forward, gate, u, z, y);
-  if (any_tracked({&gate, &u, &z})) record(gate_blend_spec, {&gate, &u, &z}, {&y}, {&gate, &u, &z}, NoAttributes{});
+  if (any_tracked({&gate, &u, &z})) record(gate_blend_spec, {&gate, &u, &z}, {&y}, {&gate, &u, &z});
   return y;
 }
 

@@ -8,6 +8,8 @@
 namespace mixgrad::test {
 namespace {
 
+using enum InputRole;
+
 // y = g u + (1 - g) z, g = 1 / (1 + e^-gate)
 Tensor blended(const Tensor& gate, const Tensor& u, const Tensor& z) {
   Tensor y = Tensor::empty(gate.shape(), DType::f64);
@@ -42,18 +44,20 @@ OpCases gate_blend_cases() {
       plain("1030 rows, beyond a block", {1030, 2}),
       plain("gates that choose all or nothing", {3, 11}, 8),
       plain("gates of zero: the mean", {3, 5}, 0),
-      {"packed: gate, u and z are columns of one tensor",
+      {"gate, u and z are columns of one tensor",
        {random_tensor({2, 3, 17}, 4)},
        [](std::span<const Tensor> in) {
          return std::vector{gate_blend(columns(in[0], 1, 6), columns(in[0], 6, 11), columns(in[0], 12, 17))};
        },
        [](std::span<const Tensor> in) {
          return std::vector{blended(in[0].column_view(1, 6), in[0].column_view(6, 11), in[0].column_view(12, 17))};
-       }},
-      {"shared: the gate is u",
+       },
+       {activation}},
+      {"the gate is u",
        {random_tensor({3, 5}, 5), random_tensor({3, 5}, 6)},
        [](std::span<const Tensor> in) { return std::vector{gate_blend(in[0], in[0], in[1])}; },
-       [](std::span<const Tensor> in) { return std::vector{blended(in[0], in[0], in[1])}; }},
+       [](std::span<const Tensor> in) { return std::vector{blended(in[0], in[0], in[1])}; },
+       {activation, activation}},
   };
   const Tensor x = random_tensor({2, 3}, 1);
   all.errors = {

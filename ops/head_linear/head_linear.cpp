@@ -2,6 +2,7 @@
 
 #include "autograd/tape.h"
 #include "ops/head_linear/head_linear_kernels.h"
+#include "ops/operators.h"
 #include "ops/support/check.h"
 
 namespace mixgrad {
@@ -18,15 +19,13 @@ void head_linear_gradient(BackwardContext& context) {
   for (const int first : {0, 2}) {  // x and weight, z and z_weight
     const Tensor& x = context.saved(first);
     const Tensor& weight = context.saved(first + 1);
-    GradTarget dx;
-    GradTarget dweight;
-    if (context.wants(first)) dx = context.gradient(first, x.shape());
-    if (context.wants(first + 1)) dweight = context.parameter_gradient(first + 1, weight.shape());
+    const GradTarget dx = context.gradient(first, x.shape());
+    const GradTarget dweight = context.gradient(first + 1, weight.shape());
     if (!dx.tensor.defined() && !dweight.tensor.defined()) continue;
     MIXGRAD_DISPATCH(dy.device(), head_linear_backward, x, weight, dy, dx, dweight);
   }
   if (!context.wants(4)) return;
-  const GradTarget dbias = context.parameter_gradient(4, context.attributes<HeadLinearAttributes>().bias);
+  const GradTarget dbias = context.gradient(4, context.attributes<HeadLinearAttributes>().bias);
   const std::int64_t width = dbias.tensor.numel();
   MIXGRAD_DISPATCH(dy.device(), head_linear_bias_backward,
                    dy.cols() == width ? dy : dy.reshape({dy.numel() / width, width}), dbias);
@@ -67,15 +66,18 @@ void check(const Tensor& x, const Tensor& weight, const Tensor& z, const Tensor&
 
 }  // namespace
 
-const OpSpec head_linear_spec{OpId::head_linear,
-                              kOp,
-                              "y_h = W_h x_h (+ V_h z_h) (+ c_h), h = head",
-                              "dx = W^T dy, dW = dy x^T, dz = V^T dy, dV = dy z^T, dc = sum dy",
-                              "x, W, z, V",
-                              5,
-                              1,
-                              0b11111,
-                              head_linear_gradient};
+const OpSpec head_linear_spec{
+    .name = kOp,
+    .formula = "y_h = W_h x_h (+ V_h z_h) (+ c_h), h = head",
+    .gradient = "dx = W^T dy, dW = dy x^T, dz = V^T dy, dV = dy z^T, dc = sum dy",
+    .saves = "x, W, z, V",
+    .inputs = 5,
+    .outputs = 1,
+    .differentiable = {0, 1, 2, 3, 4},
+    .roles = {InputRole::activation, InputRole::parameter, InputRole::activation, InputRole::parameter,
+              InputRole::parameter},
+    .backward = head_linear_gradient,
+};
 
 Tensor head_linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   return head_linear(x, weight, Tensor(), Tensor(), bias);

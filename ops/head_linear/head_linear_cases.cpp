@@ -6,6 +6,8 @@
 namespace mixgrad::test {
 namespace {
 
+using enum InputRole;
+
 // y[r,h,o] = sum_i x[r,h,i] weight[h,o,i] + bias[h,o]
 Tensor affine(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   const std::int64_t heads = weight.dim(0);
@@ -48,7 +50,8 @@ OpCase one_input(const std::string& note, const Shape& rows, const Sizes& s) {
   return {note,
           {random_tensor(rows.with_last(s.heads * s.in), 1), random_tensor({s.heads, s.out, s.in}, 2), bias_of(s)},
           [](std::span<const Tensor> in) { return std::vector{head_linear(in[0], in[1], in[2])}; },
-          [](std::span<const Tensor> in) { return std::vector{affine(in[0], in[1], in[2])}; }};
+          [](std::span<const Tensor> in) { return std::vector{affine(in[0], in[1], in[2])}; },
+          {activation, parameter, parameter}};
 }
 
 // x [B,T,H,I], each head a row; `columns_of` > I: a column view of rows that are longer.
@@ -66,7 +69,8 @@ OpCase split_input(const std::string& note, const Shape& rows, const Sizes& s, s
       [=](std::span<const Tensor> in) {
         const Tensor x = columns_of > n_in ? in[0].column_view(1, n_in + 1).clone() : in[0].clone();
         return std::vector{affine(x.reshape(flat), in[1], in[2]).reshape(out)};
-      }};
+      },
+      {activation, parameter, parameter}};
 }
 
 OpCase two_inputs(const std::string& note, const Shape& rows, const Sizes& s) {
@@ -95,7 +99,8 @@ OpCase halves(const std::string& note, const Shape& rows, const Sizes& s) {
             return std::vector{
                 sum(affine(in[0].column_view(1, width + 1), in[1].column_view(0, n_in), in[2]),
                     affine(in[0].column_view(width + 1, 2 * width + 1), in[1].column_view(n_in, 2 * n_in), {}))};
-          }};
+          },
+          {activation, parameter, parameter}};
 }
 
 std::vector<ErrorCase> error_cases() {
@@ -156,7 +161,7 @@ OpCases head_linear_cases() {
       split_input("heads as rows", {2, 5, 1}, {3, 4, 2, BiasForm::of_heads}, 4),
       split_input("heads as rows, one head", {2, 5, 1}, {1, 4, 3, BiasForm::flat}, 4),
       split_input("heads as rows, as wide as they are many", {2, 3, 1}, {3, 3, 3, BiasForm::none}, 3),
-      split_input("packed: heads as rows, columns of them", {2, 7, 1}, {3, 2, 5, BiasForm::of_heads}, 6),
+      split_input("heads as rows, columns of them", {2, 7, 1}, {3, 2, 5, BiasForm::of_heads}, 6),
       one_input("one element", {1, 1}, {1, 1, 1, flat}),
       one_input("one row without further axes", {1}, {3, 2, 5, of_heads}),
       one_input("one head is a linear", {2, 3, 1}, {1, 7, 5, flat}),
@@ -170,15 +175,16 @@ OpCases head_linear_cases() {
       two_inputs("two inputs, no bias", {2, 7, 1}, {2, 5, 9, none}),
       two_inputs("two inputs, bias of heads", {3, 5, 1}, {3, 4, 7, of_heads}),
       two_inputs("two inputs, 70 rows, heads of 33", {70, 1}, {2, 33, 3, flat}),
-      halves("packed: halves of one weight, columns of one input", {2, 5, 1}, {3, 4, 6, of_heads}),
-      halves("packed: halves of one weight, one head, one column", {3, 4, 1}, {1, 1, 2, flat}),
-      {"shared: z is x, and the second weight is the first",
+      halves("halves of one weight, columns of one input", {2, 5, 1}, {3, 4, 6, of_heads}),
+      halves("halves of one weight, one head, one column", {3, 4, 1}, {1, 1, 2, flat}),
+      {"z is x, and the second weight is the first",
        {random_tensor({2, 3, 6}, 1), random_tensor({2, 3, 3}, 2)},
        [](std::span<const Tensor> in) { return std::vector{head_linear(in[0], in[1], in[0], in[1], {})}; },
        [](std::span<const Tensor> in) {
          const Tensor y = affine(in[0], in[1], {});
          return std::vector{sum(y, y)};
-       }},
+       },
+       {activation, parameter}},
   };
   all.errors = error_cases();
   return all;

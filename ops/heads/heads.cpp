@@ -6,14 +6,13 @@
 #include "autograd/tape.h"
 #include "core/constant_table.h"
 #include "ops/heads/heads_kernels.h"
+#include "ops/operators.h"
 #include "ops/support/check.h"
 
 namespace mixgrad {
 namespace {
 
 constexpr std::size_t kMaxParts = 3;
-
-struct NoAttributes {};
 
 struct ConcatAttributes {
   std::int64_t head_dim;
@@ -38,18 +37,28 @@ void concat_heads_gradient(BackwardContext& context) {
 }  // namespace
 
 const OpSpec split_heads_spec{
-    OpId::split_heads,   "split_heads", "y[b,t,h,c] = x[b,t,h C + c]", "dx = dy", "nothing", 1, 1, 0b1,
-    split_heads_gradient};
+    .name = "split_heads",
+    .formula = "y[b,t,h,c] = x[b,t,h C + c]",
+    .gradient = "dx = dy",
+    .saves = "nothing",
+    .inputs = 1,
+    .outputs = 1,
+    .differentiable = {0},
+    .roles = {InputRole::activation},
+    .backward = split_heads_gradient,
+};
 
-const OpSpec concat_heads_spec{OpId::concat_heads,
-                               "concat_heads",
-                               "y[b,t,slot C + c] = the head of that slot at c",
-                               "each head's gradient is dy at its slot",
-                               "slots",
-                               3,
-                               1,
-                               0b111,
-                               concat_heads_gradient};
+const OpSpec concat_heads_spec{
+    .name = "concat_heads",
+    .formula = "y[b,t,slot C + c] = the head of that slot at c",
+    .gradient = "each head's gradient is dy at its slot",
+    .saves = "slots",
+    .inputs = 3,
+    .outputs = 1,
+    .differentiable = {0, 1, 2},
+    .roles = {InputRole::activation, InputRole::activation, InputRole::activation},
+    .backward = concat_heads_gradient,
+};
 
 Tensor split_heads(const Tensor& x, std::int64_t heads) {
   require_float("split_heads", "x", x);
@@ -59,7 +68,7 @@ Tensor split_heads(const Tensor& x, std::int64_t heads) {
     raise<ShapeError>("split_heads: the last axis of x must be a multiple of the ", heads, " heads, got x ", x.shape());
   }
   Tensor y = x.detach().reshape({x.dim(0), x.dim(1), heads, x.cols() / heads});
-  if (any_tracked({&x})) record(split_heads_spec, {&x}, {&y}, {}, NoAttributes{});
+  if (any_tracked({&x})) record(split_heads_spec, {&x}, {&y}, {});
   return y;
 }
 

@@ -6,6 +6,8 @@
 namespace mixgrad::test {
 namespace {
 
+using enum InputRole;
+
 using Slots = std::vector<std::int64_t>;
 
 OpCase split(const std::string& note, const Shape& x, std::int64_t heads) {
@@ -39,8 +41,10 @@ Tensor joined(std::span<const Tensor> parts, const Slots& slots, std::int64_t wi
 OpCase concat(const std::string& note, const std::vector<Shape>& parts, const Slots& slots, std::int64_t width) {
   std::vector<Tensor> inputs;
   for (const Shape& shape : parts) inputs.push_back(random_tensor(shape, inputs.size() + 1));
+  std::vector<InputRole> roles;  // with three parts they are the operator's inputs
+  if (parts.size() < 3) roles.assign(parts.size(), activation);
   return {note, inputs, [=](std::span<const Tensor> in) { return std::vector{concat_heads(in, slots, width)}; },
-          [=](std::span<const Tensor> in) { return std::vector{joined(in, slots, width)}; }};
+          [=](std::span<const Tensor> in) { return std::vector{joined(in, slots, width)}; }, roles};
 }
 
 }  // namespace
@@ -52,7 +56,7 @@ OpCases split_heads_cases() {
       split("one head", {2, 3, 5}, 1),
       split("three heads of five", {2, 4, 15}, 3),
       split("a head is a channel", {1, 3, 4}, 4),
-      {"packed: a column of every head",
+      {"a column of every head",
        {random_tensor({2, 3, 12}, 1)},
        [](std::span<const Tensor> in) {
          return std::vector{concat_heads(std::vector{columns(split_heads(in[0], 3), 1, 3)}, Slots{0, 1, 2}, 2)};
@@ -60,7 +64,8 @@ OpCases split_heads_cases() {
        [](std::span<const Tensor> in) {
          const Tensor part = in[0].reshape({2, 3, 3, 4}).column_view(1, 3).clone();
          return std::vector{part.reshape({2, 3, 6})};
-       }},
+       },
+       {activation}},
   };
   const Tensor x = random_tensor({2, 3, 10}, 1);
   all.errors = {
@@ -93,7 +98,7 @@ OpCases concat_heads_cases() {
       concat("three parts of unlike size", {{1, 4, 2}, {1, 4, 6}, {1, 4, 4}}, {3, 0, 5, 1, 4, 2}, 2),
       concat("a part with a row for each head", {{2, 3, 5}, {2, 3, 2, 5}}, {1, 2, 0}, 5),
       concat("2100 tokens, many blocks", {{1, 2100, 8}, {1, 2100, 8}}, {1, 0}, 8),
-      {"packed: parts are columns",
+      {"parts are columns",
        {random_tensor({2, 3, 7}, 1)},
        [](std::span<const Tensor> in) {
          const std::vector<Tensor> parts{columns(in[0], 1, 3), columns(in[0], 3, 7)};
@@ -102,15 +107,17 @@ OpCases concat_heads_cases() {
        [](std::span<const Tensor> in) {
          const std::vector<Tensor> parts{in[0].column_view(1, 3).clone(), in[0].column_view(3, 7).clone()};
          return std::vector{joined(parts, {1, 2, 0}, 2)};
-       }},
-      {"shared: a head twice",
+       },
+       {activation}},
+      {"a head twice",
        {random_tensor({2, 3, 4}, 1)},
        [](std::span<const Tensor> in) {
          return std::vector{concat_heads(std::vector{in[0], in[0]}, Slots{1, 0}, 4)};
        },
        [](std::span<const Tensor> in) {
          return std::vector{joined(std::vector{in[0], in[0]}, {1, 0}, 4)};
-       }},
+       },
+       {activation}},
   };
   const Tensor x = random_tensor({2, 3, 6}, 1);
   const auto call = [](const std::vector<Tensor>& parts, const Slots& slots, std::int64_t width) {

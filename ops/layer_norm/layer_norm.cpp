@@ -2,6 +2,7 @@
 
 #include "ops/layer_norm/layer_norm_kernels.h"
 #include "ops/norm/norm.h"
+#include "ops/operators.h"
 
 namespace mixgrad {
 namespace {
@@ -19,10 +20,8 @@ auto gradient_of(BackwardContext& context) {
                     const GradTarget& dy) {
     const Tensor& x = context.saved(0);
     const Tensor& weight = context.saved(1);
-    GradTarget dweight;
-    GradTarget dbias;
-    if (context.wants(first_parameter)) dweight = context.parameter_gradient(first_parameter, weight.shape());
-    if (context.wants(first_parameter + 1)) dbias = context.parameter_gradient(first_parameter + 1, weight.shape());
+    const GradTarget dweight = context.gradient(first_parameter, weight.shape());
+    const GradTarget dbias = context.gradient(first_parameter + 1, weight.shape());
     MIXGRAD_DISPATCH(x.device(), layer_norm_backward, x, weight, context.saved(2), context.saved(3), dnormed, dsum, d,
                      dy, dweight, dbias);
   };
@@ -34,26 +33,31 @@ void add_layer_norm_gradient(BackwardContext& context) { add_norm_gradient(conte
 
 }  // namespace
 
-const OpSpec layer_norm_spec{OpId::layer_norm,
-                             "layer_norm",
-                             "y = weight (x - mean) inv_std + bias, inv_std = 1/sqrt(var + eps)",
-                             "dx = inv_std (g - mean(g) - xhat mean(g xhat)), g = dy weight; dweight = sum dy xhat, "
-                             "dbias = sum dy",
-                             "x, weight, mean and inv_std per row",
-                             3,
-                             1,
-                             0b111,
-                             layer_norm_gradient};
+const OpSpec layer_norm_spec{
+    .name = "layer_norm",
+    .formula = "y = weight (x - mean) inv_std + bias, inv_std = 1/sqrt(var + eps)",
+    .gradient =
+        "dx = inv_std (g - mean(g) - xhat mean(g xhat)), g = dy weight; dweight = sum dy xhat, "
+        "dbias = sum dy",
+    .saves = "x, weight, mean and inv_std per row",
+    .inputs = 3,
+    .outputs = 1,
+    .differentiable = {0, 1, 2},
+    .roles = {InputRole::activation, InputRole::parameter_f32, InputRole::parameter_f32},
+    .backward = layer_norm_gradient,
+};
 
-const OpSpec add_layer_norm_spec{OpId::add_layer_norm,
-                                 "add_layer_norm",
-                                 "sum = x + y, normed = layer_norm(sum)",
-                                 "dx = dy = dsum + layer_norm'(dnormed); dweight, dbias as layer_norm",
-                                 "sum, weight, mean and inv_std per row",
-                                 4,
-                                 2,
-                                 0b1111,
-                                 add_layer_norm_gradient};
+const OpSpec add_layer_norm_spec{
+    .name = "add_layer_norm",
+    .formula = "sum = x + y, normed = layer_norm(sum)",
+    .gradient = "dx = dy = dsum + layer_norm'(dnormed); dweight, dbias as layer_norm",
+    .saves = "sum, weight, mean and inv_std per row",
+    .inputs = 4,
+    .outputs = 2,
+    .differentiable = {0, 1, 2, 3},
+    .roles = {InputRole::activation, InputRole::activation, InputRole::parameter_f32, InputRole::parameter_f32},
+    .backward = add_layer_norm_gradient,
+};
 
 Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps, std::optional<DType> out) {
   check("layer_norm", x, weight, bias, eps);

@@ -4,9 +4,12 @@
 
 #include "autograd/tape.h"
 #include "ops/cases/cases.h"
+#include "ops/norm/norm_blocks.h"
 
 namespace mixgrad::test {
 namespace {
+
+using enum InputRole;
 
 // y[c] = weight[c] (x[c] - mean) / sqrt(var + eps) + bias[c], var = sum_c (x[c] - mean)^2 / D
 Tensor normalised(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps) {
@@ -48,8 +51,7 @@ OpCase norm_case(const std::string& note, const Tensor& x, bool with_bias, doubl
   return {note,
           {x, random_tensor({width}, 2), with_bias ? random_tensor({width}, 3) : Tensor()},
           [=](std::span<const Tensor> in) { return std::vector{layer_norm(in[0], in[1], in[2], eps)}; },
-          [=](std::span<const Tensor> in) { return std::vector{normalised(in[0], in[1], in[2], eps)}; },
-          0b110};
+          [=](std::span<const Tensor> in) { return std::vector{normalised(in[0], in[1], in[2], eps)}; }};
 }
 
 std::vector<Tensor> both(const SumAndNorm& result) { return {result.sum, result.normed}; }
@@ -65,8 +67,7 @@ OpCase add_case(const std::string& note, const Tensor& x, const Tensor& y, bool 
   return {note,
           {x, y, random_tensor({width}, 2), with_bias ? random_tensor({width}, 3) : Tensor()},
           [=](std::span<const Tensor> in) { return both(add_layer_norm(in[0], in[1], in[2], in[3], eps)); },
-          [=](std::span<const Tensor> in) { return both_expected(in[0], in[1], in[2], in[3], eps); },
-          0b1100};
+          [=](std::span<const Tensor> in) { return both_expected(in[0], in[1], in[2], in[3], eps); }};
 }
 
 }  // namespace
@@ -86,16 +87,16 @@ OpCases layer_norm_cases() {
       norm_case("D=300", random_tensor({5, 300}, 1), true, 1e-5),
       norm_case("offset 100: the variance must not cancel", with_offset(random_tensor({3, 17}, 1), 100), true, 1e-5),
       norm_case("large eps, a constant row", Tensor::full({2, 7}, DType::f64, 3), true, 0.5),
-      {"packed: x is a column view",
+      {"x is a column view",
        {random_tensor({2, 5, 20}, 1), random_tensor({9}, 2), random_tensor({9}, 3)},
        [](std::span<const Tensor> in) { return std::vector{layer_norm(columns(in[0], 4, 13), in[1], in[2], 1e-5)}; },
        [](std::span<const Tensor> in) { return std::vector{normalised(in[0].column_view(4, 13), in[1], in[2], 1e-5)}; },
-       0b110},
-      {"shared: weight and bias are the same tensor",
+       {activation, parameter_f32, parameter_f32}},
+      {"weight and bias are the same tensor",
        {random_tensor({5, 9}, 1), random_tensor({9}, 2)},
        [](std::span<const Tensor> in) { return std::vector{layer_norm(in[0], in[1], in[1], 1e-5)}; },
        [](std::span<const Tensor> in) { return std::vector{normalised(in[0], in[1], in[1], 1e-5)}; },
-       0b10},
+       {activation, parameter_f32}},
   };
 
   const Tensor x = random_tensor({2, 3, 4}, 1);
@@ -119,6 +120,11 @@ OpCases layer_norm_cases() {
       {"weight is missing", [=] { layer_norm(x, Tensor(), {}, 1e-5); },
        "layer_norm: weight is required, got an undefined tensor"},
   };
+  all.block_sizes = kNormBlocks;
+  all.with_size = [](std::string_view axis, std::int64_t size) {
+    if (axis == "eights of channels") return norm_case("", random_tensor({2, 8 * size}, 1), true, 1e-5);
+    raise_unknown_axis(axis);
+  };
   return all;
 }
 
@@ -140,12 +146,12 @@ OpCases add_layer_norm_cases() {
       // All numbers and their sums are multiples of 1/2 below 128, so that bf16 holds them exactly.
       add_case("offset 96: the variance must not cancel", with_offset(in_halves(random_tensor({3, 17}, 1)), 96),
                in_halves(random_tensor({3, 17}, 4)), true, 1e-5),
-      {"shared: x and y are the same tensor",
+      {"x and y are the same tensor",
        {random_tensor({5, 9}, 1), random_tensor({9}, 2), random_tensor({9}, 3)},
        [](std::span<const Tensor> in) { return both(add_layer_norm(in[0], in[0], in[1], in[2], 1e-5)); },
        [](std::span<const Tensor> in) { return both_expected(in[0], in[0], in[1], in[2], 1e-5); },
-       0b110},
-      {"shared: x and y are column views of one tensor",
+       {activation, parameter_f32, parameter_f32}},
+      {"x and y are column views of one tensor",
        {random_tensor({2, 5, 20}, 1), random_tensor({9}, 2), random_tensor({9}, 3)},
        [](std::span<const Tensor> in) {
          return both(add_layer_norm(columns(in[0], 1, 10), columns(in[0], 11, 20), in[1], in[2], 1e-5));
@@ -153,23 +159,23 @@ OpCases add_layer_norm_cases() {
        [](std::span<const Tensor> in) {
          return both_expected(in[0].column_view(1, 10), in[0].column_view(11, 20), in[1], in[2], 1e-5);
        },
-       0b110},
-      {"packed: only the sum is used",
+       {activation, parameter_f32, parameter_f32}},
+      {"only the sum is used",
        {random_tensor({5, 9}, 1), random_tensor({5, 9}, 4), random_tensor({9}, 2)},
        [](std::span<const Tensor> in) { return std::vector{add_layer_norm(in[0], in[1], in[2], {}, 1e-5).sum}; },
        [](std::span<const Tensor> in) { return std::vector{summed(in[0], in[1])}; },
-       0b100},
-      {"packed: only the norm is used",
+       {activation, activation, parameter_f32}},
+      {"only the norm is used",
        {random_tensor({5, 9}, 1), random_tensor({5, 9}, 4), random_tensor({9}, 2)},
        [](std::span<const Tensor> in) { return std::vector{add_layer_norm(in[0], in[1], in[2], {}, 1e-5).normed}; },
        [](std::span<const Tensor> in) { return std::vector{normalised(summed(in[0], in[1]), in[2], {}, 1e-5)}; },
-       0b100},
+       {activation, activation, parameter_f32}},
   };
 
   for (const Shape& shape : {Shape{3, 1}, Shape{2, 3, 33}, Shape{6, 136}, Shape{2, 65, 16}}) {
     all.cases.push_back(pair("x and the sum in f32 beside bf16, " + std::to_string(shape.cols()), shape, true));
-    all.cases.back().precise |= 0b1;
-    all.cases.back().precise_outputs = 0b1;
+    all.cases.back().roles = {activation_f32, activation, parameter_f32, parameter_f32};
+    all.cases.back().f32_outputs = {0};
   }
 
   const Tensor x = random_tensor({2, 3, 4}, 1);
@@ -191,6 +197,13 @@ OpCases add_layer_norm_cases() {
        "add_layer_norm: bias must be [4], got [5]"},
       {"y is missing", [=] { add_layer_norm(x, Tensor(), weight, {}, 1e-5); },
        "add_layer_norm: y is required, got an undefined tensor"},
+  };
+  all.block_sizes = kNormBlocks;
+  all.with_size = [](std::string_view axis, std::int64_t size) {
+    if (axis == "eights of channels") {
+      return add_case("", random_tensor({2, 8 * size}, 1), random_tensor({2, 8 * size}, 4), true, 1e-5);
+    }
+    raise_unknown_axis(axis);
   };
   return all;
 }

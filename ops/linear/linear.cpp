@@ -3,36 +3,34 @@
 #include "autograd/tape.h"
 #include "ops/elementwise/elementwise.h"
 #include "ops/linear/linear_kernels.h"
+#include "ops/operators.h"
 #include "ops/support/check.h"
 
 namespace mixgrad {
 namespace {
 
-struct LinearAttributes {};
-
 void linear_gradient(BackwardContext& context) {
   const Tensor& x = context.saved(0);
   const Tensor& weight = context.saved(1);
-  GradTarget dx;
-  GradTarget dweight;
-  GradTarget dbias;
-  if (context.wants(0)) dx = context.gradient(0, x.shape());
-  if (context.wants(1)) dweight = context.parameter_gradient(1, weight.shape());
-  if (context.wants(2)) dbias = context.parameter_gradient(2, {weight.dim(0)});
+  const GradTarget dx = context.gradient(0, x.shape());
+  const GradTarget dweight = context.gradient(1, weight.shape());
+  const GradTarget dbias = context.gradient(2, {weight.dim(0)});
   MIXGRAD_DISPATCH(x.device(), linear_backward, x, weight, context.output_gradient(), dx, dweight, dbias);
 }
 
 }  // namespace
 
-const OpSpec linear_spec{OpId::linear,
-                         "linear",
-                         "y[r,n] = sum_k x[r,k] weight[n,k] + bias[n]",
-                         "dx = dy weight, dweight = dy^T x, dbias[n] = sum_r dy[r,n]",
-                         "x, weight",
-                         3,
-                         1,
-                         0b111,
-                         linear_gradient};
+const OpSpec linear_spec{
+    .name = "linear",
+    .formula = "y[r,n] = sum_k x[r,k] weight[n,k] + bias[n]",
+    .gradient = "dx = dy weight, dweight = dy^T x, dbias[n] = sum_r dy[r,n]",
+    .saves = "x, weight",
+    .inputs = 3,
+    .outputs = 1,
+    .differentiable = {0, 1, 2},
+    .roles = {InputRole::activation, InputRole::parameter, InputRole::parameter},
+    .backward = linear_gradient,
+};
 
 namespace {
 
@@ -59,7 +57,7 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   Tensor y = Tensor::empty(x.shape().with_last(weight.dim(0)), x.dtype(), x.device());
   MIXGRAD_DISPATCH(x.device(), linear_forward, x, weight, bias, y);
   if (any_tracked({&x, &weight, &bias})) {
-    record(linear_spec, {&x, &weight, &bias}, {&y}, {&x, &weight}, LinearAttributes{});
+    record(linear_spec, {&x, &weight, &bias}, {&y}, {&x, &weight});
   }
   return y;
 }
@@ -87,7 +85,7 @@ void linear_into(const Tensor& x, const Tensor& weight, const Tensor& bias, Tens
   MIXGRAD_DISPATCH(x.device(), linear_forward, x, weight, bias, whole.detach().column_view(column, end));
   if (any_tracked({&x, &weight, &bias})) {
     Tensor y = output_columns(whole, column, end);
-    record(linear_spec, {&x, &weight, &bias}, {&y}, {&x, &weight}, LinearAttributes{});
+    record(linear_spec, {&x, &weight, &bias}, {&y}, {&x, &weight});
   }
 }
 

@@ -1,9 +1,12 @@
 #include "autograd/tape.h"
 #include "ops/cases/cases.h"
 #include "ops/linear/linear.h"
+#include "ops/matmul/product_blocks.h"
 
 namespace mixgrad::test {
 namespace {
+
+using enum InputRole;
 
 // y[r,n] = sum_k x[r,k] weight[n,k] + bias[n]
 Tensor affine(const Tensor& x, const Tensor& weight, const Tensor& bias) {
@@ -34,7 +37,8 @@ OpCase of_columns(const std::string& note, const Shape& packed, std::int64_t beg
   return {note,
           {random_tensor(packed, 4), random_tensor({n_out, end - begin}, 5), random_tensor({n_out}, 6)},
           [=](std::span<const Tensor> in) { return std::vector{linear(columns(in[0], begin, end), in[1], in[2])}; },
-          [=](std::span<const Tensor> in) { return std::vector{affine(in[0].column_view(begin, end), in[1], in[2])}; }};
+          [=](std::span<const Tensor> in) { return std::vector{affine(in[0].column_view(begin, end), in[1], in[2])}; },
+          {activation, parameter, parameter}};
 }
 
 // Products of several x side by side in one tensor, `gap` columns of which hold something else: ones.
@@ -43,9 +47,11 @@ OpCase side_by_side(const std::string& note, const std::vector<std::int64_t>& wi
   const std::int64_t stride = n_out + gap;
   const auto total = static_cast<std::int64_t>(widths.size()) * stride;
   std::vector<Tensor> inputs{with_bias ? random_tensor({n_out}, 13) : Tensor()};
+  std::vector<InputRole> roles{parameter};
   for (const std::int64_t width : widths) {
     inputs.push_back(random_tensor({2, 5, width}, 11 + inputs.size()));
     inputs.push_back(random_tensor({n_out, width}, 31 + inputs.size()));
+    roles.insert(roles.end(), {activation, parameter});
   }
   return {note, inputs,
           [=](std::span<const Tensor> in) {
@@ -64,7 +70,8 @@ OpCase side_by_side(const std::string& note, const std::vector<std::int64_t>& wi
               }
             }
             return std::vector{whole};
-          }};
+          },
+          roles};
 }
 
 }  // namespace
@@ -84,10 +91,10 @@ OpCases linear_cases() {
       plain("130 columns of 96, beyond a block of columns", {3, 96}, 130, false),
       plain("K=600, beyond a block of the inner axis", {2, 600}, 3, true),
       plain("300 rows to 300 columns", {300, 3}, 300, true),
-      of_columns("packed: x is a column view in the middle", {2, 5, 24}, 7, 16, 5),
-      of_columns("packed: x is the first columns, 70 rows", {7, 10, 40}, 0, 17, 9),
-      of_columns("packed: x is one column", {3, 4, 6}, 5, 6, 3),
-      {"packed: two views of one tensor that overlap, and the whole of it",
+      of_columns("x is a column view in the middle", {2, 5, 24}, 7, 16, 5),
+      of_columns("x is the first columns, 70 rows", {7, 10, 40}, 0, 17, 9),
+      of_columns("x is one column", {3, 4, 6}, 5, 6, 3),
+      {"two views of one tensor that overlap, and the whole of it",
        {random_tensor({3, 4, 12}, 7), random_tensor({5, 8}, 8), random_tensor({2, 12}, 9)},
        [](std::span<const Tensor> in) {
          return std::vector{linear(columns(in[0], 0, 8), in[1]), linear(columns(in[0], 3, 11), in[1]),
@@ -96,11 +103,12 @@ OpCases linear_cases() {
        [](std::span<const Tensor> in) {
          return std::vector{affine(in[0].column_view(0, 8), in[1], {}), affine(in[0].column_view(3, 11), in[1], {}),
                             affine(in[0], in[2], {})};
-       }},
-      side_by_side("packed: into a tensor that three products fill", {4, 7, 4}, 3, 0, true),
-      side_by_side("packed: into all columns of a tensor", {5}, 6, 0, false),
-      side_by_side("packed: into a tensor with columns that no product fills", {3, 6}, 4, 2, true),
-      {"packed: what three products filled, read as three times as many rows and in part",
+       },
+       {activation, parameter, parameter}},
+      side_by_side("into a tensor that three products fill", {4, 7, 4}, 3, 0, true),
+      side_by_side("into all columns of a tensor", {5}, 6, 0, false),
+      side_by_side("into a tensor with columns that no product fills", {3, 6}, 4, 2, true),
+      {"what three products filled, read as three times as many rows and in part",
        {random_tensor({2, 3, 4}, 14), random_tensor({5, 4}, 15), random_tensor({2, 5}, 16), random_tensor({3, 7}, 17)},
        [](std::span<const Tensor> in) {
          Tensor whole = Tensor::empty({2, 3, 15}, in[0].dtype(), in[0].device());
@@ -112,8 +120,9 @@ OpCases linear_cases() {
          const Tensor whole = Tensor::empty({2, 3, 15}, DType::f64);
          for (std::int64_t e = 0; e < whole.numel(); ++e) whole.set(e, y.at(e / 15 * 5 + e % 5));
          return std::vector{affine(whole.reshape({2, 9, 5}), in[2], {}), affine(whole.column_view(4, 11), in[3], {})};
-       }},
-      {"packed: what two products filled, of which a part is read",
+       },
+       {activation, parameter, parameter, parameter}},
+      {"what two products filled, of which a part is read",
        {random_tensor({2, 3, 4}, 18), random_tensor({5, 4}, 19), random_tensor({3, 4}, 20)},
        [](std::span<const Tensor> in) {
          Tensor whole = Tensor::empty({2, 3, 10}, in[0].dtype(), in[0].device());
@@ -125,11 +134,13 @@ OpCases linear_cases() {
          const Tensor part = Tensor::empty({2, 3, 4}, DType::f64);
          for (std::int64_t e = 0; e < part.numel(); ++e) part.set(e, y.at(e / 4 * 5 + (3 + e % 4) % 5));
          return std::vector{affine(part, in[2], {})};
-       }},
-      {"shared: x and weight are the same tensor",
+       },
+       {activation, parameter, parameter}},
+      {"x and weight are the same tensor",
        {random_tensor({5, 5}, 10)},
        [](std::span<const Tensor> in) { return std::vector{linear(in[0], in[0])}; },
-       [](std::span<const Tensor> in) { return std::vector{affine(in[0], in[0], {})}; }},
+       [](std::span<const Tensor> in) { return std::vector{affine(in[0], in[0], {})}; },
+       {activation}},
   };
 
   const Tensor x = random_tensor({2, 3, 4}, 1);
@@ -179,6 +190,13 @@ OpCases linear_cases() {
       {"weight is missing", [=] { linear(x, Tensor()); }, "linear: weight is required, got an undefined tensor"},
       {"x is a scalar", [=] { linear(Tensor::full({}, DType::f64, 1), weight); },
        "linear: the last axis of x must be 4 to match weight [5,4], got x []"},
+  };
+  all.block_sizes = kProductBlocks;
+  all.with_size = [](std::string_view axis, std::int64_t size) {
+    if (axis == "rows") return plain("", {size, 3}, 2, true);
+    if (axis == "columns") return plain("", {3, 2}, size, true);
+    if (axis == "inner") return plain("", {2, size}, 3, true);
+    raise_unknown_axis(axis);
   };
   return all;
 }

@@ -4,40 +4,31 @@
 #include "core/build.h"
 #include "core/cuda/cuda.h"
 #include "ops/linear_cross_entropy/linear_cross_entropy_kernels.h"
+#include "ops/operators.h"
 #include "ops/support/check.h"
 
 namespace mixgrad {
 namespace {
 
-struct NoAttributes {};
-
-void scaled_gradient(BackwardContext& context);
+// On a CUDA device the forward pass has computed the gradients for a dloss of 1.
+void scaled_gradient(BackwardContext& context) {
+  const Tensor& dloss = context.output_gradient();
+  for (const int input : {0, 1}) {
+    if (!context.wants(input)) continue;
+    const Tensor& gradient = context.saved(5 + input);
+    const GradTarget target = context.gradient(input, gradient.shape());
+    MIXGRAD_DISPATCH(gradient.device(), linear_cross_entropy_scale, gradient, dloss, target);
+  }
+}
 
 void cross_entropy_gradient(BackwardContext& context) {
   const Tensor& x = context.saved(0);
   if (!x.defined()) return scaled_gradient(context);
   const Tensor& weight = context.saved(1);
-  GradTarget dx;
-  GradTarget dweight;
-  if (context.wants(0)) dx = context.gradient(0, x.shape());
-  if (context.wants(1)) dweight = context.parameter_gradient(1, weight.shape());
+  const GradTarget dx = context.gradient(0, x.shape());
+  const GradTarget dweight = context.gradient(1, weight.shape());
   MIXGRAD_DISPATCH(x.device(), linear_cross_entropy_backward, x, weight, context.saved(2), context.saved(3),
                    context.saved(4), context.output_gradient(), dx, dweight);
-}
-
-// On a CUDA device the forward pass has computed the gradients for a dloss of 1.
-void scaled_gradient(BackwardContext& context) {
-  const Tensor& dloss = context.output_gradient();
-  if (context.wants(0)) {
-    const Tensor& gradient = context.saved(5);
-    MIXGRAD_DISPATCH(gradient.device(), linear_cross_entropy_scale, gradient, dloss,
-                     context.gradient(0, gradient.shape()));
-  }
-  if (context.wants(1)) {
-    const Tensor& gradient = context.saved(6);
-    MIXGRAD_DISPATCH(gradient.device(), linear_cross_entropy_scale, gradient, dloss,
-                     context.parameter_gradient(1, gradient.shape()));
-  }
 }
 
 void check_targets(const Tensor& targets, std::int64_t vocabulary) {
@@ -56,16 +47,18 @@ void check_targets(const Tensor& targets, std::int64_t vocabulary) {
 }  // namespace
 
 const OpSpec linear_cross_entropy_spec{
-    OpId::linear_cross_entropy,
-    "linear_cross_entropy",
-    "loss = mean over targets != -1 of lse_r - logits[r,target_r], logits = x weight^T",
-    "dlogits = dloss (softmax(logits) - onehot)/count; dx = dlogits weight, "
-    "dweight = dlogits^T x",
-    "x, weight, targets, count, lse; on CUDA dx and dweight for dloss = 1",
-    3,
-    1,
-    0b011,
-    cross_entropy_gradient};
+    .name = "linear_cross_entropy",
+    .formula = "loss = mean over targets != -1 of lse_r - logits[r,target_r], logits = x weight^T",
+    .gradient =
+        "dlogits = dloss (softmax(logits) - onehot)/count; dx = dlogits weight, "
+        "dweight = dlogits^T x",
+    .saves = "x, weight, targets, count, lse; on CUDA dx and dweight for dloss = 1",
+    .inputs = 3,
+    .outputs = 1,
+    .differentiable = {0, 1},
+    .roles = {InputRole::activation, InputRole::parameter, InputRole::index},
+    .backward = cross_entropy_gradient,
+};
 
 Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const Tensor& targets) {
   const char* op = "linear_cross_entropy";
@@ -83,7 +76,7 @@ Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const Tensor&
   }
   require_shape(op, "targets", targets, x.shape().without_last());
   check_targets(targets, weight.dim(0));
-  const DType sums = x.dtype() == DType::f64 ? DType::f64 : DType::f32;
+  const DType sums = accumulation_dtype(x.dtype());
   const bool recording = any_tracked({&x, &weight});
   Tensor loss = Tensor::empty({1}, sums, x.device());
   if (x.device().is_cuda()) {
@@ -93,7 +86,7 @@ Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const Tensor&
     MIXGRAD_DISPATCH(x.device(), linear_cross_entropy_fused, x, weight, targets, loss, dx, dweight);
     if (recording) {
       record(linear_cross_entropy_spec, {&x, &weight, &targets}, {&loss},
-             {&none, &none, &none, &none, &none, &dx, &dweight}, NoAttributes{});
+             {&none, &none, &none, &none, &none, &dx, &dweight});
     }
     return loss;
   }
@@ -101,8 +94,7 @@ Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const Tensor&
   const Tensor lse = Tensor::empty({x.rows()}, sums, x.device());
   MIXGRAD_DISPATCH(x.device(), linear_cross_entropy_forward, x, weight, targets, count, lse, loss);
   if (recording) {
-    record(linear_cross_entropy_spec, {&x, &weight, &targets}, {&loss}, {&x, &weight, &targets, &count, &lse},
-           NoAttributes{});
+    record(linear_cross_entropy_spec, {&x, &weight, &targets}, {&loss}, {&x, &weight, &targets, &count, &lse});
   }
   return loss;
 }

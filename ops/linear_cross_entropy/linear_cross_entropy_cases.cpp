@@ -9,6 +9,8 @@
 namespace mixgrad::test {
 namespace {
 
+using enum InputRole;
+
 // The mean over the rows with a target of log sum_v exp(logits[v]) - logits[target]; 0 when there is none.
 Tensor mean_loss(const Tensor& x, const Tensor& weight, const Tensor& targets) {
   const std::int64_t vocabulary = weight.dim(0);
@@ -76,16 +78,18 @@ OpCases linear_cross_entropy_cases() {
       plain("300 rows", {3, 100}, 4, 7, 5),
       plain("700 rows", {700}, 2, 3, 7),
       plain("D=96", {3, 2}, 96, 13),
-      {"packed: x is a column view",
+      {"x is a column view",
        {random_tensor({2, 5, 12}, 1), random_tensor({7, 6}, 2), some_targets({2, 5}, 7, 4)},
        [](std::span<const Tensor> in) { return std::vector{linear_cross_entropy(columns(in[0], 3, 9), in[1], in[2])}; },
-       [](std::span<const Tensor> in) { return std::vector{mean_loss(in[0].column_view(3, 9), in[1], in[2])}; }},
-      {"shared: x and weight are the same tensor",
+       [](std::span<const Tensor> in) { return std::vector{mean_loss(in[0].column_view(3, 9), in[1], in[2])}; },
+       {activation, parameter, index}},
+      {"x and weight are the same tensor",
        {random_tensor({6, 4}, 1), random_tokens({6}, 6, 2)},
        [](std::span<const Tensor> in) { return std::vector{linear_cross_entropy(in[0], in[0], in[1])}; },
-       [](std::span<const Tensor> in) { return std::vector{mean_loss(in[0], in[0], in[1])}; }},
+       [](std::span<const Tensor> in) { return std::vector{mean_loss(in[0], in[0], in[1])}; },
+       {activation, index}},
   };
-  for (OpCase& c : all.cases) c.precise_outputs = 0b1;  // a loss in bf16 would be useless
+  for (OpCase& c : all.cases) c.f32_outputs = {0};  // a loss in bf16 would be useless
 
   const Tensor x = random_tensor({2, 3, 4}, 1);
   const Tensor weight = random_tensor({5, 4}, 2);

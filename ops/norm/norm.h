@@ -56,8 +56,7 @@ inline DType statistics_dtype(const Tensor& x) { return accumulation_dtype(x.dty
 // puts the same into dy where that is defined.
 template <class Gradient>
 void norm_alone_gradient(BackwardContext& context, const Gradient& gradient) {
-  GradTarget dx;
-  if (context.wants(0)) dx = context.gradient(0, context.saved(0).shape());
+  const GradTarget dx = context.gradient(0, context.saved(0).shape());
   gradient(1, context.output_gradient(), Tensor(), dx, GradTarget());
 }
 
@@ -73,8 +72,7 @@ void add_norm_gradient(BackwardContext& context, const Gradient& gradient) {
     context.pass(1, apart ? dsum.to(DType::bf16) : dsum);
     return;
   }
-  GradTarget dy;
-  if (apart && context.wants(1)) dy = context.gradient(1, sum.shape());
+  const GradTarget dy = apart ? context.gradient(1, sum.shape()) : GradTarget();
   const Tensor d = Tensor::empty(sum.shape(), sum.dtype(), sum.device());
   gradient(2, dnormed, dsum, {d, false}, dy);
   context.pass(0, d);

@@ -1,6 +1,7 @@
 #include "ops/rms_norm/rms_norm.h"
 
 #include "ops/norm/norm.h"
+#include "ops/operators.h"
 #include "ops/rms_norm/rms_norm_kernels.h"
 
 namespace mixgrad {
@@ -11,8 +12,7 @@ auto gradient_of(BackwardContext& context) {
                     const GradTarget& dy) {
     const Tensor& x = context.saved(0);
     const Tensor& weight = context.saved(1);
-    GradTarget dweight;
-    if (context.wants(weight_input)) dweight = context.parameter_gradient(weight_input, weight.shape());
+    const GradTarget dweight = context.gradient(weight_input, weight.shape());
     MIXGRAD_DISPATCH(x.device(), rms_norm_backward, x, weight, context.saved(2), dnormed, dsum, d, dy, dweight);
   };
 }
@@ -23,25 +23,29 @@ void add_rms_norm_gradient(BackwardContext& context) { add_norm_gradient(context
 
 }  // namespace
 
-const OpSpec rms_norm_spec{OpId::rms_norm,
-                           "rms_norm",
-                           "y = weight x inv_rms, inv_rms = 1/sqrt(mean(x^2) + eps)",
-                           "dx = inv_rms (g - x inv_rms^2 mean(g x)), g = dy weight; dweight = sum dy x inv_rms",
-                           "x, weight, inv_rms per row",
-                           2,
-                           1,
-                           0b11,
-                           rms_norm_gradient};
+const OpSpec rms_norm_spec{
+    .name = "rms_norm",
+    .formula = "y = weight x inv_rms, inv_rms = 1/sqrt(mean(x^2) + eps)",
+    .gradient = "dx = inv_rms (g - x inv_rms^2 mean(g x)), g = dy weight; dweight = sum dy x inv_rms",
+    .saves = "x, weight, inv_rms per row",
+    .inputs = 2,
+    .outputs = 1,
+    .differentiable = {0, 1},
+    .roles = {InputRole::activation, InputRole::parameter_f32},
+    .backward = rms_norm_gradient,
+};
 
-const OpSpec add_rms_norm_spec{OpId::add_rms_norm,
-                               "add_rms_norm",
-                               "sum = x + y, normed = rms_norm(sum)",
-                               "dx = dy = dsum + rms_norm'(dnormed); dweight as rms_norm",
-                               "sum, weight, inv_rms per row",
-                               3,
-                               2,
-                               0b111,
-                               add_rms_norm_gradient};
+const OpSpec add_rms_norm_spec{
+    .name = "add_rms_norm",
+    .formula = "sum = x + y, normed = rms_norm(sum)",
+    .gradient = "dx = dy = dsum + rms_norm'(dnormed); dweight as rms_norm",
+    .saves = "sum, weight, inv_rms per row",
+    .inputs = 3,
+    .outputs = 2,
+    .differentiable = {0, 1, 2},
+    .roles = {InputRole::activation, InputRole::activation, InputRole::parameter_f32},
+    .backward = add_rms_norm_gradient,
+};
 
 Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps, std::optional<DType> out) {
   check_norm("rms_norm", x, weight, eps);

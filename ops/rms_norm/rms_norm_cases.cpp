@@ -4,9 +4,12 @@
 
 #include "autograd/tape.h"
 #include "ops/cases/cases.h"
+#include "ops/norm/norm_blocks.h"
 
 namespace mixgrad::test {
 namespace {
+
+using enum InputRole;
 
 // y[c] = weight[c] x[c] / sqrt(sum_c x[c]^2 / D + eps)
 Tensor normalised(const Tensor& x, const Tensor& weight, double eps) {
@@ -31,8 +34,7 @@ OpCase norm_case(const std::string& note, const Tensor& x, double eps = 1e-5) {
   return {note,
           {x, random_tensor({x.cols()}, 2)},
           [=](std::span<const Tensor> in) { return std::vector{rms_norm(in[0], in[1], eps)}; },
-          [=](std::span<const Tensor> in) { return std::vector{normalised(in[0], in[1], eps)}; },
-          0b10};
+          [=](std::span<const Tensor> in) { return std::vector{normalised(in[0], in[1], eps)}; }};
 }
 
 std::vector<Tensor> both(const SumAndNorm& result) { return {result.sum, result.normed}; }
@@ -46,8 +48,7 @@ OpCase add_case(const std::string& note, const Shape& shape, double eps = 1e-5) 
   return {note,
           {random_tensor(shape, 1), random_tensor(shape, 4), random_tensor({shape.cols()}, 2)},
           [=](std::span<const Tensor> in) { return both(add_rms_norm(in[0], in[1], in[2], eps)); },
-          [=](std::span<const Tensor> in) { return both_expected(in[0], in[1], in[2], eps); },
-          0b100};
+          [=](std::span<const Tensor> in) { return both_expected(in[0], in[1], in[2], eps); }};
 }
 
 }  // namespace
@@ -66,11 +67,11 @@ OpCases rms_norm_cases() {
       norm_case("D=136, whole chunks of 16 bytes", random_tensor({6, 136}, 1)),
       norm_case("D=300", random_tensor({5, 300}, 1)),
       norm_case("a row of zeros, large eps", Tensor::zeros({2, 7}, DType::f64), 0.5),
-      {"packed: x is a column view",
+      {"x is a column view",
        {random_tensor({2, 5, 20}, 1), random_tensor({9}, 2)},
        [](std::span<const Tensor> in) { return std::vector{rms_norm(columns(in[0], 4, 13), in[1], 1e-5)}; },
        [](std::span<const Tensor> in) { return std::vector{normalised(in[0].column_view(4, 13), in[1], 1e-5)}; },
-       0b10},
+       {activation, parameter_f32}},
   };
 
   const Tensor x = random_tensor({2, 3, 4}, 1);
@@ -92,6 +93,11 @@ OpCases rms_norm_cases() {
       {"weight is missing", [=] { rms_norm(x, Tensor(), 1e-5); },
        "rms_norm: weight is required, got an undefined tensor"},
   };
+  all.block_sizes = kNormBlocks;
+  all.with_size = [](std::string_view axis, std::int64_t size) {
+    if (axis == "eights of channels") return norm_case("", random_tensor({2, 8 * size}, 1), 1e-5);
+    raise_unknown_axis(axis);
+  };
   return all;
 }
 
@@ -107,12 +113,12 @@ OpCases add_rms_norm_cases() {
       add_case("2100 rows of 2", {2100, 2}, 0.5),
       add_case("D=136, whole chunks of 16 bytes", {6, 136}),
       add_case("D=300", {3, 300}),
-      {"shared: x and y are the same tensor",
+      {"x and y are the same tensor",
        {random_tensor({5, 9}, 1), random_tensor({9}, 2)},
        [](std::span<const Tensor> in) { return both(add_rms_norm(in[0], in[0], in[1], 1e-5)); },
        [](std::span<const Tensor> in) { return both_expected(in[0], in[0], in[1], 1e-5); },
-       0b10},
-      {"shared: x and y are column views of one tensor",
+       {activation, parameter_f32}},
+      {"x and y are column views of one tensor",
        {random_tensor({2, 5, 20}, 1), random_tensor({9}, 2)},
        [](std::span<const Tensor> in) {
          return both(add_rms_norm(columns(in[0], 1, 10), columns(in[0], 11, 20), in[1], 1e-5));
@@ -120,23 +126,23 @@ OpCases add_rms_norm_cases() {
        [](std::span<const Tensor> in) {
          return both_expected(in[0].column_view(1, 10), in[0].column_view(11, 20), in[1], 1e-5);
        },
-       0b10},
-      {"packed: only the sum is used",
+       {activation, parameter_f32}},
+      {"only the sum is used",
        {random_tensor({5, 9}, 1), random_tensor({5, 9}, 4), random_tensor({9}, 2)},
        [](std::span<const Tensor> in) { return std::vector{add_rms_norm(in[0], in[1], in[2], 1e-5).sum}; },
        [](std::span<const Tensor> in) { return std::vector{summed(in[0], in[1])}; },
-       0b100},
-      {"packed: only the norm is used",
+       {activation, activation, parameter_f32}},
+      {"only the norm is used",
        {random_tensor({5, 9}, 1), random_tensor({5, 9}, 4), random_tensor({9}, 2)},
        [](std::span<const Tensor> in) { return std::vector{add_rms_norm(in[0], in[1], in[2], 1e-5).normed}; },
        [](std::span<const Tensor> in) { return std::vector{normalised(summed(in[0], in[1]), in[2], 1e-5)}; },
-       0b100},
+       {activation, activation, parameter_f32}},
   };
 
   for (const Shape& shape : {Shape{3, 1}, Shape{2, 3, 33}, Shape{6, 136}, Shape{2, 65, 16}}) {
     all.cases.push_back(add_case("x and the sum in f32 beside bf16, " + std::to_string(shape.cols()), shape));
-    all.cases.back().precise |= 0b1;
-    all.cases.back().precise_outputs = 0b1;
+    all.cases.back().roles = {activation_f32, activation, parameter_f32};
+    all.cases.back().f32_outputs = {0};
   }
 
   const Tensor x = random_tensor({2, 3, 4}, 1);
@@ -153,6 +159,11 @@ OpCases add_rms_norm_cases() {
        "add_rms_norm: weight must be [4], got [5]"},
       {"y is missing", [=] { add_rms_norm(x, Tensor(), weight, 1e-5); },
        "add_rms_norm: y is required, got an undefined tensor"},
+  };
+  all.block_sizes = kNormBlocks;
+  all.with_size = [](std::string_view axis, std::int64_t size) {
+    if (axis == "eights of channels") return add_case("", {2, 8 * size});
+    raise_unknown_axis(axis);
   };
   return all;
 }

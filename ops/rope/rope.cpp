@@ -1,6 +1,7 @@
 #include "ops/rope/rope.h"
 
 #include "autograd/tape.h"
+#include "ops/operators.h"
 #include "ops/rope/rope_kernels.h"
 #include "ops/support/check.h"
 
@@ -15,15 +16,18 @@ void rope_gradient(BackwardContext& context) {
 
 }  // namespace
 
-const OpSpec rope_spec{OpId::rope,
-                       "rope",
-                       "pair (i, i+dh/2) turns by (first_position + floor(t/rows_per_position)) theta^(-2i/dh)",
-                       "dx = dy turned back",
-                       "nothing",
-                       1,
-                       1,
-                       0b1,
-                       rope_gradient};
+const OpSpec rope_spec{
+    .name = "rope",
+    .formula = "pair (i, i+dh/2) turns by (first_position + floor(t/rows_per_position)) theta^(-2i/dh)",
+    .gradient = "dx = dy turned back",
+    .saves = "nothing",
+    .inputs = 1,
+    .outputs = 1,
+    .differentiable = {0},
+    .roles = {InputRole::activation},
+    .cached = "rope",
+    .backward = rope_gradient,
+};
 
 Tensor rope(const Tensor& x, const RopeOptions& options) {
   require_float("rope", "x", x);

@@ -8,6 +8,8 @@
 namespace mixgrad::test {
 namespace {
 
+using enum InputRole;
+
 // Pair (i, i + dh/2) of each head turns by (first_position + floor(t / rows_per_position)) theta^(-2i/dh); channels
 // after the heads pass.
 Tensor rotated(const Tensor& x, const RopeOptions& options) {
@@ -44,7 +46,26 @@ OpCase view(const std::string& note, const Shape& packed, std::int64_t begin, st
   return {note,
           {random_tensor(packed, 2)},
           [=](std::span<const Tensor> in) { return std::vector{rope(columns(in[0], begin, end), options)}; },
-          [=](std::span<const Tensor> in) { return std::vector{rotated(in[0].column_view(begin, end), options)}; }};
+          [=](std::span<const Tensor> in) { return std::vector{rotated(in[0].column_view(begin, end), options)}; },
+          {activation}};
+}
+
+// No state: a piece says at which position it begins.
+CachedCase in_pieces(const std::string& note, const RopeOptions& options) {
+  return {.note = note,
+          .inputs =
+              [=](std::int64_t tokens) {
+                return std::vector{random_tensor({2, tokens * options.rows_per_position, 9}, 7)};
+              },
+          .sequences = {0},
+          .whole = [=](std::span<const Tensor> in) { return std::vector{rope(in[0], options)}; },
+          .start = [=](std::span<const Tensor>, std::int64_t) -> PieceFunction {
+            return [=](std::span<const Tensor> piece, std::int64_t position) {
+              RopeOptions from = options;
+              from.first_position = position;
+              return rope(piece[0], from);
+            };
+          }};
 }
 
 }  // namespace
@@ -67,8 +88,8 @@ OpCases rope_cases() {
       plain("3 rows a position", {2, 12, 9}, {.heads = 2, .head_dim = 4, .first_position = 5, .rows_per_position = 3}),
       plain("all rows at one position", {2, 4, 4},
             {.heads = 1, .head_dim = 4, .first_position = 7, .rows_per_position = 4}),
-      view("packed: q and k of a packed qkv", {2, 5, 36}, 0, 24, {.heads = 4, .head_dim = 6, .first_position = 2}),
-      view("packed: a view in the middle with channels that pass", {2, 7, 20}, 3, 16, {.heads = 3, .head_dim = 4}),
+      view("q and k of a packed qkv", {2, 5, 36}, 0, 24, {.heads = 4, .head_dim = 6, .first_position = 2}),
+      view("a view in the middle with channels that pass", {2, 7, 20}, 3, 16, {.heads = 3, .head_dim = 4}),
   };
 
   const Tensor x = random_tensor({2, 3, 8}, 1);
@@ -96,6 +117,8 @@ OpCases rope_cases() {
        },
        "rope: x must be f64, f32 or bf16, got i32"},
   };
+  all.cached = {in_pieces("two heads of width 4", {.heads = 2, .head_dim = 4}),
+                in_pieces("a small theta", {.heads = 1, .head_dim = 6, .theta = 50})};
   return all;
 }
 

@@ -1,14 +1,14 @@
-// Private to the chunked rung on the CPU: a block of channels in memory and in registers.
+// Private to the chunked implementation on the CPU: a block of channels in memory and in registers.
 #pragma once
 
 #include <cstdint>
 
-#include "ops/selective_scan/selective_scan.h"
+#include "ops/selective_scan/selective_scan_blocks.h"
 #include "ops/support/lanes.h"
 
 namespace mixgrad::cpu {
 
-inline constexpr std::int64_t kBlock = 64;  // channels of an inner loop
+inline constexpr std::int64_t kBlock = kScanBlockChannels;
 
 // [16][64] numbers, and a cache line behind them: the same token of the many arrays would lie a multiple of 4 KiB
 // apart, in one set of the first cache. From the start of a cache line on, else every load of 64 bytes takes two.
@@ -21,28 +21,29 @@ struct alignas(64) ChunkArray {
   const A* operator[](std::int64_t k) const { return rows[k]; }
 };
 
-// What a loop over tokens carries along for each channel of a block, read before it and written behind it. In registers
-// where a whole block takes at most four (AVX-512, which writes only one register in two cycles), else in memory.
+// The value of each channel of a block that a loop over tokens updates: read before the loop and written after it. It
+// stays in registers where a whole block takes at most four (AVX-512, which writes only one register in two cycles),
+// and in memory elsewhere.
 template <class A>
-inline constexpr bool kHolds = kBlock / kLanes<A> <= 4 && kRegisterBytes == 64;
+inline constexpr bool kHolds = kBlock / kLanes<A> <= 4 && kVectorBytes == 64;
 
 template <class A, bool Held>
-struct Along {
-  explicit Along(const A*) {}
-  Lanes<A> get(const A* memory, std::int64_t i) const { return load_lanes(memory + i); }
-  void set(A* memory, std::int64_t i, Lanes<A> x) { store_lanes(memory + i, x); }
+struct LoopValue {
+  explicit LoopValue(const A*) {}
+  Vector<A> get(const A* memory, std::int64_t i) const { return load(memory + i); }
+  void set(A* memory, std::int64_t i, Vector<A> x) { store(memory + i, x); }
   void put(A*) const {}
 };
 template <class A>
-struct Along<A, true> {
-  Lanes<A> held[kBlock / kLanes<A>];
-  explicit Along(const A* memory) {
-    for (std::int64_t i = 0; i < kBlock; i += kLanes<A>) held[i / kLanes<A>] = load_lanes(memory + i);
+struct LoopValue<A, true> {
+  Vector<A> held[kBlock / kLanes<A>];
+  explicit LoopValue(const A* memory) {
+    for (std::int64_t i = 0; i < kBlock; i += kLanes<A>) held[i / kLanes<A>] = load(memory + i);
   }
-  Lanes<A> get(const A*, std::int64_t i) const { return held[i / kLanes<A>]; }
-  void set(A*, std::int64_t i, Lanes<A> x) { held[i / kLanes<A>] = x; }
+  Vector<A> get(const A*, std::int64_t i) const { return held[i / kLanes<A>]; }
+  void set(A*, std::int64_t i, Vector<A> x) { held[i / kLanes<A>] = x; }
   void put(A* memory) const {
-    for (std::int64_t i = 0; i < kBlock; i += kLanes<A>) store_lanes(memory + i, held[i / kLanes<A>]);
+    for (std::int64_t i = 0; i < kBlock; i += kLanes<A>) store(memory + i, held[i / kLanes<A>]);
   }
 };
 

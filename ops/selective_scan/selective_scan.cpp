@@ -1,6 +1,7 @@
 #include "ops/selective_scan/selective_scan.h"
 
 #include "autograd/tape.h"
+#include "ops/operators.h"
 #include "ops/selective_scan/selective_scan_kernels.h"
 #include "ops/support/check.h"
 
@@ -10,20 +11,19 @@ namespace {
 constexpr const char* kOp = "selective_scan";
 
 struct ScanAttributes {
-  ScanRung rung;
+  ScanImplementation implementation;
 };
 
 void selective_scan_gradient(BackwardContext& context) {
   const ScanInputs in{context.saved(0), context.saved(1), context.saved(2),
                       context.saved(3), context.saved(4), context.saved(5)};
-  ScanTargets out;
-  if (context.wants(0)) out.x = context.gradient(0, in.x.shape());
-  if (context.wants(1)) out.dt = context.gradient(1, in.dt.shape());
-  if (context.wants(2)) out.a_log = context.parameter_gradient(2, in.a_log.shape());
-  if (context.wants(3)) out.b = context.gradient(3, in.b.shape());
-  if (context.wants(4)) out.c = context.gradient(4, in.c.shape());
-  if (context.wants(5)) out.d = context.parameter_gradient(5, in.d.shape());
-  MIXGRAD_DISPATCH(in.x.device(), selective_scan_backward, in, context.attributes<ScanAttributes>().rung,
+  const ScanTargets out{.x = context.gradient(0, in.x.shape()),
+                        .dt = context.gradient(1, in.dt.shape()),
+                        .a_log = context.gradient(2, in.a_log.shape()),
+                        .b = context.gradient(3, in.b.shape()),
+                        .c = context.gradient(4, in.c.shape()),
+                        .d = context.gradient(5, in.d.shape())};
+  MIXGRAD_DISPATCH(in.x.device(), selective_scan_backward, in, context.attributes<ScanAttributes>().implementation,
                    context.saved(6), context.output_gradient(), out);
 }
 
@@ -54,24 +54,28 @@ void check(const ScanInputs& in) {
   require_contiguous(kOp, "d", in.d);
 }
 
-DType state_dtype(const Tensor& x) { return x.dtype() == DType::f64 ? DType::f64 : DType::f32; }
+DType state_dtype(const Tensor& x) { return accumulation_dtype(x.dtype()); }
 
 }  // namespace
 
 const OpSpec selective_scan_spec{
-    OpId::selective_scan,
-    kOp,
-    "s_t = exp(step A) s_{t-1} + step x B, y_t = sum_n C s_t + D x, step = softplus(dt), A = -exp(a_log)",
-    "L_t = dy C + a_{t+1} L_{t+1}; dx = D dy + step sum_n L B, ddt = softplus' sum_n L (B x + A a s), "
-    "da_log = A sum L step a s, dB = sum_c L step x, dC = sum_c dy s, dD = sum dy x",
-    "inputs, every 16th state",
-    6,
-    1,
-    0b111111,
-    selective_scan_gradient};
+    .name = kOp,
+    .formula = "s_t = exp(step A) s_{t-1} + step x B, y_t = sum_n C s_t + D x, step = softplus(dt), A = -exp(a_log)",
+    .gradient =
+        "L_t = dy C + a_{t+1} L_{t+1}; dx = D dy + step sum_n L B, ddt = softplus' sum_n L (B x + A a s), "
+        "da_log = A sum L step a s, dB = sum_c L step x, dC = sum_c dy s, dD = sum dy x",
+    .saves = "inputs, every 16th state",
+    .inputs = 6,
+    .outputs = 1,
+    .differentiable = {0, 1, 2, 3, 4, 5},
+    .roles = {InputRole::activation, InputRole::activation, InputRole::parameter, InputRole::activation,
+              InputRole::activation, InputRole::parameter},
+    .cached = "selective_scan_cached",
+    .backward = selective_scan_gradient,
+};
 
 Tensor selective_scan(const Tensor& x, const Tensor& dt, const Tensor& a_log, const Tensor& b, const Tensor& c,
-                      const Tensor& d, ScanRung rung) {
+                      const Tensor& d, ScanImplementation implementation) {
   const ScanInputs in{x, dt, a_log, b, c, d};
   check(in);
   Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
@@ -81,16 +85,16 @@ Tensor selective_scan(const Tensor& x, const Tensor& dt, const Tensor& a_log, co
     const std::int64_t chunks = (x.dim(1) + kScanChunk - 1) / kScanChunk;
     saved = Tensor::empty({x.dim(0), chunks, x.dim(2), a_log.dim(2), x.dim(3)}, state_dtype(x), x.device());
   }
-  MIXGRAD_DISPATCH(x.device(), selective_scan_forward, in, rung, Tensor(), saved, y);
+  MIXGRAD_DISPATCH(x.device(), selective_scan_forward, in, implementation, Tensor(), saved, y);
   if (recorded) {
     record(selective_scan_spec, {&x, &dt, &a_log, &b, &c, &d}, {&y}, {&x, &dt, &a_log, &b, &c, &d, &saved},
-           ScanAttributes{rung});
+           ScanAttributes{implementation});
   }
   return y;
 }
 
 Tensor selective_scan_cached(const Tensor& x, const Tensor& dt, const Tensor& a_log, const Tensor& b, const Tensor& c,
-                             const Tensor& d, const Tensor& state, ScanRung rung) {
+                             const Tensor& d, const Tensor& state, ScanImplementation implementation) {
   require_untracked("selective_scan_cached", "x", x);
   require_untracked("selective_scan_cached", "dt", dt);
   require_untracked("selective_scan_cached", "a_log", a_log);
@@ -107,7 +111,7 @@ Tensor selective_scan_cached(const Tensor& x, const Tensor& dt, const Tensor& a_
                       dtype_name(x.dtype()), " inputs, got ", dtype_name(state.dtype()));
   }
   Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
-  MIXGRAD_DISPATCH(x.device(), selective_scan_forward, in, rung, state, Tensor(), y);
+  MIXGRAD_DISPATCH(x.device(), selective_scan_forward, in, implementation, state, Tensor(), y);
   return y;
 }
 

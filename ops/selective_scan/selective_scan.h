@@ -21,20 +21,22 @@
 
 namespace mixgrad {
 
-// The ladder of kernels. Both are tested alike; results differ by rounding.
+// The implementations. Both pass the same tests; their results differ by rounding.
 //   sequential  plain loops over time, channel and state; keeps every state for the backward: the reference
 //   chunked     16 tokens at a time, channels innermost and vectorised; the default
-// On CUDA `sequential` is the naive rung there, `chunked` the highest that takes the shape (selective_scan.cu).
-enum class ScanRung : std::uint8_t { chunked, sequential };
+// On CUDA `sequential` is the naive implementation there, `chunked` the highest that takes the shape
+// (selective_scan.cu).
+enum class ScanImplementation : std::uint8_t { chunked, sequential };
 
 inline constexpr std::int64_t kScanChunk = 16;  // tokens between two saved states
 
 Tensor selective_scan(const Tensor& x, const Tensor& dt, const Tensor& a_log, const Tensor& b, const Tensor& c,
-                      const Tensor& d, ScanRung rung = ScanRung::chunked);
+                      const Tensor& d, ScanImplementation implementation = ScanImplementation::chunked);
 
 // A sequence that is given in pieces: starts from `state` [B,R,N,C] (f32, f64 for f64; zeros at the start of a
 // sequence) and leaves the state after the last token in it. Not recorded; GradError when x is tracked.
 Tensor selective_scan_cached(const Tensor& x, const Tensor& dt, const Tensor& a_log, const Tensor& b, const Tensor& c,
-                             const Tensor& d, const Tensor& state, ScanRung rung = ScanRung::chunked);
+                             const Tensor& d, const Tensor& state,
+                             ScanImplementation implementation = ScanImplementation::chunked);
 
 }  // namespace mixgrad

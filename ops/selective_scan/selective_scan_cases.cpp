@@ -4,9 +4,12 @@
 
 #include "autograd/tape.h"
 #include "ops/cases/cases.h"
+#include "ops/selective_scan/selective_scan_blocks.h"
 
 namespace mixgrad::test {
 namespace {
+
+using enum InputRole;
 
 // s_t = exp(step A) s_{t-1} + step x B, y_t = sum_n C s_t + D x
 Tensor scanned(const Tensor& x, const Tensor& dt, const Tensor& a_log, const Tensor& b, const Tensor& c,
@@ -39,13 +42,14 @@ Tensor scanned(const Tensor& x, const Tensor& dt, const Tensor& a_log, const Ten
 
 Tensor scanned(std::span<const Tensor> in) { return scanned(in[0], in[1], in[2], in[3], in[4], in[5]); }
 
-OpCase plain(const std::string& note, const Shape& x, std::int64_t states, ScanRung rung = ScanRung::chunked) {
+OpCase plain(const std::string& note, const Shape& x, std::int64_t states,
+             ScanImplementation implementation = ScanImplementation::chunked) {
   return {
       note,
       {random_tensor(x, 1), random_tensor(x, 2), random_tensor({x[2], x[3], states}, 3),
        random_tensor(x.with_last(states), 4), random_tensor(x.with_last(states), 5), random_tensor({x[2], x[3]}, 6)},
       [=](std::span<const Tensor> in) {
-        return std::vector{selective_scan(in[0], in[1], in[2], in[3], in[4], in[5], rung)};
+        return std::vector{selective_scan(in[0], in[1], in[2], in[3], in[4], in[5], implementation)};
       },
       [](std::span<const Tensor> in) { return std::vector{scanned(in)}; }};
 }
@@ -57,6 +61,34 @@ OpCase with_steps(const std::string& note, double low, double high) {
     c.inputs[1].set(i, c.inputs[1].at(i) + (i % 3 == 0 ? high : low));
   }
   return c;
+}
+
+// Steps around softplus(-4) = 0.018 and decays around exp(-0.018 exp(-2)): a state remembers some 400 tokens. x has the
+// mean 1, so that what is remembered is large beside what one token adds.
+CachedCase in_pieces(const std::string& note, ScanImplementation implementation) {
+  return {.note = note,
+          .inputs =
+              [](std::int64_t tokens) {
+                std::vector<Tensor> in{random_tensor({2, tokens, 2, 3}, 7),  random_tensor({2, tokens, 2, 3}, 8),
+                                       random_tensor({2, 3, 4}, 9),          random_tensor({2, tokens, 2, 4}, 10),
+                                       random_tensor({2, tokens, 2, 4}, 11), random_tensor({2, 3}, 12)};
+                const double means[] = {1, -4, -2, 1, 1, 0};
+                for (std::size_t i = 0; i < in.size(); ++i) {
+                  for (std::int64_t e = 0; e < in[i].numel(); ++e) in[i].set(e, means[i] + 0.3 * in[i].at(e));
+                }
+                return in;
+              },
+          .sequences = {0, 1, 3, 4},
+          .whole =
+              [=](std::span<const Tensor> in) {
+                return std::vector{selective_scan(in[0], in[1], in[2], in[3], in[4], in[5], implementation)};
+              },
+          .start = [=](std::span<const Tensor> in, std::int64_t) -> PieceFunction {
+            const Tensor state = Tensor::zeros({2, 2, 4, 3}, accumulation_dtype(in[0].dtype()), in[0].device());
+            return [=](std::span<const Tensor> p, std::int64_t) {
+              return selective_scan_cached(p[0], p[1], p[2], p[3], p[4], p[5], state, implementation);
+            };
+          }};
 }
 
 }  // namespace
@@ -79,12 +111,12 @@ OpCases selective_scan_cases() {
       plain("65 channels: two blocks", {2, 3, 1, 65}, 2),
       plain("260 channels: two groups", {2, 2, 1, 260}, 1),
       plain("three sequences", {3, 2, 2, 3}, 2),
-      plain("sequential: one element", {1, 1, 1, 1}, 1, ScanRung::sequential),
-      plain("sequential: T=17, heads", {2, 17, 2, 3}, 3, ScanRung::sequential),
+      plain("sequential: one element", {1, 1, 1, 1}, 1, ScanImplementation::sequential),
+      plain("sequential: T=17, heads", {2, 17, 2, 3}, 3, ScanImplementation::sequential),
       with_steps("very small steps: long memory", -4, -6),
       with_steps("large steps: nothing is remembered", 4, 12),
       with_steps("steps beyond 20, where softplus is linear", 1, 30),
-      {"packed: x with z, and dt with b and c",
+      {"x with z, and dt with b and c",
        {random_tensor({2, 18, 2, 7}, 1), random_tensor({2, 18, 2, 9}, 2), random_tensor({2, 3, 3}, 3),
         random_tensor({2, 3}, 4)},
        [](std::span<const Tensor> in) {
@@ -96,12 +128,14 @@ OpCases selective_scan_cases() {
            return in[i].column_view(begin, begin + 3).clone();
          };
          return std::vector{scanned(part(0, 0), part(1, 0), in[2], part(1, 3), part(1, 6), in[3])};
-       }},
-      {"shared: b and c are one tensor",
+       },
+       {activation, activation, parameter, parameter}},
+      {"b and c are one tensor",
        {random_tensor({1, 18, 1, 4}, 1), random_tensor({1, 18, 1, 4}, 2), random_tensor({1, 4, 3}, 3),
         random_tensor({1, 18, 1, 3}, 4), random_tensor({1, 4}, 5)},
        [](std::span<const Tensor> in) { return std::vector{selective_scan(in[0], in[1], in[2], in[3], in[3], in[4])}; },
-       [](std::span<const Tensor> in) { return std::vector{scanned(in[0], in[1], in[2], in[3], in[3], in[4])}; }},
+       [](std::span<const Tensor> in) { return std::vector{scanned(in[0], in[1], in[2], in[3], in[3], in[4])}; },
+       {activation, activation, parameter, activation, parameter}},
   };
 
   const Tensor x = random_tensor({2, 3, 2, 5}, 1);
@@ -162,6 +196,14 @@ OpCases selective_scan_cases() {
          selective_scan(random_tokens({2, 3, 2, 5}, 5, 1), x, a_log, b, b, d);
        },
        "selective_scan: x must be f64, f32 or bf16, got i32"},
+  };
+  all.cached = {in_pieces("chunked", ScanImplementation::chunked),
+                in_pieces("sequential", ScanImplementation::sequential)};
+  all.block_sizes = kSelectiveScanBlocks;
+  all.with_size = [](std::string_view axis, std::int64_t size) {
+    if (axis == "tokens") return plain("", {1, size, 1, 1}, 4);  // CUDA's registers take 4, 8 or 16 states
+    if (axis == "channels") return plain("", {1, 2, 1, size}, 4);
+    raise_unknown_axis(axis);
   };
   return all;
 }

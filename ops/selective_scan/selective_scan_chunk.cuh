@@ -1,5 +1,5 @@
-// Private to the rungs that keep states in registers: how a block divides its work, and a chunk of 16 tokens in shared
-// memory.
+// Private to the implementations that keep states in registers: how a block divides its work, and a chunk of 16 tokens
+// in shared memory.
 //   A block has 32 channels of one sequence and head, a thread 4 of the N states of one channel (N = 4, 8 or 16), so
 // that a channel has N / 4 threads, its parts. Lane = part G + channel of the warp, G = 32 / parts: neighbours read
 // neighbouring channels.
@@ -9,13 +9,14 @@
 
 #include <cfloat>
 
+#include "ops/selective_scan/selective_scan_blocks.h"
 #include "ops/selective_scan/selective_scan_rows.cuh"
 
 namespace mixgrad::cuda::registers {
 
 inline constexpr int kTokens = static_cast<int>(kScanChunk);
-inline constexpr int kOwn = 4;        // states of a thread
-inline constexpr int kChannels = 32;  // of a block
+inline constexpr int kOwn = 4;  // states of a thread
+inline constexpr int kChannels = kScanCudaChannels;
 template <int N>
 inline constexpr int kParts = N / kOwn;
 template <int N>

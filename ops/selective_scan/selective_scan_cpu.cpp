@@ -1,7 +1,7 @@
 // Above 400 lines: forward and backward share the chunk in the first cache, its loads and its inner loop.
-// The chunked rung on the CPU. Channels are innermost: a block of up to 64 of one head, padded with zeros to whole
-// vectors, goes through time in chunks of 16 tokens, state after state, so that what a chunk needs stays in the first
-// cache (28 KiB in f32). Every loop over channels is one the compiler vectorises.
+// The chunked implementation on the CPU. Channels are innermost: a block of up to 64 of one head, padded with zeros to
+// whole vectors, goes through time in chunks of 16 tokens, state after state, so that what a chunk needs stays in the
+// first cache (28 KiB in f32). Every loop over channels is one the compiler vectorises.
 //   The forward's tasks are (sequence, head, block). The backward's are (sequence, head, group of 256 channels): dB and
 //   dC sum over a group in order within the task, over groups and sequences after it.
 #include <algorithm>
@@ -15,11 +15,12 @@
 #include "ops/selective_scan/sequential.h"
 #include "ops/support/lanes.h"
 #include "ops/support/row_tasks.h"
+#include "ops/support/target.h"
 
 namespace mixgrad::cpu {
 namespace {
 
-constexpr std::int64_t kGroup = 256;  // channels of a task of the backward
+constexpr std::int64_t kGroup = kScanTaskChannels;
 constexpr double kLog2E = 1.44269504088896340736;
 constexpr double kLn2 = 0.69314718055994530942;
 
@@ -63,13 +64,13 @@ std::int64_t padded(std::int64_t width) { return (width + kLaneMultiple - 1) / k
 
 // `count` values, and zeros up to whole lanes.
 template <class T, class A>
-void load(const T* from, std::int64_t count, A* to) {
+void load_row(const T* from, std::int64_t count, A* to) {
   for (std::int64_t i = 0; i < count; ++i) to[i] = A(from[i]);
   for (std::int64_t i = count; i < padded(count); ++i) to[i] = A(0);
 }
 
 template <class T, class A>
-void store(const A* from, std::int64_t count, bool add, T* to) {
+void store_row(const A* from, std::int64_t count, bool add, T* to) {
   if (add) {
     for (std::int64_t i = 0; i < count; ++i) to[i] = static_cast<T>(A(to[i]) + from[i]);
   } else {
@@ -96,8 +97,8 @@ void load_chunk(const ScanRows<T>& rows, std::int64_t first_row, std::int64_t co
                 std::int64_t width, ChunkInputs<A>& in) {
   for (std::int64_t k = 0; k < count; ++k) {
     const std::int64_t r = first_row + k * rows.heads;
-    load(rows.x[r] + channel, width, in.x[k]);
-    load(rows.dt[r] + channel, width, in.step[k]);
+    load_row(rows.x[r] + channel, width, in.x[k]);
+    load_row(rows.dt[r] + channel, width, in.step[k]);
 #pragma omp simd
     for (std::int64_t i = 0; i < padded(width); ++i) {
       in.step[k][i] = functions::Softplus::f(in.step[k][i]);
@@ -111,17 +112,17 @@ template <class A, bool Held>
 void advance(const ChunkInputs<A>& in, const A* rate, const A* b, const A* c, std::int64_t tokens, std::int64_t count,
              A* s, ChunkArray<A>& y) {
   const std::int64_t width = Held ? kBlock : count;
-  const Along<A, Held> rates(rate);
-  Along<A, Held> states(s);
+  const LoopValue<A, Held> rates(rate);
+  LoopValue<A, Held> states(s);
   for (std::int64_t k = 0; k < tokens; ++k) {
-    const Lanes<A> b_k = all_lanes(b[k]);
-    const Lanes<A> c_k = all_lanes(c[k]);
+    const Vector<A> b_k = broadcast(b[k]);
+    const Vector<A> c_k = broadcast(c[k]);
 #pragma GCC unroll 4
     for (std::int64_t i = 0; i < width; i += kLanes<A>) {
-      const Lanes<A> decay = exp2_nonpositive(load_lanes(in.step[k] + i) * rates.get(rate, i));
-      const Lanes<A> state = decay * states.get(s, i) + load_lanes(in.drive[k] + i) * b_k;
+      const Vector<A> decay = exp2_nonpositive(load(in.step[k] + i) * rates.get(rate, i));
+      const Vector<A> state = decay * states.get(s, i) + load(in.drive[k] + i) * b_k;
       states.set(s, i, state);
-      store_lanes(y[k] + i, load_lanes(y[k] + i) + state * c_k);
+      store(y[k] + i, load(y[k] + i) + state * c_k);
     }
   }
   states.put(s);
@@ -140,15 +141,15 @@ void forward_block(const ScanRows<T>& rows, const Tensor& rates, const Tensor& d
   A* rate = s + rows.states * kBlock;
   A* kept = state.defined() ? state.data<A>() + (sequence * rows.heads + head) * size + channel : nullptr;
   for (std::int64_t n = 0; n < rows.states; ++n) {
-    load(rates.data<A>() + (head * rows.states + n) * rows.channels + channel, count, rate + n * kBlock);
+    load_row(rates.data<A>() + (head * rows.states + n) * rows.channels + channel, count, rate + n * kBlock);
     if (kept != nullptr) {
-      load(kept + n * rows.channels, count, s + n * kBlock);
+      load_row(kept + n * rows.channels, count, s + n * kBlock);
     } else {
       std::fill_n(s + n * kBlock, width, A(0));
     }
   }
   alignas(64) A skip[kBlock];
-  load(d.data<T>() + head * rows.channels + channel, count, skip);
+  load_row(d.data<T>() + head * rows.channels + channel, count, skip);
   ChunkInputs<A> in;
   ChunkArray<A> y;
   for (std::int64_t t = 0; t < rows.steps; t += kScanChunk) {
@@ -174,7 +175,7 @@ void forward_block(const ScanRows<T>& rows, const Tensor& rates, const Tensor& d
         advance<A, false>(in, rate + n * kBlock, b, c, tokens, width, s + n * kBlock, y);
       }
     }
-    for (std::int64_t k = 0; k < tokens; ++k) store(y[k], count, false, out[first + k * rows.heads] + channel);
+    for (std::int64_t k = 0; k < tokens; ++k) store_row(y[k], count, false, out[first + k * rows.heads] + channel);
   }
   if (kept == nullptr) return;
   for (std::int64_t n = 0; n < rows.states; ++n) std::copy_n(s + n * kBlock, count, kept + n * rows.channels);
@@ -217,16 +218,16 @@ template <class A, bool Held>
 void recompute(const ChunkInputs<A>& in, const A* rate, const A* b, std::int64_t tokens, std::int64_t count,
                ChunkStates<A>& chunk) {
   const std::int64_t width = Held ? kBlock : count;
-  const Along<A, Held> rates(rate);
-  Along<A, Held> states(chunk.states[0]);
+  const LoopValue<A, Held> rates(rate);
+  LoopValue<A, Held> states(chunk.states[0]);
   for (std::int64_t k = 0; k < tokens; ++k) {
-    const Lanes<A> b_k = all_lanes(b[k]);
+    const Vector<A> b_k = broadcast(b[k]);
 #pragma GCC unroll 4
     for (std::int64_t i = 0; i < width; i += kLanes<A>) {
-      const Lanes<A> decay = exp2_nonpositive(load_lanes(in.step[k] + i) * rates.get(rate, i));
-      store_lanes(chunk.decay[k] + i, decay);
-      const Lanes<A> state = decay * states.get(chunk.states[k], i) + load_lanes(in.drive[k] + i) * b_k;
-      store_lanes(chunk.states[k + 1] + i, state);
+      const Vector<A> decay = exp2_nonpositive(load(in.step[k] + i) * rates.get(rate, i));
+      store(chunk.decay[k] + i, decay);
+      const Vector<A> state = decay * states.get(chunk.states[k], i) + load(in.drive[k] + i) * b_k;
+      store(chunk.states[k + 1] + i, state);
       if constexpr (Held) states.set(nullptr, i, state);
     }
   }
@@ -238,26 +239,26 @@ template <class A, bool Held>
 void retreat(const ChunkInputs<A>& in, const A* rate, const A* b, const A* c, const ChunkStates<A>& chunk,
              std::int64_t tokens, std::int64_t count, A* carry, A* drate, ChunkGradients<A>& out, A* db, A* dc) {
   const std::int64_t width = Held ? kBlock : count;
-  const Along<A, Held> rates(rate);
-  Along<A, Held> carries(carry);
-  Along<A, Held> drates(drate);
+  const LoopValue<A, Held> rates(rate);
+  LoopValue<A, Held> carries(carry);
+  LoopValue<A, Held> drates(drate);
   for (std::int64_t k = tokens - 1; k >= 0; --k) {
-    const Lanes<A> b_k = all_lanes(b[k]);
-    const Lanes<A> c_k = all_lanes(c[k]);
-    Lanes<A> sum_b = all_lanes(A(0));
-    Lanes<A> sum_c = all_lanes(A(0));
+    const Vector<A> b_k = broadcast(b[k]);
+    const Vector<A> c_k = broadcast(c[k]);
+    Vector<A> sum_b = broadcast(A(0));
+    Vector<A> sum_c = broadcast(A(0));
 #pragma GCC unroll 4
     for (std::int64_t i = 0; i < width; i += kLanes<A>) {
-      const Lanes<A> g = load_lanes(out.g[k] + i);
-      const Lanes<A> l = g * c_k + carries.get(carry, i);
-      const Lanes<A> al = load_lanes(chunk.decay[k] + i) * l;
-      const Lanes<A> als = al * load_lanes(chunk.states[k] + i);
-      sum_c += g * load_lanes(chunk.states[k + 1] + i);
-      sum_b += l * load_lanes(in.drive[k] + i);
+      const Vector<A> g = load(out.g[k] + i);
+      const Vector<A> l = g * c_k + carries.get(carry, i);
+      const Vector<A> al = load(chunk.decay[k] + i) * l;
+      const Vector<A> als = al * load(chunk.states[k] + i);
+      sum_c += g * load(chunk.states[k + 1] + i);
+      sum_b += l * load(in.drive[k] + i);
       carries.set(carry, i, al);
-      store_lanes(out.ddrive[k] + i, load_lanes(out.ddrive[k] + i) + l * b_k);
-      store_lanes(out.dstep[k] + i, load_lanes(out.dstep[k] + i) + rates.get(rate, i) * als);
-      drates.set(drate, i, drates.get(drate, i) + load_lanes(in.step[k] + i) * als);
+      store(out.ddrive[k] + i, load(out.ddrive[k] + i) + l * b_k);
+      store(out.dstep[k] + i, load(out.dstep[k] + i) + rates.get(rate, i) * als);
+      drates.set(drate, i, drates.get(drate, i) + load(in.step[k] + i) * als);
     }
     db[k] = sum_of_lanes<A>(sum_b);
     dc[k] = sum_of_lanes<A>(sum_c);
@@ -268,7 +269,7 @@ void retreat(const ChunkInputs<A>& in, const A* rate, const A* b, const A* c, co
 
 // A task of the backward: what it carries from chunk to chunk for each of its blocks, [blocks][N][64].
 template <class A>
-struct Carried {
+struct BackwardState {
   A* rate;
   A* carry;  // a_{t+1} L_{t+1}
   A* drate;
@@ -277,7 +278,7 @@ struct Carried {
 
 template <class T, class A>
 void backward_chunk(const ScanRows<T>& rows, const Rows<T>& up, std::int64_t first, std::int64_t tokens,
-                    std::int64_t channel, std::int64_t count, const A* saved, const A* skip, Carried<A> carried,
+                    std::int64_t channel, std::int64_t count, const A* saved, const A* skip, BackwardState<A> carried,
                     const ScanTargets& out, A* dbc) {
   const std::int64_t width = padded(count);
   ChunkInputs<A> in;
@@ -285,7 +286,7 @@ void backward_chunk(const ScanRows<T>& rows, const Rows<T>& up, std::int64_t fir
   ChunkStates<A> chunk;
   load_chunk(rows, first, tokens, channel, count, in);
   for (std::int64_t k = 0; k < tokens; ++k) {
-    load(up[first + k * rows.heads] + channel, count, sums.g[k]);
+    load_row(up[first + k * rows.heads] + channel, count, sums.g[k]);
     std::fill_n(sums.ddrive[k], width, A(0));
     std::fill_n(sums.dstep[k], width, A(0));
     for (std::int64_t i = 0; i < width; ++i) carried.dd[i] += sums.g[k][i] * in.x[k][i];
@@ -297,14 +298,18 @@ void backward_chunk(const ScanRows<T>& rows, const Rows<T>& up, std::int64_t fir
     A dc[kScanChunk];
     column(rows.b, first, rows.heads, n, tokens, b);
     column(rows.c, first, rows.heads, n, tokens, c);
-    load(saved + n * rows.channels, count, chunk.states[0]);
-    const auto turn = [&]<bool Held>() {
+    load_row(saved + n * rows.channels, count, chunk.states[0]);
+    const auto recompute_and_retreat = [&]<bool Held>() {
       const std::int64_t at = n * kBlock;
       recompute<A, Held>(in, carried.rate + at, b, tokens, width, chunk);
       retreat<A, Held>(in, carried.rate + at, b, c, chunk, tokens, width, carried.carry + at, carried.drate + at, sums,
                        db, dc);
     };
-    kHolds<A>&& width == kBlock ? turn.template operator()<kHolds<A>>() : turn.template operator()<false>();
+    if (kHolds<A> && width == kBlock) {
+      recompute_and_retreat.template operator()<kHolds<A>>();
+    } else {
+      recompute_and_retreat.template operator()<false>();
+    }
     for (std::int64_t k = 0; k < tokens; ++k) {
       dbc[k * 2 * rows.states + n] += db[k];
       dbc[(k * 2 + 1) * rows.states + n] += dc[k];
@@ -317,15 +322,15 @@ void backward_chunk(const ScanRows<T>& rows, const Rows<T>& up, std::int64_t fir
     const std::int64_t r = first + k * rows.heads;
     if (dx) {
       for (std::int64_t i = 0; i < width; ++i) row[i] = skip[i] * sums.g[k][i] + in.step[k][i] * sums.ddrive[k][i];
-      store(row, count, out.x.add, dx[r] + channel);
+      store_row(row, count, out.x.add, dx[r] + channel);
     }
     if (ddt) {
-      load(rows.dt[r] + channel, count, row);
+      load_row(rows.dt[r] + channel, count, row);
 #pragma omp simd
       for (std::int64_t i = 0; i < width; ++i) {
         row[i] = (in.x[k][i] * sums.ddrive[k][i] + A(kLn2) * sums.dstep[k][i]) * functions::Softplus::df(row[i]);
       }
-      store(row, count, out.dt.add, ddt[r] + channel);
+      store_row(row, count, out.dt.add, ddt[r] + channel);
     }
   }
 }
@@ -334,18 +339,20 @@ void backward_chunk(const ScanRows<T>& rows, const Rows<T>& up, std::int64_t fir
 template <class T, class A>
 void reduce_inputs(const GradTarget& target, const Tensor& partial, std::int64_t column) {
   if (!target.tensor.defined()) return;
-  const Rows<T> to(target.tensor);
+  const Target<T> to(target);
   const std::int64_t groups = partial.dim(0);
   const std::int64_t width = partial.dim(2);
-  parallel_rows(to.count, rows_per_task(to.width * groups), [&](std::int64_t begin, std::int64_t end, std::int64_t) {
-    for (std::int64_t r = begin; r < end; ++r) {
-      for (std::int64_t n = 0; n < to.width; ++n) {
-        A sum = 0;
-        for (std::int64_t g = 0; g < groups; ++g) sum += partial.data<A>()[(g * to.count + r) * width + column + n];
-        to[r][n] = static_cast<T>(target.add ? A(to[r][n]) + sum : sum);
-      }
-    }
-  });
+  parallel_rows(to.rows.count, rows_per_task(to.rows.width * groups),
+                [&](std::int64_t begin, std::int64_t end, std::int64_t) {
+                  for (std::int64_t r = begin; r < end; ++r) {
+                    for (std::int64_t n = 0; n < to.rows.width; ++n) {
+                      A sum = 0;
+                      for (std::int64_t g = 0; g < groups; ++g)
+                        sum += partial.data<A>()[(g * to.rows.count + r) * width + column + n];
+                      to.put(r, n, sum);
+                    }
+                  }
+                });
 }
 
 // partial [B,R,N+1,C]: sums of step L a s (times A they are da_log), then of g x.
@@ -355,7 +362,6 @@ void reduce_parameters(const ScanTargets& out, const Tensor& rates, const Tensor
   const std::int64_t states = rates.dim(1);
   const std::int64_t channels = rates.dim(2);
   const std::int64_t size = (states + 1) * channels;
-  const auto put = [](A& to, bool add, A value) { to = add ? to + value : value; };
   parallel_for(heads, [&](std::int64_t h) {
     A* total = partial.data<A>() + h * size;  // that of the first sequence
     for (std::int64_t s = 1; s < partial.dim(0); ++s) {
@@ -394,7 +400,7 @@ void chunked_backward(const ScanInputs& in, const Tensor& saved, const Tensor& d
     const std::int64_t all = states * kGroup;
     A* memory = thread_scratch<A, 0>(3 * all + 2 * kGroup + kScanChunk * 2 * states);
     std::fill_n(memory, 3 * all + 2 * kGroup, A(0));
-    Carried<A> carried{memory, memory + all, memory + 2 * all, memory + 3 * all};
+    BackwardState<A> carried{memory, memory + all, memory + 2 * all, memory + 3 * all};
     A* skip = memory + 3 * all + kGroup;
     A* sums = skip + kGroup;  // [16][2N]
     for (std::int64_t c = begin; c < end; ++c) {
@@ -411,8 +417,8 @@ void chunked_backward(const ScanInputs& in, const Tensor& saved, const Tensor& d
       std::fill_n(sums, tokens * 2 * states, A(0));
       for (std::int64_t c = begin; c < end; c += kBlock) {
         const std::int64_t place = (c - begin) * states;
-        const Carried<A> block{carried.rate + place, carried.carry + place, carried.drate + place,
-                               carried.dd + c - begin};
+        const BackwardState<A> block{carried.rate + place, carried.carry + place, carried.drate + place,
+                                     carried.dd + c - begin};
         backward_chunk<T, A>(rows, up, first, tokens, c, std::min(kBlock, end - c),
                              saved.data<A>() + chunk * states * rows.channels + c, skip + c - begin, block, out, sums);
       }
@@ -435,18 +441,18 @@ void chunked_backward(const ScanInputs& in, const Tensor& saved, const Tensor& d
 
 }  // namespace
 
-void selective_scan_forward(const ScanInputs& in, ScanRung rung, const Tensor& state, const Tensor& saved,
-                            const Tensor& y) {
+void selective_scan_forward(const ScanInputs& in, ScanImplementation implementation, const Tensor& state,
+                            const Tensor& saved, const Tensor& y) {
   dispatch_float(in.x.dtype(), "selective_scan", [&]<class T>() {
-    if (rung == ScanRung::sequential) return sequential::forward<T>(in, state, saved, y);
+    if (implementation == ScanImplementation::sequential) return sequential::forward<T>(in, state, saved, y);
     chunked_forward<T>(in, state, saved, y);
   });
 }
 
-void selective_scan_backward(const ScanInputs& in, ScanRung rung, const Tensor& saved, const Tensor& dy,
-                             const ScanTargets& out) {
+void selective_scan_backward(const ScanInputs& in, ScanImplementation implementation, const Tensor& saved,
+                             const Tensor& dy, const ScanTargets& out) {
   dispatch_float(in.x.dtype(), "selective_scan", [&]<class T>() {
-    if (rung == ScanRung::sequential) return sequential::backward<T>(in, dy, out);
+    if (implementation == ScanImplementation::sequential) return sequential::backward<T>(in, dy, out);
     chunked_backward<T>(in, saved, dy, out);
   });
 }

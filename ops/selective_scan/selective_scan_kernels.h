@@ -32,22 +32,23 @@ struct ScanTargets {  // any may be unwanted; those of a_log and d have the accu
 MIXGRAD_KERNELS(
     // state [B,R,N,C]: where the scan starts and what it leaves; undefined: zeros, not kept.
     // saved [B,ceil(T/16),R,N,C]: gets the states before every 16th token; may be undefined.
-    void selective_scan_forward(const ScanInputs& in, ScanRung rung, const Tensor& state, const Tensor& saved,
-                                const Tensor& y);
-    void selective_scan_backward(const ScanInputs& in, ScanRung rung, const Tensor& saved, const Tensor& dy,
-                                 const ScanTargets& out);)
+    void selective_scan_forward(const ScanInputs& in, ScanImplementation implementation, const Tensor& state,
+                                const Tensor& saved, const Tensor& y);
+    void selective_scan_backward(const ScanInputs& in, ScanImplementation implementation, const Tensor& saved,
+                                 const Tensor& dy, const ScanTargets& out);)
 
 // In builds with CUDA. Three implementations of the same formulas, from the plainest to the quickest: each is the
 // reference of the next.
 namespace mixgrad::cuda {
 
-enum class DeviceScanRung { naive, registers, segments };
+enum class DeviceScanImplementation { naive, registers, segments };
 
-// As the kernels above, on the highest rung that takes these shapes and is at most `highest`; returns which it was.
-DeviceScanRung selective_scan_forward(DeviceScanRung highest, const ScanInputs& in, const Tensor& state,
-                                      const Tensor& saved, const Tensor& y);
+// As the kernels above, on the highest implementation that takes these shapes and is at most `highest`; returns which
+// it was.
+DeviceScanImplementation selective_scan_forward(DeviceScanImplementation highest, const ScanInputs& in,
+                                                const Tensor& state, const Tensor& saved, const Tensor& y);
 // There is no backward on segments: registers is its highest.
-DeviceScanRung selective_scan_backward(DeviceScanRung highest, const ScanInputs& in, const Tensor& saved,
-                                       const Tensor& dy, const ScanTargets& out);
+DeviceScanImplementation selective_scan_backward(DeviceScanImplementation highest, const ScanInputs& in,
+                                                 const Tensor& saved, const Tensor& dy, const ScanTargets& out);
 
 }  // namespace mixgrad::cuda

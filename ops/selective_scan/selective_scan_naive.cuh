@@ -1,6 +1,6 @@
-// The naive rung: a thread walks through time with the states of one channel. The backward has one block for each
-// sequence and head, which sums dB and dC over its channels; what a chunk of tokens needs is computed again into device
-// memory. Any number of states.
+// The naive implementation: a thread walks through time with the states of one channel. The backward has one block for
+// each sequence and head, which sums dB and dC over its channels; what a chunk of tokens needs is computed again into
+// device memory. Any number of states.
 #pragma once
 
 #include "ops/selective_scan/selective_scan_rows.cuh"

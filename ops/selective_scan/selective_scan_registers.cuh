@@ -1,5 +1,6 @@
-// The registers rung, forward: a thread walks through time with 4 states of a channel in registers, through chunks of
-// 16 tokens that the block has read into shared memory together. One chunk is read while another is worked on.
+// The registers implementation, forward: a thread walks through time with 4 states of a channel in registers, through
+// chunks of 16 tokens that the block has read into shared memory together. One chunk is read while another is worked
+// on.
 #pragma once
 
 #include "ops/selective_scan/selective_scan_chunk.cuh"

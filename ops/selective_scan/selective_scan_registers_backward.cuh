@@ -1,7 +1,7 @@
-// The registers rung, backward: chunk by chunk from the last to the first, the 16 states of each are computed again
-// from the saved one and kept in registers with their decays, then walked back. dB and dC sum over the channels of a
-// warp by exchanges between its lanes, then over the warps of a block and, where a head has more than 32 channels, over
-// its blocks, each in order.
+// The registers implementation, backward: chunk by chunk from the last to the first, the 16 states of each are computed
+// again from the saved one and kept in registers with their decays, then walked back. dB and dC sum over the channels
+// of a warp by exchanges between its lanes, then over the warps of a block and, where a head has more than 32 channels,
+// over its blocks, each in order.
 #pragma once
 
 #include "ops/selective_scan/selective_scan_chunk.cuh"

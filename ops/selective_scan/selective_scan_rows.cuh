@@ -1,4 +1,4 @@
-// Private to the CUDA rungs of the scan: its inputs as rows, and the last step of every backward.
+// Private to the CUDA implementations of the scan: its inputs as rows, and the last step of every backward.
 #pragma once
 
 #include "core/cuda/launch.cuh"

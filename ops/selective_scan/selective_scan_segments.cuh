@@ -1,5 +1,5 @@
-// The segments rung, forward, for few channels and many tokens: the sequence is cut into segments of 64 tokens that run
-// side by side on the registers rung, twice.
+// The segments implementation, forward, for few channels and many tokens: the sequence is cut into segments of 64
+// tokens that run side by side on the registers implementation, twice.
 //   1. What each segment makes of a state, s -> decay s + input: its states from zero on, and the product of its
 //   decays.
 //   2. A scan over the segments of each state (CUB): the state before each segment.
@@ -9,6 +9,7 @@
 
 #include <cub/block/block_scan.cuh>
 
+#include "ops/selective_scan/selective_scan_blocks.h"
 #include "ops/selective_scan/selective_scan_registers.cuh"
 
 namespace mixgrad::cuda::segments {
@@ -16,7 +17,7 @@ namespace mixgrad::cuda::segments {
 using registers::Forward;
 using registers::Stretch;
 
-inline constexpr std::int64_t kLength = 64;  // tokens of a segment
+inline constexpr std::int64_t kLength = kScanSegmentTokens;
 inline constexpr int kScanThreads = 64;
 static_assert(kLength % kScanChunk == 0);
 

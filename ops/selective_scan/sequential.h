@@ -1,5 +1,5 @@
-// Private to ops/selective_scan: the sequential rung on the CPU, plain loops in the order of the formulas. One sequence
-// of one head is a task; its backward keeps all states.
+// Private to ops/selective_scan: the sequential implementation on the CPU, plain loops in the order of the formulas.
+// One sequence of one head is a task; its backward keeps all states.
 #pragma once
 
 #include <cmath>
@@ -8,6 +8,7 @@
 #include "ops/elementwise/functions.h"
 #include "ops/selective_scan/selective_scan_kernels.h"
 #include "ops/support/row_tasks.h"
+#include "ops/support/target.h"
 
 namespace mixgrad::cpu::sequential {
 
@@ -52,14 +53,6 @@ void forward(const ScanInputs& in, const Tensor& state, const Tensor& saved, con
   });
 }
 
-// Writes or adds one element of a gradient.
-template <class T>
-void put(const GradTarget& target, std::int64_t row, std::int64_t column, acc_t<T> value) {
-  if (!target.tensor.defined()) return;
-  T& to = Rows<T>(target.tensor)[row][column];
-  to = static_cast<T>(target.add ? acc_t<T>(to) + value : value);
-}
-
 // One sequence of one head. `parameters`: the sums of da_log [C,N], then dd [C], to which this sequence is added.
 template <class T>
 void backward_sequence(const ScanInputs& in, std::int64_t sequence, std::int64_t head, const Tensor& dy,
@@ -96,12 +89,12 @@ void backward_sequence(const ScanInputs& in, std::int64_t sequence, std::int64_t
         carry[i] = decay * l;
       }
       parameters[size + ch] += g * xv;
-      put<T>(out.x, r, ch, dx);
-      put<T>(out.dt, r, ch, dstep * functions::Softplus::df(A(dt[r][ch])));
+      Target<T>(out.x).put(r, ch, dx);
+      Target<T>(out.dt).put(r, ch, dstep * functions::Softplus::df(A(dt[r][ch])));
     }
     for (std::int64_t n = 0; n < states; ++n) {
-      put<T>(out.b, r, n, db[static_cast<std::size_t>(n)]);
-      put<T>(out.c, r, n, dc[static_cast<std::size_t>(n)]);
+      Target<T>(out.b).put(r, n, db[static_cast<std::size_t>(n)]);
+      Target<T>(out.c).put(r, n, dc[static_cast<std::size_t>(n)]);
     }
   }
 }
@@ -115,9 +108,9 @@ void backward(const ScanInputs& in, const Tensor& dy, const ScanTargets& out) {
     for (std::int64_t n = 0; n < in.x.dim(0); ++n) backward_sequence<T>(in, n, head, dy, out, sums.data());
     for (std::int64_t ch = 0; ch < channels; ++ch) {
       for (std::int64_t n = 0; n < states; ++n) {
-        put<A>(out.a_log, head * channels + ch, n, sums[static_cast<std::size_t>(ch * states + n)]);
+        Target<A>(out.a_log).put(head * channels + ch, n, sums[static_cast<std::size_t>(ch * states + n)]);
       }
-      put<A>(out.d, head, ch, sums[static_cast<std::size_t>(channels * states + ch)]);
+      Target<A>(out.d).put(head, ch, sums[static_cast<std::size_t>(channels * states + ch)]);
     }
   });
 }

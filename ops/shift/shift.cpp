@@ -5,6 +5,7 @@
 
 #include "autograd/tape.h"
 #include "core/constant_table.h"
+#include "ops/operators.h"
 #include "ops/shift/shift_check.h"
 #include "ops/shift/shift_kernels.h"
 #include "ops/support/check.h"
@@ -25,15 +26,18 @@ void shift_gradient(BackwardContext& context) {
 
 }  // namespace
 
-const OpSpec shift_spec{OpId::shift,
-                        "shift",
-                        "z_t = x_{t-s}, s per head; before the start 0 or x_t",
-                        "dx_t = dz_{t+s} (+ dz_t where z_t = x_t)",
-                        "shifts",
-                        1,
-                        1,
-                        0b1,
-                        shift_gradient};
+const OpSpec shift_spec{
+    .name = "shift",
+    .formula = "z_t = x_{t-s}, s per head; before the start 0 or x_t",
+    .gradient = "dx_t = dz_{t+s} (+ dz_t where z_t = x_t)",
+    .saves = "shifts",
+    .inputs = 1,
+    .outputs = 1,
+    .differentiable = {0},
+    .roles = {InputRole::activation},
+    .cached = "shift_cached",
+    .backward = shift_gradient,
+};
 
 std::int64_t ring_elements(std::int64_t width, std::span<const std::int64_t> shifts) {
   std::int64_t total = 0;

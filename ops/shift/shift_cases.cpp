@@ -1,10 +1,14 @@
 #include "ops/shift/shift.h"
 
+#include <cmath>
+
 #include "autograd/tape.h"
 #include "ops/cases/cases.h"
 
 namespace mixgrad::test {
 namespace {
+
+using enum InputRole;
 
 using Shifts = std::vector<std::int64_t>;
 
@@ -33,6 +37,30 @@ OpCase plain(const std::string& note, const Shape& shape, const Shifts& shifts, 
       [=](std::span<const Tensor> in) { return std::vector{shifted(in[0], shifts, boundary)}; }};
 }
 
+// A ring full of NaN: nothing may be read before it was written.
+Tensor unwritten_ring(const Tensor& x, const Shifts& shifts) {
+  return Tensor::full({x.dim(0), ring_elements(x.dim(2), shifts)}, x.dtype(), std::nan(""), x.device());
+}
+
+CachedCase in_pieces(const std::string& note, const Shifts& shifts, Boundary boundary) {
+  return {.note = note,
+          .inputs =
+              [](std::int64_t tokens) {
+                return std::vector{random_tensor({2, tokens, 6}, 7)};
+              },
+          .sequences = {0},
+          .whole =
+              [=](std::span<const Tensor> in) {
+                return std::vector{shift(in[0], {.shifts = shifts, .boundary = boundary})};
+              },
+          .start = [=](std::span<const Tensor> in, std::int64_t) -> PieceFunction {
+            const Tensor ring = unwritten_ring(in[0], shifts);
+            return [=](std::span<const Tensor> piece, std::int64_t position) {
+              return shift_cached(piece[0], ring, position, {.shifts = shifts, .boundary = boundary});
+            };
+          }};
+}
+
 }  // namespace
 
 OpCases shift_cases() {
@@ -56,7 +84,7 @@ OpCases shift_cases() {
       plain("self, 2 s > T: some tokens keep both terms", {2, 9, 4}, {4, 6}, self),
       plain("3 x 70 rows, the batch must not leak", {3, 70, 4}, {65}, self),
       plain("2100 steps, beyond a block of rows", {1, 2100, 2}, {700}, self),
-      {"packed: x is a column view",
+      {"x is a column view",
        {random_tensor({2, 9, 17}, 4)},
        [](std::span<const Tensor> in) {
          const Shifts shifts{2, 1};
@@ -64,14 +92,16 @@ OpCases shift_cases() {
        },
        [](std::span<const Tensor> in) {
          return std::vector{shifted(in[0].column_view(4, 10), {2, 1}, self)};
-       }},
-      {"shared: shifted twice",
+       },
+       {activation}},
+      {"shifted twice",
        {random_tensor({2, 9, 6}, 5)},
        [](std::span<const Tensor> in) {
          const Shifts shifts{3};
          return std::vector{shift(shift(in[0], {.shifts = shifts}), {.shifts = shifts})};
        },
-       [](std::span<const Tensor> in) { return std::vector{shifted(in[0], {6}, zero)}; }},
+       [](std::span<const Tensor> in) { return std::vector{shifted(in[0], {6}, zero)}; },
+       {activation}},
   };
 
   const Tensor x = random_tensor({2, 3, 6}, 1);
@@ -104,6 +134,8 @@ OpCases shift_cases() {
        },
        "shift: x must be f64, f32 or bf16, got i32"},
   };
+  all.cached = {in_pieces("shift 1, zero", {1}, zero), in_pieces("shifts 4, 2 and 11, self", {4, 2, 11}, self),
+                in_pieces("shifts 12, 1000 and 5, zero", {12, 1000, 5}, zero)};
   return all;
 }
 

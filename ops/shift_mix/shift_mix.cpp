@@ -1,6 +1,7 @@
 #include "ops/shift_mix/shift_mix.h"
 
 #include "autograd/tape.h"
+#include "ops/operators.h"
 #include "ops/shift/shift_check.h"
 #include "ops/shift_mix/shift_mix_kernels.h"
 #include "ops/support/check.h"
@@ -18,12 +19,9 @@ void shift_mix_gradient(BackwardContext& context) {
   const Tensor& x = context.saved(0);
   const Tensor& a = context.saved(1);
   const Tensor& b = context.saved(2);
-  GradTarget dx;
-  GradTarget da;
-  GradTarget db;
-  if (context.wants(0)) dx = context.gradient(0, x.shape());
-  if (context.wants(1)) da = context.parameter_gradient(1, a.shape());
-  if (context.wants(2)) db = context.parameter_gradient(2, b.shape());
+  const GradTarget dx = context.gradient(0, x.shape());
+  const GradTarget da = context.gradient(1, a.shape());
+  const GradTarget db = context.gradient(2, b.shape());
   MIXGRAD_DISPATCH(x.device(), shift_mix_backward, x, a, b, context.saved(3),
                    context.attributes<ShiftAttributes>().boundary, context.output_gradient(), dx, da, db);
 }
@@ -46,15 +44,18 @@ Tensor check(const Tensor& x, const Tensor& a, const Tensor& b, const ShiftOptio
 
 }  // namespace
 
-const OpSpec shift_mix_spec{OpId::shift_mix,
-                            kOp,
-                            "y_t = a x_t + b z_t, z_t = x_{t-s}, s per head",
-                            "dx_t = a dy_t + b dy_{t+s}, da = sum dy x, db = sum dy z",
-                            "x, a, b, shifts",
-                            3,
-                            1,
-                            0b111,
-                            shift_mix_gradient};
+const OpSpec shift_mix_spec{
+    .name = kOp,
+    .formula = "y_t = a x_t + b z_t, z_t = x_{t-s}, s per head",
+    .gradient = "dx_t = a dy_t + b dy_{t+s}, da = sum dy x, db = sum dy z",
+    .saves = "x, a, b, shifts",
+    .inputs = 3,
+    .outputs = 1,
+    .differentiable = {0, 1, 2},
+    .roles = {InputRole::activation, InputRole::parameter, InputRole::parameter},
+    .cached = "shift_mix_cached",
+    .backward = shift_mix_gradient,
+};
 
 Tensor shift_mix(const Tensor& x, const Tensor& a, const Tensor& b, const ShiftOptions& options) {
   const Tensor shifts = check(x, a, b, options);

@@ -1,10 +1,14 @@
 #include "ops/shift_mix/shift_mix.h"
 
+#include <cmath>
+
 #include "autograd/tape.h"
 #include "ops/cases/cases.h"
 
 namespace mixgrad::test {
 namespace {
+
+using enum InputRole;
 
 using Shifts = std::vector<std::int64_t>;
 
@@ -54,7 +58,34 @@ OpCase view(const std::string& note, const Shape& packed, std::int64_t begin, st
           },
           [=](std::span<const Tensor> in) {
             return std::vector{mixed(in[0].column_view(begin, end), in[1], in[2], shifts, boundary)};
-          }};
+          },
+          {activation, parameter, parameter}};
+}
+
+// A ring full of NaN: nothing may be read before it was written.
+Tensor unwritten_ring(const Tensor& x, const Shifts& shifts) {
+  return Tensor::full({x.dim(0), ring_elements(x.dim(2), shifts)}, x.dtype(), std::nan(""), x.device());
+}
+
+CachedCase in_pieces(const std::string& note, const Shifts& shifts, Form form, Boundary boundary) {
+  const std::int64_t size = form == Form::vector ? 6 : static_cast<std::int64_t>(shifts.size());
+  return {
+      .note = note,
+      .inputs =
+          [=](std::int64_t tokens) {
+            return std::vector{random_tensor({2, tokens, 6}, 7), random_tensor({size}, 8), random_tensor({size}, 9)};
+          },
+      .sequences = {0},
+      .whole =
+          [=](std::span<const Tensor> in) {
+            return std::vector{shift_mix(in[0], in[1], in[2], {.shifts = shifts, .boundary = boundary})};
+          },
+      .start = [=](std::span<const Tensor> in, std::int64_t) -> PieceFunction {
+        const Tensor ring = unwritten_ring(in[0], shifts);
+        return [=](std::span<const Tensor> p, std::int64_t position) {
+          return shift_mix_cached(p[0], p[1], p[2], ring, position, {.shifts = shifts, .boundary = boundary});
+        };
+      }};
 }
 
 }  // namespace
@@ -87,9 +118,9 @@ OpCases shift_mix_cases() {
       plain("D=96", {2, 5, 96}, {1, 2, 3}, vector, zero),
       plain("D=65, heads of 13", {2, 5, 65}, {1, 2, 3, 4, 5}, scalar, self),
       plain("2100 steps", {1, 2100, 2}, {700}, scalar, self),
-      view("packed: x is a column view", {2, 9, 17}, 4, 10, {2, 1}, zero),
-      view("packed: x is a column view, self", {2, 70, 8}, 2, 5, {33}, self),
-      {"shared: a and b are the same tensor",
+      view("x is a column view", {2, 9, 17}, 4, 10, {2, 1}, zero),
+      view("x is a column view, self", {2, 70, 8}, 2, 5, {33}, self),
+      {"a and b are the same tensor",
        {random_tensor({2, 5, 6}, 1), random_tensor({6}, 2)},
        [](std::span<const Tensor> in) {
          const Shifts shifts{1, 2};
@@ -97,7 +128,8 @@ OpCases shift_mix_cases() {
        },
        [](std::span<const Tensor> in) {
          return std::vector{mixed(in[0], in[1], in[1], {1, 2}, zero)};
-       }},
+       },
+       {activation, parameter}},
   };
 
   const Tensor x = random_tensor({2, 3, 6}, 1);
@@ -157,6 +189,9 @@ OpCases shift_mix_cases() {
        },
        "shift_mix: x must be f64, f32 or bf16, got i32"},
   };
+  all.cached = {in_pieces("shift 1, scalar, zero", {1}, scalar, zero),
+                in_pieces("shifts 4, 2 and 11, vector, self", {4, 2, 11}, vector, self),
+                in_pieces("shifts 12, 1000 and 5, scalar, self", {12, 1000, 5}, scalar, self)};
   return all;
 }
 

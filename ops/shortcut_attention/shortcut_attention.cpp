@@ -2,6 +2,7 @@
 
 #include "autograd/tape.h"
 #include "ops/attention/attention_kernels.h"
+#include "ops/operators.h"
 #include "ops/shortcut_attention/shortcut_attention_kernels.h"
 #include "ops/support/check.h"
 
@@ -15,12 +16,9 @@ void shortcut_attention_gradient(BackwardContext& context) {
   const Tensor& k = context.saved(1);
   const Tensor& v = context.saved(2);
   const auto& options = context.attributes<ShortcutAttentionOptions>();
-  GradTarget dq;
-  GradTarget dk;
-  GradTarget dv;
-  if (context.wants(0)) dq = context.gradient(0, q.shape());
-  if (context.wants(1)) dk = context.gradient(1, k.shape());
-  if (context.wants(2)) dv = context.gradient(2, v.shape());
+  const GradTarget dq = context.gradient(0, q.shape());
+  const GradTarget dk = context.gradient(1, k.shape());
+  const GradTarget dv = context.gradient(2, v.shape());
   MIXGRAD_DISPATCH(q.device(), shortcut_attention_backward, q, k, v, context.saved(3), context.saved(4),
                    context.output_gradient(), options, dq, dk, dv);
 }
@@ -37,7 +35,7 @@ AttentionWithLse forward(const Tensor& q, const Tensor& k, const Tensor& v, std:
   AttentionWithLse result;
   result.out = Tensor::empty(q.shape(), q.dtype(), q.device());
   if (with_lse) {
-    const DType sums = q.dtype() == DType::f64 ? DType::f64 : DType::f32;
+    const DType sums = accumulation_dtype(q.dtype());
     result.lse = Tensor::empty({q.dim(0), options.heads, q.dim(1)}, sums, q.device());
   }
   MIXGRAD_DISPATCH(q.device(), shortcut_attention_forward, q, k, v, length, options, result.out, result.lse);
@@ -47,17 +45,21 @@ AttentionWithLse forward(const Tensor& q, const Tensor& k, const Tensor& v, std:
 }  // namespace
 
 const OpSpec shortcut_attention_spec{
-    OpId::shortcut_attention,
-    kOp,
-    "out_i = sum_(m,j) p_i(m,j) v_(m,j), p = softmax over all sources m of the tokens j <= i of q_i . k_(m,j) / "
-    "sqrt(dh)",
-    "ds_ir = p_ir (dout_i . v_r - dout_i . out_i)/sqrt(dh); dq_i = sum_r ds_ir k_r, dk_r = sum_i ds_ir q_i, "
-    "dv_r = sum_i p_ir dout_i",
-    "q, k, v, out, lse",
-    3,
-    1,
-    0b111,
-    shortcut_attention_gradient};
+    .name = kOp,
+    .formula =
+        "out_i = sum_(m,j) p_i(m,j) v_(m,j), p = softmax over all sources m of the tokens j <= i of q_i . k_(m,j) / "
+        "sqrt(dh)",
+    .gradient =
+        "ds_ir = p_ir (dout_i . v_r - dout_i . out_i)/sqrt(dh); dq_i = sum_r ds_ir k_r, dk_r = sum_i ds_ir q_i, "
+        "dv_r = sum_i p_ir dout_i",
+    .saves = "q, k, v, out, lse",
+    .inputs = 3,
+    .outputs = 1,
+    .differentiable = {0, 1, 2},
+    .roles = {InputRole::activation, InputRole::activation, InputRole::activation},
+    .cached = "shortcut_attention_cached",
+    .backward = shortcut_attention_gradient,
+};
 
 Tensor shortcut_attention(const Tensor& q, const Tensor& k, const Tensor& v, const ShortcutAttentionOptions& options) {
   const bool recording = any_tracked({&q, &k, &v});
@@ -90,7 +92,7 @@ Tensor shortcut_depth_mass(const Tensor& q, const Tensor& k, const ShortcutAtten
   require_untracked(kProbe, "k", k);
   const std::int64_t length = k.defined() && k.shape().rank() == 3 ? k.dim(1) : 0;
   check(kProbe, q, k, k, length, options);
-  const DType sums = q.dtype() == DType::f64 ? DType::f64 : DType::f32;
+  const DType sums = accumulation_dtype(q.dtype());
   Tensor mass = Tensor::empty({q.dim(0), options.heads, q.dim(1), options.sources}, sums, q.device());
   MIXGRAD_DISPATCH(q.device(), shortcut_depth_mass, q, k, options, mass);
   return mass;

@@ -2,11 +2,15 @@
 #include <cmath>
 
 #include "autograd/tape.h"
+#include "ops/attention/attention.h"
+#include "ops/attention/attention_block_sizes.h"
 #include "ops/cases/cases.h"
 #include "ops/shortcut_attention/shortcut_attention.h"
 
 namespace mixgrad::test {
 namespace {
+
+using enum InputRole;
 
 // out_i = sum over the tokens j that i sees and over the sources m of p[i,(m,j)] v_(m,j); one softmax over all (m,j)
 Tensor attended(const Tensor& q, const Tensor& k, const Tensor& v, const ShortcutAttentionOptions& options) {
@@ -79,7 +83,8 @@ OpCase packed_kv(const std::string& note, const Sizes& s, const ShortcutAttentio
       [=](std::span<const Tensor> in) {
         const Tensor& kv = in[1];
         return std::vector{attended(in[0], kv.column_view(0, width), kv.column_view(width, 2 * width), options)};
-      }};
+      },
+      {activation, activation}};
 }
 
 std::vector<OpCase> some_cases() {
@@ -109,10 +114,39 @@ std::vector<OpCase> some_cases() {
       plain("depth: 140 rows of M=9, beyond a task", {1, 140, 140, 4},
             {.heads = 4, .kv_heads = 1, .sources = 9, .window = 1}),
       plain("depth: large scores", {1, 6, 6, 4}, {.heads = 2, .kv_heads = 2, .sources = 3, .window = 1}, 12),
-      packed_kv("packed: kv, M=2", {2, 5, 5, 3}, {.heads = 2, .kv_heads = 2, .sources = 2}),
-      packed_kv("packed: kv, M=3, S>T, unused columns", {2, 4, 6, 3}, {.heads = 4, .kv_heads = 2, .sources = 3}, 2),
-      packed_kv("packed: kv, depth", {2, 5, 5, 3}, {.heads = 4, .kv_heads = 2, .sources = 3, .window = 1}, 1),
+      packed_kv("kv, M=2", {2, 5, 5, 3}, {.heads = 2, .kv_heads = 2, .sources = 2}),
+      packed_kv("kv, M=3, S>T, unused columns", {2, 4, 6, 3}, {.heads = 4, .kv_heads = 2, .sources = 3}, 2),
+      packed_kv("kv, depth", {2, 5, 5, 3}, {.heads = 4, .kv_heads = 2, .sources = 3, .window = 1}, 1),
   };
+}
+
+// A cache for `capacity` tokens, full of NaN: nothing may be read before it was written. With a capacity below the
+// number of tokens it is a ring of the last ones, which are all that a query sees.
+CachedCase in_pieces(const std::string& note, const ShortcutAttentionOptions& options, std::int64_t capacity = 0) {
+  const std::int64_t dh = 2;
+  ShortcutAttentionOptions of_whole = options;
+  if (capacity > 0) of_whole.window = capacity;
+  return {
+      .note = note,
+      .inputs =
+          [=](std::int64_t tokens) {
+            const Shape kv{1, tokens * options.sources, options.kv_heads * dh};
+            return std::vector{random_tensor({1, tokens, options.heads * dh}, 7), random_tensor(kv, 8),
+                               random_tensor(kv, 9)};
+          },
+      .sequences = {0, 1, 2},
+      .whole =
+          [=](std::span<const Tensor> in) { return std::vector{shortcut_attention(in[0], in[1], in[2], of_whole)}; },
+      .start = [=](std::span<const Tensor> in, std::int64_t tokens) -> PieceFunction {
+        const Shape cache{1, (capacity > 0 ? capacity : tokens) * options.sources, options.kv_heads * dh};
+        const Tensor keys = Tensor::full(cache, in[1].dtype(), std::nan(""), in[1].device());
+        const Tensor values = Tensor::full(cache, in[2].dtype(), std::nan(""), in[2].device());
+        return [=](std::span<const Tensor> p, std::int64_t position) {
+          attention_append(p[1], p[2], keys, values, position, options.sources);
+          return shortcut_attention_cached(p[0], keys, values, position, options);
+        };
+      },
+      .longest_piece = capacity > 0 ? 1 : 0};
 }
 
 }  // namespace
@@ -121,7 +155,7 @@ OpCases shortcut_attention_cases() {
   OpCases all;
   all.cases = some_cases();
   all.cases.push_back(
-      {"shared: k and v are the same tensor, depth",
+      {"k and v are the same tensor, depth",
        {random_tensor({2, 5, 6}, 1), random_tensor({2, 10, 6}, 2)},
        [](std::span<const Tensor> in) {
          return std::vector{
@@ -129,7 +163,8 @@ OpCases shortcut_attention_cases() {
        },
        [](std::span<const Tensor> in) {
          return std::vector{attended(in[0], in[1], in[1], {.heads = 2, .kv_heads = 2, .sources = 2, .window = 1})};
-       }});
+       },
+       {activation, activation}});
 
   const Tensor q = random_tensor({2, 3, 6}, 1);
   const Tensor k = random_tensor({2, 6, 6}, 2);
@@ -168,6 +203,15 @@ OpCases shortcut_attention_cases() {
          shortcut_depth_mass(q, random_tensor({2, 4, 6}, 1), two);
        },
        "shortcut_depth_mass: the keys must include those of the 3 queries, got 4 keys for q [2,3,6]"},
+  };
+  all.cached = {in_pieces("two sources, a window of 33", {.heads = 2, .kv_heads = 1, .sources = 2, .window = 33}),
+                in_pieces("three sources, depth", {.heads = 2, .kv_heads = 2, .sources = 3, .window = 1}),
+                in_pieces("two sources, a ring of 40 tokens", {.heads = 2, .kv_heads = 1, .sources = 2}, 40)};
+  all.block_sizes = kAttentionBlocks;
+  all.with_size = [](std::string_view axis, std::int64_t size) {
+    if (axis == "tokens") return plain("", {1, size, size, 1}, {.sources = 2});
+    if (axis == "head channels") return plain("", {1, 16, 16, size}, {.sources = 2});
+    raise_unknown_axis(axis);
   };
   return all;
 }

@@ -55,7 +55,15 @@ void square_gradient(BackwardContext& context) {
   if (mistake == Mistake::writes_behind) dx.tensor.data<double>()[x.numel()] = 1;
 }
 
-const OpSpec kSquare{OpId::gelu, "square", "y = x^2", "dx = 2 x dy", "x", 1, 1, 0b1, square_gradient};
+const OpSpec kSquare{.name = "square",
+                     .formula = "y = x^2",
+                     .gradient = "dx = 2 x dy",
+                     .saves = "x",
+                     .inputs = 1,
+                     .outputs = 1,
+                     .differentiable = {0},
+                     .roles = {InputRole::activation},
+                     .backward = square_gradient};
 
 Tensor square(const Tensor& x, Mistake mistake) {
   Tensor y = Tensor::empty(x.shape(), x.dtype());
@@ -88,8 +96,15 @@ void softmax_gradient(BackwardContext& context) {
   }
 }
 
-const OpSpec kSoftmax{OpId::gelu, "softmax", "y = exp(x) / sum exp(x)", "dx = y (dy - <y,dy>)", "y", 1,
-                      1,          0b1,       softmax_gradient};
+const OpSpec kSoftmax{.name = "softmax",
+                      .formula = "y = exp(x) / sum exp(x)",
+                      .gradient = "dx = y (dy - <y,dy>)",
+                      .saves = "y",
+                      .inputs = 1,
+                      .outputs = 1,
+                      .differentiable = {0},
+                      .roles = {InputRole::activation},
+                      .backward = softmax_gradient};
 
 Tensor softmax(const Tensor& x, bool forgets_the_mean) {
   Tensor y = Tensor::empty(x.shape(), x.dtype());

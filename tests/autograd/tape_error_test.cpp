@@ -17,13 +17,17 @@
 namespace mixgrad::test {
 namespace {
 
-struct NoAttributes {};
-
-const OpSpec kNoGradient{OpId::gelu, "hard", "y = x", "none", "nothing", 2, 1, 0b10, nullptr};
+const OpSpec kNoGradient{.name = "hard",
+                         .formula = "y = x",
+                         .gradient = "none",
+                         .saves = "nothing",
+                         .inputs = 2,
+                         .outputs = 1,
+                         .roles = {InputRole::activation, InputRole::parameter}};
 
 Tensor without_gradient(const Tensor& x, const Tensor& w) {
   Tensor y = x.detach().clone();
-  if (any_tracked({&x, &w})) record(kNoGradient, {&x, &w}, {&y}, {}, NoAttributes{});
+  if (any_tracked({&x, &w})) record(kNoGradient, {&x, &w}, {&y}, {});
   return y;
 }
 

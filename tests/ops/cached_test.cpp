@@ -167,7 +167,7 @@ TEST_CASE("attention_with_lse: the output of attention, and log sum exp of the v
       const Tensor v = random_tensor({s.batch, s.keys, o.kv_heads * s.dh}, 3).to(dtype);
       const AttentionWithLse got = attention_with_lse(q, k, v, o);
       CHECK(got.out.equal_bits(attention(q, k, v, o)));
-      CHECK(got.lse.dtype() == (dtype == DType::f64 ? DType::f64 : DType::f32));
+      CHECK(got.lse.dtype() == accumulation_dtype(dtype));
       const Tensor want = Tensor::empty({s.batch, o.heads, s.time}, DType::f64);
       for (std::int64_t b = 0; b < s.batch; ++b) {
         for (std::int64_t h = 0; h < o.heads; ++h) {

@@ -1,6 +1,7 @@
 // The forms of causal_conv and selective_scan for inference: pieces of a sequence must give what the whole gives.
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <limits>
 #include <string>
 #include <vector>
@@ -45,9 +46,9 @@ struct ScanCase {
         b(random_tensor({2, 40, 2, 3}, 4).to(dtype)),
         c(random_tensor({2, 40, 2, 3}, 5).to(dtype)),
         d(random_tensor({2, channels}, 6).to(dtype)) {}
-  Tensor cached(std::int64_t begin, std::int64_t end, const Tensor& state, ScanRung rung) const {
+  Tensor cached(std::int64_t begin, std::int64_t end, const Tensor& state, ScanImplementation implementation) const {
     const auto part = [&](const Tensor& whole) { return steps_of(whole, begin, end); };
-    return selective_scan_cached(part(x), part(dt), a_log, part(b), part(c), d, state, rung);
+    return selective_scan_cached(part(x), part(dt), a_log, part(b), part(c), d, state, implementation);
   }
 };
 
@@ -55,19 +56,19 @@ struct ScanCase {
 
 TEST_CASE("selective_scan_cached: pieces of a sequence give what the whole gives, and the same state at the end") {
   for (const auto& [dtype, tolerance] : kPrecisions) {
-    const DType state_dtype = dtype == DType::f64 ? DType::f64 : DType::f32;
+    const DType state_dtype = accumulation_dtype(dtype);
     for (const std::int64_t channels : {5, 67}) {
       const ScanCase c(dtype, channels);
       const Tensor want = selective_scan(c.x, c.dt, c.a_log, c.b, c.c, c.d);
-      for (const ScanRung rung : {ScanRung::chunked, ScanRung::sequential}) {
+      for (const ScanImplementation implementation : {ScanImplementation::chunked, ScanImplementation::sequential}) {
         const Tensor end = Tensor::zeros({2, 2, 3, channels}, state_dtype);
-        c.cached(0, 40, end, rung);
+        c.cached(0, 40, end, implementation);
         for (const auto& pieces : kPieces) {
           const Tensor state = Tensor::zeros({2, 2, 3, channels}, state_dtype);
           std::int64_t at = 0;
           for (const std::int64_t piece : pieces) {
             const std::string text =
-                not_close(c.cached(at, at + piece, state, rung), steps_of(want, at, at + piece), tolerance);
+                not_close(c.cached(at, at + piece, state, implementation), steps_of(want, at, at + piece), tolerance);
             CHECK(text == kNothing);
             at += piece;
           }
@@ -110,7 +111,7 @@ TEST_CASE("causal_conv_cached: pieces of a sequence give what the whole gives") 
   for (const auto& [dtype, tolerance] : kPrecisions) {
     for (const std::int64_t taps : {1, 2, 4, 7}) {
       const Tensor x = random_tensor({2, 40, 2, 5}, 1).to(dtype);
-      const DType precise = dtype == DType::f64 ? DType::f64 : DType::f32;
+      const DType precise = accumulation_dtype(dtype);
       const Tensor weight = random_tensor({2, 5, taps}, 2).to(precise);
       const Tensor bias = random_tensor({2, 5}, 3).to(precise);
       const Tensor want = causal_conv(x, weight, bias);

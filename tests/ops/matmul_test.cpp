@@ -1,4 +1,4 @@
-// The rungs against the plain one, and the laws of the packed rung (matmul.h) bit for bit.
+// The implementations against the plain one, and the laws of the packed implementation (matmul.h) bit for bit.
 #include "ops/matmul/matmul.h"
 
 #include <doctest/doctest.h>

@@ -1,5 +1,5 @@
-// The rung of bf16 tiles: against plain loops in f64 over the rounded operands, and the laws of matmul.h bit for bit,
-// on the processor's tile unit where it has one and on the one in plain loops everywhere.
+// The implementation of bf16 tiles: against plain loops in f64 over the rounded operands, and the laws of matmul.h bit
+// for bit, on the processor's tile unit where it has one and on the one in plain loops everywhere.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -13,7 +13,7 @@
 
 #include "core/matmul_precision.h"
 #include "core/parallel.h"
-#include "ops/matmul/matmul_rungs.h"
+#include "ops/matmul/matmul_implementations.h"
 #include "ops/matmul/tile_packing.h"
 #include "ops/matmul/tiles.h"
 

@@ -108,7 +108,7 @@ TEST_CASE("embedding on CUDA: tokens outside the vocabulary get no gradient; wri
         CAPTURE(vocabulary);
         CAPTURE(add);
         const std::int64_t width = 200;
-        const DType sums = dtype == DType::f64 ? DType::f64 : DType::f32;
+        const DType sums = accumulation_dtype(dtype);
         const Tensor tokens = random_tokens({2, 333}, 9, 4);
         for (const std::int64_t i : {0, 5, 300, 665}) tokens.set(i, static_cast<double>(vocabulary - 1));
         tokens.set(1, -1);

@@ -107,7 +107,7 @@ TEST_CASE("shortcut_depth_mass: the probabilities of each source, summed over th
       const Tensor q = random_tensor(s.queries(), 1).to(dtype);
       const Tensor k = random_tensor(s.keys(), 2).to(dtype);
       const Tensor mass = shortcut_depth_mass(q, k, s.options);
-      CHECK(mass.dtype() == (dtype == DType::f64 ? DType::f64 : DType::f32));
+      CHECK(mass.dtype() == accumulation_dtype(dtype));
       CHECK(not_close(mass, depth_mass(q, k, s), tolerance) == kNothing);
       for (std::int64_t n = 0; n < mass.rows(); ++n) {
         double sum = 0;

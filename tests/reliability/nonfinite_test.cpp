@@ -20,7 +20,8 @@ namespace {
 class Planter : public TapeObserver {
  public:
   enum class Where : std::uint8_t { output, gradient };
-  Planter(OpId op, std::size_t entry, Where where, int which) : op_(op), entry_(entry), where_(where), which_(which) {}
+  Planter(const OpSpec& op, std::size_t entry, Where where, int which)
+      : op_(&op), entry_(entry), where_(where), which_(which) {}
   static constexpr std::size_t kFirst = ~std::size_t{0};  // whichever entry is the first of its operator
 
   bool planted() const { return planted_; }
@@ -33,13 +34,13 @@ class Planter : public TapeObserver {
 
  private:
   void plant(const TapeEvent& event, const Tensor& tensor) {
-    const bool here = entry_ == kFirst ? !planted_ && event.spec->id == op_ : event.entry == entry_;
+    const bool here = entry_ == kFirst ? !planted_ && event.spec == op_ : event.entry == entry_;
     if (!here || tensor.numel() == 0) return;
     tensor.fill(std::numeric_limits<double>::quiet_NaN());
     planted_ = true;
   }
 
-  OpId op_;
+  const OpSpec* op_;
   std::size_t entry_;
   Where where_;
   int which_;
@@ -110,14 +111,14 @@ TEST_CASE("non-finite: first_not_finite in every dtype, and of a row view") {
 TEST_CASE("non-finite: planted at each output and each gradient of every operator, it is named") {
   const ParameterSet none;
   int planted = 0;
-  for (const NamedCases& named : all_cases()) {
-    const OpSpec& spec = op_spec(named.id);
+  for (const OperatorCases& entry : all_cases().first(kBuiltInOperators)) {
+    const OpSpec& spec = *entry.spec;
     std::set<std::pair<int, int>> places;  // (output or gradient, which) that some case reaches
-    for (const OpCase& c : named.make().cases) {
+    for (const OpCase& c : entry.make().cases) {
       for (int place = 0; place < spec.outputs + spec.inputs; ++place) {
         const bool output = place < spec.outputs;
         const int which = output ? place : place - spec.outputs;
-        Planter planter(named.id, Planter::kFirst, output ? Planter::Where::output : Planter::Where::gradient, which);
+        Planter planter(spec, Planter::kFirst, output ? Planter::Where::output : Planter::Where::gradient, which);
         const FiniteWatch watch(none);
         run_with_gradients(c.run, inputs_as(c, DType::f64));
         if (!planter.planted()) continue;
@@ -134,7 +135,7 @@ TEST_CASE("non-finite: planted at each output and each gradient of every operato
     }
     INFO(spec.name);
     CHECK(places.size() ==
-          static_cast<std::size_t>(spec.outputs) + static_cast<std::size_t>(__builtin_popcount(spec.differentiable)));
+          static_cast<std::size_t>(spec.outputs) + static_cast<std::size_t>(spec.differentiable.size()));
   }
   CHECK(planted > 100);
 }
@@ -158,10 +159,7 @@ TEST_CASE("non-finite: planted anywhere in a model's step, the step is stopped, 
       model->parameters().watch(tape);
       model->loss(tokens, targets);
       for (const TapeEntryReport& row : tape.report()) {
-        for (int id = 0; id < kOpCount; ++id) {
-          const OpSpec& spec = op_spec(static_cast<OpId>(id));
-          if (row.op == spec.name) entries.emplace_back(entries.size(), &spec);
-        }
+        if (const OpSpec* spec = find_operator(row.op)) entries.emplace_back(entries.size(), spec);
       }
       REQUIRE(entries.size() == tape.entries());
     }
@@ -175,7 +173,7 @@ TEST_CASE("non-finite: planted anywhere in a model's step, the step is stopped, 
         const auto where = output ? Planter::Where::output : Planter::Where::gradient;
         StepResult result;
         {
-          const Planter planter(spec->id, entry, where, which);
+          const Planter planter(*spec, entry, where, which);
           result = step.run(tokens, targets, 1e-3);
           if (!planter.planted()) {  // an input without a gradient: it was a step like any other
             model->parameters().flat().copy_from(weights);
@@ -193,7 +191,7 @@ TEST_CASE("non-finite: planted anywhere in a model's step, the step is stopped, 
         CHECK_FALSE(finite);
         CHECK(unchanged);
         if (!finite && unchanged) ++stopped;
-        const Planter again(spec->id, entry, where, which);
+        const Planter again(*spec, entry, where, which);
         const FiniteWatch watch(model->parameters());
         step.accumulate(tokens, targets);
         step.discard();

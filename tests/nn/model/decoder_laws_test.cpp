@@ -2,6 +2,7 @@
 // untied.
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <set>
 
 #include "autograd/gradcheck.h"

@@ -1,5 +1,6 @@
 // The scan at the sizes where the CUDA kernels change their way: 4, 8 and 16 states, blocks of 32 channels, chunks of
-// 16 tokens, segments of 64, row views. On every device against f64; on CUDA also each rung against the naive.
+// 16 tokens, segments of 64, row views. On every device against f64; on CUDA also each implementation against the
+// naive.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -38,7 +39,8 @@ std::vector<ScanSizes> sizes() {
     }
   }
   all.push_back({12, 64, 4, 32, 16, 0});
-  for (const std::int64_t states : {1, 3, 12, 17}) all.push_back({1, 20, 2, 6, states});  // the naive rung takes them
+  for (const std::int64_t states : {1, 3, 12, 17})
+    all.push_back({1, 20, 2, 6, states});  // the naive implementation takes them
   return all;
 }
 
@@ -106,12 +108,12 @@ TEST_CASE("selective_scan: long sequences: outputs and gradients as in f64, the 
 
 namespace {
 
-using cuda::DeviceScanRung;
+using cuda::DeviceScanImplementation;
 
-DeviceScanRung expected_rung(const ScanSizes& s) {
-  if (s.states != 4 && s.states != 8 && s.states != 16) return DeviceScanRung::naive;
+DeviceScanImplementation expected_rung(const ScanSizes& s) {
+  if (s.states != 4 && s.states != 8 && s.states != 16) return DeviceScanImplementation::naive;
   const std::int64_t blocks = s.sequences * s.heads * ((s.channels + 31) / 32);
-  return s.steps >= 512 && blocks <= 64 ? DeviceScanRung::segments : DeviceScanRung::registers;
+  return s.steps >= 512 && blocks <= 64 ? DeviceScanImplementation::segments : DeviceScanImplementation::registers;
 }
 
 struct RungResults {
@@ -129,12 +131,12 @@ ScanInputs inputs_of(const ScanSizes& s, std::span<const Tensor> in) {
 }
 
 // All outputs hold NaN before, or, when gradients are added, ones.
-RungResults run_on(DeviceScanRung highest, const ScanSizes& s, std::span<const Tensor> in, const Tensor& start,
-                   const Tensor& dy, bool add) {
+RungResults run_on(DeviceScanImplementation highest, const ScanSizes& s, std::span<const Tensor> in,
+                   const Tensor& start, const Tensor& dy, bool add) {
   const Device device = in[0].device();
   const DType dtype = in[0].dtype();
   const DType sums = start.dtype();
-  const DeviceScanRung expected = std::min(highest, expected_rung(s));
+  const DeviceScanImplementation expected = std::min(highest, expected_rung(s));
   const double before = add ? 1 : std::numeric_limits<double>::quiet_NaN();
   const ScanInputs x = inputs_of(s, in);
   const auto fresh = [&](const Shape& shape, DType type) { return Tensor::full(shape, type, before, device); };
@@ -156,9 +158,9 @@ RungResults run_on(DeviceScanRung highest, const ScanSizes& s, std::span<const T
   const std::vector<Tensor> gradients{fresh(in[0].shape(), dtype), fresh(in[1].shape(), dtype),
                                       fresh(in[2].shape(), sums), fresh(in[3].shape(), sums)};
   const ScanInputs to = inputs_of(s, gradients);
-  const DeviceScanRung backward = cuda::selective_scan_backward(
+  const DeviceScanImplementation backward = cuda::selective_scan_backward(
       highest, x, saved, dy, {{to.x, add}, {to.dt, add}, {to.a_log, add}, {to.b, add}, {to.c, add}, {to.d, add}});
-  CHECK(backward == std::min(expected, DeviceScanRung::registers));
+  CHECK(backward == std::min(expected, DeviceScanImplementation::registers));
   results.packed_x = host(gradients[0]);
   results.packed_dt = host(gradients[1]);
   results.a_log = host(gradients[2]);
@@ -180,18 +182,19 @@ void check_rungs(const ScanSizes& s, DType dtype) {
   const std::string type = dtype_name(dtype);
   CAPTURE(note);
   CAPTURE(type);
-  const DType sums = dtype == DType::f64 ? DType::f64 : DType::f32;
+  const DType sums = accumulation_dtype(dtype);
   const std::vector<Tensor> in = on_device(inputs_as({note, inputs(s), {}, {}}, dtype));
   const Shape states{s.sequences, s.heads, s.states, s.channels};
   const Tensor start = random_tensor(states, 5).to(sums).to(test_device());
   const Tensor dy = random_tensor({s.sequences, s.steps, s.heads, s.channels}, 6).to(dtype).to(test_device());
   for (const bool add : {false, true}) {
     CAPTURE(add);
-    const RungResults want = run_on(DeviceScanRung::naive, s, in, start, dy, add);
-    for (const DeviceScanRung highest : {DeviceScanRung::registers, DeviceScanRung::segments}) {
+    const RungResults want = run_on(DeviceScanImplementation::naive, s, in, start, dy, add);
+    for (const DeviceScanImplementation highest :
+         {DeviceScanImplementation::registers, DeviceScanImplementation::segments}) {
       if (highest > expected_rung(s)) continue;  // the same kernels again
-      const int rung = static_cast<int>(highest);
-      CAPTURE(rung);
+      const int implementation = static_cast<int>(highest);
+      CAPTURE(implementation);
       const RungResults got = run_on(highest, s, in, start, dy, add);
       const auto near = [&](const Tensor& a, const Tensor& b, double allowed) {
         return not_close_to_scale(a, b, allowed, std::max(0.1, largest_of(b)));
@@ -221,7 +224,9 @@ void check_rungs(const ScanSizes& s, DType dtype) {
 
 }  // namespace
 
-TEST_CASE("selective_scan on CUDA: every rung gives what the naive one gives, into poisoned memory and added to ones") {
+TEST_CASE(
+    "selective_scan on CUDA: every implementation gives what the naive one gives, into poisoned memory and added to "
+    "ones") {
   if (!test_device().is_cuda()) {
     MESSAGE("runs with MIXGRAD_DEVICE=cuda");
     return;
@@ -231,7 +236,7 @@ TEST_CASE("selective_scan on CUDA: every rung gives what the naive one gives, in
   }
 }
 
-TEST_CASE("selective_scan on CUDA: long sequences, every rung gives what the naive one gives") {
+TEST_CASE("selective_scan on CUDA: long sequences, every implementation gives what the naive one gives") {
   if (!test_device().is_cuda()) {
     MESSAGE("runs with MIXGRAD_DEVICE=cuda");
     return;
@@ -247,7 +252,7 @@ TEST_CASE("selective_scan on CUDA: after 4,000 tokens with decays near one the f
     MESSAGE("runs with MIXGRAD_DEVICE=cuda");
     return;
   }
-  const auto last = [](DType dtype, DeviceScanRung highest) {
+  const auto last = [](DType dtype, DeviceScanImplementation highest) {
     const auto full = [&](const Shape& shape, double value) {
       return Tensor::full(shape, dtype, value, test_device());
     };
@@ -258,14 +263,17 @@ TEST_CASE("selective_scan on CUDA: after 4,000 tokens with decays near one the f
     CHECK(cuda::selective_scan_forward(highest, in, Tensor(), Tensor(), y) == highest);
     return y.at(3999);
   };
-  const double want = last(DType::f64, DeviceScanRung::naive);
-  for (const DeviceScanRung rung : {DeviceScanRung::registers, DeviceScanRung::segments}) {
-    CHECK(std::abs(last(DType::f32, rung) / want - 1) < 1e-4);
-    CHECK(std::abs(last(DType::f64, rung) / want - 1) < 1e-11);
+  const double want = last(DType::f64, DeviceScanImplementation::naive);
+  for (const DeviceScanImplementation implementation :
+       {DeviceScanImplementation::registers, DeviceScanImplementation::segments}) {
+    CHECK(std::abs(last(DType::f32, implementation) / want - 1) < 1e-4);
+    CHECK(std::abs(last(DType::f64, implementation) / want - 1) < 1e-11);
   }
 }
 
-TEST_CASE("selective_scan on CUDA: what is not a number spreads from where it is, and no further back, on every rung") {
+TEST_CASE(
+    "selective_scan on CUDA: what is not a number spreads from where it is, and no further back, on every "
+    "implementation") {
   if (!test_device().is_cuda()) {
     MESSAGE("runs with MIXGRAD_DEVICE=cuda");
     return;

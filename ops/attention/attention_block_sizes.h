@@ -1,0 +1,22 @@
+// Read by the kernels of attention and shortcut_attention.
+#pragma once
+
+#include "ops/support/block_size.h"
+
+namespace mixgrad {
+
+// Queries that the CPU works on together. Smaller blocks compute less of the masked triangle, larger ones make better
+// products.
+inline constexpr std::int64_t kAttentionFewKeys = 128;
+inline constexpr std::int64_t kAttentionSmallBlock = 32;  // with at most so many keys
+inline constexpr std::int64_t kAttentionLargeBlock = 64;
+
+inline constexpr int kAttentionTileRows = 64;               // of queries or keys, of a tile on CUDA
+inline constexpr std::int64_t kAttentionTiledQueries = 16;  // CUDA works in tiles from here on
+inline constexpr std::int64_t kAttentionTiledWidth = 128;   // of a head; CUDA has no tiles for wider ones
+
+inline constexpr BlockSize kAttentionBlocks[] = {
+    {"tokens", kAttentionSmallBlock}, {"tokens", kAttentionLargeBlock},   {"tokens", kAttentionFewKeys},
+    {"tokens", kAttentionTileRows},   {"tokens", kAttentionTiledQueries}, {"head channels", kAttentionTiledWidth}};
+
+}  // namespace mixgrad

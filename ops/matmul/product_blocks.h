@@ -1,0 +1,21 @@
+// The blocks of the matrix product, for the cases of the operators that stand on it. `packed` and `tiles` (private
+// headers, compiled for the machine's instructions) check that they have the same.
+#pragma once
+
+#include "ops/support/block_size.h"
+
+namespace mixgrad {
+
+inline constexpr std::int64_t kProductInner = 256;       // along k, of both
+inline constexpr std::int64_t kProductRows = 96;         // of C, of packed
+inline constexpr std::int64_t kProductTileRows = 128;    // of C, of tiles
+inline constexpr std::int64_t kProductColumns = 256;     // of C, of both
+inline constexpr std::int64_t kProductRegisterRows = 8;  // of C, in registers (6 without AVX-512)
+inline constexpr std::int64_t kProductTileSide = 16;     // rows and columns of a tile register
+
+inline constexpr BlockSize kProductBlocks[] = {{"inner", kProductInner},       {"rows", kProductRows},
+                                               {"rows", kProductTileRows},     {"columns", kProductColumns},
+                                               {"rows", kProductRegisterRows}, {"columns", kProductTileSide},
+                                               {"inner", 2 * kProductTileSide}};
+
+}  // namespace mixgrad
