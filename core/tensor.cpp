@@ -188,7 +188,10 @@ void Tensor::zero() const {
     if (device().is_cuda()) return cuda::fill_rows(raw(), device(), pitch, row_bytes, count, 0);
   }
   auto* row = static_cast<std::byte*>(raw());
-  if (is_contiguous()) return static_cast<void>(std::memset(row, 0, count * row_bytes));
+  if (is_contiguous()) {
+    std::memset(row, 0, count * row_bytes);
+    return;
+  }
   for (std::size_t r = 0; r < count; ++r, row += pitch) std::memset(row, 0, row_bytes);
 }
 

@@ -20,8 +20,8 @@ namespace mixgrad::cuda {
 namespace {
 
 // Fewer queries than this leave most rows of a tile empty.
-constexpr std::int64_t kFewestTiledQueries = 16;
-constexpr std::int64_t kWidestTiledHead = 128;
+constexpr std::int64_t kFewestTiledQueries = kAttentionTiledQueries;
+constexpr std::int64_t kWidestTiledHead = kAttentionTiledWidth;
 // Indices inside the kernels of tiles are int.
 constexpr std::int64_t kMostTiledRows = std::int64_t{1} << 30;
 

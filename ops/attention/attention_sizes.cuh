@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/cuda/launch.cuh"
+#include "ops/attention/attention_block_sizes.h"
 #include "ops/attention/attention_kernels.h"
 
 namespace mixgrad::cuda {
@@ -118,7 +119,7 @@ void launch_attention(Kernel kernel, Device device, std::int64_t blocks, int thr
 
 // ---- for the rungs that work in tiles of kTileRows rows of one head
 
-inline constexpr int kTileRows = 64;
+inline constexpr int kTileRows = kAttentionTileRows;
 
 inline std::int64_t tiles_of(std::int64_t rows) { return (rows + kTileRows - 1) / kTileRows; }
 

@@ -3,14 +3,16 @@
 #include <cstring>
 
 #include "core/scratch.h"
+#include "ops/causal_conv/causal_conv_blocks.h"
 #include "ops/causal_conv/causal_conv_kernels.h"
 #include "ops/elementwise/functions.h"
 #include "ops/support/row_tasks.h"
+#include "ops/support/target.h"
 
 namespace mixgrad::cpu {
 namespace {
 
-constexpr std::int64_t kTokens = 64;  // of a task
+constexpr std::int64_t kTokens = kConvTaskTokens;
 
 // The inputs as rows of one head: token t of sequence b is x[(b T + t) R + head].
 template <class T>
@@ -66,10 +68,10 @@ void add_blocks(A* sums, std::int64_t blocks, std::int64_t stride, std::int64_t 
   for (std::int64_t i = 1; i < blocks; ++i) {
     for (std::int64_t c = 0; c < (width + 1) * channels; ++c) sums[c] += sums[i * stride + c];
   }
-  const auto put = [](A& to, bool add, A value) { to = add ? to + value : value; };
   for (std::int64_t c = 0; c < channels; ++c) {
-    for (std::int64_t w = 0; w < width && dweight.tensor.defined(); ++w) {
-      put(dweight.tensor.data<A>()[(head * channels + c) * width + w], dweight.add, sums[w * channels + c]);
+    if (dweight.tensor.defined()) {
+      A* to = dweight.tensor.data<A>() + (head * channels + c) * width;
+      for (std::int64_t w = 0; w < width; ++w) put(to[w], dweight.add, sums[w * channels + c]);
     }
     if (dbias.tensor.defined()) put(dbias.tensor.data<A>()[head * channels + c], dbias.add, sums[width * channels + c]);
   }
@@ -145,7 +147,7 @@ void causal_conv_backward(const Tensor& x, const Tensor& weight, const Tensor& b
           for (std::int64_t c = 0; c < channels; ++c) row[c] += factor[c] * later[c];
         }
         T* to = out[token * in.heads + head];
-        for (std::int64_t c = 0; c < channels; ++c) to[c] = static_cast<T>(dx.add ? A(to[c]) + row[c] : row[c]);
+        for (std::int64_t c = 0; c < channels; ++c) put(to[c], dx.add, row[c]);
       }
     });
     parallel_for(in.heads, [&](std::int64_t head) {

@@ -5,6 +5,7 @@
 #include <cub/device/device_radix_sort.cuh>
 
 #include "core/cuda/launch.cuh"
+#include "ops/embedding/embedding_blocks.h"
 #include "ops/embedding/embedding_kernels.h"
 
 namespace mixgrad::cuda {
@@ -26,7 +27,7 @@ void forward(const Tensor& tokens, const Tensor& weight, const Tensor& positions
   });
 }
 
-inline constexpr std::int64_t kSegment = 512;  // rows that one block looks through
+inline constexpr std::int64_t kSegment = kEmbeddingSegmentRows;
 
 // Block (segment, id) adds up the rows with that id in its segment, in order; then the segments are added in order.
 template <class T>
@@ -151,7 +152,7 @@ void backward_by_sort(const Tensor& tokens, const Tensor& dy, const GradTarget& 
 // By id while the partial sums take no more than four times the rows.
 template <class T>
 void backward_weight(const Tensor& tokens, const Tensor& dy, const GradTarget& dweight) {
-  if (dweight.tensor.dim(0) <= 4 * kSegment) {
+  if (dweight.tensor.dim(0) <= kEmbeddingSmallTable) {
     backward_by_id<T>(tokens, dy, dweight);
   } else {
     backward_by_sort<T>(tokens, dy, dweight);

@@ -1,3 +1,4 @@
+#include "ops/embedding/embedding_blocks.h"
 #include "ops/embedding/embedding_kernels.h"
 #include "ops/support/row_tasks.h"
 
@@ -34,8 +35,8 @@ void embedding_backward(const Tensor& tokens, std::int64_t first_position, const
     const std::int32_t* ids = tokens.data<std::int32_t>();
     const std::int64_t steps = tokens.dim(1);
     const Rows<T> up(dy);
-    // A task owns a slice of channels and walks over all tokens in order: no two tasks write to the same element.
-    constexpr std::int64_t kChannels = 32;
+    // A task owns a slice of channels and visits all tokens in order: no two tasks write to the same element.
+    constexpr std::int64_t kChannels = kEmbeddingSliceChannels;
     const auto scatter = [&](const GradTarget& target, const auto& row_of) {
       if (!target.tensor.defined()) return;
       const Rows<A> to(target.tensor);

@@ -48,7 +48,7 @@ void gate_blend_backward(const Tensor& gate, const Tensor& u, const Tensor& z, c
 #pragma omp simd
           for (std::int64_t c = 0; c < p.width; ++c) {
             const A value = A(g[c]) * factor(sigmoid_value(A(pr[c])), c);
-            assign(to[c], add ? A(to[c]) + value : value);
+            put(to[c], add, value);
           }
         };
         const T* ar = a[r];

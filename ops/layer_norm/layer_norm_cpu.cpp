@@ -64,7 +64,7 @@ void gradient_row(const X* row, const A* w, const T* up, const X* residual, A mu
   for (std::int64_t c = 0; c < width; ++c) {
     A value = inverse * (A(up[c]) * w[c] - mean_g - (A(row[c]) - mu) * slope);
     if (residual != nullptr) value += A(residual[c]);
-    if (other != nullptr) other[c] = static_cast<T>(add_other ? A(other[c]) + value : value);
+    if (other != nullptr) put(other[c], add_other, value);
     if (add) value += A(to[c]);
     to[c] = static_cast<X>(value);
   }
@@ -114,8 +114,7 @@ void layer_norm_backward(const Tensor& x, const Tensor& weight, const Tensor& me
           const bool is_weight = c < width;
           A* to = is_weight ? dw : db;
           if (to == nullptr) return;
-          A& place = to[is_weight ? c : c - width];
-          place = (is_weight ? dweight.add : dbias.add) ? place + total : total;
+          put(to[is_weight ? c : c - width], is_weight ? dweight.add : dbias.add, total);
         });
   });
 }

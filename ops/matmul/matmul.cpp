@@ -1,4 +1,4 @@
-// Dispatch to a rung of the ladder, and the cases without any work.
+// The choice of the implementation, and the cases without any work.
 #include "ops/matmul/matmul.h"
 
 #include <atomic>
@@ -6,7 +6,7 @@
 
 #include "core/context.h"
 #include "core/error.h"
-#include "ops/matmul/matmul_rungs.h"
+#include "ops/matmul/matmul_implementations.h"
 
 namespace mixgrad::cpu {
 namespace {

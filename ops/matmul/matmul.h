@@ -23,7 +23,8 @@ void matmul(const Product<In, Out>& product);
 template <class In, class Out>
 void matmul_serial(const Product<In, Out>& product);
 
-// The ladder. Every rung takes every Product; only `packed` and `tiles` keep laws 1 and 2.
+// The implementations, from the plainest to the fastest. Each takes every Product; only `packed` and `tiles` keep laws
+// 1 and 2.
 //   naive      plain loops, the reference
 //   eigen      Eigen's product, one thread each on fixed row tiles
 //   packed     own blocked kernel in vector registers

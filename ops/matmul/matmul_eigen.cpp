@@ -1,5 +1,6 @@
-// The Eigen rung: C is cut into fixed row tiles, and each is one single-threaded product of Eigen. What a whole library
-// reaches, as a measure for the packed rung. bf16 goes through float copies, allocated on each call.
+// The Eigen implementation: C is cut into fixed row tiles, and each is one single-threaded product of Eigen. What a
+// whole library reaches, as a measure for the packed implementation. bf16 goes through float copies, allocated on each
+// call.
 #define EIGEN_DONT_PARALLELIZE
 // A program may link an Eigen of its own that is compiled for other instructions, so no name may be shared with it.
 #define Eigen mixgrad_eigen
@@ -7,7 +8,7 @@
 #include <algorithm>
 #include <type_traits>
 
-#include "ops/matmul/matmul_rungs.h"
+#include "ops/matmul/matmul_implementations.h"
 
 namespace mixgrad::cpu {
 namespace {
@@ -59,7 +60,9 @@ void row_tile(const Product<In, Out>& p, std::int64_t first, std::int64_t rows) 
   const auto product_into = [&](Writer<T> c, bool accumulate) {
     if (!accumulate) c.setZero();
     add_product<T>(a, p.transpose_a, b, p.transpose_b, p.alpha, c);
-    for (std::int64_t j = 0; p.bias != nullptr && j < p.n; ++j) c.col(j).array() += static_cast<T>(p.bias[j]);
+    if (p.bias != nullptr) {
+      for (std::int64_t j = 0; j < p.n; ++j) c.col(j).array() += static_cast<T>(p.bias[j]);
+    }
   };
   if constexpr (std::is_same_v<T, Out>) {
     product_into(Writer<T>(p.c + first * p.ldc, rows, p.n, Eigen::OuterStride<>(p.ldc)), p.accumulate);

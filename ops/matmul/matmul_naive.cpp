@@ -1,7 +1,7 @@
-// The plain rung: the formula as it stands, the reference for the others.
+// The plain implementation: the formula as it stands, the reference for the others.
 //
 //   C[i,j] = alpha * sum_p A[i,p] B[p,j]  (+ bias[j])  (+ C[i,j])
-#include "ops/matmul/matmul_rungs.h"
+#include "ops/matmul/matmul_implementations.h"
 
 namespace mixgrad::cpu {
 

@@ -1,4 +1,4 @@
-// The packed rung, blocked in the manner of BLIS.
+// The packed implementation, blocked in the manner of BLIS.
 //
 //   C tile of `rows` x `columns`                                  one task
 //     for k in blocks of at most KC                               a panel of B block, KC x NR, stays in L1
@@ -18,18 +18,20 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "ops/matmul/matmul_rungs.h"
+#include "ops/matmul/matmul_implementations.h"
 #include "ops/matmul/micro_kernel.h"
 #include "ops/matmul/packing.h"
+#include "ops/matmul/product_blocks.h"
 
 namespace mixgrad::cpu {
 namespace {
 
 // KC: a panel of B takes 16 KiB of L1, with AVX-512 32 (f64: the same, with half as many columns).
-constexpr std::int64_t kBlockK = 256;
+constexpr std::int64_t kBlockK = kProductInner;
 // The largest tile of C.
-constexpr std::int64_t kMaxRows = 96 / kTileRows * kTileRows;
-constexpr std::int64_t kMaxColumns = 256;
+constexpr std::int64_t kMaxRows = kProductRows / kTileRows * kTileRows;
+constexpr std::int64_t kMaxColumns = kProductColumns;
+static_assert(kTileRows <= kProductRegisterRows);
 // As many tiles as a product is cut into, so that 16 threads get two each.
 constexpr std::int64_t kTasks = 32;
 

@@ -1,5 +1,5 @@
-// The rung of bf16 tiles: operands in bf16, or rounded to it, multiplied 16 x 16 x 32 at a time and added up in f32 by
-// the processor's tile unit, or by the same in plain loops (tiles.h).
+// The implementation of bf16 tiles: operands in bf16, or rounded to it, multiplied 16 x 16 x 32 at a time and added up
+// in f32 by the processor's tile unit, or by the same in plain loops (tiles.h).
 //
 //   C tile of `rows` x `columns`                                  one task
 //     for k in blocks of at most KC                               the rows, packed, stay in L2
@@ -12,7 +12,8 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "ops/matmul/matmul_rungs.h"
+#include "ops/matmul/matmul_implementations.h"
+#include "ops/matmul/product_blocks.h"
 #include "ops/matmul/tile_packing.h"
 #include "ops/matmul/tiles.h"
 
@@ -45,11 +46,12 @@ namespace {
 
 constexpr std::int64_t kSpan = 2 * kTileSide;              // rows of a group of A, columns of a panel of B
 constexpr std::int64_t kStepElements = 2 * kTileElements;  // a group or a panel, 32 along k
-constexpr std::int64_t kBlockK = 256;
-constexpr std::int64_t kMaxRows = 128;
-constexpr std::int64_t kMaxColumns = 256;  // where sums are kept beside C
+constexpr std::int64_t kBlockK = kProductInner;
+constexpr std::int64_t kMaxRows = kProductTileRows;
+constexpr std::int64_t kMaxColumns = kProductColumns;  // where sums are kept beside C
 constexpr std::int64_t kWide = 4 * kSpan;  // columns of B packed together: rows are read in pieces of a few cache lines
 constexpr std::int64_t kTasks = 16;
+static_assert(kTileSide == kProductTileSide && kTileK == 2 * kProductTileSide);
 
 // One rounding where the target has the instruction, as in micro_kernel.h.
 MIXGRAD_INLINE float multiply_add(float a, float b, float c) {
@@ -214,7 +216,9 @@ struct Job {
   // C (+)= alpha * total + bias.
   void finish(const float* total, std::int64_t i0, std::int64_t j0, std::int64_t m, std::int64_t n) const {
     float bias[kMaxColumns] = {};
-    for (std::int64_t j = 0; p.bias != nullptr && j < n; ++j) bias[j] = static_cast<float>(p.bias[j0 + j]);
+    if (p.bias != nullptr) {
+      for (std::int64_t j = 0; j < n; ++j) bias[j] = static_cast<float>(p.bias[j0 + j]);
+    }
     for (std::int64_t i = 0; i < m; ++i) {
       const float* from = total + i * kMaxColumns;
       Out* to = p.c + (i0 + i) * p.ldc + j0;

@@ -14,6 +14,7 @@
 
 #include <cstdint>
 
+#include "core/simd.h"
 #include "ops/matmul/ahead.h"
 #if defined(__FMA__) || defined(__AVX512F__)
 #include <immintrin.h>
@@ -21,16 +22,7 @@
 
 namespace mixgrad::cpu {
 
-#if defined(__AVX512F__)
-inline constexpr int kVectorBytes = 64;
-inline constexpr int kTileRows = 8;
-#elif defined(__AVX2__)
-inline constexpr int kVectorBytes = 32;
-inline constexpr int kTileRows = 6;
-#else
-inline constexpr int kVectorBytes = 16;
-inline constexpr int kTileRows = 6;
-#endif
+inline constexpr int kTileRows = kVectorBytes == 64 ? 8 : 6;
 
 // Steps of k at a time, and the lines that are fetched ahead in them (ahead.h).
 inline constexpr int kUnroll = 4;
@@ -39,52 +31,16 @@ inline constexpr int kFetches = kVectorBytes == 64 ? 2 : 1;
 // MR and NR.
 inline constexpr int kVectors = 2;
 template <class T>
-inline constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(T));
-template <class T>
 inline constexpr int kTileColumns = kVectors* kLanes<T>;
 
-// UndefinedBehaviorSanitizer would check each index of the arrays below, which are constants once the loops are
-// unrolled, and take two fifths of the time of a training step in preset check. AddressSanitizer watches A, B and C all
-// the same.
-#define MIXGRAD_KERNEL __attribute__((no_sanitize("undefined")))
-#define MIXGRAD_INLINE inline __attribute__((always_inline, no_sanitize("undefined")))
 #if defined(__clang__)
 #define MIXGRAD_UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define MIXGRAD_UNROLL _Pragma("GCC unroll 32")
 #endif
 
-typedef float VectorF __attribute__((vector_size(kVectorBytes)));   // NOLINT(modernize-use-using)
-typedef double VectorD __attribute__((vector_size(kVectorBytes)));  // NOLINT(modernize-use-using)
-template <class T>
-struct VectorOf;
-template <>
-struct VectorOf<float> {
-  using Type = VectorF;
-};
-template <>
-struct VectorOf<double> {
-  using Type = VectorD;
-};
-template <class T>
-using Vector = typename VectorOf<T>::Type;
-
-template <class T>
-MIXGRAD_INLINE Vector<T> load(const T* from) {
-  Vector<T> v;
-  __builtin_memcpy(&v, from, sizeof(v));
-  return v;
-}
-
-template <class T>
-MIXGRAD_INLINE void store(T* to, Vector<T> v) {
-  __builtin_memcpy(to, &v, sizeof(v));
-}
-
-template <class T>
-MIXGRAD_INLINE Vector<T> broadcast(T value) {
-  return value - Vector<T>{};  // x - 0 is x for every x, also -0; x + 0 is not
-}
+using VectorF = Vector<float>;
+using VectorD = Vector<double>;
 
 // a * b + c with one rounding where the target has the instruction, and with two elsewhere: named, not left to the
 // compiler's contraction, so that every path through the library rounds alike.
@@ -136,9 +92,9 @@ MIXGRAD_INLINE void finish_vector(const Finish<T>& finish, int column, Vector<T>
 // b(p, j) = b[p * b_step + j]: BStep = kTileColumns reads a packed panel, BStep = 0 rows of B in place, b_step apart.
 // next: what later calls read.
 template <class T, int Rows, int AStep, int BStep>
-__attribute__((noinline)) MIXGRAD_KERNEL void micro_kernel(std::int64_t k, const T* a, std::int64_t a_row, const T* b,
-                                                           std::int64_t b_step, T* c, std::int64_t ldc,
-                                                           const Finish<T>& finish, Ahead next) {
+__attribute__((noinline)) MIXGRAD_NO_UBSAN void micro_kernel(std::int64_t k, const T* a, std::int64_t a_row, const T* b,
+                                                             std::int64_t b_step, T* c, std::int64_t ldc,
+                                                             const Finish<T>& finish, Ahead next) {
   constexpr int kL = kLanes<T>;
   constexpr int kGroup = 3;  // rows reached from one address: base, base + stride, base + 2 * stride
   constexpr int kGroups = (Rows + kGroup - 1) / kGroup;
@@ -148,7 +104,7 @@ __attribute__((noinline)) MIXGRAD_KERNEL void micro_kernel(std::int64_t k, const
   MIXGRAD_UNROLL
   for (int g = 0; g < kGroups; ++g) base[g] = a + g * kGroup * a_row;
   Vector<T> sum[Rows][kVectors] = {};
-  const auto step = [&](int p) __attribute__((always_inline)) MIXGRAD_KERNEL {
+  const auto step = [&](int p) __attribute__((always_inline)) MIXGRAD_NO_UBSAN {
     Vector<T> column[kVectors];
     MIXGRAD_UNROLL
     for (int v = 0; v < kVectors; ++v) {
@@ -167,7 +123,7 @@ __attribute__((noinline)) MIXGRAD_KERNEL void micro_kernel(std::int64_t k, const
     }
     b += b_step;
   };
-  const auto advance = [&](int steps) __attribute__((always_inline)) MIXGRAD_KERNEL {
+  const auto advance = [&](int steps) __attribute__((always_inline)) MIXGRAD_NO_UBSAN {
     if constexpr (AStep != 1) {
       a += steps * AStep;
       MIXGRAD_OPAQUE_ADDRESS(a);

@@ -1,14 +1,15 @@
-// LayerNorm and RMSNorm of rows that a warp holds in registers: each element is read once, 16 bytes at a time. The rung
-// above the block-per-row kernels of layer_norm.cu and rms_norm.cu, which take every other shape.
+// LayerNorm and RMSNorm of rows that a warp holds in registers: each element is read once, 16 bytes at a time. The
+// implementation above the block-per-row kernels of layer_norm.cu and rms_norm.cu, which take every other shape.
 //   kCentered: LayerNorm, the mean is taken off; false: RMSNorm
 //   X: type of x, the sum and d; T: of what is added, the norm and dnormed
 #pragma once
 
 #include "core/cuda/launch.cuh"
+#include "ops/norm/norm_blocks.h"
 
 namespace mixgrad::cuda {
 
-inline constexpr int kLaneChunks = 4;  // of a row, in the registers of a lane
+inline constexpr int kLaneChunks = kNormLaneChunks;
 inline constexpr int kRowWarps = kRowThreads / kWarp;
 inline constexpr std::int64_t kFewRows = 64;  // up to here the parameters are fetched before the rows exist
 

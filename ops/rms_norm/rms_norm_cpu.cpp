@@ -63,7 +63,7 @@ void rms_norm_backward(const Tensor& x, const Tensor& weight, const Tensor& inv_
               for (std::int64_t c = 0; c < width; ++c) {
                 A value = inverse * (A(g[c]) * w[c] - A(row[c]) * slope);
                 if (extra != nullptr) value += A(extra[c]);
-                if (also != nullptr) also[c] = static_cast<T>(dy.add ? A(also[c]) + value : value);
+                if (also != nullptr) put(also[c], dy.add, value);
                 if (d.add) value += A(to[c]);
                 to[c] = static_cast<X>(value);
               }
@@ -73,7 +73,7 @@ void rms_norm_backward(const Tensor& x, const Tensor& weight, const Tensor& inv_
           }
         },
         [&](std::int64_t c, A total) {
-          if (dw != nullptr) dw[c] = dweight.add ? dw[c] + total : total;
+          if (dw != nullptr) put(dw[c], dweight.add, total);
         });
   });
 }

@@ -81,13 +81,11 @@ void rope_rotate(const Tensor& x, const RopeOptions& options, bool inverse, cons
             const A turn = sign * s[i];
             const A first = a * c[i] - b * turn;
             const A second = b * c[i] + a * turn;
-            to_low[i] = static_cast<T>(add ? A(to_low[i]) + first : first);
-            to_high[i] = static_cast<T>(add ? A(to_high[i]) + second : second);
+            put(to_low[i], add, first);
+            put(to_high[i], add, second);
           }
         }
-        for (std::int64_t c2 = turned; c2 < in.width; ++c2) {
-          out[r][c2] = static_cast<T>(add ? A(out[r][c2]) + A(in[r][c2]) : A(in[r][c2]));
-        }
+        for (std::int64_t c2 = turned; c2 < in.width; ++c2) put(out[r][c2], add, A(in[r][c2]));
       }
     });
   });

@@ -1,5 +1,6 @@
 #include "ops/shift/shift_rows_cpu.h"
 #include "ops/shift_mix/shift_mix_kernels.h"
+#include "ops/support/target.h"
 
 namespace mixgrad::cpu {
 namespace {
@@ -20,13 +21,13 @@ void mix(const A* a, const T* p, const A* b, const T* q, std::int64_t width, boo
   if (q == nullptr) {
     for (std::int64_t c = 0; c < width; ++c) {
       const A value = a[c] * A(p[c]);
-      to[c] = static_cast<T>(add ? A(to[c]) + value : value);
+      put(to[c], add, value);
     }
     return;
   }
   for (std::int64_t c = 0; c < width; ++c) {
     const A value = a[c] * A(p[c]) + b[c] * A(q[c]);
-    to[c] = static_cast<T>(add ? A(to[c]) + value : value);
+    put(to[c], add, value);
   }
 }
 
@@ -36,7 +37,7 @@ void unmix_self(const A* a, const A* b, const T* g, const T* later, std::int64_t
   for (std::int64_t c = 0; c < width; ++c) {
     A value = (a[c] + b[c]) * A(g[c]);
     if (later != nullptr) value += b[c] * A(later[c]);
-    to[c] = static_cast<T>(add ? A(to[c]) + value : value);
+    put(to[c], add, value);
   }
 }
 
@@ -114,7 +115,7 @@ void shift_mix_backward(const Tensor& x, const Tensor& a, const Tensor& b, const
       for (std::int64_t i = 0; i < count; ++i) {
         A sum = 0;
         for (std::int64_t c = i * (width / count); c < (i + 1) * (width / count); ++c) sum += sums[c];
-        to[i] = target.add ? to[i] + sum : sum;
+        put(to[i], target.add, sum);
       }
     };
     reduce(da, total);

@@ -7,6 +7,7 @@
 #include "ops/attention/attention_kernels.h"
 #include "ops/shortcut_attention/shortcut_attention_kernels.h"
 #include "ops/support/row_tasks.h"
+#include "ops/support/target.h"
 
 namespace mixgrad::cpu {
 
@@ -82,22 +83,6 @@ void depth_forward(const Tensor& q, const Tensor& k, const Tensor& v, std::int64
                   }
                 });
 }
-
-// Gradient targets as rows; an unwanted one has none.
-template <class T>
-struct Into {
-  Rows<T> rows;
-  bool add;
-
-  explicit Into(const GradTarget& target) : rows(target.tensor), add(target.add) {}
-  void put(std::int64_t row, std::int64_t column, const acc_t<T>* values, std::int64_t count) const {
-    if (!rows) return;
-    T* to = rows[row] + column;
-    for (std::int64_t c = 0; c < count; ++c) {
-      to[c] = static_cast<T>(add ? acc_t<T>(to[c]) + values[c] : values[c]);
-    }
-  }
-};
 
 template <class T>
 class DepthBackward {
@@ -177,7 +162,7 @@ class DepthBackward {
   A scale_;
   Rows<T> queries_, keys_, values_, outs_, up_;
   const A* lse_;
-  Into<T> dq_, dk_, dv_;
+  Target<T> dq_, dk_, dv_;
 };
 
 }  // namespace

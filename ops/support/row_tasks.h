@@ -6,6 +6,7 @@
 
 #include "core/parallel.h"
 #include "core/rows.h"
+#include "ops/support/target.h"
 
 namespace mixgrad::cpu {
 
@@ -52,7 +53,7 @@ void add_column_sums(const Rows<T>& x, bool add, acc_t<T>* to) {
           for (std::int64_t c = 0; c < x.width; ++c) sums[c] += A(row[c]);
         }
       },
-      [&](std::int64_t c, A total) { to[c] = add ? to[c] + total : total; });
+      [&](std::int64_t c, A total) { put(to[c], add, total); });
 }
 
 }  // namespace mixgrad::cpu

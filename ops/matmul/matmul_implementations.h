@@ -1,4 +1,4 @@
-// Private to ops/matmul: what the dispatcher and the rungs share.
+// Private to ops/matmul: what the dispatcher and the implementations share.
 #pragma once
 
 #include <cstdint>
@@ -9,8 +9,8 @@
 
 namespace mixgrad::cpu {
 
-// Each rung computes the whole batch. m, n, k and batch are at least 1 here; the dispatcher does the empty cases.
-// `parallel` says whether parallel_for may be used.
+// Each implementation computes the whole batch. m, n, k and batch are at least 1 here; the dispatcher does the empty
+// cases. `parallel` says whether parallel_for may be used.
 template <class In, class Out>
 void matmul_packed(const Product<In, Out>& product, bool parallel);
 // On the processor's tile unit if it has one and `plain` is false, else on the one in plain loops. Not for f64.
@@ -42,7 +42,7 @@ Product<In, Out> batch_item(Product<In, Out> product, std::int64_t b) {
   return product;
 }
 
-// What the blocked rungs share.
+// What the blocked implementations share.
 constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 constexpr std::int64_t round_up(std::int64_t a, std::int64_t b) { return ceil_div(a, b) * b; }
 
