@@ -1,4 +1,4 @@
-// The pieces that the attention kernels on the CPU share: which keys a query sees, and blocks of one head's rows.
+// What the attention kernels of the CPU share: which keys a query sees, and products of blocks of one head's rows.
 #pragma once
 
 #include <algorithm>
@@ -43,59 +43,110 @@ struct Sizes {
   std::int64_t end_visible(std::int64_t i) const { return (past + i + 1) * keys_per_token; }
 };
 
-// Vectors of one head of width head_dim, `stride` apart, in the type in which they are multiplied.
+// Scratch memory of a task. Two uses at a time need two names.
+enum class Scratch : int {
+  scores,  // or probabilities
+  score_gradients,
+  result,
+  queries,
+  keys,
+  values,
+  inverse_sums,
+  key_gradients,
+  value_gradients,
+  out_gradients,
+  outs,
+  query_gradients,
+  visible_values,
+};
+
+template <class A, Scratch Use>
+A* scratch(std::int64_t count) {
+  return thread_scratch<A, static_cast<int>(Use)>(count);
+}
+
+// A matrix in memory, its rows `stride` apart.
 template <class A>
 struct Block {
   A* data;
-  std::int64_t stride;
+  std::int64_t stride, rows, columns;
 };
 
-// The head's rows [first, first + rows) of batch b; bf16 is widened into the thread's scratch, others are read in
-// place.
-template <class T, int Slot>
+// [rows, columns], dense.
+template <class A>
+Block<A> dense(A* data, std::int64_t rows, std::int64_t columns) {
+  return {data, columns, rows, columns};
+}
+
+// The head's rows [first, first + rows) of batch b, [rows, head_dim]; bf16 is widened into the task's scratch memory,
+// other dtypes are read in place.
+template <class T, Scratch Use>
 Block<const acc_t<T>> load(const Tensor& x, std::int64_t b, std::int64_t first, std::int64_t rows, std::int64_t head,
                            std::int64_t head_dim) {
   using A = acc_t<T>;
   const T* from = x.data<T>() + (b * x.dim(1) + first) * x.row_stride() + head * head_dim;
   if constexpr (std::is_same_v<T, A>) {
-    return {from, x.row_stride()};
+    return {from, x.row_stride(), rows, head_dim};
   } else {
-    A* to = thread_scratch<A, Slot>(rows * head_dim);
+    A* to = scratch<A, Use>(rows * head_dim);
     for (std::int64_t r = 0; r < rows; ++r) {
       for (std::int64_t c = 0; c < head_dim; ++c) to[r * head_dim + c] = A(from[r * x.row_stride() + c]);
     }
-    return {to, head_dim};
+    return {to, head_dim, rows, head_dim};
   }
 }
 
-// (+)= values [rows, head_dim], dense, into the head's rows of a tensor.
+// (+)= values [rows, head_dim] into the head's rows of a tensor.
 template <class T>
-void store(const Tensor& x, std::int64_t b, std::int64_t first, std::int64_t rows, std::int64_t head,
-           std::int64_t head_dim, const acc_t<T>* values, bool add) {
-  T* to = x.data<T>() + (b * x.dim(1) + first) * x.row_stride() + head * head_dim;
-  for (std::int64_t r = 0; r < rows; ++r, to += x.row_stride(), values += head_dim) {
-    for (std::int64_t c = 0; c < head_dim; ++c) put(to[c], add, values[c]);
+void store(const Tensor& x, std::int64_t b, std::int64_t first, std::int64_t head, Block<acc_t<T>> values, bool add) {
+  T* to = x.data<T>() + (b * x.dim(1) + first) * x.row_stride() + head * values.columns;
+  const acc_t<T>* from = values.data;
+  for (std::int64_t r = 0; r < values.rows; ++r, to += x.row_stride(), from += values.stride) {
+    for (std::int64_t c = 0; c < values.columns; ++c) put(to[c], add, from[c]);
   }
 }
 
-// c[m,n] (+)= alpha op(a) op(b)
+// An operand of a product: a block, or its transpose.
 template <class A>
-void product(std::int64_t m, std::int64_t n, std::int64_t k, Block<const A> a, bool transpose_a, Block<const A> b,
-             bool transpose_b, Block<A> c, bool accumulate, A alpha = A(1)) {
+struct Operand {
+  Block<const A> block;
+  bool transpose = false;
+
+  Operand(Block<const A> plain) : block(plain) {}  // NOLINT(google-explicit-constructor)
+  Operand(Block<A> plain)                          // NOLINT(google-explicit-constructor)
+      : block{plain.data, plain.stride, plain.rows, plain.columns} {}
+  std::int64_t columns() const { return transpose ? block.rows : block.columns; }
+};
+
+template <class A>
+Operand<A> transposed(Operand<A> x) {
+  x.transpose = true;
+  return x;
+}
+
+template <class A>
+struct ProductOptions {
+  A scale = A(1);
+  bool add = false;
+};
+
+// c (+)= scale a b
+template <class A>
+void product(Block<A> c, const Operand<A>& a, const Operand<A>& b, const ProductOptions<A>& options = {}) {
   Product<A, A> p{};
-  p.m = m;
-  p.n = n;
-  p.k = k;
-  p.a = a.data;
-  p.lda = a.stride;
-  p.transpose_a = transpose_a;
-  p.b = b.data;
-  p.ldb = b.stride;
-  p.transpose_b = transpose_b;
+  p.m = c.rows;
+  p.n = c.columns;
+  p.k = a.columns();
+  p.a = a.block.data;
+  p.lda = a.block.stride;
+  p.transpose_a = a.transpose;
+  p.b = b.block.data;
+  p.ldb = b.block.stride;
+  p.transpose_b = b.transpose;
   p.c = c.data;
   p.ldc = c.stride;
-  p.alpha = alpha;
-  p.accumulate = accumulate;
+  p.alpha = options.scale;
+  p.accumulate = options.add;
   matmul_serial(p);
 }
 
@@ -104,28 +155,30 @@ void product(std::int64_t m, std::int64_t n, std::int64_t k, Block<const A> a, b
 // later row of the block does. Where a sum is NaN, each row of the block is therefore computed once more, with zeros in
 // place of the values that it must not see: the other rows keep their bits (law 1 of ops/matmul/matmul.h).
 template <class A>
-void visible_product(const Sizes& s, std::int64_t first, std::int64_t rows, std::int64_t low, std::int64_t width,
-                     Block<const A> weights, Block<const A> values, Block<A> c) {
-  product<A>(rows, s.head_dim, width, weights, false, values, false, c, false);
+void visible_product(const Sizes& s, std::int64_t first, std::int64_t low, Block<A> weights, Block<const A> values,
+                     Block<A> c) {
+  product<A>(c, weights, values);
   int nan = 0;
-  for (std::int64_t i = 0; i < rows; ++i) {
+  for (std::int64_t i = 0; i < c.rows; ++i) {
     const A* row = c.data + i * c.stride;
 #pragma omp simd reduction(| : nan)
-    for (std::int64_t x = 0; x < s.head_dim; ++x) {
+    for (std::int64_t x = 0; x < c.columns; ++x) {
       nan |= static_cast<int>(row[x] != row[x]);  // NOLINT(misc-redundant-expression): true of NaN alone
     }
   }
   if (nan == 0) return;
-  A* seen = thread_scratch<A, 10>(width * s.head_dim);
-  for (std::int64_t i = 0; i < rows; ++i) {
+  const std::int64_t count = values.rows * values.columns;
+  A* seen = scratch<A, Scratch::visible_values>(count);
+  for (std::int64_t i = 0; i < c.rows; ++i) {
     const std::int64_t begin = s.first_visible(first + i) - low;
     const std::int64_t end = s.end_visible(first + i) - low;
-    std::fill_n(seen, width * s.head_dim, A(0));
+    std::fill_n(seen, count, A(0));
     for (std::int64_t j = begin; j < end; ++j) {
-      std::copy_n(values.data + j * values.stride, s.head_dim, seen + j * s.head_dim);
+      std::copy_n(values.data + j * values.stride, values.columns, seen + j * values.columns);
     }
-    product<A>(1, s.head_dim, width, {weights.data + i * weights.stride, weights.stride}, false, {seen, s.head_dim},
-               false, {c.data + i * c.stride, c.stride}, false);
+    product<A>({c.data + i * c.stride, c.stride, 1, c.columns},
+               Block<A>{weights.data + i * weights.stride, weights.stride, 1, weights.columns},
+               dense(seen, values.rows, values.columns));
   }
 }
 

@@ -20,25 +20,25 @@ void forward_block(const Tensor& q, const Tensor& k, const Tensor& v, const Size
   const std::int64_t width = s.end_visible(first + rows - 1) - low;
   const std::int64_t group = head / (s.heads / s.kv_heads);
   const A scale = A(1) / std::sqrt(A(s.head_dim));
-  A* scores = thread_scratch<A, 0>(rows * width);
-  A* result = thread_scratch<A, 1>(rows * s.head_dim);
-  const auto queries = load<T, 2>(q, b, first, rows, head, s.head_dim);
-  const auto keys = load<T, 3>(k, b, low, width, group, s.head_dim);
-  product<A>(rows, width, s.head_dim, queries, false, keys, true, {scores, width}, false, scale);
+  A* scores = scratch<A, Scratch::scores>(rows * width);
+  A* result = scratch<A, Scratch::result>(rows * s.head_dim);
+  const auto queries = load<T, Scratch::queries>(q, b, first, rows, head, s.head_dim);
+  const auto keys = load<T, Scratch::keys>(k, b, low, width, group, s.head_dim);
+  product<A>(dense(scores, rows, width), queries, transposed<A>(keys), {.scale = scale});
   A* lse_row = lse.defined() ? lse.data<A>() + (b * s.heads + head) * s.queries + first : nullptr;
-  A* inverse = thread_scratch<A, 4>(rows);
+  A* inverse = scratch<A, Scratch::inverse_sums>(rows);
   for (std::int64_t i = 0; i < rows; ++i) {
     const auto [top, sum] =
         exponentials(scores + i * width, s.first_visible(first + i) - low, s.end_visible(first + i) - low, width);
     inverse[i] = A(1) / sum;
     if (lse_row != nullptr) lse_row[i] = top + std::log(sum);
   }
-  const auto values = load<T, 3>(v, b, low, width, group, s.head_dim);
-  visible_product<A>(s, first, rows, low, width, {scores, width}, values, {result, s.head_dim});
+  const auto values = load<T, Scratch::keys>(v, b, low, width, group, s.head_dim);  // the keys are no longer needed
+  visible_product<A>(s, first, low, dense(scores, rows, width), values, dense(result, rows, s.head_dim));
   for (std::int64_t i = 0; i < rows; ++i) {
     for (std::int64_t c = 0; c < s.head_dim; ++c) result[i * s.head_dim + c] *= inverse[i];
   }
-  store<T>(out, b, first, rows, head, s.head_dim, result, false);
+  store<T>(out, b, first, head, dense(result, rows, s.head_dim), false);
 }
 
 // All query heads of one key/value head: dk and dv are summed over heads and query blocks in this order.
@@ -49,8 +49,8 @@ void backward_group(const Tensor& q, const Tensor& k, const Tensor& v, const Ten
   using A = acc_t<T>;
   const std::int64_t dh = s.head_dim;
   const A scale = A(1) / std::sqrt(A(dh));
-  A* sum_dk = thread_scratch<A, 5>(s.keys * dh);
-  A* sum_dv = thread_scratch<A, 6>(s.keys * dh);
+  A* sum_dk = scratch<A, Scratch::key_gradients>(s.keys * dh);
+  A* sum_dv = scratch<A, Scratch::value_gradients>(s.keys * dh);
   std::fill_n(sum_dk, s.keys * dh, A(0));
   std::fill_n(sum_dv, s.keys * dh, A(0));
   const std::int64_t per_group = s.heads / s.kv_heads;
@@ -59,15 +59,15 @@ void backward_group(const Tensor& q, const Tensor& k, const Tensor& v, const Ten
       const std::int64_t rows = std::min(s.block, s.queries - first);
       const std::int64_t low = s.first_visible(first);
       const std::int64_t width = s.end_visible(first + rows - 1) - low;
-      A* p = thread_scratch<A, 0>(rows * width);
-      A* ds = thread_scratch<A, 1>(rows * width);
-      const auto queries = load<T, 2>(q, b, first, rows, head, dh);
-      const auto keys = load<T, 3>(k, b, low, width, group, dh);
-      const auto values = load<T, 4>(v, b, low, width, group, dh);
-      const auto up = load<T, 7>(dout, b, first, rows, head, dh);
-      const auto outs = load<T, 8>(out, b, first, rows, head, dh);
-      product<A>(rows, width, dh, queries, false, keys, true, {p, width}, false, scale);
-      product<A>(rows, width, dh, up, false, values, true, {ds, width}, false);
+      A* p = scratch<A, Scratch::scores>(rows * width);
+      A* ds = scratch<A, Scratch::score_gradients>(rows * width);
+      const auto queries = load<T, Scratch::queries>(q, b, first, rows, head, dh);
+      const auto keys = load<T, Scratch::keys>(k, b, low, width, group, dh);
+      const auto values = load<T, Scratch::values>(v, b, low, width, group, dh);
+      const auto up = load<T, Scratch::out_gradients>(dout, b, first, rows, head, dh);
+      const auto outs = load<T, Scratch::outs>(out, b, first, rows, head, dh);
+      product<A>(dense(p, rows, width), queries, transposed<A>(keys), {.scale = scale});
+      product<A>(dense(ds, rows, width), up, transposed<A>(values));
       const A* lse_row = lse.data<A>() + (b * s.heads + head) * s.queries + first;
       for (std::int64_t i = 0; i < rows; ++i) {
         A* p_row = p + i * width;
@@ -88,17 +88,19 @@ void backward_group(const Tensor& q, const Tensor& k, const Tensor& v, const Ten
         std::fill(p_row + end, p_row + width, A(0));
         std::fill(ds_row + end, ds_row + width, A(0));
       }
-      product<A>(width, dh, rows, {p, width}, true, up, false, {sum_dv + low * dh, dh}, true);
-      product<A>(width, dh, rows, {ds, width}, true, queries, false, {sum_dk + low * dh, dh}, true);
+      const Block<A> probabilities = dense(p, rows, width);
+      const Block<A> gradients = dense(ds, rows, width);
+      product<A>(dense(sum_dv + low * dh, width, dh), transposed<A>(probabilities), up, {.add = true});
+      product<A>(dense(sum_dk + low * dh, width, dh), transposed<A>(gradients), queries, {.add = true});
       if (dq.tensor.defined()) {
-        A* block = thread_scratch<A, 9>(rows * dh);
-        visible_product<A>(s, first, rows, low, width, {ds, width}, keys, {block, dh});
-        store<T>(dq.tensor, b, first, rows, head, dh, block, dq.add);
+        const Block<A> block = dense(scratch<A, Scratch::query_gradients>(rows * dh), rows, dh);
+        visible_product<A>(s, first, low, gradients, keys, block);
+        store<T>(dq.tensor, b, first, head, block, dq.add);
       }
     }
   }
-  if (dk.tensor.defined()) store<T>(dk.tensor, b, 0, s.keys, group, dh, sum_dk, dk.add);
-  if (dv.tensor.defined()) store<T>(dv.tensor, b, 0, s.keys, group, dh, sum_dv, dv.add);
+  if (dk.tensor.defined()) store<T>(dk.tensor, b, 0, group, dense(sum_dk, s.keys, dh), dk.add);
+  if (dv.tensor.defined()) store<T>(dv.tensor, b, 0, group, dense(sum_dv, s.keys, dh), dv.add);
 }
 
 }  // namespace

@@ -29,7 +29,7 @@ acc_t<T> dot(const T* a, const T* b, std::int64_t count) {
 }
 
 // The depth form: a query of token t and the M rows of that token, a few numbers for each head. A block of queries as
-// in ops/attention would compute M scores of use among block x block x M.
+// in ops/attention would compute M scores that are used, among block x block x M.
 struct Depth {
   std::int64_t queries, keys, past, sources, heads, per_group, head_dim;
 
@@ -44,8 +44,8 @@ struct Depth {
 
   // The first of the M rows that query row r of [B T] sees, among the rows [B capacity].
   std::int64_t first_key(std::int64_t r) const { return r / queries * keys + (past + r % queries) * sources; }
-  // Where the head's lse of query row r is in [B,H,T].
-  std::int64_t lse_place(std::int64_t r, std::int64_t head) const {
+  // The index of the head's lse of query row r in [B,H,T].
+  std::int64_t lse_index(std::int64_t r, std::int64_t head) const {
     return (r / queries * heads + head) * queries + r % queries;
   }
 };
@@ -62,8 +62,8 @@ void depth_forward(const Tensor& q, const Tensor& k, const Tensor& v, std::int64
   const Rows<T> outs(out);
   parallel_rows(queries.count, rows_per_task(queries.width * d.sources),
                 [&](std::int64_t begin, std::int64_t end, std::int64_t) {
-                  A* p = thread_scratch<A, 0>(d.sources);
-                  A* sum = thread_scratch<A, 1>(d.head_dim);
+                  A* p = scratch<A, Scratch::scores>(d.sources);
+                  A* sum = scratch<A, Scratch::result>(d.head_dim);
                   for (std::int64_t r = begin; r < end; ++r) {
                     for (std::int64_t h = 0; h < d.heads; ++h) {
                       const std::int64_t at = h / d.per_group * d.head_dim;
@@ -71,7 +71,7 @@ void depth_forward(const Tensor& q, const Tensor& k, const Tensor& v, std::int64
                         p[m] = scale * dot(queries[r] + h * d.head_dim, keys[d.first_key(r) + m] + at, d.head_dim);
                       }
                       const auto [top, total] = exponentials(p, 0, d.sources, d.sources);
-                      if (lse.defined()) lse.data<A>()[d.lse_place(r, h)] = top + std::log(total);
+                      if (lse.defined()) lse.data<A>()[d.lse_index(r, h)] = top + std::log(total);
                       std::fill_n(sum, d.head_dim, A(0));
                       for (std::int64_t m = 0; m < d.sources; ++m) {
                         const T* value = values[d.first_key(r) + m] + at;
@@ -104,12 +104,12 @@ class DepthBackward {
         dk_(dk),
         dv_(dv) {}
 
-  // Of the query row r and of the M rows that it alone sees.
+  // The gradients of query row r and of the M rows that it alone sees.
   void row(std::int64_t r) const {
     const std::int64_t first = d_.first_key(r);
     const std::int64_t dh = d_.head_dim;
-    A* sum_dk = thread_scratch<A, 0>(d_.sources * dh);
-    A* sum_dv = thread_scratch<A, 1>(d_.sources * dh);
+    A* sum_dk = scratch<A, Scratch::key_gradients>(d_.sources * dh);
+    A* sum_dv = scratch<A, Scratch::value_gradients>(d_.sources * dh);
     for (std::int64_t group = 0; group < d_.heads / d_.per_group; ++group) {
       std::fill_n(sum_dk, d_.sources * dh, A(0));
       std::fill_n(sum_dv, d_.sources * dh, A(0));
@@ -123,9 +123,9 @@ class DepthBackward {
     }
   }
 
-  // The past, which no query of this form sees.
+  // The gradients of the past, which no query of this form sees, are zero.
   void zero_past() const {
-    A* zeros = thread_scratch<A, 0>(keys_.width);
+    A* zeros = scratch<A, Scratch::key_gradients>(keys_.width);
     std::fill_n(zeros, keys_.width, A(0));
     for (std::int64_t r = 0; r < queries_.count; r += d_.queries) {
       for (std::int64_t key = d_.first_key(r) - d_.past * d_.sources; key < d_.first_key(r); ++key) {
@@ -142,20 +142,20 @@ class DepthBackward {
     const T* query = queries_[r] + h * dh;
     const T* up = up_[r] + h * dh;
     const A delta = dot(up, outs_[r] + h * dh, dh);
-    const A shift = lse_[d_.lse_place(r, h)];
-    A* turn = thread_scratch<A, 2>(dh);  // dq
-    std::fill_n(turn, dh, A(0));
+    const A shift = lse_[d_.lse_index(r, h)];
+    A* dq = scratch<A, Scratch::query_gradients>(dh);
+    std::fill_n(dq, dh, A(0));
     for (std::int64_t m = 0; m < d_.sources; ++m) {
       const T* key = keys_[first + m] + at;
       const A p = exp_value(scale_ * dot(query, key, dh) - shift);
       const A ds = p * (dot(up, values_[first + m] + at, dh) - delta) * scale_;
       for (std::int64_t c = 0; c < dh; ++c) {
-        turn[c] += ds * A(key[c]);
+        dq[c] += ds * A(key[c]);
         sum_dk[m * dh + c] += ds * A(query[c]);
         sum_dv[m * dh + c] += p * A(up[c]);
       }
     }
-    dq_.put(r, h * dh, turn, dh);
+    dq_.put(r, h * dh, dq, dh);
   }
 
   Depth d_;
@@ -213,10 +213,10 @@ void shortcut_depth_mass(const Tensor& q, const Tensor& k, const ShortcutAttenti
       const std::int64_t rows = std::min(s.block, s.queries - first);
       const std::int64_t low = s.first_visible(first);
       const std::int64_t width = s.end_visible(first + rows - 1) - low;
-      A* scores = thread_scratch<A, 0>(rows * width);
-      const auto queries = load<T, 2>(q, b, first, rows, head, s.head_dim);
-      const auto keys = load<T, 3>(k, b, low, width, head / (s.heads / s.kv_heads), s.head_dim);
-      product<A>(rows, width, s.head_dim, queries, false, keys, true, {scores, width}, false, scale);
+      A* scores = scratch<A, Scratch::scores>(rows * width);
+      const auto queries = load<T, Scratch::queries>(q, b, first, rows, head, s.head_dim);
+      const auto keys = load<T, Scratch::keys>(k, b, low, width, head / (s.heads / s.kv_heads), s.head_dim);
+      product<A>(dense(scores, rows, width), queries, transposed<A>(keys), {.scale = scale});
       for (std::int64_t i = 0; i < rows; ++i) {
         const std::int64_t end = s.end_visible(first + i) - low;
         const auto [top, sum] = exponentials(scores + i * width, s.first_visible(first + i) - low, end, width);
