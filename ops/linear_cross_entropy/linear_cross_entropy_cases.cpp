@@ -5,6 +5,7 @@
 
 #include "autograd/tape.h"
 #include "ops/cases/cases.h"
+#include "ops/linear_cross_entropy/linear_cross_entropy_blocks.h"
 
 namespace mixgrad::test {
 namespace {
@@ -127,6 +128,19 @@ OpCases linear_cross_entropy_cases() {
        "linear_cross_entropy: weight must be f64 like the first input, got f32"},
       {"x is i32", [=] { linear_cross_entropy(targets, weight, targets); },
        "linear_cross_entropy: x must be f64, f32 or bf16, got i32"},
+  };
+  all.block_sizes = kLinearCrossEntropyBlocks;
+  all.with_size = [](std::string_view axis, std::int64_t size) {
+    OpCase c;
+    if (axis == "rows") {
+      c = plain("", {size}, 2, 3);
+    } else if (axis == "vocabulary") {
+      c = plain("", {2}, 1, static_cast<std::int32_t>(size));
+    } else {
+      raise_unknown_axis(axis);
+    }
+    c.f32_outputs = {0};
+    return c;
   };
   return all;
 }

@@ -12,6 +12,7 @@
 #include "core/cuda/launch.cuh"
 #include "core/vec_math.h"
 #include "ops/linear/linear_products.h"
+#include "ops/linear_cross_entropy/linear_cross_entropy_blocks.h"
 #include "ops/linear_cross_entropy/linear_cross_entropy_kernels.h"
 #include "ops/matmul/matmul_cuda.h"
 
@@ -20,10 +21,10 @@ namespace {
 
 constexpr const char* kOp = "linear_cross_entropy";
 constexpr std::int64_t kLogitBytes = std::int64_t{512} << 20U;  // of a chunk, at most
-constexpr std::int64_t kRowsMultiple = 128;                     // of a chunk, a tile of a product
-constexpr std::int64_t kSmallVocabulary = 8192;                 // up to here logits of bf16 models stay in f32
-constexpr std::int64_t kNarrowRow = 1024;                       // up to here a warp reduces a row
-constexpr int kFusedThreads = 512;                              // of a block
+constexpr std::int64_t kRowsMultiple = kLossRowsMultiple;
+constexpr std::int64_t kSmallVocabulary = kLossSmallVocabulary;
+constexpr std::int64_t kNarrowRow = kLossNarrowRow;
+constexpr int kFusedThreads = 512;  // of a block
 
 // Distance between rows of logits: whole chunks of 16 bytes in every type.
 std::int64_t logit_stride(std::int64_t vocabulary) { return (vocabulary + 7) / 8 * 8; }

@@ -10,10 +10,11 @@
 
 #include "core/device.h"
 #include "ops/matmul/product.h"
+#include "ops/matmul/product_blocks.h"
 
 namespace mixgrad::cuda {
 
-inline constexpr std::int64_t kMostVectors = 8;  // rows of A
+inline constexpr std::int64_t kMostVectors = kProductVectors;
 
 // Does it serve this product? f32 and bf16 whose rows of A and B are whole chunks of 16 bytes.
 template <class In, class Out>

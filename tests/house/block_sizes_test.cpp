@@ -17,10 +17,13 @@ namespace fs = std::filesystem;
 
 // Numbers of ops/ at which no kernel changes its way along an axis of an operator, with what they are.
 const std::map<std::string, std::string> kOthers{
+    {"kAhead", "loads that a lane has in flight"},
     {"kBuiltInOperators", "a count"},
     {"kCandidates", "algorithms that are timed"},
+    {"kFew", "columns; a wide product of few rows is tested in matvec_test.cpp"},
     {"kFewest", "results that a comparison of algorithms needs"},
     {"kFirstCotangent", "a seed"},
+    {"kFusedThreads", "threads of a block"},
     {"kGroup", "rows of a micro kernel reached from one address"},
     {"kLaneMultiple", "padding; its multiple kScanBlockChannels is published"},
     {"kLanes", "threads of a row of a tile of kAttentionTileRows"},
@@ -30,6 +33,7 @@ const std::map<std::string, std::string> kOthers{
     {"kMostSegmentedBlocks", "blocks of a launch"},
     {"kOwn", "states of a thread, which has 4, 8 or 16 of them; each has a case"},
     {"kRowTile", "of the product through Eigen, as kProductRows"},
+    {"kRowsOfLane", "registers of a lane"},
     {"kScanChunk", "published by selective_scan_blocks.h"},
     {"kScanThreads", "threads of a block"},
     {"kStepThreads", "threads of a block"},
@@ -39,9 +43,11 @@ const std::map<std::string, std::string> kOthers{
     {"kTileSide", "checked against product_blocks.h by a static_assert"},
     {"kTimedRuns", "a count"},
     {"kUnroll", "steps of a loop, a divisor of kProductInner"},
+    {"kVecThreads", "threads of a block"},
     {"kValueLaws", "a count"},
     {"kVectors", "vectors of a micro kernel, whose columns are published"},
     {"kWarps", "warps of a tile of kAttentionTileRows"},
+    {"kWide", "columns; a wide product of few rows is tested in matvec_test.cpp"},
 };
 
 // "file:name" of every constant that is a plain number, in the files below `folder` that publish no sizes.

@@ -27,7 +27,7 @@ TEST_CASE("all operators: every law of values is tested for each to which it app
 }
 
 TEST_CASE("all operators: the cases are many, distinct and reproducible") {
-  for (const OperatorCases& entry : all_cases()) {
+  for (const OperatorCases& entry : all_cases().first(kBuiltInOperators)) {
     const std::string name = entry.spec->name;
     CAPTURE(name);
     const OpCases once = entry.make();
