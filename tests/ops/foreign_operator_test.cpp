@@ -8,6 +8,7 @@
 
 #include "autograd/tape.h"
 #include "core/error.h"
+#include "ops/cases/case_timing.h"
 #include "ops/cases/operator_laws.h"
 #include "ops/operators.h"
 #include "ops/support/check.h"
@@ -209,6 +210,18 @@ TEST_CASE("foreign operator: an average that is kept in bf16 is found by the cac
   const LawReport report = check_operator({&kMeanSpec, mean_cases<Mistake::bf16_state>});
   REQUIRE(report.failures.size() == 1);
   CHECK(report.failures[0].starts_with(pieces + ": long memory, 10000 tokens, bf16: in pieces: tokens "));
+}
+
+TEST_CASE("foreign operator: its cases can be timed") {
+  const OpCases all = OperatorCases{&kMeanSpec, mean_cases<Mistake::none>}.make();
+  for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
+    const CaseTiming timing = time_case(all.cases.back(), dtype, kCpu, 0.01);
+    CHECK(timing.runs >= 3);
+    CHECK(timing.forward_s > 0);
+    CHECK(timing.forward_s < 1);
+    CHECK(timing.backward_s > 0);
+    CHECK(timing.backward_s < 1);
+  }
 }
 
 TEST_CASE("foreign operator: registered, it is listed after the built-in ones") {
