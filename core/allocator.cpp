@@ -1,4 +1,3 @@
-// Above 400 lines by a few: the pool, the private pools beside it and the replay of a trace share its rules.
 #include "core/allocator.h"
 
 #include <sys/mman.h>
@@ -15,6 +14,7 @@
 #include "core/build.h"
 #include "core/cuda/cuda.h"
 #include "core/error.h"
+#include "core/free_blocks.h"
 #include "core/system/free_memory.h"
 #include "core/text/bytes.h"
 
@@ -26,11 +26,11 @@ struct Storage::Block {
   std::size_t capacity = 0;  // rounded up, what the system gave
   std::atomic<int> references{0};
   Device device;
-  Pool* owner = nullptr;  // where it returns to
+  Pool* owner = nullptr;  // the pool that it returns to
   MemoryLabel label;
   std::int64_t number = 0;    // in the trace; 0 = handed out before it began
-  Block* next = nullptr;      // in the free list, or among those that are held
-  Block* previous = nullptr;  // among those that are held
+  Block* next = nullptr;      // in the free list, or among the blocks that tensors refer to
+  Block* previous = nullptr;  // among the latter
 };
 
 namespace {
@@ -58,7 +58,7 @@ void* system_allocate(std::size_t capacity, Device device) {
   const std::size_t whole = (capacity + kHugePage - 1) / kHugePage * kHugePage;
   void* data = std::aligned_alloc(kHugePage, whole);
 #if defined(MADV_HUGEPAGE)
-  if (data != nullptr) madvise(data, whole, MADV_HUGEPAGE);  // a wish: refusing it changes nothing
+  if (data != nullptr) madvise(data, whole, MADV_HUGEPAGE);  // only advice: the system may ignore it
 #endif
   return data;
 }
@@ -91,6 +91,29 @@ namespace {
 
 }  // namespace
 
+namespace {
+
+// What all pools of a device have handed out at the same time.
+struct DeviceUse {
+  std::atomic<std::size_t> in_use{0};
+  std::atomic<std::size_t> peak{0};
+
+  void add(std::size_t bytes) {
+    const std::size_t now = in_use += bytes;
+    std::size_t before = peak;
+    while (before < now && !peak.compare_exchange_weak(before, now)) {
+    }
+  }
+};
+
+enum class PoolKind {
+  of_device,   // the one pool of a device
+  of_graph,    // a private pool: when the device has no memory left, the device's own pool is trimmed
+  accounting,  // hands out no memory and only counts
+};
+
+}  // namespace
+
 class Pool {
  public:
   using Block = Storage::Block;
@@ -110,30 +133,30 @@ class Pool {
         device.str(), build::has_cuda ? "" : "; build with --preset cuda");
   }
 
-  // The pool that this thread takes from: the device's, or the private one whose scope it is in.
+  // The pool from which this thread allocates: the device's, or the private one whose scope it is in.
   static Pool& current(Device device);
 
   Pool() = default;
-  explicit Pool(bool without_memory) : without_memory_(without_memory) {}
-  explicit Pool(Device device) : private_(true), device_(device), together_(&of(device).own_) {}
+  explicit Pool(PoolKind kind) : kind_(kind) {}
+  explicit Pool(Device device) : kind_(PoolKind::of_graph), device_(device), device_use_(&of(device).own_use_) {}
 
   Block* allocate(std::size_t bytes, Device device, const MemoryLabel& label) {
     const std::scoped_lock lock(mutex_);
     const std::size_t capacity = round_up(bytes);
-    Block* block = take_cached(capacity);
+    Block* block = free_.take(capacity);
     if (block == nullptr) block = grow(bytes, capacity, device, label);
     block->bytes = bytes;
     block->label = label;
     block->references.store(1, std::memory_order_relaxed);
-    hold(block);
+    add_to_held(block);
     stats_.in_use += block->capacity;
-    together_->take(block->capacity);
+    device_use_->add(block->capacity);
     if (trace_ != nullptr) {
       block->number = ++traced_;
       trace_->push_back({block->number, std::max<std::size_t>(bytes, 1)});
     }
     if constexpr (build::checked) {
-      if (!without_memory_) fill_fresh(block->data, block->capacity, device);
+      if (kind_ != PoolKind::accounting) fill_fresh(block->data, block->capacity, device);
     }
     return block;
   }
@@ -142,14 +165,10 @@ class Pool {
     const std::scoped_lock lock(mutex_);
     if (trace_ != nullptr && block->number > 0) trace_->push_back({block->number, 0});
     block->number = 0;
-    (block->previous == nullptr ? held_ : block->previous->next) = block->next;
-    if (block->next != nullptr) block->next->previous = block->previous;
+    remove_from_held(block);
     stats_.in_use -= block->capacity;
-    together_->in_use -= block->capacity;
-    stats_.cached += block->capacity;
-    Bin& bin = bin_of(block->capacity);
-    block->next = bin.free;
-    bin.free = block;
+    device_use_->in_use -= block->capacity;
+    free_.put(block);
   }
 
   void set_role(Block* block, const char* role) {
@@ -173,71 +192,49 @@ class Pool {
   PoolStats stats() {
     const std::scoped_lock lock(mutex_);
     PoolStats stats = stats_;
-    stats.peak = together_->peak;
+    stats.cached = free_.bytes();
+    stats.peak = device_use_->peak;
     return stats;
   }
-  void reset_peak() { together_->peak = together_->in_use.load(); }
+  void reset_peak() { device_use_->peak = device_use_->in_use.load(); }
   void fail_at(std::int64_t n) {
     const std::scoped_lock lock(mutex_);
     fail_in_ = n;
   }
 
  private:
-  struct Bin {
-    std::size_t capacity;
-    Block* free;
-  };
-
-  void hold(Block* block) {
+  void add_to_held(Block* block) {
     block->previous = nullptr;
     block->next = held_;
     if (held_ != nullptr) held_->previous = block;
     held_ = block;
   }
 
+  void remove_from_held(Block* block) {
+    if (block->previous == nullptr) {
+      held_ = block->next;
+    } else {
+      block->previous->next = block->next;
+    }
+    if (block->next != nullptr) block->next->previous = block->previous;
+  }
+
   // All cached blocks to the system; were there any?
   bool give_back_cached() {
-    const bool any = stats_.cached > 0;
-    for (Bin& bin : bins_) {
-      while (bin.free != nullptr) {
-        Block* block = bin.free;
-        bin.free = block->next;
-        stats_.cached -= block->capacity;
-        if (!without_memory_) system_release(block->data, block->device);
-        delete block;
-      }
+    const bool any = free_.bytes() > 0;
+    while (Block* block = free_.take_any()) {
+      if (kind_ != PoolKind::accounting) system_release(block->data, block->device);
+      delete block;
     }
     return any;
   }
 
-  // A bin exists from the moment a block of its size was made, so returning a block never allocates.
-  Bin& bin_of(std::size_t capacity) {
-    const auto place = std::lower_bound(bins_.begin(), bins_.end(), capacity,
-                                        [](const Bin& bin, std::size_t size) { return bin.capacity < size; });
-    if (place != bins_.end() && place->capacity == capacity) return *place;
-    return *bins_.insert(place, Bin{capacity, nullptr});
-  }
-
-  // Best fit, at most a quarter larger than asked for.
-  Block* take_cached(std::size_t capacity) {
-    auto place = std::lower_bound(bins_.begin(), bins_.end(), capacity,
-                                  [](const Bin& bin, std::size_t size) { return bin.capacity < size; });
-    for (; place != bins_.end() && place->capacity <= capacity + capacity / 4; ++place) {
-      if (place->free == nullptr) continue;
-      Block* block = place->free;
-      place->free = block->next;
-      stats_.cached -= block->capacity;
-      return block;
-    }
-    return nullptr;
-  }
-
   Block* grow(std::size_t bytes, std::size_t capacity, Device device, const MemoryLabel& label) {
     const bool fault = fail_in_ > 0 && --fail_in_ == 0;
-    const std::size_t cached = stats_.cached;
+    const std::size_t cached = free_.bytes();
     void* data = fault ? nullptr : obtain(capacity, device);
     if (data == nullptr && !fault && give_back_cached()) data = obtain(capacity, device);
-    if (data == nullptr && !fault && private_) {
+    if (data == nullptr && !fault && kind_ == PoolKind::of_graph) {
       of(device).trim();
       data = obtain(capacity, device);
     }
@@ -252,13 +249,13 @@ class Pool {
     block->capacity = capacity;
     block->device = device;
     block->owner = this;
-    bin_of(capacity);
+    free_.prepare(capacity);
     ++stats_.system_allocations;
     return block;
   }
 
   void* obtain(std::size_t capacity, Device device) {
-    return without_memory_ ? this : system_allocate(capacity, device);
+    return kind_ == PoolKind::accounting ? this : system_allocate(capacity, device);
   }
 
   static std::string describe(const MemoryLabel& label) {
@@ -266,7 +263,7 @@ class Pool {
     return (role.empty() ? "" : role + " ") + dtype_name(label.dtype) + " " + label.shape.str();
   }
 
-  // "gradients f32 [1024] 4.0 KiB, ..." of the three largest blocks that are held
+  // "gradients f32 [1024] 4.0 KiB, ...": the three largest blocks that tensors refer to
   std::string largest() const {
     std::array<const Block*, 3> top{};
     for (const Block* block = held_; block != nullptr; block = block->next) {
@@ -285,28 +282,14 @@ class Pool {
   }
 
   std::mutex mutex_;
-  std::vector<Bin> bins_;  // ascending capacity
-  Block* held_ = nullptr;  // the blocks that somebody holds, the youngest first
-  PoolStats stats_;
+  FreeBlocks<Block> free_;
+  Block* held_ = nullptr;  // the blocks that tensors refer to, the youngest first
+  PoolStats stats_;        // cached and peak are computed when they are asked for
   std::int64_t fail_in_ = 0;
-  bool without_memory_ = false;  // only counts
-  bool private_ = false;
-  Device device_;  // of a private one
-
-  // What all pools of a device hold at the same time.
-  struct Together {
-    std::atomic<std::size_t> in_use{0};
-    std::atomic<std::size_t> peak{0};
-
-    void take(std::size_t bytes) {
-      const std::size_t now = in_use += bytes;
-      std::size_t before = peak;
-      while (before < now && !peak.compare_exchange_weak(before, now)) {
-      }
-    }
-  };
-  Together own_;
-  Together* together_ = &own_;
+  PoolKind kind_ = PoolKind::of_device;
+  Device device_;  // of a private pool
+  DeviceUse own_use_;
+  DeviceUse* device_use_ = &own_use_;
   std::vector<PoolEvent>* trace_ = nullptr;
   std::int64_t traced_ = 0;
 };
@@ -335,7 +318,8 @@ PrivatePool::~PrivatePool() {
   }
   pool_->trim();
   if (pool_->stats().in_use == 0) return;
-  // By tensors, for ever. No memory for 24 bytes ends the process.
+  // Some tensors outlive this object, so the pool must live until the process ends. If even this small allocation fails
+  // the process ends.
   // NOLINTNEXTLINE(bugprone-unhandled-exception-at-new)
   static auto* needed = new std::vector<std::shared_ptr<Pool>>;
   const std::scoped_lock lock(g_private_mutex);
@@ -349,7 +333,7 @@ PoolTrace::PoolTrace(Device device) : device_(device) { Pool::of(device).trace_i
 PoolTrace::~PoolTrace() { Pool::of(device_).trace_into(nullptr); }
 
 PoolStats replay_pool(std::span<const PoolEvent> events) {
-  Pool pool(true);
+  Pool pool(PoolKind::accounting);
   std::unordered_map<std::int64_t, Pool::Block*> held;
   for (const PoolEvent& event : events) {
     if (event.bytes > 0) {
