@@ -123,6 +123,7 @@ OpCases layer_norm_cases() {
   all.block_sizes = kNormBlocks;
   all.with_size = [](std::string_view axis, std::int64_t size) {
     if (axis == "eights of channels") return norm_case("", random_tensor({2, 8 * size}, 1), true, 1e-5);
+    if (axis == "rows") return norm_case("", random_tensor({size, 16}, 1), true, 1e-5);
     raise_unknown_axis(axis);
   };
   return all;
@@ -203,6 +204,7 @@ OpCases add_layer_norm_cases() {
     if (axis == "eights of channels") {
       return add_case("", random_tensor({2, 8 * size}, 1), random_tensor({2, 8 * size}, 4), true, 1e-5);
     }
+    if (axis == "rows") return add_case("", random_tensor({size, 16}, 1), random_tensor({size, 16}, 4), true, 1e-5);
     raise_unknown_axis(axis);
   };
   return all;

@@ -11,7 +11,6 @@ namespace mixgrad::cuda {
 
 inline constexpr int kLaneChunks = kNormLaneChunks;
 inline constexpr int kRowWarps = kRowThreads / kWarp;
-inline constexpr std::int64_t kFewRows = 64;  // up to here the parameters are fetched before the rows exist
 
 // Do these rows (and parameters) fit?
 template <class T>
@@ -90,7 +89,7 @@ __global__ void __launch_bounds__(kRowThreads) norm_rows_kernel(NormRows<X, T> p
   using A = acc_t<T>;
   constexpr int kSize = kUnit<X, T>;
   constexpr int kUnits = kLaneChunks * Chunk<T>::kSize / kSize;
-  if (p.rows <= kFewRows) {
+  if (p.rows <= kNormFewRows) {
     for_lane_units<kUnits>(p.units, [&](int, int c) {
       fetch_ahead(p.weight + c);
       if (p.bias != nullptr) fetch_ahead(p.bias + c);

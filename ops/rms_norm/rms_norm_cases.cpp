@@ -96,6 +96,7 @@ OpCases rms_norm_cases() {
   all.block_sizes = kNormBlocks;
   all.with_size = [](std::string_view axis, std::int64_t size) {
     if (axis == "eights of channels") return norm_case("", random_tensor({2, 8 * size}, 1), 1e-5);
+    if (axis == "rows") return norm_case("", random_tensor({size, 16}, 1), 1e-5);
     raise_unknown_axis(axis);
   };
   return all;
@@ -163,6 +164,7 @@ OpCases add_rms_norm_cases() {
   all.block_sizes = kNormBlocks;
   all.with_size = [](std::string_view axis, std::int64_t size) {
     if (axis == "eights of channels") return add_case("", {2, 8 * size});
+    if (axis == "rows") return add_case("", {size, 16});
     raise_unknown_axis(axis);
   };
   return all;

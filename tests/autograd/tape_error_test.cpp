@@ -23,7 +23,9 @@ const OpSpec kNoGradient{.name = "hard",
                          .saves = "nothing",
                          .inputs = 2,
                          .outputs = 1,
-                         .roles = {InputRole::activation, InputRole::parameter}};
+                         .differentiable = {1},
+                         .roles = {InputRole::activation, InputRole::parameter},
+                         .backward = [](BackwardContext&) {}};
 
 Tensor without_gradient(const Tensor& x, const Tensor& w) {
   Tensor y = x.detach().clone();

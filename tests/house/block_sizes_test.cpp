@@ -18,6 +18,7 @@ namespace fs = std::filesystem;
 // Numbers of ops/ at which no kernel changes its way along an axis of an operator, with what they are.
 const std::map<std::string, std::string> kOthers{
     {"kAhead", "loads that a lane has in flight"},
+    {"kBiasThreads", "threads of a block"},
     {"kBuiltInOperators", "a count"},
     {"kCandidates", "algorithms that are timed"},
     {"kFew", "columns; a wide product of few rows is tested in matvec_test.cpp"},
@@ -25,11 +26,13 @@ const std::map<std::string, std::string> kOthers{
     {"kFirstCotangent", "a seed"},
     {"kFusedThreads", "threads of a block"},
     {"kGroup", "rows of a micro kernel reached from one address"},
+    {"kJoinThreads", "threads of a block"},
     {"kLaneMultiple", "padding; its multiple kScanBlockChannels is published"},
     {"kLanes", "threads of a row of a tile of kAttentionTileRows"},
     {"kLineBytes", "a cache line"},
     {"kLongSequence", "tokens of a law"},
     {"kMaxParts", "inputs of concat_heads, each with a case"},
+    {"kMostBlocks", "blocks of a launch along one axis"},
     {"kMostSegmentedBlocks", "blocks of a launch"},
     {"kOwn", "states of a thread, which has 4, 8 or 16 of them; each has a case"},
     {"kRowTile", "of the product through Eigen, as kProductRows"},

@@ -13,6 +13,7 @@
 #include "autograd/tape.h"
 #include "ops/attention/attention.h"
 #include "ops/attention/attention_kernels.h"
+#include "ops/cases/law_support.h"
 #include "ops/shortcut_attention/shortcut_attention.h"
 #include "tests/support/close.h"
 #include "tests/support/op_support.h"
@@ -93,8 +94,8 @@ TEST_CASE("attention: tiles, widths and groups: outputs and gradients in f32 and
     for (const DType dtype : {DType::f32, DType::bf16}) {
       const std::string type = dtype_name(dtype);
       CAPTURE(type);
-      const Results got = run_with_gradients(of_intermediates(function, 0), inputs_as(c, dtype));
-      const Results want = run_with_gradients(of_intermediates(function, 0), rounded_inputs(c, dtype));
+      const Results got = run_with_gradients(of_intermediates(function, {}), inputs_as(c, dtype));
+      const Results want = run_with_gradients(of_intermediates(function, {}), rounded_inputs(c, dtype));
       const std::string output =
           not_close_to_scale(got.outputs[0], want.outputs[0], tolerance(dtype), largest_of(want.outputs[0]));
       CHECK(output == kNothing);
@@ -105,7 +106,7 @@ TEST_CASE("attention: tiles, widths and groups: outputs and gradients in f32 and
         const std::string gradient = not_close_to_scale(got.gradients[i], want.gradients[i], tolerance(dtype), scale);
         CHECK(gradient == kNothing);
       }
-      const Results again = run_with_gradients(of_intermediates(function, 0), inputs_as(c, dtype));
+      const Results again = run_with_gradients(of_intermediates(function, {}), inputs_as(c, dtype));
       CHECK(again.outputs[0].equal_bits(got.outputs[0]));
       for (std::size_t i = 0; i < 2; ++i) CHECK(again.gradients[i].equal_bits(got.gradients[i]));
     }

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "autograd/tape.h"
+#include "ops/cases/law_support.h"
 #include "ops/selective_scan/selective_scan.h"
 #include "ops/selective_scan/selective_scan_kernels.h"
 #include "tests/support/close.h"
@@ -55,7 +56,7 @@ std::vector<Tensor> inputs(const ScanSizes& s) {
           random_tensor({s.sequences, s.steps, s.heads, s.gap + s.channels + 2 * s.states}, 2),
           random_tensor({s.heads, s.channels, s.states}, 3), random_tensor({s.heads, s.channels}, 4)};
 }
-constexpr std::uint64_t kParameters = 0b1100;
+constexpr IndexSet kParameters{2, 3};
 
 Tensor run(const ScanSizes& s, std::span<const Tensor> in) {
   const std::int64_t b = s.gap + s.channels;

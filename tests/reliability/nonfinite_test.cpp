@@ -9,6 +9,7 @@
 #include "nn/training/optimizers/adamw.h"
 #include "nn/training/train_step.h"
 #include "ops/attention/attention.h"
+#include "ops/operators.h"
 #include "tests/support/model_forms.h"
 #include "tests/support/op_support.h"
 #include "tests/support/reliability.h"

@@ -1,6 +1,7 @@
 // The kernels of optimizers on a CUDA device against those of the CPU: through --device check, and by their results.
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <cstdio>
 #include <limits>
 
