@@ -91,8 +91,6 @@ namespace {
 
 }  // namespace
 
-namespace {
-
 // What all pools of a device have handed out at the same time.
 struct DeviceUse {
   std::atomic<std::size_t> in_use{0};
@@ -111,8 +109,6 @@ enum class PoolKind {
   of_graph,    // a private pool: when the device has no memory left, the device's own pool is trimmed
   accounting,  // hands out no memory and only counts
 };
-
-}  // namespace
 
 class Pool {
  public:

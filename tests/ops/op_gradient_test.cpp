@@ -7,13 +7,13 @@
 namespace mixgrad::test {
 namespace {
 
-const int kTests = register_laws<kValueLaws>(__FILE__, __LINE__, std::make_index_sequence<4>());
+const int kGradientTests = register_laws<kValueLaws>(__FILE__, __LINE__, std::make_index_sequence<4>());
 
 }  // namespace
 
 TEST_CASE("all operators: every law of gradients is tested for each") {
   CHECK(operator_laws().size() == kValueLaws + 4);
-  CHECK(static_cast<std::size_t>(kTests) == 4 * kBuiltInOperators);
+  CHECK(static_cast<std::size_t>(kGradientTests) == 4 * kBuiltInOperators);
 }
 
 }  // namespace mixgrad::test

@@ -12,7 +12,7 @@
 namespace mixgrad::test {
 namespace {
 
-const int kTests = register_laws<0>(__FILE__, __LINE__, std::make_index_sequence<kValueLaws>());
+const int kValueTests = register_laws<0>(__FILE__, __LINE__, std::make_index_sequence<kValueLaws>());
 
 }  // namespace
 
@@ -22,8 +22,8 @@ TEST_CASE("all operators: every law of values is tested for each to which it app
     for (const OperatorCases& entry : all_cases().first(kBuiltInOperators))
       expected += applies(law, *entry.spec) ? 1 : 0;
   }
-  CHECK(kTests == expected);
-  CHECK(kTests >= 4 * static_cast<int>(kBuiltInOperators));
+  CHECK(kValueTests == expected);
+  CHECK(kValueTests >= 4 * static_cast<int>(kBuiltInOperators));
 }
 
 TEST_CASE("all operators: the cases are many, distinct and reproducible") {
