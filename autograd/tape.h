@@ -112,7 +112,7 @@ class Tape {
     std::int32_t saved_begin = 0;
     std::int32_t saved_count = 0;
     Context context{};  // of the forward pass; backward computes under the same
-    std::array<std::byte, kAttributeBytes> attributes{};
+    alignas(8) std::array<std::byte, kAttributeBytes> attributes{};
   };
   struct Memory {  // kept between tapes, so that a training step allocates nothing
     std::vector<Entry> entries;
@@ -206,7 +206,7 @@ struct NoAttributes {};
 template <class A = NoAttributes>
 void record(const OpSpec& spec, std::initializer_list<const Tensor*> inputs, std::initializer_list<Tensor*> outputs,
             std::initializer_list<const Tensor*> saved, const A& attributes = {}) {
-  static_assert(std::is_trivially_copyable_v<A> && sizeof(A) <= Tape::kAttributeBytes);
+  static_assert(std::is_trivially_copyable_v<A> && sizeof(A) <= Tape::kAttributeBytes && alignof(A) <= 8);
   record_entry(spec, {inputs.begin(), inputs.size()}, {outputs.begin(), outputs.size()}, {saved.begin(), saved.size()},
                &attributes, sizeof(A));
 }
