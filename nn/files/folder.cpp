@@ -25,7 +25,7 @@ namespace {
 }
 
 // What symlink() says on a file system without symbolic links (vfat: EPERM).
-bool has_no_links(int error) { return error == EPERM || error == ENOSYS || error == EOPNOTSUPP || error == ENOTSUP; }
+bool has_no_links(int error) { return error == EPERM || error == ENOSYS || error == EOPNOTSUPP; }
 
 }  // namespace
 

@@ -54,10 +54,10 @@ Words options_of_program() {
       if (explanation.empty()) continue;
       if (explanation[0] == '[') {
         for (const std::string& word : words(explanation.substr(1, explanation.find(']') - 1))) {
-          if (word != "and") found.insert(verb + " " + word + " " + option);
+          if (word != "and") found.insert(joined({verb, " ", word, " ", option}));
         }
       } else {
-        found.insert(verb + " " + option);
+        found.insert(joined({verb, " ", option}));
       }
       option.clear();
     }
@@ -117,7 +117,7 @@ TEST_CASE("cli docs: every choice of a verb's argument stands in the table of do
     std::replace(words_of_argument.begin(), words_of_argument.end(), '|', ' ');
     for (const std::string& word : words(words_of_argument)) {
       ++choices;
-      CHECK_MESSAGE(has(page, "`" + verb + " " + word + "`"), verb << " " << word << " is not in docs/cli.md");
+      CHECK_MESSAGE(has(page, joined({"`", verb, " ", word, "`"})), verb << " " << word << " is not in docs/cli.md");
     }
   }
   CHECK(choices >= 5);

@@ -40,10 +40,10 @@ TEST_CASE("cli: the text of a run is opened once, whether the run is new, resume
       CHECK(opened(folder, texts, arguments) == "1");
     };
     const std::string out = (folder / ("run" + ending)).string();
-    run("train" + model + training + "--stop-after 2", {"--out", out});
-    run("train --resume " + out + " --threads 1");
+    run(joined({"train", model, training, "--stop-after 2"}), {"--out", out});
+    run(joined({"train --resume ", out, " --threads 1"}));
     run("train" + training, {"--checkpoint", out, "--out", out + "-second"});
-    run("train --plan" + model + training);
+    run(joined({"train --plan", model, training}));
     run("eval --threads 1", {"--checkpoint", out});
     run("bench train --rounds 1 --batch 2 --threads 1" + model);
     run("bench decode --tokens 4" + model);

@@ -14,6 +14,7 @@
 
 namespace {
 namespace fs = std::filesystem;
+using mixgrad::test::joined;
 
 // One room, from the bottom up. `endings` are file names ("*_cases.cpp") that belong here wherever they lie.
 struct Room {
@@ -90,7 +91,7 @@ std::vector<std::string> violations(const fs::path& root, const std::vector<Room
       int number = 0;
       for (std::string line; std::getline(in, line);) {
         ++number;
-        const std::string place = name + ":" + std::to_string(number) + ": " + line;
+        const std::string place = joined({name, ":", std::to_string(number), ": ", line});
         if (line.starts_with("#include <CLI/") && !name.starts_with("apps/options/")) {
           found.push_back(place + ": CLI11 may be included in apps/options only");
         }
@@ -128,7 +129,7 @@ TEST_CASE("include rule: no file includes a room above its own") {
 
 TEST_CASE("include rule: planted violations are found, each with its line") {
   const mixgrad::test::TempFolder folder;
-  const fs::path root = folder.path();
+  const fs::path& root = folder.path();
   write(root / "cmake/rooms.txt", "# a comment\ncore\nops\nops/cases *_cases.cpp\nnn/config\nnn/mixers\napps\n");
   write(root / "core/tensor.h", "#pragma once\n#include <vector>\n");
   write(root / "ops/cases/cases.h", "#include \"core/tensor.h\"\n");

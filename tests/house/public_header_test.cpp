@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/temp_folder.h"
+
 namespace {
 std::string read_source(const std::string& name) {
   std::ifstream in(std::string(MIXGRAD_SOURCE_DIR) + "/" + name);
@@ -37,7 +39,7 @@ TEST_CASE("public header: mixgrad.h includes the header of every operator's fold
 #undef OP
   CHECK(folders.size() > 20);
   for (const std::string& folder : folders) {
-    const std::string line = "#include \"ops/" + folder + "/" + folder + ".h\"";
+    const std::string line = mixgrad::test::joined({"#include \"ops/", folder, "/", folder, ".h\""});
     CHECK_MESSAGE(header.find(line + "\n") != std::string::npos, "mixgrad/mixgrad.h lacks " << line);
   }
 }

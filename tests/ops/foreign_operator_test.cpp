@@ -138,7 +138,10 @@ Tensor formula(const Tensor& x, const Tensor& g) {
 // Gates from 0.9 to 0.999: an average remembers up to 1,000 tokens.
 Tensor gates(std::int64_t channels) {
   const Tensor g = Tensor::empty({channels}, DType::f64);
-  for (std::int64_t c = 0; c < channels; ++c) g.set(c, 1 - 0.1 / static_cast<double>(1 + 99 * c / channels));
+  for (std::int64_t c = 0; c < channels; ++c) {
+    const std::int64_t memory = 10 * (1 + 99 * c / channels);  // tokens
+    g.set(c, 1 - 1 / static_cast<double>(memory));
+  }
   return g;
 }
 

@@ -24,8 +24,7 @@ struct DecoderMixerState : MixerState {
   std::size_t bytes() const override { return state.bytes(); }
   std::unique_ptr<MixerState> clone() const override {
     auto copy = std::make_unique<DecoderMixerState>();
-    MixerState& base = *copy;
-    base = *this;
+    *static_cast<MixerState*>(copy.get()) = *this;  // NOLINT(cppcoreguidelines-slicing): the base's part alone
     copy->state = state.clone();
     return copy;
   }

@@ -101,15 +101,17 @@ std::unique_ptr<Optimizer> make_optimizer(const OptimizerSettings& settings, Par
   const OptimizerKind& kind = optimizer_kind(settings.name);
   std::vector<std::string> names;
   for (const OptimizerOption& option : kind.options) names.push_back(option.name);
-  for (const auto& [name, value] : settings.values) {
+  for (const auto& given : settings.values) {
+    const std::string& name = given.first;
     const auto option = std::find_if(kind.options.begin(), kind.options.end(),
                                      [&](const OptimizerOption& known) { return known.name == name; });
     if (option == kind.options.end()) {
       raise<ValueError>("optimizer ", kind.name, ": unknown option ", quote(name), "; ", did_you_mean(name, names),
                         names.empty() ? "it has none" : "it has " + join(names));
     }
-    if (!contains(option->range, value)) {
-      raise<ValueError>("optimizer ", kind.name, ": ", name, " must be in ", text_of(option->range), "; got ", value);
+    if (!contains(option->range, given.second)) {
+      raise<ValueError>("optimizer ", kind.name, ": ", name, " must be in ", text_of(option->range), "; got ",
+                        given.second);
     }
   }
   return kind.make(parameters, settings);
