@@ -17,6 +17,7 @@
 #include "core/text/escape.h"
 #include "core/text/suggest.h"
 #include "nn/files/mapping_guard.h"
+#include "nn/modules/finite_values.h"
 
 namespace mixgrad::app {
 namespace {
@@ -92,6 +93,8 @@ int exit_code_of(const Arguments& arguments) {
   } catch (const std::bad_alloc&) {
     return fail(kSystem, "out of memory; try a smaller --batch or model");
   } catch (const DeviceMismatch& error) {
+    return fail(kCheckFailed, error.what());
+  } catch (const NotFinite& error) {
     return fail(kCheckFailed, error.what());
   } catch (const Error& error) {
     return fail(kUsage, error.what());

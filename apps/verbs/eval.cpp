@@ -1,4 +1,5 @@
 // mixgrad eval: the loss of a trained model on a text.
+#include <cmath>
 #include <cstdio>
 
 #include "apps/options/model_options.h"
@@ -8,6 +9,7 @@
 #include "core/error.h"
 #include "core/parallel.h"
 #include "nn/files/safetensors.h"
+#include "nn/modules/finite_values.h"
 #include "nn/training/checkpoint.h"
 #include "nn/training/evaluation.h"
 
@@ -38,6 +40,9 @@ class Eval : public Verb {
     const Checkpoint checkpoint = load();
     const TokenData data = text_.open_data(checkpoint.tokenizer);
     const Evaluation result = evaluate(*checkpoint.model, data, data.split(split_), batch_);
+    if (!std::isfinite(result.loss)) {
+      raise_not_finite("eval: " + data.source(), "the loss", result.loss, checkpoint.model->parameters());
+    }
     const auto number = [](const char* format, double value) {
       char text[32];
       std::snprintf(text, sizeof text, format, value);

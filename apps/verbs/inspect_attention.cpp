@@ -10,6 +10,7 @@
 #include "nn/analysis/mamba_decay.h"
 #include "nn/config/kinds/hsm.h"
 #include "nn/mixers/attention_mixer.h"
+#include "nn/modules/finite_values.h"
 
 namespace mixgrad::app {
 namespace {
@@ -61,6 +62,7 @@ class AttentionReport {
     const std::int64_t length = std::min(count, model_.config().context);
     const std::int64_t batch = count / length;
     tokens_ = Tensor::from_i32(std::span(ids).first(static_cast<std::size_t>(batch * length)), {batch, length});
+    require_finite_logits(model_.logits(tokens_), model_.parameters(), "inspect attention");
     if (json_) return;
     std::printf("%lld tokens in %lld sequence%s of %lld", number(count), number(batch), batch == 1 ? "" : "s",
                 number(length));
@@ -69,6 +71,10 @@ class AttentionReport {
   }
 
   void print() const {
+    if (!tokens_.defined()) {  // lags and decay times are the parameters' alone: a few tokens show whether they compute
+      const Tensor few = Tensor::zeros({1, std::min<std::int64_t>(model_.config().context, 8)}, DType::i32);
+      require_finite_logits(model_.logits(few), model_.parameters(), "inspect attention");
+    }
     if (tokens_.defined()) {
       print_recency();
       print_depth();

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "core/error.h"
+#include "nn/modules/finite_values.h"
 
 namespace mixgrad {
 
@@ -19,6 +21,14 @@ void validate(const SamplingOptions& options) {
 }
 
 std::int32_t sample_token(std::span<const double> logits, const SamplingOptions& options, Rng& rng) {
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    if (std::isfinite(logits[i]) || logits[i] == -std::numeric_limits<double>::infinity()) continue;
+    raise<NotFinite>("sampling: a logit must be finite, or -inf for a token that is never drawn; that of token ", i,
+                     " is ", logits[i], "; look for parameters that are not finite or far too large");
+  }
+  if (logits.empty() || !std::isfinite(*std::max_element(logits.begin(), logits.end()))) {
+    raise<NotFinite>("sampling: at least one logit must be finite; found none among ", logits.size());
+  }
   if (options.temperature == 0) {
     return static_cast<std::int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
   }
@@ -67,6 +77,9 @@ void Generator::consume(std::span<const std::int32_t> tokens) {
   const std::int64_t last = (input.dim(1) - 1) * model_.config().vocab_size;
   logits_.resize(static_cast<std::size_t>(vocabulary_));
   for (std::int64_t v = 0; v < vocabulary_; ++v) logits_[static_cast<std::size_t>(v)] = logits.at(last + v);
+  for (const double logit : logits_) {
+    if (!std::isfinite(logit)) raise_not_finite("generate", "the logits", logit, model_.parameters());
+  }
 }
 
 void Generator::prompt(std::span<const std::int32_t> tokens) {

@@ -20,7 +20,8 @@ struct SamplingOptions {
 void validate(const SamplingOptions& options);
 
 // Draws a token from logits[0, vocabulary): temperature, then top_k, then top_p. Takes one number from rng unless
-// temperature is 0.
+// temperature is 0. A token with the logit -inf is never drawn. NotFinite (nn/modules/finite_values.h) for NaN or +inf
+// among the logits, or when none is finite.
 std::int32_t sample_token(std::span<const double> logits, const SamplingOptions& options, Rng& rng);
 
 class Generator {
@@ -28,7 +29,7 @@ class Generator {
   // `vocabulary`: ids at and above it are never drawn (a model's table may be padded beyond its tokenizer).
   Generator(const Decoder& model, std::int64_t vocabulary, const SamplingOptions& options, std::uint64_t seed);
 
-  // Consumes the prompt (at least one token).
+  // Consumes the prompt (at least one token). NotFinite, here and in next(), when the model's logits are not finite.
   void prompt(std::span<const std::int32_t> tokens);
   // Draws the next token and consumes it.
   std::int32_t next();

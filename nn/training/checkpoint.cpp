@@ -13,8 +13,8 @@
 #include "nn/files/folder.h"
 #include "nn/files/hash.h"
 #include "nn/files/safetensors.h"
+#include "nn/modules/finite_values.h"
 #include "nn/tokenizers/tokenizer_types.h"
-#include "nn/training/finite.h"
 
 namespace mixgrad {
 
@@ -156,6 +156,11 @@ Checkpoint load_checkpoint(const fs::path& path, Placement place) {
   ParameterSet& parameters = model->parameters();
   for (std::size_t i = 0; i < parameters.size(); ++i) file.read_into(parameters[i].name, parameters[i].master);
   parameters.refresh();
+  const std::string bad = first_parameter_not_finite(parameters);
+  if (!bad.empty()) {
+    raise<FormatError>(file.path(), ": every parameter must be finite in ", dtype_name(place.dtype), "; ", bad,
+                       "; take another generation, or train again with a lower --lr");
+  }
   return {std::move(model), std::move(tokenizer), folder};
 }
 
@@ -193,6 +198,11 @@ void load_optimizer(const fs::path& generation, const TrainerState& state, Optim
                          " as the parameters, found ", dtype_name(file.entry(name).dtype));
     }
     file.read_into(name, tensor);
+    const std::int64_t at = first_not_finite(tensor);
+    if (at >= 0) {
+      raise<FormatError>(file.path(), ": the optimizer's state must be finite; element ", at, " of ", name, " is ",
+                         tensor.to(kCpu).at(at), "; take another generation, or start a new run with --checkpoint");
+    }
   }
   optimizer.set_steps(state.optimizer_steps);
 }

@@ -40,7 +40,8 @@ std::uintmax_t generation_bytes(const Decoder& model, const Tokenizer& tokenizer
 void check_disk_space(const std::filesystem::path& run, std::uintmax_t bytes, std::int64_t generations);
 
 // `path` is a run's folder, of which the latest generation is read, or a generation. FormatError when config, tensors
-// and tokenizer do not fit together or were damaged, naming file and field. A checkpoint does not depend on the device
+// and tokenizer do not fit together or were damaged, naming file and field, or when a parameter is not finite in the
+// type of `place`, naming the parameter. A checkpoint does not depend on the device
 // on which it was trained.
 Checkpoint load_checkpoint(const std::filesystem::path& path, Placement place);
 

@@ -1,7 +1,6 @@
 #include "nn/training/finite.h"
 
 #include <algorithm>
-#include <cmath>
 #include <sstream>
 
 namespace mixgrad {
@@ -14,20 +13,6 @@ std::string describe(const Tensor& tensor, std::int64_t at) {
 }
 
 }  // namespace
-
-std::int64_t first_not_finite(const Tensor& given) {
-  if (!is_float(given.dtype())) return -1;
-  const Tensor tensor = given.to(kCpu);
-  return dispatch_float(tensor.dtype(), "finite", [&]<class T>() -> std::int64_t {
-    for (std::int64_t r = 0; r < tensor.rows(); ++r) {
-      const T* row = tensor.data<T>() + r * tensor.row_stride();
-      for (std::int64_t c = 0; c < tensor.cols(); ++c) {
-        if (!std::isfinite(static_cast<acc_t<T>>(row[c]))) return r * tensor.cols() + c;
-      }
-    }
-    return -1;
-  });
-}
 
 void FiniteWatch::look(const TapeEvent& event, const std::string& what, const Tensor& tensor) {
   if (!first_.empty()) return;
@@ -63,14 +48,6 @@ void FiniteWatch::output(const TapeEvent& event, int k, const Tensor& value) {
 
 void FiniteWatch::gradient(const TapeEvent& event, int input, const Tensor& gradient) {
   look(event, "the gradient of input " + std::to_string(input) + " of ", gradient);
-}
-
-std::string first_parameter_not_finite(const ParameterSet& parameters) {
-  for (std::size_t i = 0; i < parameters.size(); ++i) {
-    const std::int64_t at = first_not_finite(parameters[i].value);
-    if (at >= 0) return "parameter " + parameters[i].name + describe(parameters[i].value, at);
-  }
-  return {};
 }
 
 }  // namespace mixgrad

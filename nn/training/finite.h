@@ -1,4 +1,4 @@
-// Numbers that are not finite, and where the first of them came from.
+// Where in a training step the first number that is not finite came from.
 #pragma once
 
 #include <cstdint>
@@ -6,12 +6,9 @@
 #include <vector>
 
 #include "autograd/tape_observer.h"
-#include "nn/modules/parameter.h"
+#include "nn/modules/finite_values.h"
 
 namespace mixgrad {
-
-// Index (row-major) of the first element that is infinite or NaN; -1 when there is none. Integers are finite.
-std::int64_t first_not_finite(const Tensor& tensor);
 
 // While it lives, it looks at every operator's output and every gradient that this thread's tapes compute, and
 // remembers the first that is not finite. It is for repeating a step whose loss or gradient was not finite: it costs a
@@ -37,8 +34,5 @@ class FiniteWatch : public TapeObserver {
   // For each operator of the tape: ", with PARAMETERS", or ", after PARAMETERS" of the last operator that had some.
   std::vector<std::string> parameters_of_;
 };
-
-// "parameter layers.0.norm1.weight, f32 [128]: element 3 is inf", or empty.
-std::string first_parameter_not_finite(const ParameterSet& parameters);
 
 }  // namespace mixgrad
