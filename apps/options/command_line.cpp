@@ -12,6 +12,7 @@
 #include "apps/options/option_value.h"
 #include "apps/options/stored_options.h"
 #include "core/error.h"
+#include "core/text/parse_number.h"
 #include "core/text/suggest.h"
 
 namespace mixgrad::app {
@@ -238,6 +239,15 @@ class CommandLine {
       option.set("options." + option.name, text);
     } catch (const ValueError& error) {
       raise<FormatError>("trainer.json: ", error.what(), "; take another generation");
+    }
+    if (asked && option.traits.on_resume == OnResume::may_grow) {
+      const std::string stored = option.get();
+      if (mixgrad::parse_integer(wanted).value_or(0) >= mixgrad::parse_integer(stored).value_or(0)) {
+        option.set("--" + option.name, wanted);
+        return;
+      }
+      raise<ValueError>("--", option.name, " must be at least what it was in this run, ", stored, "; got ", wanted,
+                        "; leave it out, or end earlier with --stop-after");
     }
     if (asked && option.get() != wanted) {
       raise<ValueError>("--", option.name, " must stay what it was in this run, ", quote(option.get()), "; got ",

@@ -46,6 +46,7 @@ enum class DecidedBy : std::uint8_t { command_line, checkpoint };
 enum class OnResume : std::uint8_t {
   fixed,       // stored with the run; a given value must be the stored one, because results depend on it bit for bit
   may_change,  // stored with the run; a given value replaces it
+  may_grow,    // an integer that is stored with the run; a given value replaces it when it is no smaller
   not_stored,  // belongs to the command alone
 };
 

@@ -38,6 +38,15 @@ std::string schedule_help() {
   return help;
 }
 
+// The schedules that end at --min-lr.
+std::vector<std::string> falling_schedules() {
+  std::vector<std::string> names;
+  for (const std::string& name : schedule_names()) {
+    if (schedule_rule(parse_schedule(name)).end == ScheduleEnd::at_min_lr) names.push_back(name);
+  }
+  return names;
+}
+
 // Two optimizers may share an option; registry.h makes sure that they mean the same values.
 void declare_optimizers(OptionSet& options, std::map<std::string, double>& values, const OptionTraits& traits) {
   for (const std::string& name : optimizer_names()) {
@@ -85,14 +94,17 @@ void TrainingOptions::declare_batch(OptionSet& options, const std::vector<std::s
 }
 
 void TrainingOptions::declare_steps(OptionSet& options) {
-  options.add("steps", steps, kCount, "Optimizer steps of the whole run", {.group = OptionGroup::optimisation});
+  options.add("steps", steps, kCount, "Optimizer steps of the whole run; a run that is resumed may be given more",
+              {.group = OptionGroup::optimisation, .on_resume = OnResume::may_grow});
 }
 
 void TrainingOptions::declare_optimisation(OptionSet& options, const std::vector<std::string>& only_for) {
   const OptionTraits traits{.group = OptionGroup::optimisation, .only_for = only_for};
   options.add("accumulate", accumulate, kCount, "Micro-batches whose gradients make one step", traits);
   options.add("lr", lr, kRate, "Learning rate after the warm-up", traits);
-  options.add("min-lr", min_lr, kRate, "Learning rate at the end", traits);
+  OptionTraits of_falling = traits;
+  of_falling.depends_on = {.option = "schedule", .values = falling_schedules()};
+  options.add("min-lr", min_lr, kRate, join(falling_schedules()) + ": learning rate of the last step", of_falling);
   options.add("warmup", warmup, kCountOrNone, "Steps of linear warm-up", traits);
   options.add("schedule", schedule, schedule_names(), schedule_help(), traits);
   OptionTraits of_optimizer = traits;
@@ -113,7 +125,8 @@ void TrainingOptions::declare_placement(OptionSet& options) {
 }
 
 void TrainingOptions::check() const {
-  if (min_lr > lr)
+  const bool falls = schedule_rule(parse_schedule(schedule)).end == ScheduleEnd::at_min_lr;
+  if (falls && min_lr > lr)
     raise<ValueError>("--min-lr must be at most --lr (", lr, "); got ", min_lr, "; give a smaller --min-lr");
 }
 

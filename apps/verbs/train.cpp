@@ -8,6 +8,7 @@
 #include "apps/output/table.h"
 #include "apps/run/open_run.h"
 #include "apps/run/run_loop.h"
+#include "apps/run/schedule_notes.h"
 #include "apps/run/signals.h"
 #include "apps/verbs/verbs.h"
 #include "core/allocator.h"
@@ -15,6 +16,7 @@
 #include "core/parallel.h"
 #include "core/system/interrupt.h"
 #include "core/text/bytes.h"
+#include "core/text/parse_number.h"
 #include "core/text/plural.h"
 #include "nn/files/file.h"
 #include "nn/files/folder.h"
@@ -71,6 +73,9 @@ class Train : public Verb, private StoredOptions {
     if (resume_.empty()) return {};
     generation_ = find_generation(resume_);
     state_ = load_trainer_state(generation_);
+    if (const auto steps = state_.options.find("steps"); steps != state_.options.end()) {
+      stored_steps_ = mixgrad::parse_integer(steps->second).value_or(0);
+    }
     return {state_.options.begin(), state_.options.end()};
   }
   void store(const OptionTexts& values) override {
@@ -114,6 +119,7 @@ class Train : public Verb, private StoredOptions {
     const EvalWindows windows(data, data.valid(), model.config().context);  // refuses a text too short to validate on
     identify(data);
     describe(model, data);
+    for (const std::string& note : schedule_notes(training_.schedule_values(), stored_steps_, state_)) say(note);
     const std::unique_ptr<Optimizer> optimizer = make_optimizer(training_.optimizer_settings(), model.parameters());
     if (resumed()) load_optimizer(generation_, state_, *optimizer);
     const std::uintmax_t bytes = generation_bytes(model, data.tokenizer(), *optimizer);
@@ -129,6 +135,8 @@ class Train : public Verb, private StoredOptions {
     }
     return RunLoop(model, data, *optimizer, training_, run_, state_).run();
   }
+
+  static void say(const std::string& note) { std::fprintf(stderr, "mixgrad: %s\n", note.c_str()); }
 
   bool resumed() const { return !resume_.empty(); }
 
@@ -223,6 +231,7 @@ class Train : public Verb, private StoredOptions {
   std::string out_, resume_, checkpoint_, early_stop_;
   fs::path generation_;  // of --resume
   TrainerState state_;
+  std::int64_t stored_steps_ = 0;  // of the run that is resumed
   bool plan_ = false;
 };
 

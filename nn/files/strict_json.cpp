@@ -1,11 +1,13 @@
 #include "nn/files/strict_json.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <set>
 
 #include "core/error.h"
 #include "core/text/suggest.h"
+#include "core/text/utf8.h"
 
 namespace mixgrad {
 namespace {
@@ -14,6 +16,7 @@ using nlohmann::json;
 
 constexpr std::size_t kMaxDepth = 16;
 constexpr std::size_t kMaxReason = 160;
+constexpr std::string_view kBytesMark = "bytes:";
 
 // Follows the parser through the text to see what the finished value no longer shows: a key that came twice.
 class DuplicateWatch {
@@ -169,6 +172,38 @@ const json& json_at(const json& object, const JsonPlace& place, const std::strin
     raise<FormatError>(place.source, ": the key ", place.key(key).path, " is required; it is missing; add it");
   }
   return *found;
+}
+
+std::string json_text(std::string_view bytes) {
+  bool plain = !bytes.starts_with(kBytesMark);
+  for (std::size_t at = 0; plain && at < bytes.size();) plain = next_code_point(bytes, at) >= 0;
+  if (plain) return std::string(bytes);
+  constexpr char kDigits[] = "0123456789ABCDEF";
+  std::string text(kBytesMark);
+  for (const char c : bytes) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte > 0x20 && byte < 0x7f && byte != '%') {
+      text += c;
+    } else {
+      text += {'%', kDigits[byte >> 4U], kDigits[byte & 15U]};
+    }
+  }
+  return text;
+}
+
+std::string bytes_of_json_text(std::string_view text) {
+  if (!text.starts_with(kBytesMark)) return std::string(text);
+  text.remove_prefix(kBytesMark.size());
+  std::string bytes;
+  for (std::size_t at = 0; at < text.size(); ++at) {
+    int value = 0;
+    const std::string_view digits = text.substr(at + 1, 2);
+    const bool encoded = text[at] == '%' && digits.size() == 2 &&
+                         std::from_chars(digits.begin(), digits.end(), value, 16).ptr == digits.end();
+    bytes += encoded ? static_cast<char>(value) : text[at];
+    if (encoded) at += 2;
+  }
+  return bytes;
 }
 
 }  // namespace mixgrad

@@ -17,6 +17,12 @@ namespace mixgrad {
 // key that occurs twice in an object.
 nlohmann::json parse_strict_json(std::string_view text, const std::string& source);
 
+// Bytes as a JSON string, which is UTF-8, while a path may be any bytes. Text that is UTF-8 is itself. Anything else,
+// and text that begins with "bytes:", becomes "bytes:" and the bytes percent-encoded: "caf\xe9.txt" is
+// "bytes:caf%E9.txt". bytes_of_json_text gives the bytes back.
+std::string json_text(std::string_view bytes);
+std::string bytes_of_json_text(std::string_view text);
+
 // What a value is, for errors: `"four"`, `3.5`, `an array of 3 values`, `an object`.
 std::string describe(const nlohmann::json& value);
 

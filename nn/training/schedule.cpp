@@ -19,8 +19,9 @@ double Schedule::at(std::int64_t step) const {
 }
 
 double Schedule::fraction_done(std::int64_t step, std::int64_t begin) const {
-  const double length = static_cast<double>(std::max<std::int64_t>(steps - begin, 1));
-  return std::min(1.0, static_cast<double>(step - begin) / length);
+  const std::int64_t last = steps - 1;
+  if (step >= last) return 1.0;
+  return static_cast<double>(step - begin) / static_cast<double>(last - begin);
 }
 
 std::vector<std::string> schedule_names() {

@@ -51,6 +51,26 @@ std::optional<TrainerState::Last> parse_last(const json& value, const JsonPlace&
                             number_or_null(value, place, "grad_norm"), number_or_null(value, place, "tokens_per_s")};
 }
 
+void parse_schedule_record(const json& value, const JsonPlace& place, TrainerState& state) {
+  json_exact_keys(value, place, {"formula", "lengthened"});
+  state.schedule_formula = json_integer(value["formula"], place.key("formula"), 1, kScheduleFormula);
+  const JsonPlace list = place.key("lengthened");
+  for (std::size_t i = 0; i < json_array(value["lengthened"], list).size(); ++i) {
+    const json& item = value["lengthened"][i];
+    const JsonPlace here = list.index(i);
+    json_exact_keys(item, here, {"after", "from", "to"});
+    const std::int64_t from = json_integer(item["from"], here.key("from"), 1, kMaxSteps);
+    state.lengthened.push_back({json_integer(item["after"], here.key("after"), 0, state.step), from,
+                                json_integer(item["to"], here.key("to"), from, kMaxSteps)});
+  }
+}
+
+void parse_lineage(const json& value, const JsonPlace& place, TrainerState& state) {
+  json_exact_keys(value, place, {"course", "parent"});
+  state.course = json_integer(value["course"], place.key("course"), 0, kMaxSteps);
+  if (!value["parent"].is_null()) state.parent = json_integer(value["parent"], place.key("parent"), 0, state.step);
+}
+
 MatmulChoices parse_matmul(const json& value, const JsonPlace& place) {
   json_exact_keys(value, place, {"library", "algorithms"});
   MatmulChoices choices;
@@ -88,7 +108,15 @@ std::string to_json(const TrainerState& state) {
                     {"grad_norm", state.last->grad_norm},
                     {"tokens_per_s", state.last->tokens_per_s}};
   }
-  root["options"] = state.options;
+  ordered_json& options = root["options"] = ordered_json::object();
+  for (const auto& [option, value] : state.options) options[option] = json_text(value);
+  ordered_json lengthened = ordered_json::array();
+  for (const TrainerState::Lengthening& item : state.lengthened) {
+    lengthened.push_back({{"after", item.after}, {"from", item.from}, {"to", item.to}});
+  }
+  root["schedule"] = {{"formula", state.schedule_formula}, {"lengthened", lengthened}};
+  root["lineage"] = {{"course", state.course}, {"parent", nullptr}};
+  if (state.parent) root["lineage"]["parent"] = *state.parent;
   if (!state.matmul.algorithms.empty()) {
     root["matmul"] = {{"library", state.matmul.library}, {"algorithms", state.matmul.algorithms}};
   }
@@ -100,9 +128,9 @@ TrainerState parse_trainer_state(std::string_view text, const std::string& sourc
   const json root = parse_strict_json(text, source);
   const JsonPlace place{source, ""};
   if (!text.ends_with("}\n")) place.fail("the file must end with \"}\" and a line end; it is truncated or was edited");
-  json without_matmul = json_object(root, place);
-  without_matmul.erase("matmul");
-  json_exact_keys(without_matmul, place,
+  json required = json_object(root, place);
+  for (const char* key : {"matmul", "schedule", "lineage"}) required.erase(key);
+  json_exact_keys(required, place,
                   {"format", "step", "optimizer_steps", "skipped", "rng", "text", "best", "evaluations_since_best",
                    "evaluation_due", "last", "options", "xxh3"});
   if (root["format"] != kFormat) place.key("format").wrong(quote(kFormat), root["format"]);
@@ -132,8 +160,11 @@ TrainerState parse_trainer_state(std::string_view text, const std::string& sourc
   if (!state.last && state.step > 0) place.key("last").fail(" must be an object after the first step; found null");
   const JsonPlace options = place.key("options");
   for (const auto& item : json_object(root["options"], options).items()) {
-    state.options[item.key()] = json_string(item.value(), options.key(item.key()));
+    state.options[item.key()] = bytes_of_json_text(json_string(item.value(), options.key(item.key())));
   }
+  state.schedule_formula = 1;
+  if (root.contains("schedule")) parse_schedule_record(root["schedule"], place.key("schedule"), state);
+  if (root.contains("lineage")) parse_lineage(root["lineage"], place.key("lineage"), state);
   if (root.contains("matmul")) state.matmul = parse_matmul(root["matmul"], place.key("matmul"));
   const std::string is = hash_of_values(root);
   if (root["xxh3"] != is) {

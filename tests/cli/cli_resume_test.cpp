@@ -59,11 +59,12 @@ TEST_CASE("cli resume: what decides the result must stay; the rest may change") 
     CHECK(has(finished.err, text));
     CHECK(steps_of(run) == "2");
   };
-  for (const std::string option : {"lr 0.02", "steps 10", "seed 2", "layers 2", "mixer hsm:scalar", "batch 3",
-                                   "precision f64", "skip-nonfinite 1", "early-stop patience=3", "tokenizer byte"}) {
+  for (const std::string option : {"lr 0.02", "seed 2", "layers 2", "mixer hsm:scalar", "batch 3", "precision f64",
+                                   "skip-nonfinite 1", "early-stop patience=3", "tokenizer byte"}) {
     const std::string name = option.substr(0, option.find(' '));
     refused("--" + option, 2, "--" + name + " must stay what it was in this run, ");
   }
+  refused("--steps 8", 2, "--steps must be at least what it was in this run, 9; got 8; leave it out, or end earlier");
   refused("--preset char", 2, " must stay what it was in this run, ");
   refused("--checkpoint " + run, 2, "--checkpoint must stay what it was in this run, \"\"; got \"" + run + "\"");
   refused("--data " + folder.put("other.txt", small_text() + "t").string(), 3,

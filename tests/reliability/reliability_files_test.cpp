@@ -235,7 +235,7 @@ TEST_CASE("reliability: files wrong in one field are refused, name it, and alloc
     if (file == "config.json") {
       every_key(good["layers"][0], [](Json& root) -> Json& { return root["layers"][0]; });
     } else {
-      for (const std::string key : {"rng", "text", "best", "last"}) {
+      for (const std::string key : {"rng", "text", "best", "last", "schedule", "lineage"}) {
         every_key(good[key], [key](Json& root) -> Json& { return root[key]; });
       }
     }
