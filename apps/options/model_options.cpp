@@ -26,7 +26,8 @@ std::string tokenizer_help() {
 }  // namespace
 
 void ModelOptions::declare_data(OptionSet& options, OnResume on_resume) {
-  options.add("data", data, "Text file; without it the shipped tiny Shakespeare",
+  options.add("data", data,
+              "Text file; without it that of the checkpoint, and of a new run the shipped tiny Shakespeare",
               {.group = OptionGroup::data, .value = "FILE", .on_resume = on_resume});
 }
 

@@ -5,10 +5,12 @@
 #include "apps/options/model_options.h"
 #include "apps/options/placement_options.h"
 #include "apps/output/table.h"
+#include "apps/run/run_text.h"
 #include "apps/verbs/verbs.h"
 #include "core/error.h"
 #include "core/parallel.h"
 #include "nn/files/safetensors.h"
+#include "nn/files/strict_json.h"
 #include "nn/modules/finite_values.h"
 #include "nn/training/checkpoint.h"
 #include "nn/training/evaluation.h"
@@ -38,7 +40,7 @@ class Eval : public Verb {
     placement_.check_device();
     const ContextScope scope(placement_.context(threads_));
     const Checkpoint checkpoint = load();
-    const TokenData data = text_.open_data(checkpoint.tokenizer);
+    const TokenData data = open_text(checkpoint);
     const Evaluation result = evaluate(*checkpoint.model, data, data.split(split_), batch_);
     if (!std::isfinite(result.loss)) {
       raise_not_finite("eval: " + data.source(), "the loss", result.loss, checkpoint.model->parameters());
@@ -48,30 +50,43 @@ class Eval : public Verb {
       std::snprintf(text, sizeof text, format, value);
       return std::string(text);
     };
-    print_figures(format_of(json_),
-                  {{.key = "loss",
-                    .value = result.loss,
-                    .label = "loss",
-                    .text = number("%.4f", result.loss),
-                    .remark = "nats a token"},
-                   {.key = "perplexity",
-                    .value = result.perplexity,
-                    .label = "perplexity",
-                    .text = number("%.3f", result.perplexity)},
-                   {.key = "bits_per_byte",
-                    .value = result.bits_per_byte,
-                    .label = "bits per byte",
-                    .text = number("%.4f", result.bits_per_byte)},
-                   {.key = "targets",
-                    .value = result.targets,
-                    .label = "tokens",
-                    .text = std::to_string(result.targets),
-                    .remark = "(" + split_ + " of " + data.source() + ")"},
-                   {.key = "split", .value = split_, .label = "", .text = "", .shown = ShownIn::json}});
+    print_figures(
+        format_of(json_),
+        {{.key = "loss",
+          .value = result.loss,
+          .label = "loss",
+          .text = number("%.4f", result.loss),
+          .remark = "nats a token"},
+         {.key = "perplexity",
+          .value = result.perplexity,
+          .label = "perplexity",
+          .text = number("%.3f", result.perplexity)},
+         {.key = "bits_per_byte",
+          .value = result.bits_per_byte,
+          .label = "bits per byte",
+          .text = number("%.4f", result.bits_per_byte)},
+         {.key = "targets",
+          .value = result.targets,
+          .label = "tokens",
+          .text = std::to_string(result.targets),
+          .remark = "(" + split_ + " of " + data.source() + ")"},
+         {.key = "split", .value = split_, .label = "", .text = "", .shown = ShownIn::json},
+         {.key = "data", .value = json_text(data.source()), .label = "", .text = "", .shown = ShownIn::json}});
     return kOk;
   }
 
  private:
+  TokenData open_text(const Checkpoint& checkpoint) {
+    if (!text_.data.empty()) return text_.open_data(checkpoint.tokenizer);
+    const RunText own = text_of_run("eval", checkpoint_);
+    text_.data = own.path.string();
+    TokenData data = with_run_text(own, [&] { return text_.open_data(checkpoint.tokenizer, Identify::yes); });
+    require_run_text(own, data.text_id().value());
+    std::fprintf(stderr, "mixgrad: the text is the one that %s was trained on, %s\n", own.run.c_str(),
+                 data.source().c_str());
+    return data;
+  }
+
   Checkpoint load() const {
     if (placement_.precision != "stored") return load_checkpoint(checkpoint_, placement_.place());
     Checkpoint checkpoint = load_checkpoint(checkpoint_, {DType::f32, placement_.where()});

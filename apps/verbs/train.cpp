@@ -8,6 +8,7 @@
 #include "apps/output/table.h"
 #include "apps/run/open_run.h"
 #include "apps/run/run_loop.h"
+#include "apps/run/run_text.h"
 #include "apps/run/schedule_notes.h"
 #include "apps/run/signals.h"
 #include "apps/verbs/verbs.h"
@@ -71,6 +72,7 @@ class Train : public Verb, private StoredOptions {
   StoredOptions* stored_options() override { return this; }
   OptionTexts load() override {
     if (resume_.empty()) return {};
+    text_given_ = !model_.data.empty();
     generation_ = find_generation(resume_);
     state_ = load_trainer_state(generation_);
     if (const auto steps = state_.options.find("steps"); steps != state_.options.end()) {
@@ -110,10 +112,7 @@ class Train : public Verb, private StoredOptions {
       state_.rng_seed = training_.seed;
       state_.rng_counter = std::uint64_t{1} << 63U;  // counters that no parameter's draw uses
     }
-    const OpenedRun opened = open_run(model_, {.weights = resumed() ? generation_ : fs::path(checkpoint_),
-                                               .placement = training_.place(),
-                                               .seed = training_.seed,
-                                               .identify = Identify::yes});
+    const OpenedRun opened = open();
     Decoder& model = *opened.model;
     const TokenData& data = opened.data;
     const EvalWindows windows(data, data.valid(), model.config().context);  // refuses a text too short to validate on
@@ -134,6 +133,24 @@ class Train : public Verb, private StoredOptions {
       continue_metrics(from, run_.out / "metrics.jsonl", state_.step - 1);
     }
     return RunLoop(model, data, *optimizer, training_, run_, state_).run();
+  }
+
+  OpenedRun open() {
+    const auto open_it = [&] {
+      return open_run(model_, {.weights = resumed() ? generation_ : fs::path(checkpoint_),
+                               .placement = training_.place(),
+                               .seed = training_.seed,
+                               .identify = Identify::yes});
+    };
+    if (resumed()) return text_given_ ? open_it() : with_run_text(text_of_run(resume_, state_), open_it);
+    if (checkpoint_.empty() || !model_.data.empty()) return open_it();
+    const RunText own = text_of_run("train", checkpoint_);
+    model_.data = own.path.string();
+    state_.options["data"] = model_.data;
+    OpenedRun opened = with_run_text(own, open_it);
+    require_run_text(own, opened.data.text_id().value());
+    say("the text is the one that " + checkpoint_ + " was trained on, " + opened.data.source());
+    return opened;
   }
 
   static void say(const std::string& note) { std::fprintf(stderr, "mixgrad: %s\n", note.c_str()); }
@@ -232,6 +249,7 @@ class Train : public Verb, private StoredOptions {
   fs::path generation_;  // of --resume
   TrainerState state_;
   std::int64_t stored_steps_ = 0;  // of the run that is resumed
+  bool text_given_ = true;         // of a run that is resumed: with --data
   bool plan_ = false;
 };
 

@@ -167,8 +167,9 @@ TEST_CASE("cli eval: each part of the text, every token once") {
     const std::vector<Json> values = json_lines(run.out);
     REQUIRE(values.size() == 1);
     whole = values[0];
-    CHECK(keys_of(whole) == "loss,perplexity,bits_per_byte,targets,split");
+    CHECK(keys_of(whole) == "loss,perplexity,bits_per_byte,targets,split,data");
     CHECK(whole["split"] == split);
+    CHECK(whole["data"] == text);
     const double loss = whole["loss"].get<double>();
     CHECK(std::abs(std::log(whole["perplexity"].get<double>()) - loss) < 1e-9);
     CHECK(std::abs(whole["bits_per_byte"].get<double>() * std::log(2.0) - loss) < 1e-9);  // a byte is a token here
