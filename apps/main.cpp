@@ -1,5 +1,6 @@
 // The program: finds the verb, has its options read (apps/options/command_line.h), and turns errors into exit codes.
 #include <algorithm>
+#include <csignal>
 #include <cstdio>
 #include <exception>
 #include <iostream>
@@ -7,6 +8,7 @@
 
 #include "apps/options/command_line.h"
 #include "apps/options/help.h"
+#include "apps/output/standard_output.h"
 #include "apps/output/version.h"
 #include "apps/run/waiting.h"
 #include "apps/verbs/verbs.h"
@@ -107,7 +109,7 @@ int exit_code_of(const Arguments& arguments) {
 int flush_output(int code) {
   std::cout.flush();
   const bool lost = std::fflush(stdout) != 0 || std::ferror(stdout) != 0 || !std::cout;
-  if (!lost || code == kSystem) return code;
+  if (!lost || code == kSystem || code > 128) return code;  // a run that a signal or SIGPIPE stopped has said so
   fail(kSystem, "stdout: the output could not be written whole; check the free space where it goes");
   return code == kOk ? kSystem : code;
 }
@@ -117,6 +119,8 @@ int flush_output(int code) {
 
 int main(int argc, char** argv) {
   using namespace mixgrad;
+  app::hold_standard_descriptors();
+  std::signal(SIGXFSZ, SIG_IGN);  // a file that grows beyond the limit is a write that fails
   app::spin_briefly(argv);
   flush_denormals();
   guard_mapped_files();

@@ -11,7 +11,7 @@ constexpr std::size_t kIndent = 27;  // column of the explanations
 
 constexpr const char* kExitCodes =
     "Exit codes: 0 done, 1 a check failed, 2 wrong options, 3 bad input (data, checkpoint), 4 system (files, memory), "
-    "130 and 143 stopped by SIGINT or SIGTERM.";
+    "128 + N stopped by signal N (130 by Ctrl-C).";
 
 // Appends `text` to `lines`, whose last line is `column` wide. Further lines are indented and at most kWidth wide. A
 // line feed in the text starts a line.

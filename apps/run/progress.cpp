@@ -10,6 +10,7 @@
 
 #include "apps/output/clock.h"
 #include "apps/output/json_line.h"
+#include "apps/output/standard_output.h"
 #include "core/error.h"
 #include "nn/files/file.h"
 #include "nn/files/strict_json.h"
@@ -74,7 +75,7 @@ void Progress::log(const StepLog& entry) {
   metrics_.append(line);
   if (json_) {
     std::fputs(line.c_str(), stdout);
-    std::fflush(stdout);
+    flush_stdout();
   }
   if (entry.val_loss) val_loss_ = entry.val_loss;
   const double elapsed = now() - start_;

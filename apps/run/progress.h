@@ -28,8 +28,8 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  void log(const StepLog& entry);
-  void finish();  // ends the live line
+  void log(const StepLog& entry);  // the line of --json: as flush_stdout()
+  void finish();                   // ends the live line
 
  private:
   std::int64_t steps_, first_;

@@ -2,14 +2,17 @@
 
 #include <algorithm>
 #include <cmath>
+#include <csignal>
 #include <cstdio>
 
 #include "apps/options/verb.h"
 #include "apps/output/clock.h"
+#include "apps/output/standard_output.h"
 #include "apps/run/sample.h"
 #include "apps/run/signals.h"
 #include "core/allocator.h"
 #include "core/build.h"
+#include "core/error.h"
 #include "core/system/interrupt.h"
 #include "nn/training/evaluation.h"
 #include "nn/training/explain.h"
@@ -62,6 +65,7 @@ int RunLoop::run() {
     if (state_.step > 0 && !val_loss_ && schedule_.logs_at(state_.step)) report_.log(state_.step, *state_.last, {});
     while (after == After::next_step && state_.step < schedule_.last) {
       if (interrupt_requested() != 0) return stop_interrupted(interrupt_requested());
+      if (!stdout_has_reader()) return stop_interrupted(SIGPIPE);
       if (run_to_next_stop() == Steps::not_finite) return stop_not_finite();
       const bool evaluates = schedule_.evaluates_at(state_.step);
       state_.evaluation_due = evaluates && schedule_.evaluation_counts_at(state_.step);
@@ -75,6 +79,11 @@ int RunLoop::run() {
     return finish(after);
   } catch (const Interrupted& cut) {
     return stop_interrupted(cut.signal);
+  } catch (const OutputLost& lost) {
+    report_.end_line();
+    if (saved_step_ != state_.step) save();
+    raise<IoError>(lost.what(), "; stopped after step ", state_.step, "; saved in ", options_.out.string(),
+                   "; resume it with mixgrad train --resume ", options_.out.string());
   }
 }
 

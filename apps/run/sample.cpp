@@ -2,11 +2,9 @@
 
 #include <unistd.h>
 
-#include <cerrno>
 #include <cstdio>
-#include <cstring>
 
-#include "core/error.h"
+#include "apps/output/standard_output.h"
 #include "core/system/interrupt.h"
 
 namespace mixgrad::app {
@@ -14,7 +12,7 @@ namespace {
 
 void put(const std::string& text) {
   std::fwrite(text.data(), 1, text.size(), stdout);
-  if (std::fflush(stdout) != 0) raise<IoError>("stdout: cannot be written: ", std::strerror(errno));
+  flush_stdout();
 }
 
 }  // namespace

@@ -1,10 +1,13 @@
-// SIGINT and SIGTERM become a stop request.
+// Signals that end a run become a stop request.
 #pragma once
 
 namespace mixgrad::app {
 
-// During its lifetime the first SIGINT or SIGTERM becomes a stop request (core/system/interrupt.h), and the second ends
-// the process at once, with the exit code 128 + its number.
+// During its lifetime the first of SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGTERM, SIGXCPU becomes a stop
+// request (core/system/interrupt.h), unless the launcher ignored it (nohup). A SIGINT, SIGQUIT or SIGTERM that comes at
+// least 0.1 s later ends the process at once, with the exit code 128 + its number; `timeout` and terminals send the
+// same signal twice in less. The others are sent again and again by some systems (SIGXCPU every second).
+// SIGPIPE is ignored meanwhile: writing to a pipe without a reader fails.
 class SignalScope {
  public:
   SignalScope();

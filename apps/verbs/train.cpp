@@ -5,6 +5,7 @@
 #include "apps/options/model_options.h"
 #include "apps/options/stored_options.h"
 #include "apps/options/training_options.h"
+#include "apps/output/standard_output.h"
 #include "apps/output/table.h"
 #include "apps/run/open_run.h"
 #include "apps/run/run_loop.h"
@@ -88,6 +89,7 @@ class Train : public Verb, private StoredOptions {
 
   int run() override {
     const SignalScope signals;
+    if (run_.json) require_open_stdout("train: --json");
     try {
       return train();
     } catch (const Interrupted& cut) {

@@ -42,15 +42,19 @@ Process::Process(const TempFolder& folder, const Arguments& arguments, const Pro
     ::sigprocmask(SIG_SETMASK, &before, nullptr);
     return;
   }
-  ::signal(SIGINT, SIG_DFL);
-  ::signal(SIGTERM, SIG_DFL);
+  for (const int number : {SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGPIPE, SIGALRM, SIGTERM, SIGXCPU}) {
+    ::signal(number, SIG_DFL);
+  }
+  for (const int number : setting.ignored) ::signal(number, SIG_IGN);
   ::sigprocmask(SIG_UNBLOCK, &stops, nullptr);
   ::dup2(::open(out_.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), STDOUT_FILENO);
   ::dup2(::open(err_.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), STDERR_FILENO);
   limit(RLIMIT_CORE, 0);
   limit(RLIMIT_FSIZE, setting.file_bytes);
   limit(RLIMIT_AS, setting.memory_bytes);
-  if (setting.file_bytes != RLIM_INFINITY) ::signal(SIGXFSZ, SIG_IGN);
+  if (setting.out_descriptor >= 0) ::dup2(setting.out_descriptor, STDOUT_FILENO);
+  for (const int number : setting.closed) ::close(number);
+  if (setting.file_bytes != RLIM_INFINITY && !setting.leaves_file_signal) ::signal(SIGXFSZ, SIG_IGN);
   ::execve(argv[0], argv.data(), environment.data());
   ::_exit(127);
 }

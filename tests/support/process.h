@@ -7,15 +7,20 @@
 #include <csignal>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "tests/support/cli.h"
 
 namespace mixgrad::test {
 
 struct ProcessSetting {
-  std::map<std::string, std::string> environment;  // added to the own
-  rlim_t file_bytes = RLIM_INFINITY;               // RLIMIT_FSIZE; SIGXFSZ is ignored then, so writes fail
-  rlim_t memory_bytes = RLIM_INFINITY;             // RLIMIT_AS
+  std::map<std::string, std::string> environment = {};  // added to the own
+  rlim_t file_bytes = RLIM_INFINITY;                    // RLIMIT_FSIZE; SIGXFSZ is ignored then, so writes fail
+  bool leaves_file_signal = false;                      // SIGXFSZ is not ignored
+  rlim_t memory_bytes = RLIM_INFINITY;                  // RLIMIT_AS
+  std::vector<int> closed = {};                         // descriptors that it does not get
+  std::vector<int> ignored = {};                        // signals that it is started with ignored
+  int out_descriptor = -1;                              // its stdout, in place of the file
 };
 
 class Process {
