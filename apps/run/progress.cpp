@@ -4,16 +4,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
-#include <string_view>
 
 #include "apps/output/clock.h"
 #include "apps/output/json_line.h"
 #include "apps/output/standard_output.h"
-#include "core/error.h"
-#include "nn/files/file.h"
-#include "nn/files/strict_json.h"
 
 namespace mixgrad::app {
 namespace {
@@ -47,15 +44,6 @@ std::string line_of(const StepLog& entry) {
   line["grad_norm"] = entry.grad_norm;
   line["tokens_per_s"] = std::round(entry.tokens_per_s * 10) / 10;
   return json_line(line) + "\n";
-}
-
-// The step of a line of metrics.jsonl; nothing when the line is damaged.
-std::optional<std::int64_t> step_of(std::string_view line) {
-  try {
-    return json_integer(json_at(parse_strict_json(line, "metrics.jsonl"), {}, "step"), {}, 0, INT64_MAX);
-  } catch (const FormatError&) {
-    return std::nullopt;
-  }
 }
 
 }  // namespace
@@ -103,20 +91,6 @@ void Progress::log(const StepLog& entry) {
 void Progress::finish() {
   if (open_line_) std::fputs("\n", stderr);
   open_line_ = false;
-}
-
-void continue_metrics(const std::filesystem::path& from, const std::filesystem::path& to, std::int64_t last_step) {
-  std::error_code error;
-  if (!std::filesystem::exists(from, error)) return;
-  constexpr std::size_t kMaxBytes = std::size_t{1} << 31U;
-  const std::string text = read_text(from, kMaxBytes);
-  std::string kept;
-  for (std::size_t at = 0, end = 0; (end = text.find('\n', at)) != std::string::npos; at = end + 1) {
-    const std::string line = text.substr(at, end + 1 - at);
-    if (const auto step = step_of(line); !step || *step > last_step) break;
-    kept += line;
-  }
-  if (from != to || kept.size() != text.size()) write_file_atomic(to, kept);
 }
 
 }  // namespace mixgrad::app

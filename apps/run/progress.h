@@ -42,8 +42,4 @@ class Progress {
   std::optional<double> val_loss_;  // of the last evaluation
 };
 
-// Copies the lines of `from` up to this step to `to`, for a run that is resumed there; both may be the same file. An
-// incomplete last line, left by a crash, is dropped. Without a file `from` nothing happens.
-void continue_metrics(const std::filesystem::path& from, const std::filesystem::path& to, std::int64_t last_step);
-
 }  // namespace mixgrad::app

@@ -133,6 +133,7 @@ void RunLoop::install_product_choices() {
 void RunLoop::save() {
   const double start = now();
   state_.rng_counter = rng_.counter();
+  if (saved_step_ && *saved_step_ < state_.step) state_.parent = saved_step_;
   state_.optimizer_steps = optimizer_.steps();
   if (records_product_choices_) state_.matmul = matmul_choices();
   save_checkpoint(options_.out, model_, data_.tokenizer(), optimizer_, state_);
@@ -143,7 +144,10 @@ void RunLoop::save() {
 void RunLoop::record_evaluation(double val_loss) {
   const bool gain = !state_.best || val_loss < state_.best->val_loss - options_.early_stop.min_delta;
   state_.evaluations_since_best = gain ? 0 : state_.evaluations_since_best + 1;
-  if (!state_.best || val_loss < state_.best->val_loss) state_.best = {state_.step, val_loss};
+  if (!state_.best || val_loss < state_.best->val_loss) {
+    state_.best = {state_.step, val_loss};
+    point_best(options_.out, state_.step);  // saved before the evaluation
+  }
   state_.evaluation_due = false;
 }
 

@@ -4,11 +4,25 @@
 
 #include "apps/output/clock.h"
 #include "core/text/bytes.h"
+#include "nn/files/generations.h"
 
 namespace mixgrad::app {
 namespace {
 
 long long number(std::int64_t value) { return value; }  // as printf takes it
+
+// "latest is step-60, best is step-40 (1.9012)"
+std::string saved_generations(const std::filesystem::path& run, const TrainerState& state) {
+  const std::string latest = generation_name(state.step);
+  if (!state.best) return "latest is " + latest;
+  const std::string best = generation_name(state.best->step);
+  if (best == latest) return "latest and best are " + latest;
+  char loss[32];
+  std::snprintf(loss, sizeof loss, " (%.4f)", state.best->val_loss);
+  std::error_code error;
+  const bool here = std::filesystem::exists(run / best, error);
+  return "latest is " + latest + ", best is " + best + loss + (here ? "" : " of the run that was resumed");
+}
 
 }  // namespace
 
@@ -42,20 +56,23 @@ void RunReport::skipped(const TrainerState& state, std::int64_t step, std::int64
 
 void RunReport::not_finite(const TrainerState& state, const std::string& explanation) {
   end_line();
+  const std::string saved =
+      holds_run(out_) ? "checkpoints in " + out_.string() + " are intact" : "nothing was saved before it";
   std::fprintf(
       stderr,
       "mixgrad: step %lld: the loss and the gradient norm must be finite, got %g and %g; first not finite: %s; "
-      "no weight was changed by this step; checkpoints in %s are intact; try a lower --lr, a longer --warmup or a "
-      "smaller --clip, or --skip-nonfinite N\n",
-      number(state.step + 1), state.last->loss, state.last->grad_norm, explanation.c_str(), out_.c_str());
+      "no weight was changed by this step; %s; try a lower --lr, a longer --warmup or a smaller --clip, or "
+      "--skip-nonfinite N\n",
+      number(state.step + 1), state.last->loss, state.last->grad_norm, explanation.c_str(), saved.c_str());
 }
 
 void RunReport::validation_not_finite(const TrainerState& state, double val_loss) {
   end_line();
   std::fprintf(stderr,
                "mixgrad: step %lld: the validation loss must be finite, got %g; try a lower --lr, a longer --warmup "
-               "or a smaller --clip, from an earlier checkpoint\n",
-               number(state.step), val_loss);
+               "or a smaller --clip%s\n",
+               number(state.step), val_loss,
+               generations(out_).size() > 1 ? ", with --checkpoint from an earlier generation" : "");
 }
 
 void RunReport::interrupted(const TrainerState& state, const char* signal) {
@@ -79,11 +96,8 @@ void RunReport::nothing_to_do(const TrainerState& state) {
 
 void RunReport::finished(const TrainerState& state, double val_loss, std::size_t peak_bytes) {
   end_line();
-  std::fprintf(stderr, "validation loss %.4f; saved in %s", val_loss, out_.c_str());
-  if (state.best && state.best->step != state.step) {
-    std::fprintf(stderr, " (best %.4f in step-%lld)", state.best->val_loss, number(state.best->step));
-  }
-  std::fprintf(stderr, "; tensors took at most %s\n", bytes_text(peak_bytes).c_str());
+  std::fprintf(stderr, "validation loss %.4f; saved in %s: %s; tensors took at most %s\n", val_loss, out_.c_str(),
+               saved_generations(out_, state).c_str(), bytes_text(peak_bytes).c_str());
 }
 
 }  // namespace mixgrad::app

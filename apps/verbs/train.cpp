@@ -23,6 +23,7 @@
 #include "nn/files/file.h"
 #include "nn/files/folder.h"
 #include "nn/training/memory_plan.h"
+#include "nn/training/metrics_file.h"
 
 namespace mixgrad::app {
 namespace {
@@ -131,8 +132,10 @@ class Train : public Verb, private StoredOptions {
     const FolderLock lock(run_.out, "another mixgrad train");
     sweep_leftovers(run_.out);
     if (resumed()) {
+      const LaterLines later = begin_course() ? LaterLines::back_up : LaterLines::drop;
       const fs::path from = generation_.parent_path() / "metrics.jsonl";
-      continue_metrics(from, run_.out / "metrics.jsonl", state_.step - 1);
+      const std::string note = continue_metrics(from, run_.out / "metrics.jsonl", state_.step - 1, later);
+      if (!note.empty()) say(note);
     }
     return RunLoop(model, data, *optimizer, training_, run_, state_).run();
   }
@@ -215,6 +218,20 @@ class Train : public Verb, private StoredOptions {
          bytes("checkpoint", checkpoint, "on disk, up to " + std::to_string(kGenerationsAtOnce) + " at a time"),
          bytes("free", free, plan.reserved > free ? "TOO LITTLE: try a smaller --batch with more --accumulate" : "")});
     return kOk;
+  }
+
+  // Resuming from a generation that is not the newest leaves the course of the run. Whether it does.
+  bool begin_course() {
+    std::string left;
+    for (const std::int64_t step : generations(run_.out)) {
+      if (step > state_.step) left += (left.empty() ? "" : ", ") + generation_name(step);
+    }
+    std::error_code error;
+    const std::optional<std::int64_t> newest = newest_generation(run_.out);
+    if (!newest || fs::equivalent(run_.out / generation_name(*newest), generation_, error)) return false;
+    state_.course = highest_course(run_.out) + 1;
+    if (!left.empty()) say(left + " of the course that is left stay until this one has passed them");
+    return true;
   }
 
   // A resumed run needs the text that it was trained on.

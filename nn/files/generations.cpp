@@ -7,6 +7,7 @@
 #include "core/text/parse_number.h"
 #include "nn/files/file.h"
 #include "nn/files/folder.h"
+#include "nn/files/strict_json.h"
 
 namespace mixgrad {
 
@@ -37,6 +38,38 @@ fs::path canonical_folder(const fs::path& path) {
   const fs::path whole = fs::canonical(path, error);
   if (error) raise<IoError>(path.string(), ": finding the folder failed: ", error.message(), "; check the path");
   return whole;
+}
+
+// The course that trainer.json names; 0 when it names none, as that of version 0.1, or cannot be read.
+std::int64_t course_of(const fs::path& generation) {
+  try {
+    const nlohmann::json root = nlohmann::json::parse(read_text(generation / "trainer.json"));
+    return root.at("lineage").at("course").get<std::int64_t>();
+  } catch (const std::exception&) {
+    return 0;
+  }
+}
+
+// The generation that a text file names, as a zip from elsewhere or a file system without links has `latest` and
+// `best`; nothing when it is no such file.
+std::optional<fs::path> named_by_text(const fs::path& path) {
+  std::error_code error;
+  if (!fs::is_regular_file(path, error) || fs::file_size(path, error) >= kMaxNameBytes) return std::nullopt;
+  std::string name = read_text(path);
+  name.erase(name.find_last_not_of(" \t\r\n") + 1);
+  const fs::path generation = path.parent_path() / name;
+  if (!generation_step(name) || !holds_checkpoint(generation)) return std::nullopt;
+  return generation;
+}
+
+[[noreturn]] void refuse_missing(const fs::path& path) {
+  const fs::path whole = path.has_filename() ? path : path.parent_path();
+  if (whole.filename() == "best" && holds_run(whole.has_parent_path() ? whole.parent_path() : ".")) {
+    raise<IoError>(path.string(), ": the run has no best generation here: no evaluation counted yet, or the link was ",
+                   "lost in a copy; give the run's folder for the newest, or one of its step-N");
+  }
+  raise<IoError>(path.string(), ": a checkpoint is required (a folder with config.json and model.safetensors, or a ",
+                 "run with latest -> step-N), found none; give the --out folder of a training run");
 }
 
 void remove_quietly(const fs::path& path) {
@@ -77,24 +110,34 @@ fs::path find_generation(const fs::path& path) {
   if (holds_checkpoint(path)) return canonical_folder(path);
   const fs::path latest = path / "latest";
   if (holds_checkpoint(latest)) return canonical_folder(latest);
-  std::error_code error;
-  if (fs::is_regular_file(latest, error) && fs::file_size(latest, error) < kMaxNameBytes) {
-    std::string name = read_text(latest);
-    name.erase(name.find_last_not_of(" \t\r\n") + 1);
-    if (generation_step(name) && holds_checkpoint(path / name)) return canonical_folder(path / name);
+  for (const fs::path& text : {path, latest}) {
+    if (const std::optional<fs::path> named = named_by_text(text)) return canonical_folder(*named);
   }
-  const std::vector<std::int64_t> steps = generations(path);
-  if (steps.empty()) {
-    raise<IoError>(path.string(), ": a checkpoint is required (a folder with config.json and model.safetensors, or a ",
-                   "run with latest -> step-N), found none; give the --out folder of a training run");
+  const std::optional<std::int64_t> newest = newest_generation(path);
+  if (!newest) refuse_missing(path);
+  return canonical_folder(path / generation_name(*newest));
+}
+
+std::optional<std::int64_t> newest_generation(const fs::path& run) {
+  std::optional<std::pair<std::int64_t, std::int64_t>> newest;  // course, step
+  for (const std::int64_t step : generations(run)) {
+    newest = std::max(newest, std::optional(std::pair(course_of(run / generation_name(step)), step)));
   }
-  return canonical_folder(path / generation_name(steps.back()));
+  return newest ? std::optional(newest->second) : std::nullopt;
+}
+
+std::int64_t highest_course(const fs::path& run) {
+  std::int64_t highest = 0;
+  for (const std::int64_t step : generations(run)) {
+    highest = std::max(highest, course_of(run / generation_name(step)));
+  }
+  return highest;
 }
 
 std::optional<fs::path> run_of(const fs::path& generation) {
   const fs::path whole = canonical_folder(generation);
   const std::string name = whole.filename().string();
-  if (name != "latest" && !generation_step(name)) return std::nullopt;
+  if (name != "latest" && name != "best" && !generation_step(name)) return std::nullopt;
   return whole.parent_path();
 }
 
@@ -120,13 +163,22 @@ void install_generation(const fs::path& run, std::int64_t step,
   remove_quietly(scratch);  // what stood there before
 }
 
-void prune_generations(const fs::path& run, std::int64_t step, std::optional<std::int64_t> best) {
-  std::vector<std::int64_t> steps = generations(run);
-  std::erase_if(steps, [&](std::int64_t other) { return other > step; });
-  if (steps.size() <= 2) return;
-  steps.resize(steps.size() - 2);
-  for (const std::int64_t old : steps) {
-    if (old != best) remove_generation(run, old);
+void point_best(const fs::path& run, std::optional<std::int64_t> step) {
+  const fs::path best = run / "best";
+  std::error_code error;
+  if (step && holds_checkpoint(run / generation_name(*step))) {
+    if (fs::read_symlink(best, error) == generation_name(*step) && !error) return;
+    replace_link(best, generation_name(*step));
+    sync_folder(run);
+  } else if (!fs::is_directory(fs::symlink_status(best, error))) {
+    fs::remove(best, error);
+  }
+}
+
+void prune_generations(const fs::path& run, std::int64_t step, const std::vector<std::optional<std::int64_t>>& keep) {
+  for (const std::int64_t other : generations(run)) {
+    if (other >= step || std::find(keep.begin(), keep.end(), other) != keep.end()) continue;
+    remove_generation(run, other);
   }
 }
 
@@ -137,7 +189,8 @@ void sweep_leftovers(const fs::path& run) {
        item.increment(error)) {
     const std::string name = item->path().filename().string();
     const bool scratch = name.starts_with(".step-") && (name.ends_with(".tmp") || name.ends_with(".tmp.old"));
-    if (scratch || name == ".latest.tmp" || name.starts_with(".metrics.jsonl.tmp-")) leftovers.push_back(item->path());
+    if (scratch || name == ".latest.tmp" || name == ".best.tmp" || name.starts_with(".metrics.jsonl.tmp-"))
+      leftovers.push_back(item->path());
   }
   for (const fs::path& leftover : leftovers) remove_folder(leftover);
 }

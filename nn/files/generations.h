@@ -1,9 +1,15 @@
 // The generations of a run: complete states of it, side by side in its folder DIR.
 //   DIR/step-N/       the state after N steps (what is in it: nn/training/checkpoint.h)
 //   DIR/latest        -> step-N, the one that was written last
+//   DIR/best          -> step-N, that of the lowest validation loss so far
 //   DIR/.step-N.tmp/  one that is being written or removed; what a crash left of it is swept at the next start
 // A generation appears in one rename when it is whole and durable, then `latest` is swapped in another: whoever reads
 // finds the old one or the new one, never a part, whatever happens in between.
+//
+// A run that is resumed from a generation that is not the newest begins another course: its trainer.json
+// (lineage.course) has a larger number than all generations there were. Of several courses the newest generation is
+// that of the highest course, and within it of the highest step, so that those of a course that was left are never
+// taken for the newest.
 #pragma once
 
 #include <cstdint>
@@ -20,15 +26,19 @@ std::optional<std::int64_t> generation_step(const std::string& name);     // 120
 std::vector<std::int64_t> generations(const std::filesystem::path& run);  // steps, ascending
 bool holds_run(const std::filesystem::path& run);                         // is there a generation in this folder?
 
+// By course and step, without `latest`; nothing in a folder without generations.
+std::optional<std::int64_t> newest_generation(const std::filesystem::path& run);
+std::int64_t highest_course(const std::filesystem::path& run);  // 0 in a folder without generations
+
 // The generation that `path` means, as a canonical path: itself, or of a run's folder the newest. A path is a thing,
 // not a text: a trailing slash, ".", a link and a bare name mean what the system takes them for. The newest of a run is
 // named by `latest`, which may be a link to step-N, a folder (a copy that followed the link) or a text file with the
-// name step-N; where it is absent or names nothing that exists, it is the generation of the highest step. IoError when
-// there is none.
+// name step-N; where it is absent or names nothing that exists, it is newest_generation(). DIR/latest and DIR/best may
+// be given in each of these forms. IoError when there is none.
 std::filesystem::path find_generation(const std::filesystem::path& path);
 
-// The folder of the run in which a generation lies: its parent, if the generation is named step-N or latest. Nothing
-// for any other folder with a checkpoint in it.
+// The folder of the run in which a generation lies: its parent, if the generation is named step-N, latest or best.
+// Nothing for any other folder with a checkpoint in it.
 std::optional<std::filesystem::path> run_of(const std::filesystem::path& generation);
 
 // Lets `fill` write into a scratch folder and makes that DIR/step-N and `latest`. What `fill` wrote must be durable.
@@ -36,8 +46,13 @@ std::optional<std::filesystem::path> run_of(const std::filesystem::path& generat
 void install_generation(const std::filesystem::path& run, std::int64_t step,
                         const std::function<void(const std::filesystem::path& scratch)>& fill);
 
-// Keeps the newest two up to `step`, the best, and those beyond `step` (of a run that was resumed before them).
-void prune_generations(const std::filesystem::path& run, std::int64_t step, std::optional<std::int64_t> best);
+// Points DIR/best to that generation, if it is there; else `best` goes, unless it is a folder.
+void point_best(const std::filesystem::path& run, std::optional<std::int64_t> step);
+
+// Removes the generations up to `step` but for `step` itself and those to keep: the one that it continues, and the
+// best. Those beyond `step` are of a course that was left and stay until this one has passed them.
+void prune_generations(const std::filesystem::path& run, std::int64_t step,
+                       const std::vector<std::optional<std::int64_t>>& keep);
 
 // Removes what a crash left half-written. For the one process that holds the run's lock.
 void sweep_leftovers(const std::filesystem::path& run);

@@ -37,13 +37,15 @@ std::vector<std::pair<std::string, Tensor>> named_state(const Optimizer& optimiz
   return tensors;
 }
 
-void require_finite(const ParameterSet& parameters, std::int64_t step) {
+void require_finite(const fs::path& run, const ParameterSet& parameters, std::int64_t step) {
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     const std::int64_t at = first_not_finite(parameters[i].master);
     if (at < 0) continue;
     raise<ValueError>("checkpoint of step ", step, ": every parameter must be finite; element ", at, " of ",
-                      parameters[i].name, " is ", parameters[i].master.at(at),
-                      "; nothing was written, earlier generations are intact; resume one of them with a lower --lr");
+                      parameters[i].name, " is ", parameters[i].master.at(at), "; nothing was written; ",
+                      holds_run(run) ? "earlier generations are intact: start a new run from one with --checkpoint and"
+                                     : "start again with",
+                      " a lower --lr");
   }
 }
 
@@ -96,7 +98,7 @@ void require_metadata(const SafetensorsFile& file, const std::string& key, const
 void save_checkpoint(const fs::path& run, const Decoder& model, const Tokenizer& tokenizer, const Optimizer& optimizer,
                      const TrainerState& state) {
   const ParameterSet& parameters = model.parameters();
-  require_finite(parameters, state.step);
+  require_finite(run, parameters, state.step);
   check_disk_space(run, generation_bytes(model, tokenizer, optimizer), 1);
   const std::map<std::string, std::string> texts{{"config.json", to_json(model.config())},
                                                  {"tokenizer.json", tokenizer.to_json()}};
@@ -112,8 +114,9 @@ void save_checkpoint(const fs::path& run, const Decoder& model, const Tokenizer&
                       write_file_once);
     write_safetensors(scratch / "model.safetensors", metadata, named_parameters(parameters), write_file_once);
   });
-  prune_generations(run, state.step,
-                    state.best ? std::optional<std::int64_t>(state.best->step) : std::optional<std::int64_t>());
+  const std::optional<std::int64_t> best = state.best ? std::optional(state.best->step) : std::nullopt;
+  point_best(run, best);
+  prune_generations(run, state.step, {state.parent, best});
 }
 
 std::uintmax_t generation_bytes(const Decoder& model, const Tokenizer& tokenizer, const Optimizer& optimizer) {

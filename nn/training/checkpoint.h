@@ -28,7 +28,8 @@ struct Checkpoint {
   std::filesystem::path folder;  // the generation's
 };
 
-// Writes RUN/step-N for N = state.step and points RUN/latest to it. IoError with path and reason, also beforehand when
+// Writes RUN/step-N for N = state.step and points RUN/latest to it, and RUN/best to that of state.best; older ones go,
+// but for state.parent and the best. IoError with path and reason, also beforehand when
 // the disk has too little space (need, have); ValueError when a parameter is not finite. After an error the earlier
 // generations are intact.
 void save_checkpoint(const std::filesystem::path& run, const Decoder& model, const Tokenizer& tokenizer,

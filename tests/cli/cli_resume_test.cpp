@@ -121,7 +121,7 @@ TEST_CASE("cli resume: damaged generations are refused by name, and the others s
   fs::remove(folder / "run/latest");  // without the link the highest is meant
   CHECK(find_generation(folder / "run") == folder / "run/step-4");
   fs::remove(folder / "run/step-4/trainer.json");
-  const Finished finished = run_program(resumption(folder / "run", ""));
+  const Finished finished = run_program(resumption(folder / "run/step-4", ""));
   CHECK(finished.code == 4);
   CHECK(has(finished.err, "this generation holds a model only; start a new run from its weights with --checkpoint"));
 }
@@ -165,6 +165,13 @@ TEST_CASE("cli train: a number that is not finite stops the run with where it be
   const std::int64_t good = generations(folder / "run").back();
   CHECK(has(last, "mixgrad: step " + std::to_string(good + 1) + ": "));
 
+  const Finished unsaved = run_program(tiny_run(folder, "unsaved", wild + "--save-every 0"));
+  INFO(unsaved.err);
+  CHECK(unsaved.code == 1);
+  CHECK(has(lines_of(unsaved.err).back(), "no weight was changed by this step; nothing was saved before it; try a "));
+  CHECK_FALSE(has(unsaved.err, "checkpoints in"));
+  CHECK_FALSE(holds_run(folder / "unsaved"));
+
   const Finished skipping = run_program(tiny_run(folder, "skip", wild + "--save-every 1 --skip-nonfinite 3"));
   INFO(skipping.err);
   CHECK(skipping.code == 1);  // it never recovers
@@ -192,7 +199,11 @@ TEST_CASE("checkpoint: parameters that are not finite are not written") {
   const std::string text = error_of<ValueError>(
       [&] { save_checkpoint(folder / "run", *checkpoint.model, *checkpoint.tokenizer, optimizer, state); });
   CHECK(has(text, "checkpoint of step 3: every parameter must be finite; element 5 of layers.0.norm1.weight is nan"));
+  CHECK(has(text, "earlier generations are intact: start a new run from one with --checkpoint and a lower --lr"));
   CHECK(steps_of(folder / "run") == "2");
+  const std::string first = error_of<ValueError>(
+      [&] { save_checkpoint(folder / "empty", *checkpoint.model, *checkpoint.tokenizer, optimizer, state); });
+  CHECK(has(first, "nothing was written; start again with a lower --lr"));
 }
 
 TEST_CASE("hash: XXH3 as published, in pieces as at once") {
@@ -221,15 +232,15 @@ TEST_CASE("generations: names, and which are kept") {
                        [](const fs::path& scratch) { std::ofstream(scratch / "config.json") << 1; });
   };
   for (const std::int64_t step : {3, 5, 9, 10, 40}) make(step);
-  prune_generations(folder.path(), 10, 5);
-  CHECK(steps_of(folder.path()) == "5 9 10 40");  // the best, the newest two up to 10, and what is beyond
+  prune_generations(folder.path(), 10, {9, 5});
+  CHECK(steps_of(folder.path()) == "5 9 10 40");  // the best, 10 and what it continues, and what is beyond
   make(5);                                        // again: exchanged, not lost in between
   CHECK(fs::read_symlink(folder / "latest") == "step-5");
   CHECK_THROWS_AS(install_generation(folder.path(), 11, [](const fs::path&) { throw std::runtime_error("no"); }),
                   std::runtime_error);
   CHECK(steps_of(folder.path()) == "5 9 10 40");
   CHECK_FALSE(fs::exists(folder / ".step-11.tmp"));
-  prune_generations(folder.path(), 40, {});
+  prune_generations(folder.path(), 40, {10, {}});
   CHECK(steps_of(folder.path()) == "10 40");
 }
 

@@ -60,7 +60,7 @@ TEST_CASE("cli train: a run with its metrics, its generations and the loss that 
     REQUIRE(run.code == 0);
     const auto files = contents(folder / "run");
     CHECK(names_of(files) ==
-          "latest\nmetrics.jsonl\n" + expected_generation("step-20") + expected_generation("step-30"));
+          "best\nlatest\nmetrics.jsonl\n" + expected_generation("step-20") + expected_generation("step-30"));
     CHECK(files.at("latest") == "-> step-30");
     CHECK(run.out == files.at("metrics.jsonl"));
 

@@ -117,4 +117,80 @@ TEST_CASE("generations: a path that holds none is an error that says what is req
   CHECK(has(error_of<IoError>([&] { find_generation(folder / "absent/"); }), "a checkpoint is required"));
 }
 
+TEST_CASE("generations: `best` and `latest` are read as link, folder and text, and run_of knows them") {
+  const TempFolder folder;
+  const fs::path run = folder / "run";
+  for (const std::string name : {"best", "latest"}) {
+    fs::remove_all(run);
+    make_run(run, {10, 20, 30});
+    point_best(run, 20);
+    const std::string want = name == "best" ? "step-20" : "step-30";
+    const auto read = [&](const std::string& spelling) {
+      return TempFolder::get(find_generation(run / spelling) / "config.json");
+    };
+    for (const std::string& spelling : {name, name + "/", "../run/" + name}) CHECK(read(spelling) == want);
+    CHECK(run_of(run / name) == fs::canonical(run));
+    fs::remove(run / name);
+    std::ofstream(run / name) << want << "\r\n";
+    CHECK(read(name) == want);
+    fs::remove(run / name);
+    fs::copy(run / want, run / name, fs::copy_options::recursive);
+    CHECK(read(name) == want);
+    CHECK(run_of(run / name) == fs::canonical(run));
+    point_best(run, 10);  // a folder gives way to the link
+    CHECK(TempFolder::get(find_generation(run / "best") / "config.json") == "step-10");
+  }
+}
+
+TEST_CASE("generations: `best` goes when its generation is not there, and its absence is said") {
+  const TempFolder folder;
+  const fs::path run = folder / "run";
+  make_run(run, {10, 20});
+  point_best(run, 20);
+  point_best(run, 20);
+  CHECK(fs::read_symlink(run / "best") == "step-20");
+  CHECK_FALSE(fs::exists(fs::symlink_status(run / ".best.tmp")));
+  for (const std::optional<std::int64_t> step : {std::optional<std::int64_t>(), std::optional<std::int64_t>(99)}) {
+    point_best(run, 20);
+    point_best(run, step);
+    CHECK_FALSE(fs::exists(fs::symlink_status(run / "best")));
+  }
+  for (const char* spelling : {"best", "best/"}) {
+    CHECK(has(error_of<IoError>([&] { find_generation(run / spelling); }), "the run has no best generation here: "));
+  }
+  fs::create_symlink("step-99", run / "best");
+  CHECK(has(error_of<IoError>([&] { find_generation(run / "best"); }), "the run has no best generation here: "));
+}
+
+TEST_CASE("generations: the newest is that of the highest course, then of the highest step") {
+  const TempFolder folder;
+  const fs::path run = folder / "run";
+  CHECK_FALSE(newest_generation(run));
+  CHECK(highest_course(run) == 0);
+  const auto make = [&](std::int64_t step, const std::string& trainer) {
+    install_generation(run, step, [&](const fs::path& scratch) {
+      std::ofstream(scratch / "config.json") << generation_name(step);
+      if (!trainer.empty()) std::ofstream(scratch / "trainer.json") << trainer;
+    });
+  };
+  const auto newest = [&] {
+    fs::remove(run / "latest");
+    CHECK(find_generation(run) == fs::canonical(run / generation_name(newest_generation(run).value())));
+    return newest_generation(run).value();
+  };
+  make(30, "");  // as of version 0.1, damaged, or without a number: course 0
+  CHECK(newest() == 30);
+  make(10, "{\"lineage\": {\"course\": \"two\"}}");
+  make(20, "{\"lineage\": {\"cour");
+  CHECK(newest() == 30);
+  CHECK(highest_course(run) == 0);
+  make(15, "{\"lineage\": {\"course\": 1, \"parent\": 10}}");
+  CHECK(newest() == 15);
+  make(25, "{\"lineage\": {\"course\": 1, \"parent\": 15}}");
+  CHECK(newest() == 25);
+  make(12, "{\"lineage\": {\"course\": 2, \"parent\": 10}}");
+  CHECK(newest() == 12);
+  CHECK(highest_course(run) == 2);
+}
+
 }  // namespace mixgrad::test

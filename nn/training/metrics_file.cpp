@@ -1,0 +1,92 @@
+#include "nn/training/metrics_file.h"
+
+#include <algorithm>
+#include <optional>
+#include <string_view>
+
+#include "core/error.h"
+#include "core/text/plural.h"
+#include "nn/files/file.h"
+#include "nn/files/strict_json.h"
+
+namespace mixgrad {
+namespace {
+
+namespace fs = std::filesystem;
+
+// The step of a line as a run writes it; nothing for any other line.
+std::optional<std::int64_t> step_of(std::string_view line) {
+  try {
+    const nlohmann::json value = parse_strict_json(line, "metrics.jsonl");
+    for (const char* key : {"loss", "val_loss", "lr", "grad_norm", "tokens_per_s"}) {
+      const nlohmann::json& number = json_at(value, {}, key);
+      if (!number.is_number() && !number.is_null()) return std::nullopt;
+    }
+    return json_integer(json_at(value, {}, "step"), {}, 0, INT64_MAX);
+  } catch (const FormatError&) {
+    return std::nullopt;
+  }
+}
+
+struct Sorted {
+  std::string kept;
+  std::int64_t foreign = 0, first_foreign = 0;  // lines, and the number of the first
+  std::int64_t later = 0;                       // lines after the step
+};
+
+Sorted sort_lines(std::string_view text, std::int64_t last_step) {
+  Sorted sorted;
+  std::int64_t number = 0;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = std::min(text.find('\n', at), text.size());
+    const std::string_view line = text.substr(at, end - at);
+    at = end + 1;
+    ++number;
+    const std::optional<std::int64_t> step = step_of(line);
+    if (!step) {
+      if (++sorted.foreign == 1) sorted.first_foreign = number;
+    } else if (*step > last_step) {
+      ++sorted.later;
+    } else {
+      sorted.kept.append(line) += '\n';
+    }
+  }
+  return sorted;
+}
+
+fs::path free_backup(const fs::path& path) {
+  std::error_code error;
+  fs::path backup = path.string() + ".bak";
+  for (int i = 2; fs::exists(fs::symlink_status(backup, error)); ++i) {
+    backup = path.string() + ".bak" + std::to_string(i);
+  }
+  return backup;
+}
+
+}  // namespace
+
+std::string continue_metrics(const fs::path& from, const fs::path& to, std::int64_t last_step, LaterLines later) {
+  std::error_code error;
+  if (!fs::exists(from, error)) return {};
+  constexpr std::size_t kMaxBytes = std::size_t{1} << 31U;
+  const std::string text = read_text(from, kMaxBytes);
+  const Sorted sorted = sort_lines(text, last_step);
+  const bool same = fs::equivalent(from, to, error);
+  std::string note;
+  if (sorted.foreign > 0) {
+    note = from.string() + ": " + count_text(sorted.foreign, "line") + " (the first is line " +
+           std::to_string(sorted.first_foreign) + ") " + (sorted.foreign == 1 ? "is" : "are") +
+           " not of this program and left out";
+  }
+  if (same && (sorted.foreign > 0 || (sorted.later > 0 && later == LaterLines::back_up))) {
+    const fs::path backup = free_backup(to);
+    write_file_atomic(backup, text);
+    note +=
+        (note.empty() ? from.string() + ": the lines after step " + std::to_string(last_step) + " are left out" : "") +
+        std::string("; the file as it was is ") + backup.filename().string();
+  }
+  if (!same || sorted.kept != text) write_file_atomic(to, sorted.kept);
+  return note;
+}
+
+}  // namespace mixgrad
