@@ -27,7 +27,7 @@ void PlacementOptions::declare(OptionSet& options, const std::vector<std::string
 
 void declare_threads(OptionSet& options, std::int64_t& threads) {
   options.add("threads", threads, kThreads, "Threads of the CPU; 0 = all cores. The result does not depend on it",
-              {.group = OptionGroup::device, .on_resume = OnResume::not_stored});
+              {.group = OptionGroup::device, .on_resume = OnResume::may_change, .absent_means = "0"});
 }
 
 Device checked_device() {

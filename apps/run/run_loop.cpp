@@ -13,6 +13,7 @@
 #include "core/allocator.h"
 #include "core/build.h"
 #include "core/error.h"
+#include "core/parallel.h"
 #include "core/system/interrupt.h"
 #include "nn/training/evaluation.h"
 #include "nn/training/explain.h"
@@ -48,7 +49,8 @@ RunLoop::RunLoop(Decoder& model, const TokenData& data, Optimizer& optimizer, co
       rng_(state_.rng_seed, state_.rng_counter),
       records_product_choices_(model.device().is_cuda() && state_.step == 0),
       report_(options.out, state_.step, schedule_.last, training.batch * training.accumulate * model.config().context,
-              options.json) {
+              options.json),
+      cores_(model.device().is_cpu() ? threads() : 1) {
   install_product_choices();
   Trainer::Options how = training.trainer_options();
   if (records_product_choices_) how.products = Trainer::ProductAlgorithms::timed;
@@ -90,7 +92,10 @@ int RunLoop::run() {
 // After a number that is not finite, state_.step is the last step that was done.
 RunLoop::Steps RunLoop::run_to_next_stop() {
   const std::int64_t stop = schedule_.next_stop(state_.step);
-  for (std::int64_t step = state_.step; step < stop && interrupt_requested() == 0; ++step) trainer_->queue();
+  for (std::int64_t step = state_.step; step < stop && interrupt_requested() == 0; ++step) {
+    trainer_->queue();
+    report_.note(cores_.after_step());
+  }
   const Trainer::Result result = trainer_->wait();
   rng_ = Rng(rng_.seed(), result.rng_counter);
   const std::int64_t before = state_.step;

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "apps/options/training_options.h"
+#include "apps/run/core_watch.h"
 #include "apps/run/run_report.h"
 #include "apps/run/run_schedule.h"
 #include "nn/data/token_data.h"
@@ -60,6 +61,7 @@ class RunLoop {
   bool records_product_choices_;  // a new run on a CUDA device: its checkpoints hold what its first step chose
   std::unique_ptr<Trainer> trainer_;
   RunReport report_;
+  CoreWatch cores_;
   std::optional<std::int64_t> saved_step_;  // the generation on disk that is this state
   std::optional<double> val_loss_;          // of the last evaluation
 };

@@ -48,6 +48,12 @@ void RunReport::log(std::int64_t step, const TrainerState::Last& last, std::opti
   start_clock();
 }
 
+void RunReport::note(const std::string& sentence) {
+  if (sentence.empty()) return;
+  end_line();
+  std::fprintf(stderr, "mixgrad: %s\n", sentence.c_str());
+}
+
 void RunReport::skipped(const TrainerState& state, std::int64_t step, std::int64_t allowed) {
   end_line();
   std::fprintf(stderr, "mixgrad: step %lld skipped (%lld of %lld): loss %g, gradient norm %g; no weight changed\n",

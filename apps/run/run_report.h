@@ -24,6 +24,7 @@ class RunReport {
   void log(std::int64_t step, const TrainerState::Last& last, std::optional<double> val_loss);
 
   // Each ends the live line and prints to stderr.
+  void note(const std::string& sentence);  // nothing for an empty one
   void skipped(const TrainerState& state, std::int64_t step, std::int64_t allowed);
   void not_finite(const TrainerState& state, const std::string& explanation);
   void validation_not_finite(const TrainerState& state, double val_loss);

@@ -83,7 +83,7 @@ class Train : public Verb, private StoredOptions {
     return {state_.options.begin(), state_.options.end()};
   }
   void store(const OptionTexts& values) override {
-    for (const auto& [option, value] : values) state_.options[option] = value;
+    state_.options = {values.begin(), values.end()};
     // Absolute, so that the run can be resumed from any folder.
     if (!model_.data.empty()) state_.options["data"] = fs::absolute(model_.data).string();
   }

@@ -220,7 +220,7 @@ TEST_CASE("cli bad input: an output folder that cannot be") {
   const std::string data = folder.put("text.txt", small_text()).string();
   const auto refused = [&](const std::string& out) {
     INFO(out);
-    const Finished run = mixgrad("train --steps 1" + kTiny, {"--data", data, "--out", out});
+    const Finished run = mixgrad("train --steps 4" + kTiny, {"--data", data, "--out", out});
     CHECK(run.code == 4);
     const std::vector<std::string> lines = lines_of(run.err);
     REQUIRE(lines.size() == 3);  // the data, the model, and why not

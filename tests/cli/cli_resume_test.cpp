@@ -82,7 +82,7 @@ TEST_CASE("cli resume: what decides the result must stay; the rest may change") 
   CHECK(state.options.at("eval-every") == "3");
   CHECK(state.options.at("data") == copy);
   CHECK(state.options.at("lr") == "0.01");
-  CHECK(state.options.count("threads") == 0);
+  CHECK(state.options.at("threads") == "2");
 }
 
 TEST_CASE("cli resume: one process at a time, and what a crash left is swept") {
