@@ -2,7 +2,6 @@
 
 #include "nn/files/file.h"
 #include "nn/files/generations.h"
-#include "nn/files/hash.h"
 
 namespace mixgrad::app {
 namespace {
@@ -46,8 +45,7 @@ void require_regular_text(const RunText& text) {
 
 void require_unchanged_text(const RunText& text) {
   if (text.path.empty()) return;
-  const MappedFile file = MappedFile::open(text.path);
-  require_run_text(text, {file.size(), xxh3_hex(file.text())});
+  require_run_text(text, identify_text(text.path));
 }
 
 }  // namespace mixgrad::app

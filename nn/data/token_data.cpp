@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/system/interrupt.h"
+#include "core/text/byte_order_mark.h"
 #include "core/text/suggest.h"
 #include "nn/files/hash.h"
 
@@ -24,6 +25,22 @@ void check_batch(const char* op, const Tensor& tokens, const Tensor& targets) {
 }
 
 }  // namespace
+
+TextId identify_text(const std::filesystem::path& path) {
+  const MappedFile file = MappedFile::open(path);
+  const std::string_view text = without_byte_order_mark(file.text());
+  return {text.size(), xxh3_hex(text)};
+}
+
+std::string_view TokenData::text() const {
+  return file_.size() > 0 ? file_.text().substr(mark_bytes_) : std::string_view(text_);
+}
+
+void TokenData::map(const std::filesystem::path& path) {
+  file_ = MappedFile::open(path);
+  source_ = file_.path();
+  mark_bytes_ = file_.size() - without_byte_order_mark(file_.text()).size();
+}
 
 // Accompanies one pass over a text: polls for stop requests and, when the text is to be identified, hashes each part
 // right after it was read, while it is still in the cache.
@@ -69,8 +86,7 @@ void TokenData::read_whole(const Read& read) {
 
 TokenData TokenData::open(const std::filesystem::path& path, TokenizerPtr tokenizer, Identify identify) {
   TokenData data;
-  data.file_ = MappedFile::open(path);
-  data.source_ = data.file_.path();
+  data.map(path);
   data.tokenizer_ = std::move(tokenizer);
   Pass pass(data.text(), identify);
   data.read_whole([&] { data.index(pass); });
@@ -79,8 +95,7 @@ TokenData TokenData::open(const std::filesystem::path& path, TokenizerPtr tokeni
 
 TokenData TokenData::open(const std::filesystem::path& path, const TokenizerType& type, Identify identify) {
   TokenData data;
-  data.file_ = MappedFile::open(path);
-  data.source_ = data.file_.path();
+  data.map(path);
   data.read_whole([&] {
     Pass making(data.text(), identify);
     data.tokenizer_ = type.make(

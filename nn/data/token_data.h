@@ -6,7 +6,8 @@
 //
 // The first floor(0.9 n) tokens are for training, the rest is the validation split. When every token is one byte (the
 // byte tokenizer, or an ASCII vocabulary) the file stays mapped and ids are looked up when they are read; otherwise the
-// text is encoded once into memory, two or four bytes a token.
+// text is encoded once into memory, two or four bytes a token. A byte order mark at the start of the file is no part of
+// the text.
 #pragma once
 
 #include <array>
@@ -38,6 +39,9 @@ struct TextId {
   std::string xxh3;
   friend bool operator==(const TextId&, const TextId&) = default;
 };
+
+// Of a whole file, as TokenData::open identifies it: without the byte order mark. IoError as MappedFile::open.
+TextId identify_text(const std::filesystem::path& path);
 
 // Whether text_id() is computed while the text is read. Without it a text of one-byte tokens may not be read at all.
 enum class Identify : std::uint8_t { no, yes };
@@ -83,7 +87,8 @@ class TokenData {
 
   TokenData() = default;
   std::int64_t train_size() const { return size_ / 10 * 9 + size_ % 10 * 9 / 10; }
-  std::string_view text() const { return file_.size() > 0 ? file_.text() : std::string_view(text_); }
+  std::string_view text() const;  // without the byte order mark
+  void map(const std::filesystem::path& path);
   template <class Read>
   void read_whole(const Read& read);
   void index(Pass& pass);
@@ -94,6 +99,7 @@ class TokenData {
   TokenizerPtr tokenizer_;
   std::string source_;
   MappedFile file_;
+  std::size_t mark_bytes_ = 0;  // of the byte order mark of file_
   std::string text_;
   std::vector<std::uint16_t> narrow_;  // ids when the vocabulary has at most 65536
   std::vector<std::int32_t> wide_;     // ids otherwise

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/text/byte_order_mark.h"
 #include "nn/files/mapping_guard.h"
 
 namespace mixgrad {
@@ -159,7 +160,6 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
 MappedFile::~MappedFile() { unmap(); }
 
 std::string read_text(const std::filesystem::path& path, std::size_t max_bytes, Pipes pipes) {
-  constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
   const std::string name = path.string();
   const Descriptor descriptor(open_for_reading(name, pipes));
   checked_size(descriptor.get(), name, pipes);
@@ -170,8 +170,7 @@ std::string read_text(const std::filesystem::path& path, std::size_t max_bytes, 
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) fail_read(name, "read failed: " + reason(errno));
     if (got == 0) {
-      if (text.starts_with(kByteOrderMark)) text.erase(0, kByteOrderMark.size());
-      return text;
+      return std::string(without_byte_order_mark(text));
     }
     text.append(chunk.data(), static_cast<std::size_t>(got));
     if (text.size() > max_bytes) {

@@ -36,6 +36,33 @@ TokenData counting(std::size_t n) {
   return TokenData::from_text(text, byte_tokenizer());
 }
 
+TEST_CASE("token data: one byte order mark at the start is no part of the text, in every form of it") {
+  const TempFolder folder;
+  const std::string mark = "\xef\xbb\xbf";
+  for (const std::string& text :
+       {std::string("abba cab"), std::string("Grüße abba"), mark + "ab" + mark, std::string("ab")}) {
+    const auto plain = folder.put("plain.txt", text);
+    const auto marked = folder.put("marked.txt", mark + text);
+    for (const char* type : {"char", "byte"}) {
+      CAPTURE(text);
+      CAPTURE(type);
+      const TokenData with = TokenData::open(marked, tokenizer_type(type), Identify::yes);
+      const TokenData want = TokenData::from_text(text, with.tokenizer_ptr());
+      CHECK(ids_of(with) == ids_of(want));
+      CHECK(with.text_id().value() == TextId{text.size(), xxh3_hex(text)});
+      CHECK(identify_text(marked) == with.text_id().value());
+      const TokenData again = TokenData::open(marked, with.tokenizer_ptr());  // with a tokenizer that exists
+      CHECK(ids_of(again) == ids_of(want));
+      if (!text.starts_with(mark)) {
+        CHECK(TokenData::open(plain, tokenizer_type(type), Identify::yes).text_id() == with.text_id());
+        CHECK_FALSE(with.tokenizer().id_of(mark).has_value());
+      }
+    }
+  }
+  const auto only = folder.put("only.txt", mark);
+  CHECK(has(error_of<FormatError>([&] { TokenData::open(only, tokenizer_type("byte")); }), "(it is empty)"));
+}
+
 TEST_CASE("token data: mapped bytes, mapped ASCII, encoded narrow and wide give the tokenizer's ids") {
   const TempFolder folder;
   const std::string ascii = "hello world\n";
