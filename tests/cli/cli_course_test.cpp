@@ -9,7 +9,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string steps_of(const fs::path& run) {
+std::string saved_steps(const fs::path& run) {
   std::string text;
   for (const std::int64_t step : generations(run)) text += (text.empty() ? "" : " ") + std::to_string(step);
   return text;
@@ -17,7 +17,7 @@ std::string steps_of(const fs::path& run) {
 
 std::string newest_of(const fs::path& run) { return find_generation(run).filename().string(); }
 
-const std::string kOptions = "--steps 40 --log-every 1 --eval-every 0 ";
+const std::string kCourse = "--steps 40 --log-every 1 --eval-every 0 ";
 
 // Of a run with step-10, step-20, step-30: `latest` is taken away as copies do it.
 void lose_latest(const fs::path& run, const std::string& how) {
@@ -33,8 +33,8 @@ TEST_CASE("cli course: after resuming from an older generation the later ones ar
     const TempFolder folder;
     const fs::path run = folder / "run";
     // Each part is kept by the rotation of the next: a generation, and the one that it continues.
-    REQUIRE(run_program(tiny_run(folder, "run", kOptions + "--save-every 10 --stop-after 30")).code == 0);
-    CHECK(steps_of(run) == "20 30");
+    REQUIRE(run_program(tiny_run(folder, "run", kCourse + "--save-every 10 --stop-after 30")).code == 0);
+    CHECK(saved_steps(run) == "20 30");
     const std::string later = TempFolder::get(run / "step-30/model.safetensors");
     const Finished back = run_program(resumption(run / "step-20", "--save-every 4 --stop-after 25"));
     INFO(back.err);
@@ -43,7 +43,7 @@ TEST_CASE("cli course: after resuming from an older generation the later ones ar
     CHECK(
         has(back.err, "metrics.jsonl: the lines after step 19 are left out; the file as it was is metrics.jsonl.bak"));
     CHECK(lines_of(TempFolder::get(run / "metrics.jsonl.bak")).size() == 30);
-    CHECK(steps_of(run) == "24 25 30");
+    CHECK(saved_steps(run) == "24 25 30");
     CHECK(TempFolder::get(run / "step-30/model.safetensors") == later);
     const TrainerState state = load_trainer_state(run / "step-25");
     CHECK(state.course == 1);
@@ -59,7 +59,7 @@ TEST_CASE("cli course: after resuming from an older generation the later ones ar
     CHECK(has(rest.err, "resuming from " + fs::canonical(run / "..").string()));
     CHECK(has(rest.err, "step-25, after step 25 of 40"));
     CHECK_FALSE(has(rest.err, "course that is left"));
-    CHECK(steps_of(run) == "36 40");
+    CHECK(saved_steps(run) == "36 40");
     CHECK(load_trainer_state(run / "step-40").course == 1);
     CHECK(metrics_of(run).find("\"step\":40") != std::string::npos);
   }
@@ -68,14 +68,14 @@ TEST_CASE("cli course: after resuming from an older generation the later ones ar
 TEST_CASE("cli course: nothing is deleted before the other course has saved") {
   const TempFolder folder;
   const fs::path run = folder / "run";
-  REQUIRE(run_program(tiny_run(folder, "run", kOptions + "--save-every 10 --stop-after 30")).code == 0);
+  REQUIRE(run_program(tiny_run(folder, "run", kCourse + "--save-every 10 --stop-after 30")).code == 0);
   const std::string metrics = TempFolder::get(run / "metrics.jsonl");
   Process process(folder, resumption(run / "step-20", "--save-every 0 --steps 1000000"));
   while (!has(TempFolder::get(folder / "stderr"), "course that is left")) {
   }
   process.signal(SIGKILL);
   CHECK(process.wait(10).code == 128 + SIGKILL);
-  CHECK(steps_of(run) == "20 30");
+  CHECK(saved_steps(run) == "20 30");
   CHECK(newest_of(run) == "step-30");
   const fs::path kept = fs::exists(run / "metrics.jsonl.bak") ? run / "metrics.jsonl.bak" : run / "metrics.jsonl";
   CHECK(TempFolder::get(kept) == metrics);
@@ -83,11 +83,11 @@ TEST_CASE("cli course: nothing is deleted before the other course has saved") {
 
 TEST_CASE("cli course: into another folder a course goes on as it is") {
   const TempFolder folder;
-  REQUIRE(run_program(tiny_run(folder, "run", kOptions + "--save-every 10 --stop-after 30")).code == 0);
+  REQUIRE(run_program(tiny_run(folder, "run", kCourse + "--save-every 10 --stop-after 30")).code == 0);
   const Finished other =
       run_program(resumption(folder / "run/step-20", "--stop-after 25 --out " + (folder / "other").string()));
   REQUIRE(other.code == 0);
-  CHECK(steps_of(folder / "run") == "20 30");
+  CHECK(saved_steps(folder / "run") == "20 30");
   CHECK(newest_of(folder / "other") == "step-25");
   CHECK(load_trainer_state(find_generation(folder / "other")).course == 0);
   CHECK_FALSE(fs::exists(folder / "run/metrics.jsonl.bak"));

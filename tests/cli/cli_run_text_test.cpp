@@ -14,8 +14,8 @@ namespace {
 namespace fs = std::filesystem;
 
 // A run on `text`, which lies in the folder.
-std::string trained(const TempFolder& folder, const std::string& name, const fs::path& text,
-                    const std::string& options = "--steps 6 --stop-after 3") {
+std::string trained_on(const TempFolder& folder, const std::string& name, const fs::path& text,
+                       const std::string& options = "--steps 6 --stop-after 3") {
   Arguments line = words("train --json" + kTiny + options);
   line.insert(line.end(), {"--data", text.string(), "--out", (folder / name).string()});
   const Finished run = run_program(last_of_each(line));
@@ -32,7 +32,7 @@ TEST_CASE("cli run text: eval and train --checkpoint without --data take the run
   const TempFolder folder;
   const fs::path text = folder.put("own.txt", other_text());
   for (const std::string tokenizer : {"char", "byte"}) {
-    const std::string run = trained(folder, tokenizer, text, "--steps 3 --tokenizer " + tokenizer);
+    const std::string run = trained_on(folder, tokenizer, text, "--steps 3 --tokenizer " + tokenizer);
     for (const std::string& checkpoint : {run, run + "/", run + "/latest", run + "/step-3"}) {
       const Finished own = mixgrad("eval --json --threads 1", {"--checkpoint", checkpoint});
       const Finished given = mixgrad("eval --json --threads 1", {"--checkpoint", checkpoint, "--data", text.string()});
@@ -86,7 +86,7 @@ TEST_CASE("cli run text: one that is gone, changed or no file is refused by its 
     }
   };
   folder.put("own.txt", small_text());
-  const std::string run = trained(folder, "run", text);
+  const std::string run = trained_on(folder, "run", text);
   const std::string meaning = std::to_string(small_text().size()) + " bytes with the XXH3 ";
   fs::rename(text, folder / "moved.txt");
   refused(run, 4, run + " was trained on " + text.string() + " (" + meaning);
@@ -111,7 +111,7 @@ TEST_CASE("cli run text: one that is gone, changed or no file is refused by its 
 
 TEST_CASE("cli run text: a checkpoint without trainer.json names no text") {
   const TempFolder folder;
-  const std::string run = trained(folder, "run", folder.put("own.txt", small_text()));
+  const std::string run = trained_on(folder, "run", folder.put("own.txt", small_text()));
   fs::copy(fs::canonical(folder / "run/latest"), folder / "exported");
   fs::remove(folder / "exported/trainer.json");
   const std::string exported = (folder / "exported").string();
@@ -120,7 +120,7 @@ TEST_CASE("cli run text: a checkpoint without trainer.json names no text") {
     if (verb == "train") line.insert(line.end(), {"--out", (folder / "new").string(), "--steps", "2"});
     const Finished finished = run_program(line);
     CHECK(not_refused(finished, 2) == "");
-    CHECK(has(finished.err, verb + ": --data FILE is required: " + exported + " holds a model alone"));
+    CHECK(has(finished.err, joined({verb, ": --data FILE is required: ", exported, " holds a model alone"})));
   }
 }
 
@@ -132,7 +132,7 @@ TEST_CASE("cli run text: a path of any bytes is kept: resumed, evaluated, tuned,
     const fs::path text = folder / name;
     std::ofstream(text, std::ios::binary) << small_text();
     const std::string out = "run" + std::to_string(fs::hash_value(text));
-    const std::string run = trained(folder, out, text);
+    const std::string run = trained_on(folder, out, text);
     CHECK(load_trainer_state(find_generation(run)).options.at("data") == text.string());
     CHECK(mixgrad("train --json --resume " + run).code == 0);
     const Finished eval = mixgrad("eval --json", {"--checkpoint", run});

@@ -18,7 +18,7 @@ std::vector<double> rates_of(const Finished& run) {
   return rates;
 }
 
-std::size_t count_of(const std::string& text, const std::string& part) {
+std::size_t occurrences(const std::string& text, const std::string& part) {
   std::size_t count = 0;
   for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++count;
   return count;
@@ -48,7 +48,7 @@ TEST_CASE("cli schedule: the decay begins with --lr and the last step has --min-
       REQUIRE(rates.size() == static_cast<std::size_t>(steps));
       CHECK(rates.back() == 0.125);
       CHECK((rates.front() == 1 || steps == 1));
-      const auto falls = [&](std::size_t from) {
+      const auto falls = [&](std::ptrdiff_t from) {
         return std::is_sorted(rates.begin() + from, rates.end(), std::greater<>());
       };
       CHECK(falls(0));
@@ -77,7 +77,7 @@ TEST_CASE("cli schedule: a warm-up that takes the whole run is said, a shorter o
         tiny_run(folder, std::to_string(warmup), "--lr 0.5 --min-lr 0 --steps 5 --warmup " + std::to_string(warmup)));
     INFO(run.err);
     CHECK(run.code == 0);
-    CHECK(count_of(run.err, "takes the whole run of 5: the learning rate rises to ") == (said ? 1 : 0));
+    CHECK(occurrences(run.err, "takes the whole run of 5: the learning rate rises to ") == (said ? 1 : 0));
   }
 }
 
@@ -92,9 +92,9 @@ TEST_CASE("cli schedule: --resume --steps lengthens a run, by the schedule of as
     const Finished rest = run_program(resumption(name, "--steps 30"));
     INFO(rest.err);
     REQUIRE(rest.code == 0);
-    CHECK(count_of(rest.err,
-                   "mixgrad: the run is lengthened from 10 to 30 steps and its schedule computed anew: step 11 "
-                   "has the learning rate ") == 1);
+    CHECK(occurrences(rest.err,
+                      "mixgrad: the run is lengthened from 10 to 30 steps and its schedule computed anew: step 11 "
+                      "has the learning rate ") == 1);
     const std::vector<double> want = rates_of(whole);
     const std::vector<double> got = rates_of(rest);  // the first line is step 10's, again
     REQUIRE(got.size() == 21);
@@ -123,9 +123,9 @@ TEST_CASE("cli schedule: a run of version 0.1 is resumed by the present formula,
   const Finished rest = run_program(resumption(folder / "run", "--stop-after 6"));
   INFO(rest.err);
   CHECK(rest.code == 0);
-  CHECK(count_of(rest.err,
-                 "mixgrad: this run was begun by version 0.1, whose schedule ended one step short of --min-lr; "
-                 "from step 5 on the learning rate reaches it in the last step") == 1);
+  CHECK(occurrences(rest.err,
+                    "mixgrad: this run was begun by version 0.1, whose schedule ended one step short of --min-lr; "
+                    "from step 5 on the learning rate reaches it in the last step") == 1);
   CHECK(load_trainer_state(find_generation(folder / "run")).schedule_formula == kScheduleFormula);
   const Finished last = run_program(resumption(folder / "run", ""));
   CHECK_FALSE(has(last.err, "version 0.1"));

@@ -23,7 +23,7 @@ std::string threads_of(const Finished& run) {  // "2 threads" of the line about 
   return "";
 }
 
-Finished resume(const fs::path& run, const std::string& options) {
+Finished resume_run(const fs::path& run, const std::string& options) {
   Arguments line = words("train --json " + options);
   line.insert(line.end(), {"--resume", run.string()});
   return run_program(line);
@@ -81,17 +81,18 @@ TEST_CASE("cli threads: a resumed run keeps its number of threads unless another
   };
   REQUIRE(run_program(tiny_run(folder, "run", "--steps 20 --stop-after 2 --threads 3")).code == 0);
   CHECK(stored() == "3");
-  CHECK(threads_of(resume(run, "--stop-after 4")) == "3 threads");
-  CHECK(threads_of(resume(run, "--stop-after 6 --threads 2")) == "2 threads");
+  CHECK(threads_of(resume_run(run, "--stop-after 4")) == "3 threads");
+  CHECK(threads_of(resume_run(run, "--stop-after 6 --threads 2")) == "2 threads");
   CHECK(stored() == "2");
-  CHECK(threads_of(resume(run, "--stop-after 8")) == "2 threads");
-  const Finished all = resume(run, "--stop-after 10 --threads 0");  // all cores, from now on
+  CHECK(threads_of(resume_run(run, "--stop-after 8")) == "2 threads");
+  const Finished all = resume_run(run, "--stop-after 10 --threads 0");  // all cores, from now on
   CHECK(all.code == 0);
   CHECK(stored() == "none");
-  CHECK(threads_of(resume(run, "--stop-after 12")) == threads_of(all));
-  const Finished config = resume(run, "--stop-after 14 --config " + folder.put("run.toml", "threads = 1\n").string());
+  CHECK(threads_of(resume_run(run, "--stop-after 12")) == threads_of(all));
+  const Finished config =
+      resume_run(run, "--stop-after 14 --config " + folder.put("run.toml", "threads = 1\n").string());
   CHECK(threads_of(config) == "1 thread");
-  CHECK(threads_of(resume(run, "--stop-after 16")) == "1 thread");
+  CHECK(threads_of(resume_run(run, "--stop-after 16")) == "1 thread");
 }
 
 TEST_CASE("cli threads: cores that other programs keep busy are noticed, once, and nothing switches") {

@@ -20,7 +20,8 @@ constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 // Writes the tensors of a file anew, each as `change` leaves it.
-void rewrite(const fs::path& path, const std::function<void(const std::string& name, const Tensor& tensor)>& change) {
+void rewrite_tensors(const fs::path& path,
+                     const std::function<void(const std::string& name, const Tensor& tensor)>& change) {
   std::vector<std::pair<std::string, Tensor>> tensors;
   Metadata metadata;
   {
@@ -35,8 +36,8 @@ void rewrite(const fs::path& path, const std::function<void(const std::string& n
   write_safetensors(path, metadata, tensors);
 }
 
-void put(const fs::path& path, const std::string& parameter, std::int64_t at, double value) {
-  rewrite(path, [&](const std::string& name, const Tensor& tensor) {
+void put_value(const fs::path& path, const std::string& parameter, std::int64_t at, double value) {
+  rewrite_tensors(path, [&](const std::string& name, const Tensor& tensor) {
     if (name == parameter) tensor.set(at, value);
   });
 }
@@ -58,7 +59,7 @@ std::vector<Arguments> readers(const fs::path& checkpoint, const fs::path& text)
   return lines;
 }
 
-std::string joined(const Arguments& line) {
+std::string command_text(const Arguments& line) {
   std::string text;
   for (const std::string& word : line) text += word + " ";
   return text;
@@ -75,7 +76,7 @@ TEST_CASE("non-finite checkpoint: every reader names the parameter and prints no
         std::tuple{"layers.0.mlp.down.weight", 7, -kInfinity, "-inf"}}) {
     const fs::path bad = folder / ("bad" + std::to_string(number++));
     fs::copy(folder / "run/latest/", bad, fs::copy_options::recursive);
-    put(bad / "model.safetensors", parameter, at, value);
+    put_value(bad / "model.safetensors", parameter, at, value);
     std::vector<Arguments> lines = readers(bad, folder / "text.txt");
     lines.push_back(words("inspect model --checkpoint " + bad.string()));
     lines.push_back(words("inspect tape --batch 2 --json --checkpoint " + bad.string()));
@@ -84,7 +85,7 @@ TEST_CASE("non-finite checkpoint: every reader names the parameter and prints no
     lines.push_back(words("train --resume " + bad.string() + " --out " + (folder / "resumed").string()));
     for (const Arguments& line : lines) {
       const Finished run = run_program(line);
-      INFO(joined(line) << run.err << run.out);
+      INFO(command_text(line) << run.err << run.out);
       CHECK(not_refused(run, 3) == "");
       CHECK(run.out == "");
       CHECK(has(run.err, std::string("every parameter must be finite in f32; parameter ") + parameter + ", f32 ["));
@@ -98,7 +99,7 @@ TEST_CASE("non-finite checkpoint: every reader names the parameter and prints no
 TEST_CASE("non-finite checkpoint: a weight that is finite in the file and not in the type of the arithmetic") {
   const TempFolder folder;
   REQUIRE(run_program(tiny_run(folder, "run", "--steps 2 --precision f64")).code == 0);
-  put(folder / "run/latest/model.safetensors", "embed.weight", 1, 1e300);
+  put_value(folder / "run/latest/model.safetensors", "embed.weight", 1, 1e300);
   const std::string run = (folder / "run").string();
   for (const char* precision : {"f32", "bf16"}) {
     const Finished refused =
@@ -116,12 +117,12 @@ TEST_CASE("non-finite checkpoint: finite weights whose logits are not end with a
         std::tuple{"learned", 1e18, "--positions learned --norm rmsnorm --tie false"}}) {
     REQUIRE(run_program(tiny_run(folder, name, std::string("--steps 2 ") + options)).code == 0);
     const fs::path generation = fs::canonical(folder / name / "latest");
-    rewrite(generation / "model.safetensors", [&, by = factor](const std::string&, const Tensor& tensor) {
+    rewrite_tensors(generation / "model.safetensors", [&, by = factor](const std::string&, const Tensor& tensor) {
       for (std::int64_t i = 0; i < tensor.numel(); ++i) tensor.set(i, tensor.at(i) * by);
     });
     for (const Arguments& line : readers(generation, folder / "text.txt")) {
       const Finished run = run_program(line);
-      INFO(joined(line) << run.err << run.out);
+      INFO(command_text(line) << run.err << run.out);
       CHECK(not_refused(run, 1) == "");
       CHECK(run.out == "");
       CHECK(has(run.err, " must be finite; found "));
@@ -134,7 +135,7 @@ TEST_CASE("non-finite checkpoint: finite weights whose logits are not end with a
 TEST_CASE("non-finite checkpoint: the optimizer's state is refused as well") {
   const TempFolder folder;
   REQUIRE(run_program(tiny_run(folder, "run", "--steps 4 --stop-after 2")).code == 0);
-  put(folder / "run/latest/optimizer.safetensors", "embed.weight.m", 2, kNan);
+  put_value(folder / "run/latest/optimizer.safetensors", "embed.weight.m", 2, kNan);
   const Finished run = run_program(resumption(folder / "run", ""));
   CHECK(run.code == 3);
   CHECK(has(lines_of(run.err).back(),

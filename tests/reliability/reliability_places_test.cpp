@@ -14,7 +14,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-void sleep_for(double seconds) { std::this_thread::sleep_for(std::chrono::duration<double>(seconds)); }
+void linger_for(double seconds) { std::this_thread::sleep_for(std::chrono::duration<double>(seconds)); }
 
 }  // namespace
 
@@ -79,7 +79,7 @@ TEST_CASE("reliability: a text that is cut while it is trained on ends with one 
     for (int i = 0; i < 64; ++i) text += small_text();
     folder.put("text.txt", text);
     Process process(folder, tiny_run(folder, "run", "--steps 1000000 --eval-every 0 --save-every 0"));
-    for (int i = 0; i < 2000 && TempFolder::get(folder / "run/metrics.jsonl").empty(); ++i) sleep_for(0.005);
+    for (int i = 0; i < 2000 && TempFolder::get(folder / "run/metrics.jsonl").empty(); ++i) linger_for(0.005);
     fs::resize_file(folder / "text.txt", left);
     const Finished finished = process.wait(kSanitized ? 60 : 20);
     INFO(finished.err);

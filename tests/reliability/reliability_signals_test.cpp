@@ -16,7 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-void sleep_for(double seconds) { std::this_thread::sleep_for(std::chrono::duration<double>(seconds)); }
+void pause_for(double seconds) { std::this_thread::sleep_for(std::chrono::duration<double>(seconds)); }
 
 // A run that ends only when it is asked to; without an evaluation or a save before.
 Arguments endless(const TempFolder& folder, const std::string& more = "") {
@@ -29,7 +29,7 @@ Arguments without_json(Arguments arguments) {
 }
 
 void wait_for_steps(const TempFolder& folder) {
-  for (int i = 0; i < 2000 && TempFolder::get(folder / "run/metrics.jsonl").empty(); ++i) sleep_for(0.005);
+  for (int i = 0; i < 2000 && TempFolder::get(folder / "run/metrics.jsonl").empty(); ++i) pause_for(0.005);
   REQUIRE_FALSE(TempFolder::get(folder / "run/metrics.jsonl").empty());
 }
 
@@ -52,10 +52,11 @@ Finished run_with_reader(const TempFolder& folder, const Arguments& arguments, s
 }  // namespace
 
 TEST_CASE("reliability: every signal that asks to end saves, with 128 + its number") {
-  for (const auto& [number, name] :
+  for (const auto& [number, named] :
        {std::pair{SIGHUP, "SIGHUP"}, std::pair{SIGINT, "SIGINT"}, std::pair{SIGQUIT, "SIGQUIT"},
         std::pair{SIGUSR1, "SIGUSR1"}, std::pair{SIGUSR2, "SIGUSR2"}, std::pair{SIGALRM, "SIGALRM"},
         std::pair{SIGTERM, "SIGTERM"}, std::pair{SIGXCPU, "SIGXCPU"}}) {
+    const std::string name = named;
     CAPTURE(name);
     const TempFolder folder;
     Process process(folder, endless(folder));
@@ -65,7 +66,7 @@ TEST_CASE("reliability: every signal that asks to end saves, with 128 + its numb
     const Finished finished = process.wait(kSanitized ? 60 : 10);
     INFO(finished.err);
     CHECK(finished.code == 128 + number);
-    CHECK(has(finished.err, std::string("mixgrad: stopped by ") + name + " after step "));
+    CHECK(has(finished.err, joined({"mixgrad: stopped by ", name, " after step "})));
     CHECK(damage(folder / "run") == "");
     const std::string more = std::to_string(generations(folder / "run").back() + 1);
     CHECK(run_program(resumption(folder / "run", "--stop-after " + more)).code == 0);
@@ -87,11 +88,11 @@ TEST_CASE("reliability: a signal that the launcher ignored stays ignored, and SI
     const TempFolder other;
     // A step that takes long: a second one of these does not end the process within it.
     Process process(other, tiny_run(other, "run", "--steps 5 --accumulate 2000 --d-model 64"));
-    while (!has(TempFolder::get(other / "stderr"), "parameters")) sleep_for(0.005);
-    sleep_for(0.1);
+    while (!has(TempFolder::get(other / "stderr"), "parameters")) pause_for(0.005);
+    pause_for(0.1);
     for (int i = 0; i < 3; ++i) {
       process.signal(number);
-      sleep_for(0.15);
+      pause_for(0.15);
     }
     const Finished finished = process.wait(60);
     CHECK(finished.code == 128 + number);
