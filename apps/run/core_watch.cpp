@@ -46,8 +46,8 @@ std::string CoreWatch::after_step() {
   const int fewer = std::clamp(all - static_cast<int>(waiting + 1), 1, all - 1);
   char text[240];
   std::snprintf(text, sizeof text,
-                "other programs keep cores busy: in each second the %d threads wait %.1f s for a core; --threads %d is "
-                "probably faster, with the same bits",
+                "too few cores are free: in each second the %d threads wait %.1f s for one; --threads %d is probably "
+                "faster, with the same bits",
                 all, waiting, fewer);
   return text;
 }

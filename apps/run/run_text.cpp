@@ -31,7 +31,7 @@ void require_run_text(const RunText& text, const TextId& id) {
   if (id == text.id) return;
   raise<FormatError>(text.path.empty() ? "the shipped text" : text.path.string(), ": ", text.run,
                      " was trained on this text when it had ", described(text.id), "; it has ", described(id),
-                     " now; give that text, or the one that is meant, with --data FILE");
+                     " now; give that text with --data FILE");
 }
 
 void require_regular_text(const RunText& text) {
@@ -39,8 +39,7 @@ void require_regular_text(const RunText& text) {
   const fs::file_status status = fs::status(text.path, error);
   if (text.path.empty() || fs::is_regular_file(status)) return;
   raise<IoError>(text.run, " was trained on ", text.path.string(), " (", described(text.id), "), which is ",
-                 fs::exists(status) ? "not a regular file" : "not there any more",
-                 "; give that text, or the one that is meant, with --data FILE");
+                 fs::exists(status) ? "not a regular file" : "not there any more", "; give that text with --data FILE");
 }
 
 void require_unchanged_text(const RunText& text) {

@@ -226,10 +226,10 @@ class Train : public Verb, private StoredOptions {
     for (const std::int64_t step : generations(run_.out)) {
       if (step > state_.step) left += (left.empty() ? "" : ", ") + generation_name(step);
     }
-    std::error_code error;
     const std::optional<std::int64_t> newest = newest_generation(run_.out);
-    if (!newest || fs::equivalent(run_.out / generation_name(*newest), generation_, error)) return false;
-    state_.course = highest_course(run_.out) + 1;
+    const std::int64_t course = highest_course(run_.out);  // that of the newest
+    if (!newest || (*newest == state_.step && course == state_.course)) return false;
+    state_.course = course + 1;
     if (!left.empty()) say(left + " of the course that is left stay until this one has passed them");
     return true;
   }

@@ -1,5 +1,5 @@
-// A wish to stop that comes from outside (a signal, a test). Whoever works for long asks for it and ends where nothing
-// is lost; nobody is torn out of what he does.
+// A stop request from outside (a signal, a test). Code that runs for long polls it and stops at the next point at which
+// nothing is lost.
 #pragma once
 
 namespace mixgrad {

@@ -81,6 +81,19 @@ TEST_CASE("cli course: nothing is deleted before the other course has saved") {
   CHECK(TempFolder::get(kept) == metrics);
 }
 
+TEST_CASE("cli course: a copy whose links were followed goes on with its course") {
+  const TempFolder folder;
+  REQUIRE(run_program(tiny_run(folder, "run", kCourse + "--save-every 10 --stop-after 30")).code == 0);
+  REQUIRE(run_program(resumption(folder / "run/step-20", "--save-every 4 --stop-after 25")).code == 0);
+  fs::copy(folder / "run", folder / "copy", fs::copy_options::recursive);
+  const Finished rest = run_program(resumption(folder / "copy", "--stop-after 27"));
+  INFO(rest.err);
+  CHECK(rest.code == 0);
+  CHECK_FALSE(has(rest.err, "course that is left"));
+  CHECK(load_trainer_state(find_generation(folder / "copy")).course == 1);
+  CHECK(saved_steps(folder / "copy") == "25 27 30");
+}
+
 TEST_CASE("cli course: into another folder a course goes on as it is") {
   const TempFolder folder;
   REQUIRE(run_program(tiny_run(folder, "run", kCourse + "--save-every 10 --stop-after 30")).code == 0);

@@ -90,7 +90,7 @@ TEST_CASE("cli run text: one that is gone, changed or no file is refused by its 
   const std::string meaning = std::to_string(small_text().size()) + " bytes with the XXH3 ";
   fs::rename(text, folder / "moved.txt");
   refused(run, 4, run + " was trained on " + text.string() + " (" + meaning);
-  refused(run, 4, "which is not there any more; give that text, or the one that is meant, with --data FILE");
+  refused(run, 4, "which is not there any more; give that text with --data FILE");
   fs::create_directory(text);
   refused(run, 4, "which is not a regular file; give");
   fs::remove(text);

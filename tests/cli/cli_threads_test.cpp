@@ -62,7 +62,7 @@ std::string said_within(const TempFolder& folder, const std::string& options, do
                   tiny_run(folder, "run", "--steps 1000000 --eval-every 0 --save-every 0 --d-model 64 " + options));
   const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
   std::string text;
-  while (std::chrono::steady_clock::now() < end && !has(text, "keep cores busy")) {
+  while (std::chrono::steady_clock::now() < end && !has(text, "too few cores are free")) {
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
     text = TempFolder::get(folder / "stderr");
   }
@@ -105,11 +105,11 @@ TEST_CASE("cli threads: cores that other programs keep busy are noticed, once, a
   const TempFolder folder;
   const std::string text = said_within(folder, "--threads 2", 30);
   INFO(text);
-  CHECK(has(text, "mixgrad: other programs keep cores busy: in each second the 2 threads wait "));
-  CHECK(has(text, " s for a core; --threads 1 is probably faster, with the same bits\n"));
+  CHECK(has(text, "mixgrad: too few cores are free: in each second the 2 threads wait "));
+  CHECK(has(text, " s for one; --threads 1 is probably faster, with the same bits\n"));
   CHECK(has(text, ", 2 threads\n"));
   const TempFolder one;
-  CHECK_FALSE(has(said_within(one, "--threads 1", 4), "keep cores busy"));
+  CHECK_FALSE(has(said_within(one, "--threads 1", 4), "too few cores are free"));
 }
 
 }  // namespace mixgrad::test
