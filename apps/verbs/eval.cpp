@@ -77,7 +77,7 @@ class Eval : public Verb {
 
  private:
   TokenData open_text(const Checkpoint& checkpoint) {
-    if (!text_.data.empty()) return text_.open_data(checkpoint.tokenizer);
+    if (!text_.data.empty()) return text_.open_data(checkpoint.tokenizer, Identify::yes);
     const RunText own = text_of_run("eval", checkpoint_);
     text_.data = own.path.string();
     TokenData data = with_run_text(own, [&] { return text_.open_data(checkpoint.tokenizer, Identify::yes); });

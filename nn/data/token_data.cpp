@@ -1,5 +1,7 @@
 #include "nn/data/token_data.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <span>
 #include <utility>
@@ -39,7 +41,26 @@ std::string_view TokenData::text() const {
 void TokenData::map(const std::filesystem::path& path) {
   file_ = MappedFile::open(path);
   source_ = file_.path();
+  stamp_ = stamp_of(source_);
   mark_bytes_ = file_.size() - without_byte_order_mark(file_.text()).size();
+}
+
+TokenData::Stamp TokenData::stamp_of(const std::string& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0) return {};
+  return {status.st_dev, status.st_ino, status.st_mtim.tv_sec, status.st_mtim.tv_nsec};
+}
+
+void TokenData::require_same_content() const {
+  if (file_.size() == 0 || !text_id_) return;
+  const Stamp now = stamp_of(source_);
+  if (now == stamp_ || now.device != stamp_.device || now.inode != stamp_.inode) return;  // else: another file's
+  file_.require_whole();
+  if (xxh3_hex(text()) != text_id_->xxh3) {
+    raise<IoError>(source_, ": the file must stay as it is while it is read; it was overwritten with another content; ",
+                   "restore it, or give a copy that nobody writes to");
+  }
+  stamp_ = now;
 }
 
 // Accompanies one pass over a text: polls for stop requests and, when the text is to be identified, hashes each part
@@ -232,6 +253,7 @@ void TokenData::check_context(std::int64_t context) const {
 
 void TokenData::sample_batch(Rng& rng, const Tensor& tokens, const Tensor& targets) const {
   check_batch("sample_batch", tokens, targets);
+  require_same_content();
   const std::int64_t context = tokens.dim(1);
   check_context(context);
   auto* inputs = tokens.data<std::int32_t>();
@@ -266,6 +288,7 @@ std::int64_t EvalWindows::fill(std::int64_t first, const Tensor& tokens, const T
     raise<ShapeError>("eval: tokens must be [B,", context_, "]; got ", tokens.shape(), "; use the windows' context");
   }
   MIXGRAD_ASSERT(first >= 0, "windows are counted from 0");
+  data_.require_same_content();
   auto* inputs = tokens.data<std::int32_t>();
   auto* wanted = targets.data<std::int32_t>();
   std::int64_t filled = 0;

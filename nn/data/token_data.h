@@ -48,6 +48,8 @@ enum class Identify : std::uint8_t { no, yes };
 
 // Reading a long text ends with Interrupted (core/system/interrupt.h) when a stop is requested.
 class TokenData {
+  friend class EvalWindows;
+
  public:
   // Each reads the text once; a tokenizer that is made from a text whose characters are not all one byte reads it a
   // second time, to encode it.
@@ -77,6 +79,9 @@ class TokenData {
   // ValueError when the training part has no window of context + 1 tokens.
   void check_context(std::int64_t context) const;
 
+  // Each batch, here and in EvalWindows: IoError when somebody has overwritten a file that is mapped, and was opened
+  // with Identify::yes, with another content. More text at its end and a rename over it change nothing.
+
   // Uniformly random windows of the training part: row b gets tokens [s, s+T) and, as targets, [s+1, s+T+1).
   //   tokens, targets: [B,T] i32, contiguous. Draws B numbers from rng, allocates nothing.
   // ShapeError, DTypeError for other tensors; ValueError as check_context(T).
@@ -96,6 +101,15 @@ class TokenData {
   void encode(Pass& pass);
   void require_two_tokens() const;
 
+  // Who wrote to the file last: device, inode, time of the last write.
+  struct Stamp {
+    std::uint64_t device = 0, inode = 0;
+    std::int64_t seconds = 0, nanoseconds = 0;
+    friend bool operator==(const Stamp&, const Stamp&) = default;
+  };
+  static Stamp stamp_of(const std::string& path);
+  void require_same_content() const;
+
   TokenizerPtr tokenizer_;
   std::string source_;
   MappedFile file_;
@@ -105,6 +119,7 @@ class TokenData {
   std::vector<std::int32_t> wide_;     // ids otherwise
   std::int64_t size_ = 0;
   std::optional<TextId> text_id_;
+  mutable Stamp stamp_;  // of a file that stays mapped: of the content that was identified
 };
 
 // Non-overlapping windows of T = context tokens in which every token of a range is a target exactly once. The inputs

@@ -2,6 +2,7 @@
 // others cut while it is trained on.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <thread>
@@ -88,6 +89,24 @@ TEST_CASE("reliability: a text that is cut while it is trained on ends with one 
                                                  std::to_string(text.size()) + " bytes long and was truncated to " +
                                                  std::to_string(left)));
   }
+}
+
+TEST_CASE("reliability: a text that is overwritten while it is trained on ends with one line; a longer one goes on") {
+  const TempFolder folder;
+  std::string text = small_text() + small_text();
+  folder.put("text.txt", text);
+  Process process(folder, tiny_run(folder, "run", "--steps 1000000 --eval-every 0 --save-every 0"));
+  for (int i = 0; i < 2000 && TempFolder::get(folder / "run/metrics.jsonl").empty(); ++i) linger_for(0.005);
+  std::ofstream(folder / "text.txt", std::ios::app) << "the cat sat\n";
+  CHECK(process.wait(0.5).code == kTimedOut);
+  std::reverse(text.begin(), text.end());
+  std::fstream(folder / "text.txt", std::ios::in | std::ios::out) << text;
+  const Finished finished = process.wait(kSanitized ? 60 : 20);
+  INFO(finished.err);
+  CHECK(finished.code == 4);
+  CHECK(has(lines_of(finished.err).back(),
+            "text.txt: the file must stay as it is while it is read; it was overwritten "
+            "with another content; restore it, or give a copy"));
 }
 
 }  // namespace mixgrad::test

@@ -3,6 +3,8 @@
 
 #include <doctest/doctest.h>
 
+#include <chrono>
+#include <filesystem>
 #include <fstream>
 #include <map>
 #include <numeric>
@@ -34,6 +36,41 @@ TokenData counting(std::size_t n) {
   std::string text(n, '\0');
   std::iota(text.begin(), text.end(), '\0');
   return TokenData::from_text(text, byte_tokenizer());
+}
+
+TEST_CASE("token data: a mapped file that is overwritten is an error; touched, longer or renamed over it is not") {
+  const TempFolder folder;
+  const std::string text = "abcabbacbacbbcaabcab";
+  const auto path = folder.put("text.txt", text);
+  const TokenData data = TokenData::open(path, tokenizer_type("char"), Identify::yes);
+  const Tensor tokens = batch(2, 4);
+  const Tensor targets = batch(2, 4);
+  const auto read = [&] {
+    Rng rng(1);
+    data.sample_batch(rng, tokens, targets);
+    const EvalWindows windows(data, data.all(), 4);
+    windows.fill(0, tokens, targets);
+  };
+  const auto later = [&](int seconds) {  // file systems count time in ticks
+    std::filesystem::last_write_time(path, std::filesystem::last_write_time(path) + std::chrono::seconds(seconds));
+  };
+  read();
+  later(1);
+  read();
+  std::ofstream(path, std::ios::app) << "more";
+  later(2);
+  read();
+  std::fstream(path, std::ios::in | std::ios::out) << "cba";  // the same kinds of characters
+  later(3);
+  const std::string why = "text.txt: the file must stay as it is while it is read; it was overwritten with another";
+  CHECK(has(error_of<IoError>(read), why));
+  CHECK(has(error_of<IoError>(read), why));
+  std::fstream(path, std::ios::in | std::ios::out) << "abc";  // restored
+  later(4);
+  read();
+  folder.put("other.txt", "cccccccccccccccccccc");
+  std::filesystem::rename(folder / "other.txt", path);  // the mapping shows the old content
+  read();
 }
 
 TEST_CASE("token data: one byte order mark at the start is no part of the text, in every form of it") {
