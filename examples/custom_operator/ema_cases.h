@@ -1,0 +1,7 @@
+#pragma once
+
+#include "ops/cases/cases.h"
+
+namespace ema {
+mixgrad::test::OpCases cases();
+}  // namespace ema
