@@ -4,5 +4,5 @@
 #include <string>
 
 namespace mixgrad::app {
-std::string version_text();  // "mixgrad 0.1.0 (commit 0123456789ab), instruction set AVX-512, devices cpu"
+std::string version_text();  // "mixgrad 0.2.0 (commit 0123456789ab), instruction set AVX-512, devices cpu"
 }
