@@ -21,9 +21,12 @@ constexpr std::int64_t kFewest = 1024;  // results: of fewer, equal bits would n
 struct Library {
   cublasLtHandle_t handle = nullptr;
   void* workspace = nullptr;  // ours: products in a captured graph must not take memory of their own
+  // Held while one product is queued. A product may be two kernels with partial sums in the workspace between them, and
+  // a plan, with its pointer to the bias, is shared: threads that queue products at once must not get between.
+  std::mutex queueing;
 };
 
-const Library& library_of(Device device) {
+Library& library_of(Device device) {
   static std::mutex mutex;
   static Library all[64];
   stream(device);  // makes the device current
@@ -314,7 +317,8 @@ int MatmulPlan::quickest(const cublasLtMatmulHeuristicResult_t* found, int count
 }
 
 void MatmulPlan::run(const MatmulOperands& operands, const void* alpha, const cublasLtMatmulAlgo_t& algorithm) const {
-  const Library& library = library_of(device_);
+  Library& library = library_of(device_);
+  const std::scoped_lock lock(library.queueing);
   if (kind_.bias) {
     check_cublas(cublasLtMatmulDescSetAttribute(product_, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &operands.bias,
                                                 sizeof operands.bias),
