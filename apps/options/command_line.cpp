@@ -124,7 +124,8 @@ class CommandLine {
 
   void refuse_twice() const {
     for (const auto& [name, given] : given_) {
-      if (given.command->count() < 2) continue;
+      const OptionSpec* option = options_.find(name);
+      if (given.command->count() < 2 || (option != nullptr && option->list != nullptr)) continue;
       raise<ValueError>("--", name, " must be given once; it was given ", given.command->count(), " times, ",
                         quote(given.texts[0]), " and ", quote(given.texts[1]), "; leave one out");
     }
@@ -132,7 +133,8 @@ class CommandLine {
 
   void read_argument() {
     const OptionSet::Argument& argument = options_.argument();
-    if (argument.files != nullptr && argument.files->empty()) {
+    const bool required = argument.use == OptionSet::ArgumentUse::required;
+    if (argument.files != nullptr && argument.files->empty() && required) {
       raise<ValueError>("an argument is required, as in ", verb_.example());
     }
     if (argument.word == nullptr) return;
@@ -153,8 +155,13 @@ class CommandLine {
     for (const OptionSpec& option : options_.options()) {
       const Given& value = given(option);
       if (value.in_config) option.set(value.config_position + option.name, value.config_text);
-      if (value.on_command_line()) option.set("--" + option.name, value.texts.back());
+      const bool empty = value.anywhere() && (value.on_command_line() ? value.texts.back() : value.config_text).empty();
+      if (option.traits.not_empty && empty) raise<ValueError>("--", option.name, " needs at least one character");
+      if (!value.on_command_line()) continue;
+      option.set("--" + option.name, value.texts.back());
+      if (option.list != nullptr) *option.list = value.texts;
     }
+    refuse_preset_of_resumed();
     if (StoredOptions* stored = verb_.stored_options()) {
       apply_stored(stored->load());
       OptionTexts values;
@@ -283,9 +290,12 @@ class CommandLine {
     if (!applies(option)) return "it belongs to --" + depends.option + " " + join(depends.values);
     if (option.traits.decided_by == DecidedBy::checkpoint) {
       for (const OptionSpec& other : options_.options()) {
-        if (other.traits.loads_checkpoint && !other.get().empty()) return "the checkpoint decides the model";
+        if (other.traits.loads_checkpoint && !other.get().empty()) {
+          return "the checkpoint of --" + other.name + " decides the model";
+        }
       }
     }
+    if (option.traits.useless) return option.traits.useless();
     return {};
   }
 
@@ -297,9 +307,26 @@ class CommandLine {
     }
   }
 
+  // Before the stored values are set, which would name one of the preset's options in place of --preset.
+  void refuse_preset_of_resumed() const {
+    const OptionSpec* preset = options_.find("preset");
+    if (preset == nullptr || !given(*preset).anywhere()) return;
+    for (const OptionSpec& option : options_.options()) {
+      if (!option.traits.resumes_run || option.get().empty()) continue;
+      raise<ValueError>("--preset cannot be given here: all options come from the run that --", option.name,
+                        " names; leave it out");
+    }
+  }
+
   void print_values() const {
     for (const OptionSpec& option : options_.options()) {
       if (option.name == "preset" || !without_effect(option).empty()) continue;
+      if (option.traits.not_empty && option.get().empty()) continue;
+      if (option.list != nullptr && option.list->size() > 1) {
+        raise<ValueError>("--", option.name,
+                          " must be given once beside --print-config, as a config file has it; it was ", "given ",
+                          option.list->size(), " times; leave the others out");
+      }
       const bool text = option.type == ConfigEntry::Type::text;
       std::cout << option.name << " = " << (text ? quoted_toml(option.get()) : option.get()) << "\n";
     }

@@ -101,7 +101,9 @@ std::string verb_help(const std::string& name, const Verb& verb, const OptionSet
   std::string text = paragraph("mixgrad " + name + ": " + verb.summary());
   text += "\nUsage: mixgrad " + name;
   if (argument.word != nullptr) text += " " + joined_words(argument.words);
-  if (argument.files != nullptr) text += " " + argument.name + "...";
+  if (argument.files != nullptr)
+    text +=
+        argument.use == OptionSet::ArgumentUse::required ? " " + argument.name + "..." : " [" + argument.name + "...]";
   text += " [OPTIONS]\n";
   if (argument.word != nullptr) {
     text += "\n";

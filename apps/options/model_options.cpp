@@ -62,10 +62,17 @@ void ModelOptions::declare(OptionSet& options) {
   options.add("norm", norm, enum_names<Norm>(), "Normalisation", traits);
   options.add("norm-eps", norm_eps, kAboveZero, "Added inside the root of the norm", traits);
   options.add("positions", positions, enum_names<Positions>(), "How softmax layers know positions", traits);
-  options.add("rope-theta", rope_theta, kAboveZero, "Base of the rotary angles", traits);
+  OptionTraits of_rope = traits;
+  of_rope.useless = useless_when([this] { return positions != "rope"; }, "it belongs to --positions rope");
+  options.add("rope-theta", rope_theta, kAboveZero, "Base of the rotary angles", of_rope);
   options.add_switch("bias", bias, "Linear layers and LayerNorm have biases", traits);
   options.add_switch("tie", tie, "The output head is the embedding table", traits);
-  options.add("hsm-scale", hsm_scale, {.low = -1000, .high = 1000}, "Initial value of a and b of HSM layers", traits);
+  OptionTraits of_shifts = traits;
+  of_shifts.useless =
+      useless_when([this] { return mixer.find("hsm") == mixer.npos && mixer.find("shift") == mixer.npos; },
+                   "it belongs to a --mixer with shift mixing");
+  options.add("hsm-scale", hsm_scale, {.low = -1000, .high = 1000}, "Initial value of a and b of HSM layers",
+              of_shifts);
 }
 
 std::filesystem::path ModelOptions::data_path() const {

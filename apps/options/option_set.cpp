@@ -7,6 +7,11 @@
 
 namespace mixgrad::app {
 
+std::function<std::string()> useless_when(std::function<bool()> condition, std::string reason) {
+  return
+      [condition = std::move(condition), reason = std::move(reason)] { return condition() ? reason : std::string(); };
+}
+
 OptionSpec& OptionSet::declare(const std::string& name, const std::string& help, OptionTraits traits,
                                const char* value) {
   MIXGRAD_ASSERT(find(name) == nullptr, "an option is declared once");
@@ -75,6 +80,14 @@ void OptionSet::add_flag(const std::string& name, bool& value, const std::string
   options_.back().default_text.clear();
 }
 
+void OptionSet::add_list(const std::string& name, std::vector<std::string>& values, const std::string& help,
+                         OptionTraits traits) {
+  OptionSpec& option = declare(name, help, std::move(traits), "TEXT");
+  option.list = &values;
+  option.set = [&values](const auto&, const auto& text) { values = {text}; };
+  option.get = [&values] { return values.empty() ? std::string() : values.front(); };
+}
+
 void OptionSet::add_presets(const std::vector<Preset>& presets, PresetUse use) {
   presets_ = presets;
   preset_use_ = use;
@@ -84,15 +97,17 @@ void OptionSet::add_presets(const std::vector<Preset>& presets, PresetUse use) {
     allowed.push_back(preset.name);
     help += "\n" + preset.name + ": " + preset.help;
   }
-  add("preset", preset_, allowed, help, {.value = "NAME", .on_resume = OnResume::not_stored});
+  add("preset", preset_, allowed, help,
+      {.value = "NAME", .decided_by = DecidedBy::checkpoint, .on_resume = OnResume::not_stored});
 }
 
 void OptionSet::add_choice(std::string& word, const std::vector<ChoiceWord>& words) {
   argument_ = {.name = "", .help = "", .words = words, .word = &word, .files = nullptr};
 }
 
-void OptionSet::add_files(const std::string& name, std::vector<std::string>& files, const std::string& help) {
-  argument_ = {.name = name, .help = help, .words = {}, .word = nullptr, .files = &files};
+void OptionSet::add_files(const std::string& name, std::vector<std::string>& files, const std::string& help,
+                          ArgumentUse use) {
+  argument_ = {.name = name, .help = help, .words = {}, .word = nullptr, .files = &files, .use = use};
 }
 
 const OptionSpec* OptionSet::find(const std::string& name) const {

@@ -62,7 +62,11 @@ struct OptionTraits {
   std::string value = {};  // what stands for the value in the help, such as FILE; "" = by type
   DecidedBy decided_by = DecidedBy::command_line;
   OnResume on_resume = OnResume::fixed;
-  bool loads_checkpoint = false;           // names the checkpoint that decides the options that a checkpoint decides
+  bool loads_checkpoint = false;  // names the checkpoint that decides the options that a checkpoint decides
+  bool resumes_run = false;       // names the run whose options are stored; a preset means nothing beside it
+  bool not_empty = false;         // an empty text is refused; "" is what it has when none is given
+  // Why the option means nothing beside the values that the others have, or "". It is refused then, though stored.
+  std::function<std::string()> useless = {};
   std::vector<std::string> only_for = {};  // words of the verb's argument that the option belongs to; empty = all
   DependsOn depends_on = {};
   std::string absent_means = {};  // where a run stored no value; a run does not store this one
@@ -74,11 +78,15 @@ struct OptionSpec {
   OptionTraits traits;
   ConfigEntry::Type type = ConfigEntry::Type::text;  // of its value in a config file
   bool flag = false;                                 // --name alone makes it true
+  std::vector<std::string>* list = nullptr;          // all of its values, of one that may be given several times
   std::string default_text;                          // "" = none to be shown
   // ValueError that begins with `what` when the text is no value of the option.
   std::function<void(const std::string& what, const std::string& text)> set;
   std::function<std::string()> get;  // the value as text, as `set` takes it
 };
+
+// For OptionTraits::useless: `reason` while the condition holds.
+std::function<std::string()> useless_when(std::function<bool()> condition, std::string reason);
 
 // Values for many options at once, --preset NAME; config file and command line win over them.
 struct Preset {
@@ -111,11 +119,17 @@ class OptionSet {
   void add_switch(const std::string& name, bool& value, const std::string& help, OptionTraits traits = {});
   // --name alone makes it true
   void add_flag(const std::string& name, bool& value, const std::string& help, OptionTraits traits = {});
+  // May be given several times; what a config file has is one value.
+  void add_list(const std::string& name, std::vector<std::string>& values, const std::string& help,
+                OptionTraits traits = {});
   void add_presets(const std::vector<Preset>& presets, PresetUse use);
 
-  // The argument of the verb: one of these words, or one file or more. A verb declares at most one of the two.
+  // The argument of the verb: one of these words, or one text or more (none, where they are optional). A verb declares
+  // at most one of the two.
   void add_choice(std::string& word, const std::vector<ChoiceWord>& words);
-  void add_files(const std::string& name, std::vector<std::string>& files, const std::string& help);
+  enum class ArgumentUse : std::uint8_t { required, optional };
+  void add_files(const std::string& name, std::vector<std::string>& files, const std::string& help,
+                 ArgumentUse use = ArgumentUse::required);
 
   const std::vector<OptionSpec>& options() const { return options_; }
   const OptionSpec* find(const std::string& name) const;
@@ -130,6 +144,7 @@ class OptionSet {
     std::vector<ChoiceWord> words;  // of a choice
     std::string* word = nullptr;    // one of the two is set when the verb takes an argument
     std::vector<std::string>* files = nullptr;
+    ArgumentUse use = ArgumentUse::required;  // of files
   };
   const Argument& argument() const { return argument_; }
 

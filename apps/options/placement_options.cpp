@@ -22,7 +22,8 @@ void PlacementOptions::declare(OptionSet& options, const std::vector<std::string
   options.add("matmul-precision", matmul_precision, {"highest", "high", "medium"},
               "Products of f32: highest = exact operands; on CUDA high = tf32; on CUDA and CPUs with AMX medium = bf16 "
               "operands",
-              {.group = OptionGroup::device});
+              {.group = OptionGroup::device,
+               .useless = useless_when([this] { return precision == "f64"; }, "products of f64 are always exact")});
 }
 
 void declare_threads(OptionSet& options, std::int64_t& threads) {

@@ -4,17 +4,21 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "apps/output/clock.h"
 #include "apps/output/json_line.h"
 #include "apps/output/standard_output.h"
+#include "apps/output/terminal.h"
 
 namespace mixgrad::app {
 namespace {
 
+constexpr std::size_t kAnyWidth = std::numeric_limits<std::size_t>::max();
 constexpr double kPlainSeconds = 5;  // between two lines when stderr is not a terminal
 
 std::string duration(double seconds) {
@@ -53,7 +57,7 @@ Progress::Progress(std::int64_t steps, std::int64_t first, const std::filesystem
       first_(first),
       metrics_(metrics),
       json_(json_to_stdout),
-      terminal_(isatty(STDERR_FILENO) == 1),
+      terminal_(rewrites_lines(STDERR_FILENO)),
       start_(now()) {}
 
 Progress::~Progress() { finish(); }
@@ -62,6 +66,7 @@ void Progress::log(const StepLog& entry) {
   const std::string line = line_of(entry);
   metrics_.append(line);
   if (json_) {
+    finish();  // the same terminal may show both
     std::fputs(line.c_str(), stdout);
     flush_stdout();
   }
@@ -70,26 +75,53 @@ void Progress::log(const StepLog& entry) {
   const bool last = entry.step == steps_;
   if (!terminal_ && !entry.val_loss && !last && elapsed - last_plain_ < kPlainSeconds) return;
   last_plain_ = elapsed;
-  char val[32] = "-";
-  if (val_loss_) std::snprintf(val, sizeof val, "%.4f", *val_loss_);
-  char text[256];
   const double left = elapsed / static_cast<double>(std::max<std::int64_t>(entry.step - first_, 1)) *
                       static_cast<double>(steps_ - entry.step);
-  std::snprintf(text, sizeof text, "step %lld/%lld  loss %.4f  val %s  lr %.2e  grad %.2f  %.0f tok/s  left %s",
-                static_cast<long long>(entry.step), static_cast<long long>(steps_), entry.loss, val, entry.lr,
-                entry.grad_norm, entry.tokens_per_s, duration(left).c_str());
-  if (terminal_) {
-    std::fprintf(stderr, "\r\033[K%s", text);
-    open_line_ = true;
-    if (entry.val_loss) finish();  // a line that stays
+  if (!terminal_) {
+    std::fprintf(stderr, "%s\n", text_of(entry, left, kAnyWidth).c_str());
   } else {
-    std::fprintf(stderr, "%s\n", text);
+    const std::string text = text_of(entry, left, terminal_columns(STDERR_FILENO) - 1);
+    std::fprintf(stderr, "\r\033[K%s%s", text.c_str(), entry.val_loss ? "\n" : "");  // that of an evaluation stays
+    open_line_ = !entry.val_loss;
   }
   std::fflush(stderr);
 }
 
+// Parts of the line in their order; where they do not fit, the least important ones are left out.
+std::string Progress::text_of(const StepLog& entry, double left, std::size_t columns) const {
+  struct Part {
+    int rank;  // 0 is the last to go
+    std::string text;
+  };
+  const auto number = [](const char* format, double value) {
+    char text[64];
+    std::snprintf(text, sizeof text, format, value);
+    return std::string(text);
+  };
+  std::vector<Part> parts{
+      {0, "step " + std::to_string(entry.step) + "/" + std::to_string(steps_)},
+      {1, number("loss %.4f", entry.loss)},
+      {3, "val " + (val_loss_ ? number("%.4f", *val_loss_) : "-")},
+      {5, number("lr %.2e", entry.lr)},
+      {6, number("grad %.2f", entry.grad_norm)},
+      {4, number("%.0f tok/s", entry.tokens_per_s)},
+      {2, "left " + duration(left)},
+  };
+  const auto joined = [&] {
+    std::string text;
+    for (const Part& part : parts) text += (text.empty() ? "" : "  ") + part.text;
+    return text;
+  };
+  while (parts.size() > 1 && joined().size() > columns) {
+    parts.erase(std::max_element(parts.begin(), parts.end(), [](auto& a, auto& b) { return a.rank < b.rank; }));
+  }
+  return joined().substr(0, columns);
+}
+
 void Progress::finish() {
-  if (open_line_) std::fputs("\n", stderr);
+  if (!open_line_) return;
+  std::fputs("\r\033[K", stderr);
+  std::fflush(stderr);
   open_line_ = false;
 }
 

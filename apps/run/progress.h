@@ -1,11 +1,12 @@
-// The progress of a run: one line on stderr, rewritten in place on a terminal and printed every few seconds elsewhere,
-// and a JSON line per logged step in metrics.jsonl and, with --json, on stdout.
+// The progress of a run: one line on stderr, rewritten in place on a terminal, as wide as that is, and printed every
+// few seconds elsewhere, and a JSON line per logged step in metrics.jsonl and, with --json, on stdout.
 #pragma once
 
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
 #include <optional>
+#include <string>
 
 #include "nn/files/folder.h"
 
@@ -29,9 +30,11 @@ class Progress {
   Progress& operator=(const Progress&) = delete;
 
   void log(const StepLog& entry);  // the line of --json: as flush_stdout()
-  void finish();                   // ends the live line
+  void finish();                   // clears the live line, before anything else is printed
 
  private:
+  std::string text_of(const StepLog& entry, double left, std::size_t columns) const;
+
   std::int64_t steps_, first_;
   LineFile metrics_;
   bool json_;

@@ -8,6 +8,7 @@
 #include "apps/options/verb.h"
 #include "apps/output/clock.h"
 #include "apps/output/standard_output.h"
+#include "apps/run/prompt.h"
 #include "apps/run/sample.h"
 #include "apps/run/signals.h"
 #include "core/allocator.h"
@@ -20,14 +21,10 @@
 #include "ops/matmul/matmul_cuda.h"
 
 namespace mixgrad::app {
-namespace {
 
-constexpr std::int64_t kSampleTokens = 400;
-
-// A line end where the vocabulary has one, else its first token.
-std::int32_t first_token(const TokenData& data) { return data.tokenizer().id_of("\n").value_or(0); }
-
-}  // namespace
+std::vector<std::int32_t> SampleOptions::start(const Tokenizer& tokenizer) const {
+  return prompt.empty() ? default_start(tokenizer) : encode_typed(tokenizer, prompt, "--sample-prompt");
+}
 
 RunSchedule RunOptions::schedule(std::int64_t steps) const {
   return {.steps = steps,
@@ -178,10 +175,10 @@ int RunLoop::finish(After after) {
     return kOk;
   }
   report_.finished(state_, *val_loss_, pool_stats(model_.device()).peak);
-  if (!options_.json) {
+  if (!options_.json && options_.sample.tokens > 0) {
     std::fprintf(stderr, "a sample:\n\n");
-    stream_sample(model_, data_.tokenizer(), data_.tokenizer().piece(first_token(data_)), kSampleTokens, {0.8, 0, 1.0},
-                  training_.seed);
+    stream_sample(model_, data_.tokenizer(), options_.sample.start(data_.tokenizer()), options_.sample.tokens,
+                  {.temperature = options_.sample.temperature}, training_.seed);
   }
   return kOk;
 }

@@ -5,6 +5,8 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "apps/options/training_options.h"
 #include "apps/run/core_watch.h"
@@ -16,12 +18,23 @@
 
 namespace mixgrad::app {
 
+// The sample at the end of a run.
+struct SampleOptions {
+  std::int64_t tokens = 400;  // 0 = none
+  double temperature = 0.8;
+  std::string prompt;  // "" = default_start
+
+  // ValueError for a prompt that the vocabulary cannot express.
+  std::vector<std::int32_t> start(const Tokenizer& tokenizer) const;
+};
+
 // How a run is saved and reported; none of it changes what is computed.
 struct RunOptions {
   std::filesystem::path out;  // the run's folder
   std::int64_t stop_after = 0, eval_every = 500, save_every = 500, log_every = 10;
   std::int64_t skip_nonfinite = 0;
   EarlyStop early_stop;
+  SampleOptions sample;
   bool json = false;
 
   RunSchedule schedule(std::int64_t steps) const;  // of a run of so many steps

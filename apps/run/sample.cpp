@@ -3,39 +3,47 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <memory>
+#include <string>
 
 #include "apps/output/standard_output.h"
+#include "apps/output/terminal.h"
 #include "core/system/interrupt.h"
+#include "core/text/plural.h"
 
 namespace mixgrad::app {
 namespace {
 
 void put(const std::string& text) {
-  std::fwrite(text.data(), 1, text.size(), stdout);
+  const std::string shown = ::isatty(STDOUT_FILENO) == 1 ? printable(text) : text;
+  std::fwrite(shown.data(), 1, shown.size(), stdout);
   flush_stdout();
+}
+
+void say_restarted(const Decoder& model) {
+  const std::int64_t context = model.config().context;
+  if (::isatty(STDERR_FILENO) == 1) std::fputs("\n", stderr);  // the text so far ends within a line
+  std::fprintf(stderr,
+               "mixgrad: beyond the %s that this model's learned positions cover, it goes on from the last %s\n",
+               count_text(context, "token").c_str(), std::to_string(Generator::kept_tokens(context)).c_str());
 }
 
 }  // namespace
 
-void stream_sample(const Decoder& model, const Tokenizer& tokenizer, const std::string& prompt, std::int64_t tokens,
-                   const SamplingOptions& options, std::uint64_t seed) {
-  const std::vector<std::int32_t> ids = tokenizer.encode(prompt, "--prompt");
+void stream_sample(const Decoder& model, const Tokenizer& tokenizer, const std::vector<std::int32_t>& prompt,
+                   std::int64_t tokens, const SamplingOptions& options, std::uint64_t seed) {
   Generator generator(model, tokenizer.vocab_size(), options, seed);
-  generator.prompt(ids);
-  put(prompt);
+  generator.prompt(prompt);
   const std::unique_ptr<TokenDecoder> decoder = tokenizer.new_decoder();
+  std::string text;
+  for (const std::int32_t id : prompt) text += decoder->next(id);
+  put(text);
   bool told = false;
   for (std::int64_t i = 0; i < tokens; ++i) {
     check_interrupt();
     put(decoder->next(generator.next()));
-    if (generator.restarted() && !told) {
-      if (isatty(STDERR_FILENO) == 1) std::fputs("\n", stderr);  // the text so far ends within a line
-      std::fprintf(stderr,
-                   "mixgrad: beyond the %lld tokens that this model's learned positions cover, it goes on from the "
-                   "last %lld\n",
-                   static_cast<long long>(model.config().context), static_cast<long long>(model.config().context / 2));
-      told = true;
-    }
+    if (generator.restarted() && !told) say_restarted(model);
+    told = told || generator.restarted();
   }
   put(decoder->finish() + "\n");
 }

@@ -2,7 +2,7 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
+#include <vector>
 
 #include "nn/model/decoder.h"
 #include "nn/model/generator.h"
@@ -10,8 +10,9 @@
 
 namespace mixgrad::app {
 
-// ValueError for a prompt with characters outside the vocabulary. Says on stderr, once, when learned positions ran out.
-void stream_sample(const Decoder& model, const Tokenizer& tokenizer, const std::string& prompt, std::int64_t tokens,
-                   const SamplingOptions& options, std::uint64_t seed);
+// `prompt`: its tokens, at least one. On a terminal what is not printable is escaped (apps/output/terminal.h); files
+// and pipes get the bytes. Says on stderr, once, when learned positions ran out.
+void stream_sample(const Decoder& model, const Tokenizer& tokenizer, const std::vector<std::int32_t>& prompt,
+                   std::int64_t tokens, const SamplingOptions& options, std::uint64_t seed);
 
 }  // namespace mixgrad::app

@@ -1,4 +1,5 @@
 // mixgrad conform: compares this engine with cases of an independent float64 reference.
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <limits>
@@ -9,6 +10,7 @@
 #include "apps/verbs/verbs.h"
 #include "core/device_check.h"
 #include "core/error.h"
+#include "core/text/escape.h"
 #include "core/text/plural.h"
 #include "nn/conformance/conformance.h"
 
@@ -51,10 +53,18 @@ class Conform : public Verb {
                                    {.key = "pass", .shown = ShownIn::json},
                                    {.key = "worst", .title = " ", .width = 1, .shown = ShownIn::text}});
     std::size_t passed = 0;
+    int code = kOk;
     for (const std::string& file : files_) {
-      const ConformanceResult result = compare(file);
-      if (result.pass) ++passed;
-      add_row(table, result);
+      try {
+        const ConformanceResult result = compare(file);
+        if (result.pass) ++passed;
+        if (!result.pass) code = std::max<int>(code, kCheckFailed);
+        add_row(table, result);
+      } catch (const FormatError& error) {
+        code = std::max<int>(code, report_unread(error));
+      } catch (const IoError& error) {
+        code = std::max<int>(code, report_unread(error));
+      }
     }
     table.finish();
     if (!json_) {
@@ -64,10 +74,17 @@ class Conform : public Verb {
               .c_str(),
           placement_.precision.c_str());
     }
-    return passed == files_.size() ? kOk : kCheckFailed;
+    return code;
   }
 
  private:
+  // The other files are compared nevertheless, and the code of this one is kept for the end.
+  static int report_unread(const Error& error) {
+    std::fflush(stdout);
+    std::fprintf(stderr, "mixgrad: %s\n", escaped(error.what(), ControlForm::hex, EscapeQuotes::no).c_str());
+    return dynamic_cast<const IoError*>(&error) != nullptr ? kSystem : kBadInput;
+  }
+
   ConformanceResult compare(const std::string& file) const {
     try {
       return run_conformance(file, placement_.place().dtype, placement_.where());

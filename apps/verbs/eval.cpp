@@ -1,4 +1,5 @@
 // mixgrad eval: the loss of a trained model on a text.
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 
@@ -24,11 +25,12 @@ class Eval : public Verb {
   std::string example() const override { return "mixgrad eval --checkpoint runs/char --data data/tinyshakespeare.txt"; }
 
   void declare(OptionSet& options) override {
-    options.add("checkpoint", checkpoint_, "Folder of a run, or one generation of it", {.value = "DIR"});
+    options.add_list("checkpoint", checkpoints_,
+                     "Folder of a run, or one generation of it; several print a table, a row each", {.value = "DIR"});
     text_.declare_data(options);
     options.add("split", split_, {"valid", "train", "all"}, "valid: the last 10 % of the tokens; train: the rest",
                 {.group = OptionGroup::data});
-    options.add("batch", batch_, kBatch, "Sequences at a time");
+    options.add("batch", batch_, kBatch, "Sequences at a time, at most as many as the text has");
     declare_threads(options, threads_);
     placement_.declare(options, {"stored", "f32", "f64", "bf16"},
                        "Type of the arithmetic; stored: the type of the parameters in the checkpoint");
@@ -36,60 +38,103 @@ class Eval : public Verb {
   }
 
   int run() override {
-    if (checkpoint_.empty()) raise<ValueError>("eval: --checkpoint DIR is required: the folder of a training run");
+    if (checkpoints_.empty() || checkpoints_.front().empty()) {
+      raise<ValueError>("eval: --checkpoint DIR is required: the folder of a training run");
+    }
     placement_.check_device();
     const ContextScope scope(placement_.context(threads_));
-    const Checkpoint checkpoint = load();
-    const TokenData data = open_text(checkpoint);
-    const Evaluation result = evaluate(*checkpoint.model, data, data.split(split_), batch_);
+    if (checkpoints_.size() > 1) return compare();
+    print_one(evaluate_one(checkpoints_.front()));
+    return kOk;
+  }
+
+ private:
+  struct Evaluated {
+    Evaluation result;
+    std::string source;  // of the text
+  };
+
+  Evaluated evaluate_one(const std::string& path) const {
+    const Checkpoint checkpoint = load(path);
+    const TokenData data = open_text(path, checkpoint);
+    const TokenRange range = data.split(split_);
+    // More sequences than there are windows would only be padding.
+    const std::int64_t windows = EvalWindows(data, range, checkpoint.model->config().context).count();
+    const Evaluation result = evaluate(*checkpoint.model, data, range, std::min(batch_, windows));
     if (!std::isfinite(result.loss)) {
       raise_not_finite("eval: " + data.source(), "the loss", result.loss, checkpoint.model->parameters());
     }
+    return {result, data.source()};
+  }
+
+  // A row for each checkpoint, in the order in which they were given.
+  int compare() const {
+    Table table(format_of(json_), {{.key = "checkpoint"},
+                                   {.key = "loss", .number = true, .format = "%.4f"},
+                                   {.key = "perplexity", .number = true, .format = "%.3f"},
+                                   {.key = "bits_per_byte", .title = "bits per byte", .number = true, .format = "%.4f"},
+                                   {.key = "targets", .title = "tokens", .number = true},
+                                   {.key = "split", .shown = ShownIn::json},
+                                   {.key = "data", .title = "text"}});
+    for (const std::string& path : checkpoints_) {
+      const auto [result, source] = evaluate_one(path);
+      table.add({{json_text(path), path},
+                 result.loss,
+                 result.perplexity,
+                 result.bits_per_byte,
+                 result.targets,
+                 split_,
+                 {json_text(source), source}});
+    }
+    table.finish();
+    return kOk;
+  }
+
+  void print_one(const Evaluated& evaluated) const {
+    const auto& [result, source] = evaluated;
     const auto number = [](const char* format, double value) {
       char text[32];
       std::snprintf(text, sizeof text, format, value);
       return std::string(text);
     };
-    print_figures(
-        format_of(json_),
-        {{.key = "loss",
-          .value = result.loss,
-          .label = "loss",
-          .text = number("%.4f", result.loss),
-          .remark = "nats a token"},
-         {.key = "perplexity",
-          .value = result.perplexity,
-          .label = "perplexity",
-          .text = number("%.3f", result.perplexity)},
-         {.key = "bits_per_byte",
-          .value = result.bits_per_byte,
-          .label = "bits per byte",
-          .text = number("%.4f", result.bits_per_byte)},
-         {.key = "targets",
-          .value = result.targets,
-          .label = "tokens",
-          .text = std::to_string(result.targets),
-          .remark = "(" + split_ + " of " + data.source() + ")"},
-         {.key = "split", .value = split_, .label = "", .text = "", .shown = ShownIn::json},
-         {.key = "data", .value = json_text(data.source()), .label = "", .text = "", .shown = ShownIn::json}});
-    return kOk;
+    print_figures(format_of(json_),
+                  {{.key = "loss",
+                    .value = result.loss,
+                    .label = "loss",
+                    .text = number("%.4f", result.loss),
+                    .remark = "nats a token"},
+                   {.key = "perplexity",
+                    .value = result.perplexity,
+                    .label = "perplexity",
+                    .text = number("%.3f", result.perplexity)},
+                   {.key = "bits_per_byte",
+                    .value = result.bits_per_byte,
+                    .label = "bits per byte",
+                    .text = number("%.4f", result.bits_per_byte)},
+                   {.key = "targets",
+                    .value = result.targets,
+                    .label = "tokens",
+                    .text = std::to_string(result.targets),
+                    .remark = "(" + split_ + " of " + source + ")"},
+                   {.key = "split", .value = split_, .label = "", .text = "", .shown = ShownIn::json},
+                   {.key = "data", .value = json_text(source), .label = "", .text = "", .shown = ShownIn::json}});
   }
 
- private:
-  TokenData open_text(const Checkpoint& checkpoint) {
+  TokenData open_text(const std::string& path, const Checkpoint& checkpoint) const {
     if (!text_.data.empty()) return text_.open_data(checkpoint.tokenizer, Identify::yes);
-    const RunText own = text_of_run("eval", checkpoint_);
-    text_.data = own.path.string();
-    TokenData data = with_run_text(own, [&] { return text_.open_data(checkpoint.tokenizer, Identify::yes); });
+    const RunText own = text_of_run("eval", path);
+    ModelOptions text = text_;
+    text.data = own.path.string();
+    TokenData data = with_run_text(own, [&] { return text.open_data(checkpoint.tokenizer, Identify::yes); });
     require_run_text(own, data.text_id().value());
     std::fprintf(stderr, "mixgrad: the text is the one that %s was trained on, %s\n", own.run.c_str(),
                  data.source().c_str());
     return data;
   }
 
-  Checkpoint load() const {
-    if (placement_.precision != "stored") return load_checkpoint(checkpoint_, placement_.place());
-    Checkpoint checkpoint = load_checkpoint(checkpoint_, {DType::f32, placement_.where()});
+  Checkpoint load(const std::string& path) const {
+    if (placement_.precision != "stored") return load_checkpoint(path, placement_.place());
+    Checkpoint checkpoint = load_checkpoint(path, {DType::f32, placement_.where()});
     const SafetensorsFile file = SafetensorsFile::open(checkpoint.folder / "model.safetensors");
     if (file.entry(file.names().front()).dtype != DType::f64) return checkpoint;
     return load_checkpoint(checkpoint.folder, {DType::f64, placement_.where()});
@@ -97,7 +142,8 @@ class Eval : public Verb {
 
   ModelOptions text_;
   PlacementOptions placement_{.precision = "stored"};
-  std::string checkpoint_, split_ = "valid";
+  std::vector<std::string> checkpoints_;
+  std::string split_ = "valid";
   std::int64_t batch_ = kEvalBatch, threads_ = 0;
   bool json_ = false;
 };

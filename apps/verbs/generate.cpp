@@ -1,5 +1,6 @@
 // mixgrad generate: text from a trained model, streamed.
 #include "apps/options/placement_options.h"
+#include "apps/run/prompt.h"
 #include "apps/run/sample.h"
 #include "apps/verbs/verbs.h"
 #include "core/error.h"
@@ -18,32 +19,34 @@ class Generate : public Verb {
 
   void declare(OptionSet& options) override {
     options.add("checkpoint", checkpoint_, "Folder of a run, or one generation of it", {.value = "DIR"});
-    options.add("prompt", prompt_, "Text to continue");
+    prompt_.declare(options);
     options.add("tokens", tokens_, kCountOrNone, "Tokens to generate");
     options.add("temperature", sampling_.temperature, RealRange{},
                 "Below 1 more predictable, above 1 more varied; 0 = always the likeliest token");
-    options.add("top-k", sampling_.top_k, kCountOrNone, "Only the k likeliest tokens; 0 = all");
+    const OptionTraits of_draws{.useless = useless_when([this] { return sampling_.temperature == 0; },
+                                                        "--temperature 0 always takes the likeliest token")};
+    options.add("top-k", sampling_.top_k, kCountOrNone, "Only the k likeliest tokens; 0 = all", of_draws);
     options.add("top-p", sampling_.top_p, {.high = 1, .without_low = true},
-                "Only the likeliest tokens whose probabilities add up to this");
-    options.add("seed", seed_, "Seed of the draws");
+                "Only the likeliest tokens whose probabilities add up to this", of_draws);
+    options.add("seed", seed_, "Seed of the draws", of_draws);
     declare_threads(options, threads_);
     placement_.declare(options, {"f32", "f64", "bf16"}, "Type of the arithmetic");
   }
 
   int run() override {
     if (checkpoint_.empty()) raise<ValueError>("generate: --checkpoint DIR is required: the folder of a training run");
-    if (prompt_.empty()) raise<ValueError>("generate: --prompt needs at least one character");
     placement_.check_device();
     const ContextScope scope(placement_.context(threads_));
     validate(sampling_);
     const Checkpoint checkpoint = load_checkpoint(checkpoint_, placement_.place());
-    stream_sample(*checkpoint.model, *checkpoint.tokenizer, prompt_, tokens_, sampling_, seed_);
+    stream_sample(*checkpoint.model, *checkpoint.tokenizer, prompt_.tokens(*checkpoint.tokenizer), tokens_, sampling_,
+                  seed_);
     return kOk;
   }
 
  private:
   std::string checkpoint_;
-  std::string prompt_ = "\n";
+  PromptOptions prompt_;
   std::int64_t tokens_ = 200, threads_ = 0;
   SamplingOptions sampling_;
   PlacementOptions placement_;

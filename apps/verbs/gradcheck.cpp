@@ -56,7 +56,7 @@ class Gradcheck : public Verb {
   std::string example() const override { return "mixgrad gradcheck --op attention"; }
 
   void declare(OptionSet& options) override {
-    options.add("op", op_, "Only this operator");
+    options.add_list("op", wanted_, "Only this operator; may be given several times", {.value = "NAME"});
     options.add(
         "device", device_,
         "Where the operators run: cpu, cuda, cuda:N or check (cuda, each kernel compared with the CPU), or a list",
@@ -75,7 +75,7 @@ class Gradcheck : public Verb {
       std::printf("%-22s %-44s %-10s %-9s %-11s %9s\n", "op", "case", "input", "output", "where", "error");
     }
     for (const test::OperatorCases& entry : test::all_cases()) {
-      if (!op_.empty() && op_ != entry.spec->name) continue;
+      if (!wanted_.empty() && std::find(wanted_.begin(), wanted_.end(), entry.spec->name) == wanted_.end()) continue;
       ops_.emplace_back(entry.spec->name);
       const test::OpCases cases = entry.make();
       for (const Device device : devices_) {
@@ -94,8 +94,9 @@ class Gradcheck : public Verb {
   void check_options() {
     std::vector<std::string> names;
     for (const test::OperatorCases& entry : test::all_cases()) names.emplace_back(entry.spec->name);
-    if (!op_.empty() && std::find(names.begin(), names.end(), op_) == names.end()) {
-      raise<ValueError>("--op: must be an operator, got ", quote(op_), "; ", did_you_mean(op_, names),
+    for (const std::string& op : wanted_) {
+      if (std::find(names.begin(), names.end(), op) != names.end()) continue;
+      raise<ValueError>("--op: must be an operator, got ", quote(op), "; ", did_you_mean(op, names),
                         "operators: ", join(names));
     }
     const auto once = [](const auto& list, const char* option, const std::string& part) {
@@ -293,7 +294,8 @@ class Gradcheck : public Verb {
     print_json(object);
   }
 
-  std::string op_, device_ = "cpu", dtype_ = "f64";
+  std::vector<std::string> wanted_;  // operators; empty = all
+  std::string device_ = "cpu", dtype_ = "f64";
   std::int64_t threads_ = 0;
   bool check_devices_ = false;  // "check" is among the devices
   bool json_ = false;

@@ -41,7 +41,7 @@ class Train : public Verb, private StoredOptions {
     options.add("out", out_, "Folder of the run: checkpoints and metrics.jsonl; must not hold a run already",
                 {.value = "DIR", .on_resume = OnResume::not_stored});
     options.add("resume", resume_, "Resume this run, or this generation of it; the result is the same bits",
-                {.value = "DIR", .on_resume = OnResume::not_stored});
+                {.value = "DIR", .on_resume = OnResume::not_stored, .resumes_run = true});
     options.add("checkpoint", checkpoint_, "Start from the weights of this run or generation",
                 {.value = "DIR", .loads_checkpoint = true});
     options.add("stop-after", run_.stop_after, kCountOrNone, "Stop after this many steps of the schedule; 0 = all",
@@ -55,7 +55,9 @@ class Train : public Verb, private StoredOptions {
     options.add("log-every", run_.log_every, kCount, "Steps between logged steps", {.on_resume = OnResume::may_change});
     options.add("early-stop", early_stop_,
                 "patience=N[,min-delta=X]: stop after N consecutive evaluations without an improvement of at least X",
-                {.value = "RULE"});
+                {.value = "RULE",
+                 .useless = useless_when([this] { return run_.eval_every == 0; },
+                                         "--eval-every 0 has no evaluation before the end")});
     options.add("skip-nonfinite", run_.skip_nonfinite, kCountOrNone,
                 "Leave out up to this many steps whose loss or gradient is not finite; 0 = stop at the first");
     training_.declare_seed(options);
@@ -63,12 +65,25 @@ class Train : public Verb, private StoredOptions {
                      {.on_resume = OnResume::not_stored});
     options.add_flag("json", run_.json, "One JSON line per logged step on stdout, and no sample",
                      {.on_resume = OnResume::not_stored});
+    declare_sample(options);
     options.add_presets(model_presets(), PresetUse::complete);
     model_.declare(options);
     training_.declare_batch(options);
     training_.declare_steps(options);
     training_.declare_optimisation(options);
     training_.declare_placement(options);
+  }
+
+  void declare_sample(OptionSet& options) {
+    OptionTraits traits{.on_resume = OnResume::not_stored};
+    traits.useless = useless_when([this] { return run_.json; }, "--json prints no sample");
+    options.add("sample-tokens", run_.sample.tokens, kCountOrNone, "Tokens of the sample at the end; 0 = no sample",
+                traits);
+    traits.useless = [this, of_json = traits.useless]() -> std::string {
+      return run_.sample.tokens == 0 ? "--sample-tokens 0 takes no sample" : of_json();
+    };
+    options.add("sample-temperature", run_.sample.temperature, RealRange{}, "As --temperature of generate", traits);
+    options.add("sample-prompt", run_.sample.prompt, "Text that the sample continues; without it as generate", traits);
   }
 
   StoredOptions* stored_options() override { return this; }
@@ -120,6 +135,7 @@ class Train : public Verb, private StoredOptions {
     const TokenData& data = opened.data;
     const EvalWindows windows(data, data.valid(), model.config().context);  // refuses a text too short to validate on
     identify(data);
+    run_.sample.start(data.tokenizer());  // refuses a prompt that would fail at the end
     describe(model, data);
     for (const std::string& note : schedule_notes(training_.schedule_values(), stored_steps_, state_)) say(note);
     const std::unique_ptr<Optimizer> optimizer = make_optimizer(training_.optimizer_settings(), model.parameters());

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cctype>
 #include <cstddef>
+#include <iterator>
+#include <optional>
 
 #include "core/text/escape.h"
 
@@ -37,22 +39,59 @@ std::size_t edit_distance(const std::string& a, const std::string& b) {
   return last[b.size()];
 }
 
+std::string digits_of(const std::string& word) {
+  std::string digits;
+  std::copy_if(word.begin(), word.end(), std::back_inserter(digits), [](char c) { return c >= '0' && c <= '9'; });
+  return digits;
+}
+
+bool same_letters(std::string a, std::string b) {
+  std::sort(a.begin(), a.end());
+  std::sort(b.begin(), b.end());
+  return a == b;
+}
+
+// How many edits make `wanted` the candidate; nothing when nobody can have meant it.
+std::optional<std::size_t> edits_between(const std::string& wanted, const std::string& candidate) {
+  if (digits_of(wanted) != digits_of(candidate)) return std::nullopt;  // another number is no slip of the finger
+  const std::size_t distance = edit_distance(wanted, candidate);
+  const std::size_t shorter = std::min(wanted.size(), candidate.size());
+  // In a word of three letters one other letter makes another word; only their order can be a slip.
+  const bool near = shorter < 4 ? distance == 0 || (distance == 1 && same_letters(wanted, candidate))
+                                : distance <= std::max<std::size_t>(1, shorter / 4);
+  return near ? std::optional(distance) : std::nullopt;
+}
+
+// The one candidate that begins with `wanted`, or "".
+std::string completed(const std::string& wanted, const std::vector<std::string>& candidates) {
+  constexpr std::size_t kShortest = 3;
+  std::string found;
+  if (wanted.size() < kShortest) return found;
+  for (const std::string& candidate : candidates) {
+    if (!folded(candidate).starts_with(wanted)) continue;
+    if (!found.empty()) return {};
+    found = candidate;
+  }
+  return found;
+}
+
 }  // namespace
 
 std::string nearest(std::string_view word, const std::vector<std::string>& candidates) {
   if (word.size() < 2 || word.size() > kMaxWord) return {};
   const std::string wanted = folded(word);
   std::string best;
-  std::size_t best_distance = std::max<std::size_t>(1, word.size() / 3) + 1;
+  std::optional<std::size_t> fewest;
+  bool several = false;
   for (const std::string& candidate : candidates) {
-    const std::size_t distance = edit_distance(wanted, folded(candidate));
-    // A candidate of which nothing is left is not near, however short it is.
-    if (distance < best_distance && distance < candidate.size()) {
-      best_distance = distance;
-      best = candidate;
-    }
+    const std::optional<std::size_t> edits = edits_between(wanted, folded(candidate));
+    if (!edits || (fewest && *edits > *fewest)) continue;
+    several = fewest && *edits == *fewest && candidate != best;
+    fewest = edits;
+    best = candidate;
   }
-  return best;
+  if (several) return {};
+  return best.empty() ? completed(wanted, candidates) : best;
 }
 
 std::string did_you_mean(std::string_view word, const std::vector<std::string>& candidates) {

@@ -7,9 +7,10 @@
 
 namespace mixgrad {
 
-// The candidate nearest to `word` by edit distance (insert, delete, replace, swap of neighbours; letter case is free;
-// '-' equals '_'), the first of equals. Empty when none is near: more than a third of the word's letters differ
-// (but one edit is always near for words of two letters and more).
+// The candidate that `word` can have been meant as: the nearest by edit distance (insert, delete, replace, swap of
+// neighbours; letter case is free; '-' equals '_') within one edit for every four letters (at least one edit; of words
+// below four letters only a swap) that keeps every digit; else the only one that begins with `word`, of three letters
+// or more. Empty when there is none, or when several are equally near: a wrong suggestion is worse than none.
 std::string nearest(std::string_view word, const std::vector<std::string>& candidates);
 
 // "did you mean "heads"? " or nothing: to stand before a list of what is allowed.

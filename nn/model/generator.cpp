@@ -105,7 +105,7 @@ std::int32_t Generator::next() {
   if (model_.config().positions == Positions::learned) {
     recent_.push_back(token);
     if (session_.state().position() == context) {
-      const auto keep = static_cast<std::size_t>(std::max<std::int64_t>(context / 2, 1));
+      const auto keep = static_cast<std::size_t>(kept_tokens(context));
       recent_.erase(recent_.begin(), recent_.end() - static_cast<std::ptrdiff_t>(keep));
       session_.reset();
       restarted_ = true;

@@ -35,8 +35,9 @@ class Generator {
   std::int32_t next();
 
   // With learned positions a sequence cannot grow beyond the context: the state was then rebuilt from the last
-  // floor(context/2) tokens. Has that happened?
+  // kept_tokens(context) tokens. Has that happened?
   bool restarted() const { return restarted_; }
+  static std::int64_t kept_tokens(std::int64_t context) { return context < 2 ? 1 : context / 2; }
   std::size_t state_bytes() const { return session_.state().bytes(); }
 
  private:

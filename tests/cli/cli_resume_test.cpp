@@ -65,7 +65,7 @@ TEST_CASE("cli resume: what decides the result must stay; the rest may change") 
     refused("--" + option, 2, "--" + name + " must stay what it was in this run, ");
   }
   refused("--steps 8", 2, "--steps must be at least what it was in this run, 9; got 8; leave it out, or end earlier");
-  refused("--preset char", 2, " must stay what it was in this run, ");
+  refused("--preset char", 2, "--preset cannot be given here: all options come from the run that --resume names");
   refused("--checkpoint " + run, 2, "--checkpoint must stay what it was in this run, \"\"; got \"" + run + "\"");
   refused("--data " + folder.put("other.txt", small_text() + "t").string(), 3,
           "needs the text of this run, 1947 bytes");

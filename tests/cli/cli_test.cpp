@@ -323,6 +323,9 @@ TEST_CASE("cli: conform refuses what is no case, and tells a difference by its e
     CHECK(has(run.err, path));
     CHECK(has(run.err, text));
     CHECK(run.out == "");
+    const Finished among = mixgrad("conform --json --threads 1", {kCase, path, kCase});  // the others are compared
+    CHECK(not_refused(among, code) == "");
+    CHECK(json_lines(among.out).size() == 2);
   };
   refused((folder / "missing").string(), 4, "No such file");
   refused(folder.put("cut", content.substr(0, content.size() - 100)).string(), 3, "truncated");
@@ -448,10 +451,10 @@ TEST_CASE("cli: inspect takes a checkpoint in place of a model's options") {
   CHECK(json_lines(shown.out).at(0)["shape"] == Json::array({19, 16}));
   const Finished refused = mixgrad("inspect model --layers 2", {"--checkpoint", run});
   CHECK(not_refused(refused, 2) == "");
-  CHECK(has(refused.err, "--layers cannot be given here: the checkpoint decides the model"));
+  CHECK(has(refused.err, "--layers cannot be given here: the checkpoint of --checkpoint decides the model"));
   const Finished matched = mixgrad("inspect model --match params", {"--checkpoint", run});
   CHECK(not_refused(matched, 2) == "");
-  CHECK(has(matched.err, "--match cannot be given here: the checkpoint decides the model"));
+  CHECK(has(matched.err, "--match cannot be given here: the checkpoint of --checkpoint decides the model"));
 }
 
 }  // namespace

@@ -136,20 +136,21 @@ TEST_CASE("cli train: --checkpoint starts from its weights, and the checkpoint d
                     (folder / "first").string()});
   };
   const auto before = contents(folder / "first");
-  const Finished second = again("second", "--preset char --steps 2 --batch 8");
+  const Finished second = again("second", "--steps 2 --batch 8");
   REQUIRE(second.code == 0);
   const double start = json_lines(first.out)[0]["loss"].get<double>();
   CHECK(json_lines(second.out)[0]["loss"].get<double>() < start - 0.3);
   CHECK(contents(folder / "first") == before);
   CHECK(TempFolder::get(folder / "second/latest/config.json") == TempFolder::get(folder / "first/latest/config.json"));
 
-  for (const std::string option : {"layers", "tokenizer", "bias", "hsm-scale"}) {
+  for (const std::string option : {"layers", "tokenizer", "bias", "norm-eps", "preset"}) {
     const Finished refused = again("third", "--" + option +
                                                 (option == "tokenizer" ? " char"
+                                                 : option == "preset"  ? " char"
                                                  : option == "bias"    ? " true"
                                                                        : " 1"));
     CHECK(not_refused(refused, 2) == "");
-    CHECK(has(refused.err, "--" + option + " cannot be given here: the checkpoint decides the model; leave it out"));
+    CHECK(has(refused.err, "--" + option + " cannot be given here: the checkpoint of --checkpoint decides the model"));
     CHECK(!fs::exists(folder / "third"));
   }
 }
@@ -234,7 +235,7 @@ TEST_CASE("cli train: every form of a model trains, and its checkpoint reads bac
             {{"layers", {hsm("vector", {1, 2, 4, 1})}}, {"mlp", "swiglu"}, {"vocab_size", 64}});
   check_run(folder, "--mixer hsm:scalar,hsm:scalar,attention --layers 4 --d-ff 24 --heads 4 --kv-heads 2",
             {{"layers", {hsm("scalar", {1}), hsm("scalar", {2}), attention(4, 2), hsm("scalar", {4})}}, {"d_ff", 24}});
-  check_run(folder, "--mixer attention(heads=8,kv_heads=1) --positions none --norm-eps 1e-4 --rope-theta 500",
+  check_run(folder, "--mixer attention(heads=8,kv_heads=1) --positions rope --norm-eps 1e-4 --rope-theta 500",
             {{"layers", {attention(8, 1)}}, {"norm_eps", 1e-4}, {"rope_theta", 500.0}});
   Json everything = hsm("scalar", {1, 2, 4, 8});
   everything["proj"] = "vo";

@@ -212,6 +212,16 @@ TEST_CASE("suggest: nearest, did_you_mean, quote") {
   CHECK(nearest("D-MODEL", names) == "d_model");
   CHECK(nearest("min_lr", names) == "min-lr");
   CHECK(nearest("banana", names).empty());
+  const std::vector<std::string> options{"op",    "out",   "lr",        "mlp",       "beta1",
+                                         "beta2", "steps", "precision", "eval-every"};
+  for (const std::string far : {"top", "gpu", "cpu", "beta3", "bf32", "stop", "epochs", "ops2", "evaluation"}) {
+    CHECK_MESSAGE(nearest(far, options).empty(), far);
+  }
+  CHECK(nearest("rl", options) == "lr");
+  CHECK(nearest("prec", options) == "precision");  // the only one that begins so
+  CHECK(nearest("eval", options) == "eval-every");
+  CHECK(nearest("eval", {"eval-every", "eval-batch"}).empty());
+  CHECK(nearest("axis", {"axes", "axil"}).empty());  // which of them?
   CHECK(nearest("", names).empty());
   CHECK(nearest("x", {"a"}).empty());
   CHECK(nearest(std::string(1'000'000, 'h'), names).empty());

@@ -1,0 +1,139 @@
+// Options that are given several times, and options that others make meaningless: of every verb.
+#include <doctest/doctest.h>
+
+#include <set>
+
+#include "tests/support/cli.h"
+
+namespace mixgrad::test {
+namespace {
+
+struct Trained {
+  TempFolder folder;
+  Trained() {
+    REQUIRE(train_tiny(folder, "first", "--steps 4").code == 0);
+    REQUIRE(train_tiny(folder, "second", "--steps 8").code == 0);
+  }
+  std::string run(const std::string& name) const { return (folder / name).string(); }
+  std::string text() const { return (folder / "text.txt").string(); }
+};
+const Trained& trained() {
+  static const Trained once;
+  return once;
+}
+
+// The options of a verb's help, with a value of their kind.
+std::vector<Arguments> options_of(const std::string& verb) {
+  std::vector<Arguments> found;
+  for (const std::string& line : lines_of(mixgrad(verb + " --help").out)) {
+    if (!line.starts_with("  --")) continue;
+    const Arguments parts = words(line.substr(0, 27));
+    const bool flag = line.size() > 27 ? parts.size() < 2 : words(line).size() < 2;
+    found.push_back(flag ? Arguments{parts[0]} : Arguments{words(line)[0], "1"});
+  }
+  return found;
+}
+
+TEST_CASE("cli options: every option of every verb is refused when given twice, unless it is a list") {
+  const std::set<std::string> lists{"eval --checkpoint", "gradcheck --op", "ops --op"};
+  int tried = 0;
+  for (const std::string& verb : verb_names()) {
+    for (const Arguments& option : options_of(verb)) {
+      if (option[0] == "--help" || lists.count(verb + " " + option[0]) == 1) continue;
+      Arguments line{verb};
+      for (int twice = 0; twice < 2; ++twice) line.insert(line.end(), option.begin(), option.end());
+      const Finished run = run_program(line);
+      INFO(joined({verb, " ", option[0]}));
+      CHECK(not_refused(run, 2) == "");
+      CHECK(has(run.err, option[0] + " must be given once; it was given 2 times"));
+      ++tried;
+    }
+  }
+  CHECK(tried > 150);
+}
+
+TEST_CASE("cli options: what another option makes meaningless is refused with the reason") {
+  const auto refused = [](const std::string& line, const std::string& option, const std::string& reason) {
+    INFO(line);
+    const Finished run = run_program(words(line));
+    CHECK(not_refused(run, 2) == "");
+    CHECK_MESSAGE(has(run.err, option + " cannot be given here: " + reason), run.err);
+  };
+  const std::string first = trained().run("first");
+  const std::string decided = "the checkpoint of --checkpoint decides the model";
+  for (const std::string verb : {"train --out x", "inspect model", "inspect tape", "inspect attention"}) {
+    for (const std::string option : {"--preset char", "--layers 2", "--tokenizer byte", "--mixer mamba", "--vocab 300",
+                                     "--match params", "--tie false", "--rope-theta 5"}) {
+      refused(joined({verb, " --checkpoint ", first, " ", option}), words(option)[0], decided);
+    }
+  }
+  refused("train --preset char --resume " + first, "--preset", "all options come from the run that --resume names");
+  for (const std::string verb : {"train --out x", "inspect model", "bench train", "bench decode"}) {
+    refused(verb + " --positions learned --rope-theta 5", "--rope-theta", "it belongs to --positions rope");
+    refused(verb + " --positions none --rope-theta 5", "--rope-theta", "it belongs to --positions rope");
+    refused(verb + " --mixer mamba --hsm-scale 1", "--hsm-scale", "it belongs to a --mixer with shift mixing");
+    refused(verb + " --precision f64 --matmul-precision high", "--matmul-precision", "products of f64");
+  }
+  const std::string generate = "generate --checkpoint " + first;
+  for (const std::string option : {"--top-k 3", "--top-p 0.5", "--seed 4"}) {
+    refused(generate + " --temperature 0 " + option, words(option)[0], "--temperature 0 always takes the likeliest");
+  }
+  refused(generate + " --prompt a --prompt-file b", "--prompt-file", "--prompt gives the text");
+  refused(generate + " --escapes", "--escapes", "it needs a text by --prompt or --prompt-file");
+  for (const std::string option : {"--sample-tokens 3", "--sample-temperature 0.5", "--sample-prompt a"}) {
+    refused("train --out x --json " + option, words(option)[0], "--json prints no sample");
+    if (option == "--sample-tokens 3") continue;
+    refused("train --out x --sample-tokens 0 " + option, words(option)[0], "--sample-tokens 0 takes no sample");
+  }
+  refused("train --out x --eval-every 0 --early-stop patience=3", "--early-stop", "--eval-every 0 has no evaluation");
+}
+
+TEST_CASE("cli options: eval with several checkpoints prints a row for each, the numbers of eval alone") {
+  const std::string eval = "eval --threads 1 --data " + trained().text();
+  const Arguments both{"--checkpoint", trained().run("first"), "--checkpoint", trained().run("second")};
+  Arguments line = words(eval + " --json");
+  line.insert(line.end(), both.begin(), both.end());
+  const Finished run = run_program(line);
+  CHECK(trouble(run) == "");
+  const std::vector<Json> rows = json_lines(run.out);
+  REQUIRE(rows.size() == 2);
+  for (const std::string name : {"first", "second"}) {
+    const Json alone = json_of(mixgrad(eval + " --json", {"--checkpoint", trained().run(name)}).out);
+    const Json& row = rows[name == "first" ? 0 : 1];
+    CHECK(row["checkpoint"] == trained().run(name));
+    for (const std::string key : {"loss", "perplexity", "bits_per_byte", "targets", "split", "data"}) {
+      CHECK(row[key] == alone[key]);
+    }
+  }
+  line.erase(line.begin() + 5);
+  line[4] = trained().text();
+  const Finished table = run_program(line);
+  CHECK(trouble(table) == "");
+  CHECK(lines_of(table.out).size() == 3);
+}
+
+TEST_CASE("cli options: eval takes no more sequences at a time than the text has windows") {
+  const std::string eval = "eval --json --threads 1 --data " + trained().text();
+  const Finished usual = mixgrad(eval, {"--checkpoint", trained().run("first")});
+  const Finished most = mixgrad(eval + " --batch 1048576", {"--checkpoint", trained().run("first")});
+  CHECK(trouble(most) == "");  // so many sequences of this model would need 50 GiB
+  CHECK(json_of(most.out)["loss"].get<double>() == doctest::Approx(json_of(usual.out)["loss"].get<double>()));
+}
+
+TEST_CASE("cli options: ops NAME and ops --op NAME") {
+  const std::size_t all = json_lines(mixgrad("ops --json").out).size();
+  for (const std::string line : {"ops --json embedding", "ops --json --op embedding", "ops embedding --json"}) {
+    const std::vector<Json> rows = json_lines(mixgrad(line).out);
+    REQUIRE(rows.size() == 1);
+    CHECK(rows[0]["op"] == "embedding");
+  }
+  CHECK(json_lines(run_program({"ops", "--json", "--op", "embedding", "--op", "relu", "add"}).out).size() == 3);
+  CHECK(all > 3);
+  const Finished wrong = mixgrad("ops embeding");
+  CHECK(not_refused(wrong, 2) == "");
+  CHECK(has(wrong.err, "did you mean \"embedding\"?"));
+  CHECK(not_refused(mixgrad("ops --op nothing"), 2) == "");
+}
+
+}  // namespace
+}  // namespace mixgrad::test

@@ -1,0 +1,185 @@
+// What generation begins with, what a terminal is shown, and the progress line on one.
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <pty.h>
+#include <sys/ioctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "tests/support/cli.h"
+
+namespace mixgrad::test {
+namespace {
+
+// What the program prints on a terminal of so many columns.
+std::string on_terminal(const Arguments& arguments, unsigned short columns, const char* kind = "xterm") {
+  std::vector<char*> argv{const_cast<char*>(MIXGRAD_BINARY)};
+  for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
+  argv.push_back(nullptr);
+  const winsize size{.ws_row = 24, .ws_col = columns, .ws_xpixel = 0, .ws_ypixel = 0};
+  int terminal = -1;
+  const pid_t child = ::forkpty(&terminal, nullptr, nullptr, &size);
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    ::setenv("TERM", kind, 1);  // NOLINT(concurrency-mt-unsafe): the child has one thread
+    ::execv(argv[0], argv.data());
+    ::_exit(127);
+  }
+  std::string shown;
+  char chunk[4096];
+  for (ssize_t got = 0; (got = ::read(terminal, chunk, sizeof chunk)) > 0;) {
+    shown.append(chunk, static_cast<std::size_t>(got));
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  ::close(terminal);
+  CHECK(status == 0);
+  return shown;
+}
+
+// The longest stretch of characters that the cursor passes without going back to the first column.
+std::size_t widest_line(const std::string& shown) {
+  std::size_t widest = 0;
+  std::size_t width = 0;
+  for (std::size_t at = 0; at < shown.size(); ++at) {
+    if (shown.compare(at, 3, "\x1b[K") == 0) {
+      at += 2;
+    } else if (shown[at] == '\r' || shown[at] == '\n') {
+      width = 0;
+    } else {
+      widest = std::max(widest, ++width);
+    }
+  }
+  return widest;
+}
+
+Arguments tiny_run(const TempFolder& folder, const std::string& name, const std::string& more) {
+  Arguments line = words("train" + kTiny + "--log-every 1 --steps 30 --eval-every 10 " +
+                         (more == "--json" ? more : more + "--sample-tokens 0"));
+  line.insert(line.end(), {"--data", folder.put("text.txt", small_text()).string(), "--out", (folder / name).string()});
+  return line;
+}
+
+TEST_CASE("cli terminal: the progress line is at most the columns less one, and is cleared before JSON") {
+  const TempFolder folder;
+  for (const unsigned short columns : {200, 80, 60, 40, 21}) {
+    CAPTURE(columns);
+    const std::string shown = on_terminal(tiny_run(folder, "run" + std::to_string(columns), ""), columns);
+    const std::string progress = shown.substr(shown.find("\x1b[K"), shown.rfind("\x1b[K") - shown.find("\x1b[K"));
+    CHECK(widest_line(progress) < columns);
+    CHECK(has(progress, "step 7/30"));
+    CHECK(has(progress, "left ") == (columns >= 40));
+  }
+  const std::string json = on_terminal(tiny_run(folder, "json", "--json"), 80);
+  for (std::size_t at = json.find('{'); at != std::string::npos; at = json.find('{', at + 1)) {
+    const char before = json[at - 1];
+    CHECK((before == 'K' || before == '\n'));  // cleared, or at the beginning of a line
+  }
+}
+
+TEST_CASE("cli terminal: TERM=dumb and what is no terminal get plain lines") {
+  const TempFolder folder;
+  CHECK(!has(on_terminal(tiny_run(folder, "dumb", ""), 80, "dumb"), "\x1b"));
+  const Finished piped = run_program(tiny_run(folder, "piped", ""));
+  CHECK(piped.code == 0);
+  CHECK(!has(piped.err, "\x1b"));
+  CHECK(!has(piped.err, "\r"));
+}
+
+TEST_CASE("cli terminal: bytes that cannot be shown are escaped there, and raw in a pipe") {
+  const TempFolder folder;
+  REQUIRE(train_tiny(folder, "run", "--steps 2 --tokenizer byte").code == 0);
+  const Arguments line{"generate", "--checkpoint", (folder / "run").string(), "--prompt", "\xe5\\x1b\\t", "--escapes",
+                       "--tokens", "40",           "--temperature",           "9",        "--threads",    "1"};
+  const Finished piped = run_program(line);
+  CHECK(trouble(piped) == "");
+  CHECK(piped.out.starts_with("\xe5\x1b\t"));
+  CHECK(piped.out.size() == 3 + 40 + 1);
+  const std::string shown = on_terminal(line, 80);
+  CHECK(shown.starts_with("\\xe5\\x1b\t"));
+  CHECK(std::all_of(shown.begin(), shown.end(), [](char c) {
+    const auto byte = static_cast<unsigned char>(c);
+    return (byte >= 0x20 && byte != 0x7f) || c == '\n' || c == '\r' || c == '\t';
+  }));
+}
+
+TEST_CASE("cli generate: without a prompt it begins with what the vocabulary has") {
+  for (const std::string text : {"acgtacgtgattacagattacaacgt", "山水山水山火水火山水山火水山水火山火水"}) {
+    const TempFolder folder;
+    std::string line;
+    for (int i = 0; i < 30; ++i) line += text;
+    folder.put("text.txt", line);
+    REQUIRE(train_tiny(folder, "run", "--steps 2").code == 0);
+    const Finished run = mixgrad("generate --tokens 4 --threads 1", {"--checkpoint", (folder / "run").string()});
+    CHECK(trouble(run) == "");
+    CHECK(run.out.starts_with(text[0] == 'a' ? "a" : "山" == run.out.substr(0, 3) ? "山" : run.out.substr(0, 3)));
+  }
+}
+
+TEST_CASE("cli generate: a prompt from a file and from stdin, with and without escapes") {
+  const TempFolder folder;
+  REQUIRE(train_tiny(folder, "run", "--steps 2").code == 0);
+  const std::string generate = "generate --tokens 0 --threads 1 --checkpoint " + (folder / "run").string();
+  const std::string file = folder.put("prompt", "the\ncat\n").string();
+  CHECK(mixgrad(generate, {"--prompt-file", file}).out == "the\ncat\n\n");
+  CHECK(mixgrad(generate, {"--prompt-file", folder.put("mark", "\xef\xbb\xbfthe").string()}).out == "the\n");
+  const int before = ::dup(STDIN_FILENO);
+  const int opened = ::open(file.c_str(), O_RDONLY);
+  ::dup2(opened, STDIN_FILENO);
+  CHECK(mixgrad(generate, {"--prompt-file", "-"}).out == "the\ncat\n\n");
+  ::dup2(before, STDIN_FILENO);
+  ::close(opened);
+  ::close(before);
+  CHECK(mixgrad(generate, {"--prompt", "the\\ncat\\x20", "--escapes"}).out == "the\ncat \n");
+  const auto refused = [&](const Arguments& more, int code, const std::string& text) {
+    const Finished run = mixgrad(generate, more);
+    CHECK(not_refused(run, code) == "");
+    CHECK_MESSAGE(has(run.err, text), run.err);
+  };
+  refused({"--prompt", "the\\ncat"}, 2, "found '\\' (U+005C)");
+  for (const std::string wrong : {"a\\q", "a\\", "a\\x1", "a\\xg0"}) {
+    refused({"--prompt", wrong, "--escapes"}, 2, "a backslash must begin \\n, \\t, \\\\ or \\xNN; got ");
+  }
+  refused({"--prompt-file", folder.put("empty", "").string()}, 2, "at least one character is required");
+  refused({"--prompt-file", (folder / "none").string()}, 4, "No such file");
+  // A part of a character is refused like a character that is not in the vocabulary.
+  refused({"--prompt", "\xe4\xba"}, 2, "--prompt: the char tokenizer needs UTF-8 text");
+}
+
+TEST_CASE("cli generate: with learned positions the tokens that are kept are said as they are") {
+  for (const auto& [context, kept] : {std::pair{"1", "1"}, {"2", "1"}, {"7", "3"}, {"8", "4"}}) {
+    const TempFolder folder;
+    REQUIRE(train_tiny(folder, "run", std::string("--steps 1 --positions learned --context ") + context).code == 0);
+    const Finished run =
+        mixgrad("generate --tokens 12 --threads 1", {"--checkpoint", (folder / "run").string(), "--prompt", "the"});
+    CHECK(run.code == 0);
+    CHECK_MESSAGE(has(run.err, std::string("it goes on from the last ") + kept + "\n"), run.err);
+  }
+}
+
+TEST_CASE("cli train: the sample at the end") {
+  const TempFolder folder;
+  const auto run = [&](const std::string& name, const Arguments& more) {
+    Arguments line = words("train" + kTiny + "--steps 2");
+    line.insert(line.end(),
+                {"--data", folder.put("text.txt", small_text()).string(), "--out", (folder / name).string()});
+    line.insert(line.end(), more.begin(), more.end());
+    return run_program(line);
+  };
+  CHECK(run("usual", {}).out.size() == 1 + 400 + 1);
+  const Finished none = run("none", {"--sample-tokens", "0"});
+  CHECK(none.out == "");
+  CHECK(!has(none.err, "a sample"));
+  const Finished own = run("own", {"--sample-tokens", "5", "--sample-temperature", "0", "--sample-prompt", "the cat"});
+  CHECK(own.out.starts_with("the cat"));
+  CHECK(own.out.size() == 7 + 5 + 1);
+  const Finished wrong = run("wrong", {"--sample-prompt", "Zebra"});
+  CHECK(wrong.code == 2);
+  CHECK(has(wrong.err, "--sample-prompt: every character must be"));
+  CHECK(!std::filesystem::exists(folder / "wrong"));
+}
+
+}  // namespace
+}  // namespace mixgrad::test
