@@ -15,7 +15,8 @@ constexpr std::size_t kMaxWord = 64;  // longer ones are no misspelling of a nam
 
 std::string folded(std::string_view word) {
   std::string result(word);
-  for (char& c : result) c = c == '-' ? '_' : static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  std::erase_if(result, [](char c) { return c == '-' || c == '_'; });  // dff, d-ff and d_ff are one word
+  for (char& c : result) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   return result;
 }
 

@@ -19,7 +19,7 @@ std::string position_of(std::string_view text, std::size_t offset) {
 
 [[noreturn]] void not_utf8(std::string_view text, std::size_t offset, const std::string& source) {
   raise<FormatError>(source, ": the char tokenizer needs UTF-8 text; an invalid sequence begins ",
-                     position_of(text, offset), "; use --tokenizer byte, which takes any file");
+                     position_of(text, offset), "; the byte tokenizer takes any text");
 }
 
 // The table grows with the highest code point; for all of them it takes 136 KiB.

@@ -114,7 +114,9 @@ TEST_CASE("cli generate: without a prompt it begins with what the vocabulary has
     REQUIRE(train_tiny(folder, "run", "--steps 2").code == 0);
     const Finished run = mixgrad("generate --tokens 4 --threads 1", {"--checkpoint", (folder / "run").string()});
     CHECK(trouble(run) == "");
-    CHECK(run.out.starts_with(text[0] == 'a' ? "a" : "山" == run.out.substr(0, 3) ? "山" : run.out.substr(0, 3)));
+    const std::string start = text.substr(0, text[0] == 'a' ? 1 : 3);  // one character; its first of the vocabulary
+    CHECK_MESSAGE(text.find(run.out.substr(0, start.size())) != std::string::npos, run.out);
+    CHECK(run.out.size() >= start.size() * 2);
   }
 }
 

@@ -96,7 +96,7 @@ TEST_CASE("tokenizer: characters that are not in the vocabulary, text that is no
   CHECK(has(error_of<FormatError>([&] { (void)tokenizer->encode("ab\xff"); }), "an invalid sequence begins at byte 2"));
   const std::string bad = error_of<FormatError>([] { char_tokenizer("a\nb\xc3", "x.txt"); });
   CHECK(has(bad, "x.txt: the char tokenizer needs UTF-8 text; an invalid sequence begins at byte 3 (line 2)"));
-  CHECK(has(bad, "use --tokenizer byte"));
+  CHECK(has(bad, "the byte tokenizer takes any text"));
   CHECK(has(error_of<FormatError>([] { char_tokenizer("", "x.txt"); }), "it is empty"));
 }
 
