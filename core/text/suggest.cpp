@@ -57,9 +57,10 @@ std::optional<std::size_t> edits_between(const std::string& wanted, const std::s
   if (digits_of(wanted) != digits_of(candidate)) return std::nullopt;  // another number is no slip of the finger
   const std::size_t distance = edit_distance(wanted, candidate);
   const std::size_t shorter = std::min(wanted.size(), candidate.size());
-  // In a word of three letters one other letter makes another word; only their order can be a slip.
-  const bool near = shorter < 4 ? distance == 0 || (distance == 1 && same_letters(wanted, candidate))
-                                : distance <= std::max<std::size_t>(1, shorter / 4);
+  // Among words of up to three letters one other letter makes another word; only their order can be a slip.
+  const bool near = std::max(wanted.size(), candidate.size()) < 4
+                        ? distance == 0 || (distance == 1 && same_letters(wanted, candidate))
+                        : distance <= std::max<std::size_t>(1, shorter / 4);
   return near ? std::optional(distance) : std::nullopt;
 }
 

@@ -186,7 +186,8 @@ TEST_CASE("cli: inspect attention refuses what it cannot read") {
   refused(inspect(run, "the cat", "--recency -1"), "--recency must be an integer from 0");
   refused(mixgrad("inspect model --text x --preset char"), "it belongs to inspect attention");
   refused(mixgrad("inspect tape --recency 3 --preset char"), "it belongs to inspect attention");
-  refused(inspect(run, "the cat", "--layers 3"), "--layers cannot be given here: the checkpoint of --checkpoint decides the model");
+  refused(inspect(run, "the cat", "--layers 3"),
+          "--layers cannot be given here: the checkpoint of --checkpoint decides the model");
 }
 
 TEST_CASE("cli: --shortcut is refused in one line where it does not fit the model") {
