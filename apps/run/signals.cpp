@@ -33,7 +33,7 @@ constexpr std::int64_t kSameRequestMs = 100;
 
 std::atomic<std::int64_t> g_first_ms{0};  // when the request came
 
-std::int64_t now_ms() {  // clock_gettime may be called in a signal handler
+std::int64_t signal_clock_ms() {  // clock_gettime may be called in a signal handler
   timespec time{};
   ::clock_gettime(CLOCK_MONOTONIC, &time);
   return std::int64_t{time.tv_sec} * 1000 + time.tv_nsec / 1'000'000;
@@ -48,9 +48,9 @@ bool ends_at_once(int signal) {
 
 extern "C" void on_signal(int signal) {
   if (interrupt_requested() == 0) {
-    g_first_ms = now_ms();
+    g_first_ms = signal_clock_ms();
     request_interrupt(signal);
-  } else if (ends_at_once(signal) && now_ms() - g_first_ms >= kSameRequestMs) {
+  } else if (ends_at_once(signal) && signal_clock_ms() - g_first_ms >= kSameRequestMs) {
     ::_exit(128 + signal);
   }
 }
