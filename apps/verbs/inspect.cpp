@@ -4,6 +4,7 @@
 #include "apps/options/model_options.h"
 #include "apps/options/training_options.h"
 #include "apps/output/table.h"
+#include "apps/run/prompt.h"
 #include "apps/verbs/inspect_attention.h"
 #include "apps/verbs/verbs.h"
 #include "core/error.h"
@@ -28,7 +29,13 @@ class Inspect : public Verb {
                                 "decay times of Mamba heads"}});
     options.add("checkpoint", checkpoint_, "A trained model instead of the options",
                 {.value = "DIR", .loads_checkpoint = true});
-    options.add("text", text_, "The text that softmax heads read", {.only_for = {"attention"}});
+    options.add("text", text_, "The text that softmax heads read, of any length; - for stdin",
+                {.only_for = {"attention"}});
+    options.add("text-file", text_file_, "File with that text; without one it is that of --data",
+                {.value = "FILE",
+                 .not_empty = true,
+                 .useless = useless_when([this] { return !text_.empty(); }, "--text gives the text"),
+                 .only_for = {"attention"}});
     options.add("recency", recency_, {0, kMaxContext}, "k of the recency ratio: tokens before a token",
                 {.only_for = {"attention"}});
     training_.declare_seed(options);
@@ -43,6 +50,12 @@ class Inspect : public Verb {
     training_.check();
     training_.placement.check_device();
     const ContextScope scope(training_.context());
+    const std::string data = model_.data;
+    if (!checkpoint_.empty() && !data.empty() && (what_ != "attention" || !text_.empty() || !text_file_.empty())) {
+      raise<ValueError>("--data cannot be given here: ",
+                        what_ == "attention" ? "another option gives the text" : "the checkpoint has its vocabulary",
+                        "; leave it out");
+    }
     std::unique_ptr<Decoder> model;
     TokenizerPtr tokenizer;
     if (checkpoint_.empty()) {
@@ -56,11 +69,19 @@ class Inspect : public Verb {
     }
     if (what_ == "model") print_model(*model);
     if (what_ == "tape") print_tape(*model);
-    if (what_ == "attention") inspect_attention(*model, *tokenizer, text_, recency_, json_);
+    if (what_ == "attention") inspect_attention(*model, *tokenizer, given_text(*model, data), recency_, json_);
     return kOk;
   }
 
  private:
+  // --text, --text-file, or the text of --data where heads read one.
+  std::string given_text(const Decoder& model, const std::string& data) const {
+    if (!text_file_.empty()) return read_typed_file(text_file_, "--text-file");
+    if (text_ == "-") return read_typed_file(text_, "--text");
+    if (text_.empty() && !data.empty() && needs_text(model)) return read_typed_file(data, "--data");
+    return text_;
+  }
+
   void print_model(const Decoder& model) const {
     print_parameters(model.parameters());
     std::vector<LayerReport> rows = model.report();
@@ -138,7 +159,7 @@ class Inspect : public Verb {
   std::string what_;
   ModelOptions model_;
   TrainingOptions training_;
-  std::string checkpoint_, text_;
+  std::string checkpoint_, text_, text_file_;
   std::int64_t recency_ = 4;
   bool json_ = false;
 };

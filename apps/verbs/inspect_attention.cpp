@@ -5,7 +5,9 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/output/json_line.h"
+#include "apps/output/terminal.h"
 #include "core/error.h"
+#include "core/text/utf8.h"
 #include "nn/analysis/hsm_paths.h"
 #include "nn/analysis/mamba_decay.h"
 #include "nn/config/kinds/hsm.h"
@@ -17,13 +19,23 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// What softmax heads attend to depends on a text; shifts and decay times are those of the parameters alone.
+constexpr std::int64_t kTokensAtOnce = 8192;  // of a long text, in whole sequences
+
+// As it stands in a table: quoted, the bytes of a token that is a part of a character as \xNN.
+std::string shown(const std::string& piece) {
+  return is_utf8(piece) ? json_line(piece) : "\"" + printable(piece) + "\"";
+}
+
+}  // namespace
+
 bool needs_text(const Decoder& model) {
   for (std::size_t l = 0; l < model.config().layers.size(); ++l) {
     if (model.mixer(l).softmax_heads() > 0) return true;
   }
   return false;
 }
+
+namespace {
 
 long long number(std::int64_t value) { return value; }  // for printf
 
@@ -57,25 +69,26 @@ class AttentionReport {
       : model_(model), tokenizer_(tokenizer), window_(window), json_(json) {}
 
   void read(const std::string& text) {
-    const std::vector<std::int32_t> ids = tokenizer_.encode(text, "--text");
-    const auto count = static_cast<std::int64_t>(ids.size());
-    const std::int64_t length = std::min(count, model_.config().context);
-    const std::int64_t batch = count / length;
-    tokens_ = Tensor::from_i32(std::span(ids).first(static_cast<std::size_t>(batch * length)), {batch, length});
-    require_finite_logits(model_.logits(tokens_), model_.parameters(), "inspect attention");
+    ids_ = tokenizer_.encode(text, "--text");
+    const auto count = static_cast<std::int64_t>(ids_.size());
+    length_ = std::min(count, model_.config().context);
+    sequences_ = count / length_;
+    for_each_batch([&](const Tensor& tokens) {
+      require_finite_logits(model_.logits(tokens), model_.parameters(), "inspect attention");
+    });
     if (json_) return;
-    std::printf("%lld tokens in %lld sequence%s of %lld", number(count), number(batch), batch == 1 ? "" : "s",
-                number(length));
-    if (batch * length < count) std::printf("; the last %lld are left out", number(count % length));
+    std::printf("%lld tokens in %lld sequence%s of %lld", number(count), number(sequences_), sequences_ == 1 ? "" : "s",
+                number(length_));
+    if (sequences_ * length_ < count) std::printf("; the last %lld are left out", number(count % length_));
     std::printf("\n");
   }
 
   void print() const {
-    if (!tokens_.defined()) {  // lags and decay times are the parameters' alone: a few tokens show whether they compute
+    if (ids_.empty()) {  // lags and decay times are the parameters' alone: a few tokens show whether they compute
       const Tensor few = Tensor::zeros({1, std::min<std::int64_t>(model_.config().context, 8)}, DType::i32);
       require_finite_logits(model_.logits(few), model_.parameters(), "inspect attention");
     }
-    if (tokens_.defined()) {
+    if (!ids_.empty()) {
       print_recency();
       print_depth();
     }
@@ -84,11 +97,40 @@ class AttentionReport {
   }
 
  private:
+  // use(tokens [B,T]) for the sequences of the text, a few at a time.
+  template <class Use>
+  void for_each_batch(const Use& use) const {
+    const std::int64_t most = std::max<std::int64_t>(1, kTokensAtOnce / length_);
+    for (std::int64_t first = 0; first < sequences_; first += most) {
+      const std::int64_t count = std::min(most, sequences_ - first);
+      const auto begin = static_cast<std::size_t>(first * length_);
+      const auto tokens = static_cast<std::size_t>(count * length_);
+      use(Tensor::from_i32(std::span(ids_).subspan(begin, tokens), {count, length_}));
+    }
+  }
+
+  // The mean over all sequences of each layer's ratios; empty for a layer without softmax heads.
+  std::vector<std::vector<double>> recency() const {
+    std::vector<std::vector<double>> means(model_.config().layers.size());
+    for_each_batch([&](const Tensor& tokens) {
+      const std::vector<Tensor> ratios = model_.recency(tokens, window_);
+      const double share = static_cast<double>(tokens.dim(0)) / static_cast<double>(sequences_);
+      for (std::size_t l = 0; l < ratios.size(); ++l) {
+        if (!ratios[l].defined()) continue;
+        means[l].resize(static_cast<std::size_t>(ratios[l].numel()));
+        for (std::size_t h = 0; h < means[l].size(); ++h) {
+          means[l][h] += share * ratios[l].at(static_cast<std::int64_t>(h));
+        }
+      }
+    });
+    return means;
+  }
+
   // One line per layer with softmax heads.
   void print_recency() const {
-    const std::vector<Tensor> ratios = model_.recency(tokens_, window_);
-    if (std::none_of(ratios.begin(), ratios.end(), [](const Tensor& ratio) { return ratio.defined(); })) return;
-    const std::int64_t n = tokens_.dim(1);
+    const std::vector<std::vector<double>> ratios = recency();
+    if (std::all_of(ratios.begin(), ratios.end(), [](const auto& heads) { return heads.empty(); })) return;
+    const std::int64_t n = length_;
     const double uniform = uniform_recency(n, window_);
     if (!json_) {
       std::printf(
@@ -97,13 +139,13 @@ class AttentionReport {
           number(window_), number(n), uniform);
     }
     for (std::size_t l = 0; l < ratios.size(); ++l) {
-      if (!ratios[l].defined()) continue;
+      if (ratios[l].empty()) continue;
       if (json_) {
-        print_json({{"layer", l}, {"recency", ratios[l].to_vector()}, {"n", n}, {"k", window_}, {"uniform", uniform}});
+        print_json({{"layer", l}, {"recency", ratios[l]}, {"n", n}, {"k", window_}, {"uniform", uniform}});
         continue;
       }
       std::printf("layer %-3zu", l);
-      for (const double ratio : ratios[l].to_vector()) std::printf(" %6.3f", ratio);
+      for (const double ratio : ratios[l]) std::printf(" %6.3f", ratio);
       std::printf("\n");
     }
   }
@@ -116,44 +158,56 @@ class AttentionReport {
       if (!json_) std::printf("\nno depth mass: in a shortcut of concat feature every key is made of all sources\n");
       return;
     }
-    const DepthMass depth = model_.depth_mass(tokens_);  // [B,H,T,M]
     if (!json_) {
-      std::printf("\ndepth mass of the shortcut, mean over the heads: attention on each source (0 = embedding)\n%-12s",
-                  "token");
+      std::printf(
+          "\ndepth mass of the shortcut, mean over the heads: attention on each source (0 = the embedding, m = what "
+          "m layers have made of it)\n%-19s",
+          "  t     id token");
       for (const std::int64_t source : shortcut->sources) std::printf(" %6lld", number(source));
       std::printf("  effective depth\n");
     }
-    for (std::int64_t t = 0; t < tokens_.dim(1); ++t) print_token(depth, t);
-    print_mean(depth);
+    MeanMass mean(static_cast<std::int64_t>(shortcut->sources.size()));
+    bool first = true;
+    for_each_batch([&](const Tensor& tokens) {
+      const DepthMass depth = model_.depth_mass(tokens);  // [B,H,T,M]
+      for (std::int64_t t = 0; first && t < length_; ++t) print_token(depth, t);
+      first = false;
+      const std::int64_t rows = depth.mass.rows() / tokens.dim(0) * sequences_;  // of all batches
+      for (std::int64_t row = 0; row < depth.mass.rows(); ++row) mean.add(depth, row, rows);
+    });
+    print_mean(mean);
   }
 
   // One token of the first sequence: the mass of each head, and in a table the mean over the heads.
   void print_token(const DepthMass& depth, std::int64_t t) const {
     const std::int64_t heads = depth.mass.dim(1);
     const std::int64_t steps = depth.mass.dim(2);
-    const std::string text = tokenizer_.piece(static_cast<std::int32_t>(tokens_.at(t)));
+    const std::int32_t id = ids_[static_cast<std::size_t>(t)];
+    const std::string text = tokenizer_.piece(id);
     MeanMass mean(depth.mass.cols());
     Json of_heads = Json::array();
     for (std::int64_t h = 0; h < heads; ++h) of_heads.push_back(mean.add(depth, h * steps + t, heads));
     if (json_) {
-      print_json({{"token", t}, {"text", text}, {"depth_mass", of_heads}, {"effective_depth", mean.depth}});
+      print_json({{"token", t},
+                  {"id", id},
+                  {"text", is_utf8(text) ? text : printable(text)},
+                  {"depth_mass", of_heads},
+                  {"effective_depth", mean.depth}});
       return;
     }
-    std::printf("%3lld %-8s", number(t), json_line(text).c_str());
+    std::printf("%3lld %6lld %s", number(t), number(id), padded(shown(text), 8).c_str());
     mean.print();
   }
 
   // Over all heads, sequences and positions.
-  void print_mean(const DepthMass& depth) const {
-    MeanMass mean(depth.mass.cols());
-    for (std::int64_t row = 0; row < depth.mass.rows(); ++row) mean.add(depth, row, depth.mass.rows());
+  void print_mean(const MeanMass& mean) const {
     if (json_) {
       print_json({{"sources", model_.config().shortcut->sources},
                   {"mean_depth_mass", mean.mass},
                   {"mean_effective_depth", mean.depth}});
       return;
     }
-    std::printf("%-12s", "all");
+    std::printf("%-19s", "all");
     mean.print();
   }
 
@@ -177,7 +231,11 @@ class AttentionReport {
                   "lag", "paths", "weight");
     }
     for (std::size_t lag = 0; lag < report.paths.size(); ++lag) print_lag(report, lag);
-    if (!json_) std::printf("means over the channels, without norms and MLPs; weights where all layers have a and b\n");
+    if (!json_)
+      std::printf(
+          "means over the channels, without norms and MLPs; lags that no path reaches are left out; weights where all "
+          "layers "
+          "have a and b\n");
   }
 
   const HsmConfig& shift_layer(std::int64_t l) const {
@@ -189,6 +247,8 @@ class AttentionReport {
     if (json_) {
       print_json(
           {{"lag", lag}, {"paths", report.paths[lag]}, {"weight", weighted ? Json(report.weights[lag]) : Json()}});
+    } else if (report.paths[lag] == 0) {
+      return;  // no path reaches this lag
     } else if (weighted) {
       std::printf("%8zu %10.3f %12.6f\n", lag, report.paths[lag], report.weights[lag]);
     } else {
@@ -224,7 +284,9 @@ class AttentionReport {
 
   const Decoder& model_;
   const Tokenizer& tokenizer_;
-  Tensor tokens_;  // [B,T]; undefined without a text
+  std::vector<std::int32_t> ids_;  // of the text; empty without one
+  std::int64_t length_ = 0;        // tokens of a sequence
+  std::int64_t sequences_ = 0;
   std::int64_t window_;
   bool json_;
 };

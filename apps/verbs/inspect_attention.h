@@ -9,11 +9,15 @@
 
 namespace mixgrad::app {
 
+// Whether the model has softmax heads: what they attend to depends on a text, shifts and decay times on the parameters
+// alone.
+bool needs_text(const Decoder& model);
+
 // Prints to stdout: tables, or with `json` one object a line.
 //   on a text     recency ratios of softmax heads with k = `window`, depth mass of a shortcut
 //   of the model  lags that shift-mixing layers reach, decay times of Mamba heads; for these the text may be empty
 // ValueError when a text is needed and empty, has characters outside the vocabulary, or there is nothing to show. A
-// text longer than the context is cut into sequences of it; what is left over is not used.
+// text of any length is cut into sequences as long as the context; what is left over is not used.
 void inspect_attention(const Decoder& model, const Tokenizer& tokenizer, const std::string& text, std::int64_t window,
                        bool json);
 

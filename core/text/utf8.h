@@ -39,6 +39,13 @@ inline std::int32_t next_code_point(std::string_view text, std::size_t& offset) 
 // The number of bytes at the end of `text` that are the beginning of a code point and not yet all of it: 0 to 3.
 std::size_t incomplete_suffix(std::string_view text);
 
+inline bool is_utf8(std::string_view text) {
+  for (std::size_t at = 0; at < text.size();) {
+    if (next_code_point(text, at) < 0) return false;
+  }
+  return true;
+}
+
 // The bytes of a valid code point.
 std::string utf8_bytes(char32_t code);
 

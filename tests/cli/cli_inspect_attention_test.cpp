@@ -49,7 +49,8 @@ TEST_CASE("cli: inspect attention prints recency, depth mass and shifts of a mod
   CHECK(has(shown.out, "\nlayer 1   "));  // layer 0 mixes shifts, layer 2 is the shortcut's
   CHECK(!has(shown.out, "\nlayer 2   "));
   CHECK(has(shown.out, "depth mass of the shortcut, mean over the heads"));
-  CHECK(has(shown.out, "\n  3 \" \" "));
+  CHECK(has(shown.out, "\n  3 "));
+  CHECK(has(shown.out, " \" \"      "));
   CHECK(has(shown.out, "\nall "));
   CHECK(has(shown.out, "receptive field of these layers: 3 tokens"));
 }
@@ -69,7 +70,7 @@ TEST_CASE("cli: inspect attention in JSON has the same figures, whole") {
   int tokens = 0;
   for (const Json& row : rows) {
     if (!row.contains("token")) continue;
-    CHECK(keys_of(row) == "token,text,depth_mass,effective_depth");
+    CHECK(keys_of(row) == "token,id,text,depth_mass,effective_depth");
     CHECK(row["text"] == std::string(1, "the cat "[tokens++]));
     CHECK(row["depth_mass"].size() == 2);
     double level = 0;
@@ -165,6 +166,54 @@ TEST_CASE("cli: inspect attention shows bytes that are no characters") {
   CHECK(trouble(shown) == "");
   CHECK(has(shown.out, "\"\\n\""));
   CHECK(json_lines(inspect(bytes, "\xc3\xa9", "--json").out).size() == 4);  // recency, two tokens, their mean
+}
+
+TEST_CASE("cli: inspect attention names the bytes of a part of a character, in columns") {
+  const std::string bytes =
+      trained("bytes", "--layers 2 --tokenizer byte", {"--shortcut", "0,1(hidden=8,concat=depth)"});
+  const std::vector<Json> rows = json_lines(inspect(bytes, "a\xe5\xb1\xb1", "--json").out);
+  REQUIRE(rows.size() == 6);  // recency, four tokens, their mean
+  CHECK(rows[1]["text"] == "a");
+  CHECK(rows[2]["id"] == 0xe5);
+  CHECK(rows[2]["text"] == "\\xe5");
+  CHECK(rows[4]["text"] == "\\xb1");
+  CHECK(has(inspect(bytes, "a\xe5\xb1\xb1").out, "229 \"\\xe5\"  "));
+}
+
+TEST_CASE("cli: inspect attention reads a text of any length from a file, stdin or --data") {
+  const std::string run = with_shortcut();
+  std::string text;
+  for (int i = 0; i < 900; ++i) text += "the cat sat ";  // 10,800 tokens: more than are taken at once
+  const std::string file = folder().put("long.txt", text).string();
+  const auto output = [&](const Arguments& more) {
+    Arguments arguments{"--checkpoint", run, "--json"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const Finished shown = mixgrad("inspect attention --threads 1", arguments);
+    CHECK(trouble(shown) == "");
+    return shown.out;
+  };
+  const std::string by_text = output({"--text", text});
+  CHECK(output({"--text-file", file}) == by_text);
+  CHECK(output({"--data", file}) == by_text);
+  // Equal sequences have the ratios of one of them, however many are taken at once.
+  const Json whole = json_lines(by_text)[0];
+  const auto context = whole["n"].get<std::size_t>();
+  std::string repeated;
+  while (repeated.size() < 12 * context) repeated += "the cat sat ";
+  repeated.resize(12 * context);  // a whole number of sequences and of periods
+  std::string longer;
+  while (longer.size() < 30000) longer += repeated;
+  const Json few = json_lines(output({"--text", repeated}))[0];
+  const Json many = json_lines(output({"--text", longer}))[0];
+  for (std::size_t h = 0; h < few["recency"].size(); ++h) {
+    CHECK(many["recency"][h].get<double>() == doctest::Approx(few["recency"][h].get<double>()).epsilon(1e-5));
+  }
+  const Finished both = mixgrad("inspect attention --text x", {"--checkpoint", run, "--data", file});
+  CHECK(not_refused(both, 2) == "");
+  CHECK(has(both.err, "--data cannot be given here: another option gives the text; leave it out"));
+  const Finished model = mixgrad("inspect model", {"--checkpoint", run, "--data", file});
+  CHECK(not_refused(model, 2) == "");
+  CHECK(has(model.err, "--data cannot be given here: the checkpoint has its vocabulary; leave it out"));
 }
 
 TEST_CASE("cli: inspect attention refuses what it cannot read") {
