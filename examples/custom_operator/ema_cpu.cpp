@@ -2,6 +2,7 @@
 // are in the accumulation type: f32 for bf16.
 #include <algorithm>
 
+#include "core/parallel.h"
 #include "core/rows.h"
 #include "core/scratch.h"
 #include "ema_kernels.h"
