@@ -76,7 +76,8 @@ TEST_CASE("cli options: what another option makes meaningless is refused with th
   }
   const std::string generate = "generate --checkpoint " + first;
   for (const std::string option : {"--top-k 3", "--top-p 0.5", "--seed 4"}) {
-    refused(generate + " --temperature 0 " + option, words(option)[0], "--temperature 0 always takes the likeliest");
+    const std::string line = std::string(generate).append(" --temperature 0 ").append(option);
+    refused(line, words(option)[0], "--temperature 0 always takes the likeliest");
   }
   refused(generate + " --prompt a --prompt-file b", "--prompt-file", "--prompt gives the text");
   refused(generate + " --escapes", "--escapes", "it needs a text by --prompt or --prompt-file");
