@@ -12,7 +12,7 @@
 #include "apps/output/version.h"
 #include "apps/run/waiting.h"
 #include "apps/verbs/verbs.h"
-#include "core/device_check.h"
+#include "core/dispatch/device_check.h"
 #include "core/error.h"
 #include "core/parallel.h"
 #include "core/system/interrupt.h"

@@ -2,7 +2,7 @@
 #include <algorithm>
 
 #include "autograd/tape.h"
-#include "core/accumulate.h"
+#include "core/dispatch/accumulate.h"
 #include "core/error.h"
 
 namespace mixgrad {

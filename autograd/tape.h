@@ -36,7 +36,7 @@ struct GradTarget {
   bool add = false;  // false: write every element, reading none. true: add to what is there
 
   template <class F>
-  void each_tensor(const F& visit) {  // for --device check (core/device_check.h)
+  void each_tensor(const F& visit) {  // for --device check (core/dispatch/device_check.h)
     visit(tensor);
   }
 };

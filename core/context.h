@@ -15,7 +15,7 @@ namespace mixgrad {
 struct Context {
   MatmulPrecision matmul_precision = MatmulPrecision::highest;
   int threads = 0;  // that parallel_for uses; 0: those of the scope around, outermost OMP_NUM_THREADS or all cores
-  bool check_devices = false;  // on CUDA, compare each operator with the CPU (core/device_check.h)
+  bool check_devices = false;  // on CUDA, compare each operator with the CPU (core/dispatch/device_check.h)
 
   friend bool operator==(const Context&, const Context&) = default;
 };

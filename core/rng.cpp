@@ -4,7 +4,7 @@
 #include <numbers>
 
 #include "core/error.h"
-#include "core/philox.h"
+#include "core/numeric/philox.h"
 
 namespace mixgrad {
 

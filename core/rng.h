@@ -1,4 +1,4 @@
-// Counter-based random numbers, drawn on the host (core/philox.h; kernels use the function itself).
+// Counter-based random numbers, drawn on the host (core/numeric/philox.h; kernels use the function itself).
 // The state is (seed, counter): two integers that a checkpoint keeps, and the same bits on every device.
 #pragma once
 

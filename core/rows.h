@@ -4,8 +4,8 @@
 
 #include <cstdint>
 
+#include "core/numeric/vec_math.h"
 #include "core/tensor.h"
-#include "core/vec_math.h"
 
 namespace mixgrad {
 

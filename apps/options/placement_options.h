@@ -11,7 +11,7 @@ namespace mixgrad::app {
 
 DType parse_precision(const std::string& name);  // "f64", "f32" or "bf16"; ValueError
 
-// The word for the device in which each operator is compared with the CPU (core/device_check.h).
+// The word for the device in which each operator is compared with the CPU (core/dispatch/device_check.h).
 inline constexpr const char* kCheckedDevice = "check";
 Device checked_device();  // cuda:0; DeviceError when it is not there
 

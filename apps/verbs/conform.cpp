@@ -8,7 +8,7 @@
 #include "apps/options/placement_options.h"
 #include "apps/output/table.h"
 #include "apps/verbs/verbs.h"
-#include "core/device_check.h"
+#include "core/dispatch/device_check.h"
 #include "core/error.h"
 #include "core/text/escape.h"
 #include "core/text/plural.h"

@@ -6,7 +6,7 @@
 #include <type_traits>
 
 #include "core/dtype.h"
-#include "core/vec_math.h"
+#include "core/numeric/vec_math.h"
 
 namespace mixgrad::cuda {
 

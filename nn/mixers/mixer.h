@@ -17,8 +17,8 @@
 #include <string_view>
 #include <utility>
 
+#include "core/numeric/token_position.h"
 #include "core/tensor.h"
-#include "core/token_position.h"
 
 namespace mixgrad {
 

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "core/token_position.h"
+#include "core/numeric/token_position.h"
 #include "nn/modules/layers.h"
 
 namespace mixgrad {

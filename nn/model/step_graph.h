@@ -1,6 +1,6 @@
 // Decoding on a CUDA device with a whole step in one graph: a decoder's kernels for one token, captured once and
 // replayed for every further one. Nothing but the tokens and their position goes to the device, in one small kernel
-// before the graph; what depends on the position reads it there (core/token_position.h). The bits are those of
+// before the graph; what depends on the position reads it there (core/numeric/token_position.h). The bits are those of
 // Decoder::step on the device.
 //
 // The first step runs kernel by kernel (it uploads constant tables and loads kernels), the second is captured. With

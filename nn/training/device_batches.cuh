@@ -6,7 +6,7 @@
 #include <memory>
 
 #include "core/cuda/launch.cuh"
-#include "core/philox.h"
+#include "core/numeric/philox.h"
 #include "core/rng.h"
 #include "nn/data/token_data.h"
 #include "nn/training/optimizers/optimizer_kernels.h"

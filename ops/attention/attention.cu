@@ -7,7 +7,7 @@
 #include <initializer_list>
 
 #include "core/cuda/launch.cuh"
-#include "core/vec_math.h"
+#include "core/numeric/vec_math.h"
 #include "ops/attention/attention_kernels.h"
 #include "ops/attention/attention_naive.cuh"
 #include "ops/attention/attention_sizes.cuh"

@@ -13,8 +13,8 @@
 //   source: Vaswani et al. (2017); the recomputing backward as in Dao et al., FlashAttention (2022)
 #pragma once
 
+#include "core/numeric/token_position.h"
 #include "core/tensor.h"
-#include "core/token_position.h"
 
 namespace mixgrad {
 

@@ -6,8 +6,8 @@
 #include <limits>
 #include <utility>
 
+#include "core/numeric/vec_math.h"
 #include "core/scratch.h"
-#include "core/vec_math.h"
 #include "ops/attention/attention.h"
 #include "ops/attention/attention_block_sizes.h"
 #include "ops/matmul/matmul.h"

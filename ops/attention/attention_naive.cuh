@@ -2,7 +2,7 @@
 // chunk of what it meets; probabilities are never stored. Every sum has one order. Any size, any dtype.
 #pragma once
 
-#include "core/vec_math.h"
+#include "core/numeric/vec_math.h"
 #include "ops/attention/attention_sizes.cuh"
 
 namespace mixgrad::cuda::naive {

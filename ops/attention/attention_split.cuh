@@ -16,7 +16,7 @@
 // the first of them is used. The query heads of a group share what was read.
 #pragma once
 
-#include "core/vec_math.h"
+#include "core/numeric/vec_math.h"
 #include "ops/attention/attention_sizes.cuh"
 
 namespace mixgrad::cuda::split {

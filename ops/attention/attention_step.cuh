@@ -4,7 +4,7 @@
 // For heads that are no whole chunks of 16 bytes; the others are cut into pieces (attention_split.cuh).
 #pragma once
 
-#include "core/vec_math.h"
+#include "core/numeric/vec_math.h"
 #include "ops/attention/attention_naive.cuh"
 #include "ops/attention/attention_sizes.cuh"
 

@@ -1,7 +1,7 @@
 // f and f' of the elementwise functions, each once, for both devices. A is float or double.
 #pragma once
 
-#include "core/vec_math.h"
+#include "core/numeric/vec_math.h"
 
 namespace mixgrad::functions {
 

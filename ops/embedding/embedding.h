@@ -8,8 +8,8 @@
 //           row is NaN instead
 #pragma once
 
+#include "core/numeric/token_position.h"
 #include "core/tensor.h"
-#include "core/token_position.h"
 
 namespace mixgrad {
 

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "autograd/tape.h"
-#include "core/token_position.h"
+#include "core/numeric/token_position.h"
 #include "ops/support/dispatch.h"
 
 MIXGRAD_KERNELS(void embedding_forward(const Tensor& tokens, const Tensor& weight, const Tensor& positions,

@@ -1,5 +1,5 @@
 #include "core/cuda/launch.cuh"
-#include "core/vec_math.h"
+#include "core/numeric/vec_math.h"
 #include "ops/gate_blend/gate_blend_kernels.h"
 
 namespace mixgrad::cuda {

@@ -1,4 +1,4 @@
-#include "core/vec_math.h"
+#include "core/numeric/vec_math.h"
 #include "ops/gate_blend/gate_blend_kernels.h"
 #include "ops/support/row_tasks.h"
 

@@ -4,7 +4,7 @@
 #include <array>
 
 #include "autograd/tape.h"
-#include "core/constant_table.h"
+#include "core/dispatch/constant_table.h"
 #include "ops/heads/heads_kernels.h"
 #include "ops/operators.h"
 #include "ops/support/check.h"

@@ -1,5 +1,5 @@
 #include "core/cuda/launch.cuh"
-#include "core/vec_math.h"
+#include "core/numeric/vec_math.h"
 #include "ops/linear/linear_products.h"
 #include "ops/linear_cross_entropy/linear_cross_entropy_kernels.h"
 #include "ops/matmul/matmul_cuda.h"

@@ -1,7 +1,7 @@
 #include <cmath>
 #include <limits>
 
-#include "core/vec_math.h"
+#include "core/numeric/vec_math.h"
 #include "ops/linear/linear_products.h"
 #include "ops/linear_cross_entropy/linear_cross_entropy_kernels.h"
 #include "ops/matmul/matmul.h"

@@ -10,7 +10,7 @@
 #include <algorithm>
 
 #include "core/cuda/launch.cuh"
-#include "core/vec_math.h"
+#include "core/numeric/vec_math.h"
 #include "ops/linear/linear_products.h"
 #include "ops/linear_cross_entropy/linear_cross_entropy_blocks.h"
 #include "ops/linear_cross_entropy/linear_cross_entropy_kernels.h"

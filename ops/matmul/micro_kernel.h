@@ -14,7 +14,7 @@
 
 #include <cstdint>
 
-#include "core/simd.h"
+#include "core/numeric/simd.h"
 #include "ops/matmul/ahead.h"
 #if defined(__FMA__) || defined(__AVX512F__)
 #include <immintrin.h>

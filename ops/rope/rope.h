@@ -11,8 +11,8 @@
 //   source: Su et al., RoFormer (2021); rotate-half as in GPT-NeoX
 #pragma once
 
+#include "core/numeric/token_position.h"
 #include "core/tensor.h"
-#include "core/token_position.h"
 
 namespace mixgrad {
 

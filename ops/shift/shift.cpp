@@ -4,7 +4,7 @@
 #include <limits>
 
 #include "autograd/tape.h"
-#include "core/constant_table.h"
+#include "core/dispatch/constant_table.h"
 #include "ops/operators.h"
 #include "ops/shift/shift_check.h"
 #include "ops/shift/shift_kernels.h"

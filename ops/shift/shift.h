@@ -10,8 +10,8 @@
 #include <cstdint>
 #include <span>
 
+#include "core/numeric/token_position.h"
 #include "core/tensor.h"
-#include "core/token_position.h"
 
 namespace mixgrad {
 

@@ -1,7 +1,7 @@
 // The kernels of ops/attention, in which a token brings as many rows of keys as there are sources; the depth form is a
 // window of one token there.
 #include "core/cuda/launch.cuh"
-#include "core/vec_math.h"
+#include "core/numeric/vec_math.h"
 #include "ops/attention/attention_kernels.h"
 #include "ops/shortcut_attention/shortcut_attention_kernels.h"
 

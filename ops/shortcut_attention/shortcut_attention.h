@@ -17,8 +17,8 @@
 //   source: "Adaptive LLMs by Layerwise Attention Shortcuts" (2024) for the idea; the order of the rows is ours
 #pragma once
 
+#include "core/numeric/token_position.h"
 #include "core/tensor.h"
-#include "core/token_position.h"
 
 namespace mixgrad {
 

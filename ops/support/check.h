@@ -5,8 +5,8 @@
 
 #include "autograd/tape.h"
 #include "core/error.h"
+#include "core/numeric/token_position.h"
 #include "core/tensor.h"
-#include "core/token_position.h"
 
 namespace mixgrad {
 

@@ -1,8 +1,8 @@
 // The one place per operator that chooses a device: MIXGRAD_DISPATCH in NAME.cpp, for kernels that MIXGRAD_KERNELS in
-// NAME_kernels.h declares for both (core/dispatch.h).
+// NAME_kernels.h declares for both (core/dispatch/dispatch.h).
 #pragma once
 
-#include "core/dispatch.h"
+#include "core/dispatch/dispatch.h"
 
 // Does this operator's folder have CUDA kernels in this build? The build says so for each folder with a .cu file.
 #if !defined(MIXGRAD_FOLDER_HAS_CUDA)

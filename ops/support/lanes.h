@@ -1,5 +1,5 @@
-// Functions of whole vectors (core/simd.h) for loops over channels, which run over multiples of kLaneMultiple with
-// zeros behind the last channel.
+// Functions of whole vectors (core/numeric/simd.h) for loops over channels, which run over multiples of kLaneMultiple
+// with zeros behind the last channel.
 #pragma once
 
 #include <cmath>
@@ -9,7 +9,7 @@
 #include <immintrin.h>
 #endif
 
-#include "core/simd.h"
+#include "core/numeric/simd.h"
 
 namespace mixgrad::cpu {
 

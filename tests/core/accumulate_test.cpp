@@ -1,5 +1,5 @@
 // to += from over views and dtypes, and that --device check compares it.
-#include "core/accumulate.h"
+#include "core/dispatch/accumulate.h"
 
 #include <doctest/doctest.h>
 

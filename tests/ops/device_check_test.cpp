@@ -1,5 +1,5 @@
 // --device check: what the comparison of two kernels says, and on a GPU that all of ours agree.
-#include "core/device_check.h"
+#include "core/dispatch/device_check.h"
 #include "core/build.h"
 
 #include <doctest/doctest.h>

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "core/dispatch.h"
+#include "core/dispatch/dispatch.h"
 #include "core/tensor.h"
 
 namespace mixgrad {

@@ -10,7 +10,7 @@
 
 #include "core/allocator.h"
 #include "core/cuda/cuda.h"
-#include "core/dispatch.h"
+#include "core/dispatch/dispatch.h"
 #include "core/error.h"
 #include "nn/model/generator.h"
 #include "tests/support/close.h"

@@ -13,7 +13,7 @@
 
 #include "core/allocator.h"
 #include "core/cuda/cuda.h"
-#include "core/dispatch.h"
+#include "core/dispatch/dispatch.h"
 #include "core/error.h"
 #include "nn/tokenizers/char_tokenizer.h"
 #include "nn/training/optimizers/adamw.h"

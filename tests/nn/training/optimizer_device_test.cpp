@@ -6,7 +6,7 @@
 #include <limits>
 
 #include "core/build.h"
-#include "core/device_check.h"
+#include "core/dispatch/device_check.h"
 #include "nn/training/optimizers/adamw.h"
 #include "nn/training/optimizers/registry.h"
 #include "ops/cases/cases.h"

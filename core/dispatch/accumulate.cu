@@ -1,5 +1,5 @@
-#include "core/accumulate.h"
 #include "core/cuda/launch.cuh"
+#include "core/dispatch/accumulate.h"
 
 namespace mixgrad::cuda {
 namespace {

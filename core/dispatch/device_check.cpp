@@ -1,4 +1,4 @@
-#include "core/device_check.h"
+#include "core/dispatch/device_check.h"
 
 #include <algorithm>
 #include <cmath>

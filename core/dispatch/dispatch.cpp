@@ -1,4 +1,4 @@
-#include "core/dispatch.h"
+#include "core/dispatch/dispatch.h"
 
 #include "core/build.h"
 #include "core/error.h"

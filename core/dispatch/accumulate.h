@@ -2,7 +2,7 @@
 // type of `to`.
 #pragma once
 
-#include "core/dispatch.h"
+#include "core/dispatch/dispatch.h"
 #include "core/tensor.h"
 
 namespace mixgrad {

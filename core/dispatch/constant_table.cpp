@@ -1,4 +1,4 @@
-#include "core/constant_table.h"
+#include "core/dispatch/constant_table.h"
 
 #include <algorithm>
 #include <map>

@@ -1,12 +1,12 @@
 // The choice between the kernels of the CPU and of a CUDA device, and the declaration of both. Operators, optimizers
 // and the accumulation of gradients all go through it, so that --device check compares all of them
-// (core/device_check.h).
+// (core/dispatch/device_check.h).
 #pragma once
 
 #include <cstdint>
 
 #include "core/context.h"
-#include "core/device_check.h"
+#include "core/dispatch/device_check.h"
 
 namespace mixgrad {
 

@@ -1,4 +1,4 @@
-#include "core/accumulate.h"
+#include "core/dispatch/accumulate.h"
 
 #include <algorithm>
 

@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "core/vec_math.h"
+#include "core/numeric/vec_math.h"
 
 namespace mixgrad {
 
