@@ -71,8 +71,7 @@ TEST_CASE("cli course: nothing is deleted before the other course has saved") {
   REQUIRE(run_program(tiny_run(folder, "run", kCourse + "--save-every 10 --stop-after 30")).code == 0);
   const std::string metrics = TempFolder::get(run / "metrics.jsonl");
   Process process(folder, resumption(run / "step-20", "--save-every 0 --steps 1000000"));
-  while (!has(TempFolder::get(folder / "stderr"), "course that is left")) {
-  }
+  REQUIRE(wait_until([&] { return has(TempFolder::get(folder / "stderr"), "course that is left"); }));
   process.signal(SIGKILL);
   CHECK(process.wait(10).code == 128 + SIGKILL);
   CHECK(saved_steps(run) == "20 30");

@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <chrono>
 #include <csignal>
 #include <thread>
 
@@ -60,13 +59,9 @@ class BusyCores {
 std::string said_within(const TempFolder& folder, const std::string& options, double seconds) {
   Process process(folder,
                   tiny_run(folder, "run", "--steps 1000000 --eval-every 0 --save-every 0 --d-model 64 " + options));
-  const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
-  std::string text;
-  while (std::chrono::steady_clock::now() < end && !has(text, "too few cores are free")) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
-    text = TempFolder::get(folder / "stderr");
-  }
-  return text;
+  const auto said = [&] { return TempFolder::get(folder / "stderr"); };
+  wait_until([&] { return has(said(), "too few cores are free"); }, seconds);
+  return said();
 }
 
 }  // namespace

@@ -1,10 +1,8 @@
 // How the program waits for its threads (apps/run/waiting.h).
 #include <doctest/doctest.h>
 
-#include <chrono>
 #include <cstdlib>
 #include <string>
-#include <thread>
 
 #include "tests/support/process.h"
 #include "tests/support/reliability.h"
@@ -38,10 +36,7 @@ std::string environment_of_a_run(const ProcessSetting& setting) {
   const Without count("GOMP_SPINCOUNT");
   const TempFolder folder;
   Process process(folder, tiny_run(folder, "run", "--steps 1000000 --threads 2"), setting);
-  for (int i = 0; i < 600 && !process.catches(SIGTERM); ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
-  }
-  REQUIRE(process.catches(SIGTERM));
+  REQUIRE(wait_until([&] { return process.catches(SIGTERM); }, 30));
   return process.environment();
 }
 

@@ -2,8 +2,8 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <chrono>
 #include <random>
-#include <thread>
 
 #include "nn/files/generations.h"
 #include "tests/support/reliability.h"
@@ -14,7 +14,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
-void sleep_for(double seconds) { std::this_thread::sleep_for(std::chrono::duration<double>(seconds)); }
 
 TEST_CASE("reliability: kill -9 at random times with a save every step loses no generation") {
   const TempFolder folder;
@@ -29,7 +28,7 @@ TEST_CASE("reliability: kill -9 at random times with a save every step loses no 
     const bool begins = !holds_run(run);
     if (begins) std::filesystem::remove_all(run);  // killed before its first checkpoint
     Process process(folder, begins ? tiny_run(folder, "run", options) : resumption(run, ""));
-    sleep_for(std::uniform_real_distribution<double>(0.03, 0.4)(random));
+    pause_for(std::uniform_real_distribution<double>(0.03, 0.4)(random));
     process.signal(SIGKILL);
     const Finished finished = process.wait(10);
     INFO(finished.err);
@@ -75,7 +74,7 @@ TEST_CASE("reliability: SIGTERM and SIGINT at random times save and end with 143
     Process process(folder,
                     tiny_run(folder, "run",
                              std::string("--steps 1000000 --save-every 0 --eval-every ") + (evaluating ? "1" : "0")));
-    sleep_for(std::uniform_real_distribution<double>(0.0, 0.2)(random));
+    pause_for(std::uniform_real_distribution<double>(0.0, 0.2)(random));
     const auto start = Clock::now();
     process.signal(number);
     const Finished finished = process.wait(10);
@@ -112,7 +111,7 @@ TEST_CASE("reliability: signals while the data is read, during the sample, and t
   folder.put("text.txt", text);
   {
     Process process(folder, tiny_run(folder, "run", "--steps 100000"));
-    while (!process.catches(SIGTERM)) sleep_for(0.001);
+    REQUIRE(wait_until([&] { return process.catches(SIGTERM); }));
     process.signal(SIGTERM);
     const Finished finished = process.wait(10);
     CHECK(finished.code == 143);
@@ -123,7 +122,7 @@ TEST_CASE("reliability: signals while the data is read, during the sample, and t
     Arguments arguments = tiny_run(folder, "sample", "--steps 2 --context 64 --d-model 192 --layers 6 --batch 1");
     arguments.erase(std::find(arguments.begin(), arguments.end(), "--json"));
     Process process(folder, arguments);
-    while (!has(TempFolder::get(folder / "stderr"), "a sample:")) sleep_for(0.005);
+    REQUIRE(wait_until([&] { return has(TempFolder::get(folder / "stderr"), "a sample:"); }));
     process.signal(SIGINT);
     const Finished finished = process.wait(kSanitized ? 60 : 10);
     INFO(finished.err);
@@ -134,8 +133,8 @@ TEST_CASE("reliability: signals while the data is read, during the sample, and t
   {
     // A step that takes long: the second signal does not wait for its end.
     Process process(folder, tiny_run(folder, "twice", "--steps 5 --accumulate 1000000 --d-model 64"));
-    while (!has(TempFolder::get(folder / "stderr"), "parameters")) sleep_for(0.005);
-    sleep_for(0.5);  // into the step
+    REQUIRE(wait_until([&] { return has(TempFolder::get(folder / "stderr"), "parameters"); }));
+    pause_for(0.5);  // into the step
     process.signal(SIGINT);
     CHECK(process.wait(0.3).code == kTimedOut);
     process.signal(SIGINT);

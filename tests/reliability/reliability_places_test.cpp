@@ -4,8 +4,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <chrono>
-#include <thread>
 
 #include "nn/files/generations.h"
 #include "tests/support/reliability.h"
@@ -14,8 +12,6 @@ namespace mixgrad::test {
 namespace {
 
 namespace fs = std::filesystem;
-
-void linger_for(double seconds) { std::this_thread::sleep_for(std::chrono::duration<double>(seconds)); }
 
 }  // namespace
 
@@ -81,7 +77,7 @@ TEST_CASE("reliability: a text that is cut while it is trained on ends with one 
     for (int i = 0; i < 64; ++i) text += small_text();
     folder.put("text.txt", text);
     Process process(folder, tiny_run(folder, "run", "--steps 1000000 --eval-every 0 --save-every 0"));
-    for (int i = 0; i < 2000 && TempFolder::get(folder / "run/metrics.jsonl").empty(); ++i) linger_for(0.005);
+    REQUIRE(wait_until([&] { return !TempFolder::get(folder / "run/metrics.jsonl").empty(); }));
     fs::resize_file(folder / "text.txt", left);
     const Finished finished = process.wait(kSanitized ? 60 : 20);
     INFO(finished.err);
@@ -97,7 +93,7 @@ TEST_CASE("reliability: a text that is overwritten while it is trained on ends w
   std::string text = small_text() + small_text();
   folder.put("text.txt", text);
   Process process(folder, tiny_run(folder, "run", "--steps 1000000 --eval-every 0 --save-every 0"));
-  for (int i = 0; i < 2000 && TempFolder::get(folder / "run/metrics.jsonl").empty(); ++i) linger_for(0.005);
+  REQUIRE(wait_until([&] { return !TempFolder::get(folder / "run/metrics.jsonl").empty(); }));
   std::ofstream(folder / "text.txt", std::ios::app) << "the cat sat\n";
   CHECK(process.wait(0.5).code == kTimedOut);
   std::reverse(text.begin(), text.end());

@@ -5,8 +5,6 @@
 #include <unistd.h>
 
 #include <array>
-#include <chrono>
-#include <thread>
 
 #include "nn/files/generations.h"
 #include "tests/support/reliability.h"
@@ -15,8 +13,6 @@ namespace mixgrad::test {
 namespace {
 
 namespace fs = std::filesystem;
-
-void pause_for(double seconds) { std::this_thread::sleep_for(std::chrono::duration<double>(seconds)); }
 
 // A run that ends only when it is asked to; without an evaluation or a save before.
 Arguments endless(const TempFolder& folder, const std::string& more = "") {
@@ -29,8 +25,7 @@ Arguments without_json(Arguments arguments) {
 }
 
 void wait_for_steps(const TempFolder& folder) {
-  for (int i = 0; i < 2000 && TempFolder::get(folder / "run/metrics.jsonl").empty(); ++i) pause_for(0.005);
-  REQUIRE_FALSE(TempFolder::get(folder / "run/metrics.jsonl").empty());
+  REQUIRE(wait_until([&] { return !TempFolder::get(folder / "run/metrics.jsonl").empty(); }));
 }
 
 // A run whose stdout is a pipe, of which some bytes are read and then no more.
@@ -88,7 +83,7 @@ TEST_CASE("reliability: a signal that the launcher ignored stays ignored, and SI
     const TempFolder other;
     // A step that takes long: a second one of these does not end the process within it.
     Process process(other, tiny_run(other, "run", "--steps 5 --accumulate 2000 --d-model 64"));
-    while (!has(TempFolder::get(other / "stderr"), "parameters")) pause_for(0.005);
+    REQUIRE(wait_until([&] { return has(TempFolder::get(other / "stderr"), "parameters"); }));
     pause_for(0.1);
     for (int i = 0; i < 3; ++i) {
       process.signal(number);

@@ -96,4 +96,15 @@ Finished Process::wait(double seconds) {
           TempFolder::get(err_)};
 }
 
+void pause_for(double seconds) { std::this_thread::sleep_for(std::chrono::duration<double>(seconds)); }
+
+bool wait_until(const std::function<bool()>& holds, double seconds) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
+  while (!holds()) {
+    if (std::chrono::steady_clock::now() > end) return false;
+    pause_for(0.005);
+  }
+  return true;
+}
+
 }  // namespace mixgrad::test

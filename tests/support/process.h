@@ -5,6 +5,7 @@
 #include <sys/types.h>
 
 #include <csignal>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -47,5 +48,10 @@ class Process {
   std::string out_, err_;
   pid_t child_ = -1;
 };
+
+void pause_for(double seconds);
+
+// Asks every 5 ms until `holds` does; false when it does not within so many seconds.
+bool wait_until(const std::function<bool()>& holds, double seconds = kSanitized ? 60 : 20);
 
 }  // namespace mixgrad::test
