@@ -9,13 +9,22 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string saved_steps(const fs::path& run) {
-  std::string text;
-  for (const std::int64_t step : generations(run)) text += (text.empty() ? "" : " ") + std::to_string(step);
-  return text;
-}
-
 std::string newest_of(const fs::path& run) { return find_generation(run).filename().string(); }
+
+struct Best {
+  std::int64_t step = 0;
+  double loss = 1e9;
+};
+
+// The lowest validation loss of metrics.jsonl, the first of several.
+Best best_of(const fs::path& run) {
+  Best best;
+  for (const Json& line : json_lines(TempFolder::get(run / "metrics.jsonl"))) {
+    if (line["val_loss"].is_null() || line["val_loss"].get<double>() >= best.loss) continue;
+    best = {.step = line["step"].get<std::int64_t>(), .loss = line["val_loss"].get<double>()};
+  }
+  return best;
+}
 
 const std::string kCourse = "--steps 40 --log-every 1 --eval-every 0 ";
 
@@ -113,15 +122,8 @@ TEST_CASE("cli best: the generation of the lowest validation loss has a link, is
       folder, "run", "--steps 12 --eval-every 4 --save-every 2 --lr 0.01 --min-lr 0.01 --schedule wsd --warmup 0"));
   INFO(good.err);
   REQUIRE(good.code == 0);
-  const TrainerState state = load_trainer_state(find_generation(run));
-  double lowest = 1e9;
-  std::string best;
-  std::string loss;
-  for (const Json& line : json_lines(TempFolder::get(run / "metrics.jsonl"))) {
-    if (line["val_loss"].is_null() || line["val_loss"].get<double>() >= lowest) continue;
-    lowest = line["val_loss"].get<double>();
-    best = "step-" + std::to_string(line["step"].get<int>());
-  }
+  const auto [step, lowest] = best_of(run);
+  const std::string best = generation_name(step);
   CHECK(fs::read_symlink(run / "best") == best);
   const bool both = best == "step-12";
   CHECK(has(good.err, both ? "saved in " + run.string() + ": latest and best are step-12; tensors"
@@ -138,15 +140,9 @@ TEST_CASE("cli best: a later generation that is worse leaves it where it was") {
       tiny_run(folder, "run", "--steps 20 --eval-every 1 --save-every 0 --lr 1000 --warmup 2000 --clip 100"));
   INFO(spoiled.err);
   REQUIRE(spoiled.code == 0);
-  double lowest = 1e9;
-  int best = 0;
-  for (const Json& line : json_lines(TempFolder::get(run / "metrics.jsonl"))) {
-    if (line["val_loss"].is_null() || line["val_loss"].get<double>() >= lowest) continue;
-    lowest = line["val_loss"].get<double>();
-    best = line["step"].get<int>();
-  }
+  const auto [best, lowest] = best_of(run);
   REQUIRE(best < 20);
-  const std::string name = "step-" + std::to_string(best);
+  const std::string name = generation_name(best);
   CHECK(fs::read_symlink(run / "best") == name);
   CHECK(fs::read_symlink(run / "latest") == "step-20");
   char text[100];

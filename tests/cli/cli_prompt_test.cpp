@@ -8,7 +8,7 @@
 
 #include <algorithm>
 
-#include "tests/support/cli.h"
+#include "tests/support/reliability.h"
 
 namespace mixgrad::test {
 namespace {
@@ -55,24 +55,23 @@ std::size_t widest_line(const std::string& shown) {
   return widest;
 }
 
-Arguments prompted_run(const TempFolder& folder, const std::string& name, const std::string& more) {
-  Arguments line = words("train" + kTiny + "--log-every 1 --steps 30 --eval-every 10 " +
-                         (more == "--json" ? more : more + "--sample-tokens 0"));
-  line.insert(line.end(), {"--data", folder.put("text.txt", small_text()).string(), "--out", (folder / name).string()});
-  return line;
+const std::string kShown = "--steps 30 --eval-every 10 ";  // a run with a progress line
+
+Arguments shown_run(const TempFolder& folder, const std::string& name) {
+  return without_json(tiny_run(folder, name, kShown + "--sample-tokens 0"));
 }
 
 TEST_CASE("cli terminal: the progress line is at most the columns less one, and is cleared before JSON") {
   const TempFolder folder;
   for (const unsigned short columns : {200, 80, 60, 40, 21}) {
     CAPTURE(columns);
-    const std::string shown = on_terminal(prompted_run(folder, "run" + std::to_string(columns), ""), columns);
+    const std::string shown = on_terminal(shown_run(folder, "run" + std::to_string(columns)), columns);
     const std::string progress = shown.substr(shown.find("\x1b[K"), shown.rfind("\x1b[K") - shown.find("\x1b[K"));
     CHECK(widest_line(progress) < columns);
     CHECK(has(progress, "step 7/30"));
     CHECK(has(progress, "left ") == (columns >= 40));
   }
-  const std::string json = on_terminal(prompted_run(folder, "json", "--json"), 80);
+  const std::string json = on_terminal(tiny_run(folder, "json", kShown), 80);
   for (std::size_t at = json.find('{'); at != std::string::npos; at = json.find('{', at + 1)) {
     const char before = json[at - 1];
     CHECK((before == 'K' || before == '\n'));  // cleared, or at the beginning of a line
@@ -81,8 +80,8 @@ TEST_CASE("cli terminal: the progress line is at most the columns less one, and 
 
 TEST_CASE("cli terminal: TERM=dumb and what is no terminal get plain lines") {
   const TempFolder folder;
-  CHECK(!has(on_terminal(prompted_run(folder, "dumb", ""), 80, "dumb"), "\x1b"));
-  const Finished piped = run_program(prompted_run(folder, "piped", ""));
+  CHECK(!has(on_terminal(shown_run(folder, "dumb"), 80, "dumb"), "\x1b"));
+  const Finished piped = run_program(shown_run(folder, "piped"));
   CHECK(piped.code == 0);
   CHECK(!has(piped.err, "\x1b"));
   CHECK(!has(piped.err, "\r"));

@@ -16,19 +16,14 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string steps_of(const fs::path& run) {
-  std::string text;
-  for (const std::int64_t step : generations(run)) text += (text.empty() ? "" : " ") + std::to_string(step);
-  return text;
-}
-
 TEST_CASE("cli resume: a run goes on from DIR or DIR/step-N, there or elsewhere, to the same files") {
   const TempFolder folder;
   const std::string options = "--steps 12 --save-every 2 --eval-every 5 --log-every 3";
   REQUIRE(run_program(tiny_run(folder, "straight", options)).code == 0);
-  CHECK(steps_of(folder / "straight") == "10 12");
+  CHECK(saved_steps(folder / "straight") == "10 12");
   REQUIRE(run_program(tiny_run(folder, "run", options + " --stop-after 7")).code == 0);
-  CHECK(steps_of(folder / "run") == "5 6 7");  // 5 is the best: the evaluation that --stop-after brings does not count
+  CHECK(saved_steps(folder / "run") ==
+        "5 6 7");  // 5 is the best: the evaluation that --stop-after brings does not count
   for (const std::string from : {"run", "run/step-6", "run/latest"}) {
     const Finished run = run_program(resumption(folder / from, "--out " + (folder / "other").string()));
     INFO(run.err);
@@ -37,7 +32,7 @@ TEST_CASE("cli resume: a run goes on from DIR or DIR/step-N, there or elsewhere,
     CHECK(metrics_of(folder / "other") == metrics_of(folder / "straight"));
     fs::remove_all(folder / "other");
   }
-  CHECK(steps_of(folder / "run") == "5 6 7");
+  CHECK(saved_steps(folder / "run") == "5 6 7");
   // From an older generation of its own, which passes the newer ones; the folder is that of the run.
   CHECK(run_program(resumption(folder / "run/step-5", "--threads 2")).code == 0);
   CHECK(weights_of(folder / "run") == weights_of(folder / "straight"));
@@ -57,7 +52,7 @@ TEST_CASE("cli resume: what decides the result must stay; the rest may change") 
     INFO(options << ": " << finished.err);
     CHECK(finished.code == code);
     CHECK(has(finished.err, text));
-    CHECK(steps_of(run) == "2");
+    CHECK(saved_steps(run) == "2");
   };
   for (const std::string option : {"lr 0.02", "seed 2", "layers 2", "mixer hsm:scalar", "batch 3", "precision f64",
                                    "skip-nonfinite 1", "early-stop patience=3", "tokenizer byte"}) {
@@ -77,7 +72,7 @@ TEST_CASE("cli resume: what decides the result must stay; the rest may change") 
       run, "--lr 1e-2 --stop-after 4 --eval-every 3 --save-every 2 --log-every 2 --threads 2 --data " + copy));
   INFO(finished.err);
   CHECK(finished.code == 0);
-  CHECK(steps_of(run) == "3 4");
+  CHECK(saved_steps(run) == "3 4");
   const TrainerState state = load_trainer_state(find_generation(run));
   CHECK(state.options.at("eval-every") == "3");
   CHECK(state.options.at("data") == copy);
@@ -99,14 +94,14 @@ TEST_CASE("cli resume: one process at a time, and what a crash left is swept") {
     CHECK(fs::exists(folder / "run/.step-3.tmp"));
   }
   CHECK(run_program(resumption(folder / "run", "")).code == 0);
-  CHECK(steps_of(folder / "run") == "2 4");
+  CHECK(saved_steps(folder / "run") == "2 4");
   for (const auto& item : fs::directory_iterator(folder / "run")) CHECK(item.path().filename().string()[0] != '.');
 }
 
 TEST_CASE("cli resume: damaged generations are refused by name, and the others stand") {
   const TempFolder folder;
   REQUIRE(run_program(tiny_run(folder, "run", "--steps 4 --stop-after 3 --save-every 1 --eval-every 0")).code == 0);
-  CHECK(steps_of(folder / "run") == "2 3");
+  CHECK(saved_steps(folder / "run") == "2 3");
   const fs::path weights = folder / "run/step-3/model.safetensors";
   std::string content = TempFolder::get(weights);
   content.back() = static_cast<char>(content.back() ^ 1);
@@ -200,7 +195,7 @@ TEST_CASE("checkpoint: parameters that are not finite are not written") {
       [&] { save_checkpoint(folder / "run", *checkpoint.model, *checkpoint.tokenizer, optimizer, state); });
   CHECK(has(text, "checkpoint of step 3: every parameter must be finite; element 5 of layers.0.norm1.weight is nan"));
   CHECK(has(text, "earlier generations are intact: start a new run from one with --checkpoint and a lower --lr"));
-  CHECK(steps_of(folder / "run") == "2");
+  CHECK(saved_steps(folder / "run") == "2");
   const std::string first = error_of<ValueError>(
       [&] { save_checkpoint(folder / "empty", *checkpoint.model, *checkpoint.tokenizer, optimizer, state); });
   CHECK(has(first, "nothing was written; start again with a lower --lr"));
@@ -233,15 +228,15 @@ TEST_CASE("generations: names, and which are kept") {
   };
   for (const std::int64_t step : {3, 5, 9, 10, 40}) make(step);
   prune_generations(folder.path(), 10, {9, 5});
-  CHECK(steps_of(folder.path()) == "5 9 10 40");  // the best, 10 and what it continues, and what is beyond
-  make(5);                                        // again: exchanged, not lost in between
+  CHECK(saved_steps(folder.path()) == "5 9 10 40");  // the best, 10 and what it continues, and what is beyond
+  make(5);                                           // again: exchanged, not lost in between
   CHECK(fs::read_symlink(folder / "latest") == "step-5");
   CHECK_THROWS_AS(install_generation(folder.path(), 11, [](const fs::path&) { throw std::runtime_error("no"); }),
                   std::runtime_error);
-  CHECK(steps_of(folder.path()) == "5 9 10 40");
+  CHECK(saved_steps(folder.path()) == "5 9 10 40");
   CHECK_FALSE(fs::exists(folder / ".step-11.tmp"));
   prune_generations(folder.path(), 40, {10, {}});
-  CHECK(steps_of(folder.path()) == "10 40");
+  CHECK(saved_steps(folder.path()) == "10 40");
 }
 
 }  // namespace

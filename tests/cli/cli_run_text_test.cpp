@@ -16,9 +16,7 @@ namespace fs = std::filesystem;
 // A run on `text`, which lies in the folder.
 std::string trained_on(const TempFolder& folder, const std::string& name, const fs::path& text,
                        const std::string& options = "--steps 6 --stop-after 3") {
-  Arguments line = words("train --json" + kTiny + options);
-  line.insert(line.end(), {"--data", text.string(), "--out", (folder / name).string()});
-  const Finished run = run_program(last_of_each(line));
+  const Finished run = train_tiny(folder, name, options, {"--data", text.string()});
   INFO(run.err);
   REQUIRE(run.code == 0);
   return (folder / name).string();

@@ -16,6 +16,7 @@
 #include "tests/support/close.h"
 #include "tests/support/device.h"
 #include "tests/support/temp_folder.h"
+#include "tests/support/text.h"
 
 namespace mixgrad::test {
 namespace {

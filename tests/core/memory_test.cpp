@@ -16,7 +16,7 @@
 #include "core/tensor.h"
 #include "core/text/bytes.h"
 #include "tests/support/close.h"
-#include "tests/support/temp_folder.h"
+#include "tests/support/text.h"
 
 namespace mixgrad::test {
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "tests/support/temp_folder.h"
+#include "tests/support/text.h"
 
 namespace {
 namespace fs = std::filesystem;

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "tests/support/temp_folder.h"
+#include "tests/support/text.h"
 
 namespace {
 std::string read_source(const std::string& name) {

@@ -119,9 +119,8 @@ TEST_CASE("reliability: signals while the data is read, during the sample, and t
   }
   folder.put("text.txt", small_text());
   {
-    Arguments arguments = tiny_run(folder, "sample", "--steps 2 --context 64 --d-model 192 --layers 6 --batch 1");
-    arguments.erase(std::find(arguments.begin(), arguments.end(), "--json"));
-    Process process(folder, arguments);
+    const std::string options = "--steps 2 --context 64 --d-model 192 --layers 6 --batch 1";
+    Process process(folder, without_json(tiny_run(folder, "sample", options)));
     REQUIRE(wait_until([&] { return has(TempFolder::get(folder / "stderr"), "a sample:"); }));
     process.signal(SIGINT);
     const Finished finished = process.wait(kSanitized ? 60 : 10);

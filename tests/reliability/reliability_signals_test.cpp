@@ -19,11 +19,6 @@ Arguments endless(const TempFolder& folder, const std::string& more = "") {
   return tiny_run(folder, "run", "--steps 1000000 --save-every 0 --eval-every 0 --log-every 5 " + more);
 }
 
-Arguments without_json(Arguments arguments) {
-  std::erase(arguments, "--json");
-  return arguments;
-}
-
 void wait_for_steps(const TempFolder& folder) {
   REQUIRE(wait_until([&] { return !TempFolder::get(folder / "run/metrics.jsonl").empty(); }));
 }

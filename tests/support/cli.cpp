@@ -93,6 +93,11 @@ Arguments last_of_each(const Arguments& arguments) {
   return result;
 }
 
+Arguments without_json(Arguments arguments) {
+  std::erase(arguments, "--json");
+  return arguments;
+}
+
 Arguments verb_names() {
   Arguments names;
   for (const std::string& line : lines_of(TempFolder::get(MIXGRAD_SOURCE_DIR "/apps/verbs/verbs.def"))) {

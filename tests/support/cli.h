@@ -7,6 +7,7 @@
 
 #include "tests/support/sanitized.h"
 #include "tests/support/temp_folder.h"
+#include "tests/support/text.h"
 
 namespace mixgrad::test {
 
@@ -27,6 +28,9 @@ Finished run_program(const Arguments& arguments, const std::string& out_path = {
 // Without the options that are given again further on, and their values: so that a test can change one option of a
 // line.
 Arguments last_of_each(const Arguments& arguments);
+
+// A run of train whose stdout is what a person sees.
+Arguments without_json(Arguments arguments);
 
 // mixgrad("eval --json", {"--data", path}): last_of_each of the words of `line` and of `more`.
 Finished mixgrad(const std::string& line, const Arguments& more = {});

@@ -46,6 +46,12 @@ std::string damage(const std::filesystem::path& run) {
   return found ? "" : "latest points to nothing";
 }
 
+std::string saved_steps(const std::filesystem::path& run) {
+  std::string text;
+  for (const std::int64_t step : generations(run)) text += (text.empty() ? "" : " ") + std::to_string(step);
+  return text;
+}
+
 std::string weights_of(const std::filesystem::path& run) {
   return TempFolder::get(run / "latest/model.safetensors") + TempFolder::get(run / "latest/optimizer.safetensors");
 }

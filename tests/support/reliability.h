@@ -28,6 +28,7 @@ std::string unreadable(const std::filesystem::path& generation);
 // Every generation of a run must be readable, and latest must point to one of them.
 std::string damage(const std::filesystem::path& run);
 
+std::string saved_steps(const std::filesystem::path& run);  // of its generations: "20 30"
 std::string weights_of(const std::filesystem::path& run);
 std::string metrics_of(const std::filesystem::path& run);  // metrics.jsonl without the speed
 

@@ -10,6 +10,7 @@
 #include "nn/config/kinds/mixed_heads.h"
 #include "nn/config/shift_schedule.h"
 #include "tests/support/temp_folder.h"
+#include "tests/support/text.h"
 
 namespace mixgrad {
 namespace {

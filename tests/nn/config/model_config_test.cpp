@@ -11,6 +11,7 @@
 #include "nn/config/kinds/hsm.h"
 #include "nn/config/kinds/mixed_heads.h"
 #include "tests/support/temp_folder.h"
+#include "tests/support/text.h"
 
 namespace mixgrad {
 namespace {

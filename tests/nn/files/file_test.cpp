@@ -17,6 +17,7 @@
 #include "core/text/suggest.h"
 #include "nn/files/mapping_guard.h"
 #include "tests/support/temp_folder.h"
+#include "tests/support/text.h"
 
 namespace mixgrad {
 namespace {

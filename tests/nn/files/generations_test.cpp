@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "nn/files/folder.h"
 #include "tests/support/temp_folder.h"
+#include "tests/support/text.h"
 
 namespace mixgrad::test {
 namespace {

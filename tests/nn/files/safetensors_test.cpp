@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "tests/support/temp_folder.h"
+#include "tests/support/text.h"
 
 namespace mixgrad {
 namespace {

@@ -11,6 +11,7 @@
 #include "ops/head_linear/head_linear.h"
 #include "tests/support/mixer_laws.h"
 #include "tests/support/temp_folder.h"
+#include "tests/support/text.h"
 
 namespace mixgrad::test {
 namespace {

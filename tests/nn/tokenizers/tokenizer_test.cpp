@@ -12,6 +12,7 @@
 #include "nn/tokenizers/byte_tokenizer.h"
 #include "nn/tokenizers/char_tokenizer.h"
 #include "tests/support/temp_folder.h"
+#include "tests/support/text.h"
 
 namespace mixgrad {
 namespace {
