@@ -72,10 +72,13 @@ TEST_CASE("cli terminal: the progress line is at most the columns less one, and 
     CHECK(has(progress, "left ") == (columns >= 40));
   }
   const std::string json = on_terminal(tiny_run(folder, "json", kShown), 80);
+  int rows = 0;
   for (std::size_t at = json.find('{'); at != std::string::npos; at = json.find('{', at + 1)) {
     const char before = json[at - 1];
     CHECK((before == 'K' || before == '\n'));  // cleared, or at the beginning of a line
+    ++rows;
   }
+  CHECK(rows == 30);  // one for each step
 }
 
 TEST_CASE("cli terminal: TERM=dumb and what is no terminal get plain lines") {
@@ -113,8 +116,8 @@ TEST_CASE("cli generate: without a prompt it begins with what the vocabulary has
     REQUIRE(train_tiny(folder, "run", "--steps 2").code == 0);
     const Finished run = mixgrad("generate --tokens 4 --threads 1", {"--checkpoint", (folder / "run").string()});
     CHECK(trouble(run) == "");
-    const std::string start = text.substr(0, text[0] == 'a' ? 1 : 3);  // one character; its first of the vocabulary
-    CHECK_MESSAGE(text.find(run.out.substr(0, start.size())) != std::string::npos, run.out);
+    const std::string start = text.substr(0, text[0] == 'a' ? 1 : 3);  // the first of the vocabulary
+    CHECK_MESSAGE(run.out.starts_with(start), run.out);
     CHECK(run.out.size() >= start.size() * 2);
   }
 }

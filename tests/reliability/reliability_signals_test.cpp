@@ -70,7 +70,7 @@ TEST_CASE("reliability: a signal that the launcher ignored stays ignored, and SI
     wait_for_steps(folder);
     process.signal(SIGHUP);
     process.signal(SIGUSR1);
-    CHECK(process.wait(0.3).code == kTimedOut);
+    CHECK(goes_on(process, folder / "run"));
     process.signal(SIGTERM);
     CHECK(process.wait(kSanitized ? 60 : 10).code == 143);
   }
@@ -107,10 +107,10 @@ TEST_CASE("reliability: a stdout that nobody reads any more ends train with a ch
   CHECK(finished.code == 128 + SIGPIPE);
   CHECK(holds_run(plain / "run"));
   const TempFolder sample;  // gone during the sample
-  Arguments line = without_json(tiny_run(sample, "run", "--steps 2 --log-every 1"));
+  const Arguments line = without_json(tiny_run(sample, "run", "--steps 2 --log-every 1 --sample-tokens 100000"));
   const Finished sampled = run_with_reader(sample, line, 3);
   INFO(sampled.err);
-  CHECK((sampled.code == 128 + SIGPIPE || sampled.code == 0));  // 0: all of it was written before
+  CHECK(sampled.code == 128 + SIGPIPE);
   CHECK(generations(sample / "run").back() == 2);
 }
 

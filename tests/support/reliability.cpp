@@ -19,6 +19,12 @@ Arguments resumption(const std::filesystem::path& run, const std::string& option
   return last_of_each(all);
 }
 
+bool goes_on(Process& process, const std::filesystem::path& run) {
+  const auto lines = [&] { return lines_of(TempFolder::get(run / "metrics.jsonl")).size(); };
+  const std::size_t before = lines();
+  return wait_until([&] { return lines() >= before + 20; }) && process.wait(0).code == kTimedOut;
+}
+
 std::string unreadable(const std::filesystem::path& generation) {
   try {
     const Checkpoint checkpoint = load_checkpoint(generation, DType::f32);

@@ -23,6 +23,9 @@ inline void figure(const std::string& what, const std::string& result) {
 Arguments tiny_run(const TempFolder& folder, const std::string& name, const std::string& options);
 Arguments resumption(const std::filesystem::path& run, const std::string& options);
 
+// Whether metrics.jsonl of a run that was started grows by 20 lines more, and the process still runs then.
+bool goes_on(Process& process, const std::filesystem::path& run);
+
 // A part of the whole generation: "" when it can be read to the last bit, else why not.
 std::string unreadable(const std::filesystem::path& generation);
 // Every generation of a run must be readable, and latest must point to one of them.
