@@ -50,6 +50,15 @@ TEST_CASE("cli options: every option of every verb is refused when given twice, 
     }
   }
   CHECK(tried > 150);
+  const auto refused = [](const std::string& line, const std::string& text) {
+    const Finished run = run_program(words(line));
+    CHECK(not_refused(run, 2) == "");
+    CHECK_MESSAGE(has(run.err, text), run.err);
+  };
+  refused("train --batch 3 --layers 1 --batch 4",
+          "train: --batch must be given once; it was given 2 times, \"3\" and \"4\"; leave one out");
+  refused("train --batch 3 --batch=3", "--batch must be given once");
+  refused("bench train --seed 1 --seed 2 --seed 3", "--seed must be given once; it was given 3 times");
 }
 
 TEST_CASE("cli options: what another option makes meaningless is refused with the reason") {

@@ -1,5 +1,5 @@
-// The forms of attention, shift and shift_mix for inference and for probes: they must agree with the recorded
-// operators.
+// The forms of attention, shift and shift_mix for inference: they must agree with the recorded operators. What they and
+// the probes of attention refuse.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -17,18 +17,13 @@
 #include "ops/rope/rope.h"
 #include "ops/shift_mix/shift_mix.h"
 #include "ops/shortcut_attention/shortcut_attention.h"
+#include "tests/support/attention_forms.h"
 #include "tests/support/close.h"
 
 namespace mixgrad::test {
 namespace {
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
-
-struct Precision {
-  DType dtype;
-  double tolerance;
-};
-const std::vector<Precision> kPrecisions{{DType::f64, 1e-12}, {DType::f32, 2e-5}, {DType::bf16, 3e-2}};
 
 // Steps [begin,end) of x [B,T,W].
 Tensor steps_of(const Tensor& x, std::int64_t begin, std::int64_t end) {
@@ -52,25 +47,11 @@ Tensor in_cache(const Tensor& x, std::int64_t capacity) {
   return cache;
 }
 
-struct CachedSizes {
-  std::int64_t batch, time, keys, dh;
-  AttentionOptions options;
-};
-
-const std::vector<CachedSizes> kSizes{
-    {1, 1, 1, 1, {}},
-    {2, 1, 17, 3, {.heads = 4, .kv_heads = 2}},
-    {2, 5, 5, 3, {.heads = 3, .kv_heads = 1}},
-    {1, 4, 9, 5, {.heads = 2, .kv_heads = 2, .window = 3}},
-    {1, 1, 150, 2, {.heads = 2, .kv_heads = 1, .window = 33}},
-    {2, 70, 150, 2, {.heads = 2, .kv_heads = 1}},
-};
-
 }  // namespace
 
 TEST_CASE("attention_cached: the last T of the valid rows are the queries', rows behind are not read") {
-  for (const CachedSizes& s : kSizes) {
-    for (const auto& [dtype, tolerance] : kPrecisions) {
+  for (const AttentionForm& s : kAttentionForms) {
+    for (const auto& [dtype, tolerance] : kAttentionPrecisions) {
       const Tensor q = random_tensor({s.batch, s.time, s.options.heads * s.dh}, 1).to(dtype);
       const Tensor k = random_tensor({s.batch, s.keys, s.options.kv_heads * s.dh}, 2).to(dtype);
       const Tensor v = random_tensor({s.batch, s.keys, s.options.kv_heads * s.dh}, 3).to(dtype);
@@ -119,7 +100,7 @@ TEST_CASE("attention_append: token by token and in pieces the ring holds the las
 TEST_CASE("attention_cached: beyond the capacity a single query sees the whole ring, as many keys as in order") {
   const AttentionOptions options{.heads = 4, .kv_heads = 2};
   const std::int64_t capacity = 6;
-  for (const auto& [dtype, tolerance] : kPrecisions) {
+  for (const auto& [dtype, tolerance] : kAttentionPrecisions) {
     const Tensor q = random_tensor({2, 1, 12}, 1).to(dtype);
     const Tensor k = random_tensor({2, 20, 6}, 2).to(dtype);
     const Tensor v = random_tensor({2, 20, 6}, 3).to(dtype);
@@ -136,7 +117,7 @@ TEST_CASE("attention_cached: beyond the capacity a single query sees the whole r
 
 TEST_CASE("attention_append_cached: what attention_append and attention_cached give, and one token at a time") {
   const AttentionOptions options{.heads = 4, .kv_heads = 2};
-  for (const auto& [dtype, tolerance] : kPrecisions) {
+  for (const auto& [dtype, tolerance] : kAttentionPrecisions) {
     const Tensor q = random_tensor({2, 1, 12}, 1).to(dtype);
     const Tensor k = random_tensor({2, 1, 6}, 2).to(dtype);
     const Tensor v = random_tensor({2, 1, 6}, 3).to(dtype);
@@ -158,105 +139,12 @@ TEST_CASE("attention_append_cached: what attention_append and attention_cached g
         "attention_append_cached: one token is required, got q [1,2,4] and k [1,2,4]");
 }
 
-TEST_CASE("attention_with_lse: the output of attention, and log sum exp of the visible scores") {
-  for (const CachedSizes& s : kSizes) {
-    for (const auto& [dtype, tolerance] : kPrecisions) {
-      const AttentionOptions& o = s.options;
-      const Tensor q = random_tensor({s.batch, s.time, o.heads * s.dh}, 1).to(dtype);
-      const Tensor k = random_tensor({s.batch, s.keys, o.kv_heads * s.dh}, 2).to(dtype);
-      const Tensor v = random_tensor({s.batch, s.keys, o.kv_heads * s.dh}, 3).to(dtype);
-      const AttentionWithLse got = attention_with_lse(q, k, v, o);
-      CHECK(got.out.equal_bits(attention(q, k, v, o)));
-      CHECK(got.lse.dtype() == accumulation_dtype(dtype));
-      const Tensor want = Tensor::empty({s.batch, o.heads, s.time}, DType::f64);
-      for (std::int64_t b = 0; b < s.batch; ++b) {
-        for (std::int64_t h = 0; h < o.heads; ++h) {
-          for (std::int64_t i = 0; i < s.time; ++i) {
-            double sum = 0;
-            for (std::int64_t j = 0; j <= i + s.keys - s.time; ++j) {
-              if (o.window > 0 && j <= i + s.keys - s.time - o.window) continue;
-              double score = 0;
-              for (std::int64_t c = 0; c < s.dh; ++c) {
-                score += q.at(((b * s.time + i) * o.heads + h) * s.dh + c) *
-                         k.at(((b * s.keys + j) * o.kv_heads + h / (o.heads / o.kv_heads)) * s.dh + c);
-              }
-              sum += std::exp(score / std::sqrt(static_cast<double>(s.dh)));
-            }
-            want.set((b * o.heads + h) * s.time + i, std::log(sum));
-          }
-        }
-      }
-      const std::string difference = not_close(got.lse, want, tolerance);
-      CHECK(difference == kNothing);
-    }
-  }
-}
-
-TEST_CASE("uniform_recency: the recency of a head whose queries are zero") {
-  for (const std::int64_t time : {1, 2, 9, 37}) {
-    const Tensor q = Tensor::zeros({1, time, 2}, DType::f64);
-    const Tensor k = random_tensor({1, time, 2}, 1);
-    const Tensor lse = attention_with_lse(q, k, k, {}).lse;
-    for (const std::int64_t window : {0, 1, 4, 8, 36, 100}) {
-      const double ratio = attention_recency(q, k, lse, window, {}).item();
-      CAPTURE(time);
-      CAPTURE(window);
-      CHECK(std::abs(uniform_recency(time, window) - ratio) <= 1e-14);
-    }
-  }
-}
-
-TEST_CASE("attention_recency: the mean mass on the last keys, query i itself included") {
-  const AttentionOptions options{.heads = 4, .kv_heads = 2};
-  const std::int64_t time = 37;
-  for (const auto& [dtype, tolerance] : kPrecisions) {
-    const Tensor q = random_tensor({2, time, 12}, 1).to(dtype);
-    const Tensor k = random_tensor({2, time, 6}, 2).to(dtype);
-    const Tensor v = random_tensor({2, time, 6}, 3).to(dtype);
-    const Tensor lse = attention_with_lse(q, k, v, options).lse;
-    for (const std::int64_t window : {0, 1, 5, 36, 37, 1000}) {
-      const Tensor want = Tensor::zeros({4}, DType::f64);
-      for (std::int64_t b = 0; b < 2; ++b) {
-        for (std::int64_t h = 0; h < 4; ++h) {
-          for (std::int64_t i = 0; i < time; ++i) {
-            double all = 0;
-            double recent = 0;
-            for (std::int64_t j = 0; j <= i; ++j) {
-              double score = 0;
-              for (std::int64_t c = 0; c < 3; ++c) {
-                score += q.at((b * time + i) * 12 + h * 3 + c) * k.at((b * time + j) * 6 + h / 2 * 3 + c);
-              }
-              const double weight = std::exp(score / std::sqrt(3.0));
-              all += weight;
-              if (j >= i - window) recent += weight;
-            }
-            want.set(h, want.at(h) + recent / all / static_cast<double>(2 * time));
-          }
-        }
-      }
-      const std::string difference = not_close(attention_recency(q, k, lse, window, options), want, tolerance);
-      CHECK(difference == kNothing);
-      if (window >= time) CHECK(std::abs(want.at(0) - 1) < 1e-12);
-    }
-  }
-}
-
-TEST_CASE("attention_recency: with a sliding window at most the visible keys count") {
-  const AttentionOptions options{.heads = 2, .kv_heads = 2, .window = 3};
-  const Tensor q = random_tensor({1, 20, 6}, 1);
-  const Tensor k = random_tensor({1, 20, 6}, 2);
-  const Tensor lse = attention_with_lse(q, k, k, options).lse;
-  const Tensor all = attention_recency(q, k, lse, 9, options);
-  CHECK(std::abs(all.at(0) - 1) < 1e-12);
-  CHECK(std::abs(all.at(1) - 1) < 1e-12);
-}
-
 TEST_CASE("shift_mix_cached: pieces of a sequence give what the whole gives, and the ring is not read too early") {
   using Shifts = std::vector<std::int64_t>;
   for (const Shifts& shifts : {Shifts{1}, Shifts{1, 3}, Shifts{4, 2, 11}, Shifts{12, 1000, 5}}) {
     for (const Boundary boundary : {Boundary::zero, Boundary::self}) {
       for (const bool vector_form : {false, true}) {
-        for (const auto& [dtype, tolerance] : kPrecisions) {
+        for (const auto& [dtype, tolerance] : kAttentionPrecisions) {
           const ShiftOptions options{.shifts = shifts, .boundary = boundary};
           const auto heads = static_cast<std::int64_t>(shifts.size());
           const std::int64_t width = 6;

@@ -12,17 +12,12 @@
 #include "ops/attention/attention.h"
 #include "ops/cases/cases.h"
 #include "ops/shortcut_attention/shortcut_attention.h"
+#include "tests/support/attention_forms.h"
 #include "tests/support/close.h"
 #include "tests/support/model_forms.h"
 
 namespace mixgrad::test {
 namespace {
-
-struct Precision {
-  DType dtype;
-  double tolerance;
-};
-const std::vector<Precision> kPrecisions{{DType::f64, 1e-12}, {DType::f32, 2e-5}, {DType::bf16, 3e-2}};
 
 struct ShortcutSizes {
   std::int64_t batch, time, tokens, dh;
@@ -32,7 +27,7 @@ struct ShortcutSizes {
   Shape keys() const { return {batch, tokens * options.sources, options.kv_heads * dh}; }
 };
 
-const std::vector<ShortcutSizes> kSizes{
+const std::vector<ShortcutSizes> kShortcutSizes{
     {1, 1, 1, 1, {}},
     {2, 1, 17, 3, {.heads = 4, .kv_heads = 2, .sources = 3}},
     {2, 5, 5, 3, {.heads = 3, .kv_heads = 1, .sources = 2}},
@@ -77,8 +72,8 @@ ModelConfig shortcut_config(const std::string& pattern) {
 }  // namespace
 
 TEST_CASE("shortcut_attention_cached: the last T of the valid tokens are the queries', rows behind are not read") {
-  for (const ShortcutSizes& s : kSizes) {
-    for (const auto& [dtype, tolerance] : kPrecisions) {
+  for (const ShortcutSizes& s : kShortcutSizes) {
+    for (const auto& [dtype, tolerance] : kAttentionPrecisions) {
       const Tensor q = random_tensor(s.queries(), 1).to(dtype);
       const Tensor k = random_tensor(s.keys(), 2).to(dtype);
       const Tensor v = random_tensor(s.keys(), 3).to(dtype);
@@ -102,8 +97,8 @@ TEST_CASE("shortcut_attention_cached: the last T of the valid tokens are the que
 }
 
 TEST_CASE("shortcut_depth_mass: the probabilities of each source, summed over the tokens; they sum to 1") {
-  for (const ShortcutSizes& s : kSizes) {
-    for (const auto& [dtype, tolerance] : kPrecisions) {
+  for (const ShortcutSizes& s : kShortcutSizes) {
+    for (const auto& [dtype, tolerance] : kAttentionPrecisions) {
       const Tensor q = random_tensor(s.queries(), 1).to(dtype);
       const Tensor k = random_tensor(s.keys(), 2).to(dtype);
       const Tensor mass = shortcut_depth_mass(q, k, s.options);
