@@ -8,17 +8,17 @@
 namespace mixgrad::test {
 namespace {
 
-struct Trained {
+struct TwoRuns {
   TempFolder folder;
-  Trained() {
+  TwoRuns() {
     REQUIRE(train_tiny(folder, "first", "--steps 4").code == 0);
     REQUIRE(train_tiny(folder, "second", "--steps 8").code == 0);
   }
   std::string run(const std::string& name) const { return (folder / name).string(); }
   std::string text() const { return (folder / "text.txt").string(); }
 };
-const Trained& trained() {
-  static const Trained once;
+const TwoRuns& two_runs() {
+  static const TwoRuns once;
   return once;
 }
 
@@ -68,7 +68,7 @@ TEST_CASE("cli options: what another option makes meaningless is refused with th
     CHECK(not_refused(run, 2) == "");
     CHECK_MESSAGE(has(run.err, option + " cannot be given here: " + reason), run.err);
   };
-  const std::string first = trained().run("first");
+  const std::string first = two_runs().run("first");
   const std::string decided = "the checkpoint of --checkpoint decides the model";
   for (const std::string verb : {"train --out x", "inspect model", "inspect tape", "inspect attention"}) {
     for (const std::string option : {"--preset char", "--layers 2", "--tokenizer byte", "--mixer mamba", "--vocab 300",
@@ -99,8 +99,8 @@ TEST_CASE("cli options: what another option makes meaningless is refused with th
 }
 
 TEST_CASE("cli options: eval with several checkpoints prints a row for each, the numbers of eval alone") {
-  const std::string eval = "eval --threads 1 --data " + trained().text();
-  const Arguments both{"--checkpoint", trained().run("first"), "--checkpoint", trained().run("second")};
+  const std::string eval = "eval --threads 1 --data " + two_runs().text();
+  const Arguments both{"--checkpoint", two_runs().run("first"), "--checkpoint", two_runs().run("second")};
   Arguments line = words(eval + " --json");
   line.insert(line.end(), both.begin(), both.end());
   const Finished run = run_program(line);
@@ -108,9 +108,9 @@ TEST_CASE("cli options: eval with several checkpoints prints a row for each, the
   const std::vector<Json> rows = json_lines(run.out);
   REQUIRE(rows.size() == 2);
   for (const std::string name : {"first", "second"}) {
-    const Json alone = json_of(mixgrad(eval + " --json", {"--checkpoint", trained().run(name)}).out);
+    const Json alone = json_of(mixgrad(eval + " --json", {"--checkpoint", two_runs().run(name)}).out);
     const Json& row = rows[name == "first" ? 0 : 1];
-    CHECK(row["checkpoint"] == trained().run(name));
+    CHECK(row["checkpoint"] == two_runs().run(name));
     for (const std::string key : {"loss", "perplexity", "bits_per_byte", "targets", "split", "data"}) {
       CHECK(row[key] == alone[key]);
     }
@@ -130,9 +130,9 @@ TEST_CASE("cli options: eval with several checkpoints prints a row for each, the
 }
 
 TEST_CASE("cli options: eval takes no more sequences at a time than the text has windows") {
-  const std::string eval = "eval --json --threads 1 --data " + trained().text();
-  const Finished usual = mixgrad(eval, {"--checkpoint", trained().run("first")});
-  const Finished most = mixgrad(eval + " --batch 1048576", {"--checkpoint", trained().run("first")});
+  const std::string eval = "eval --json --threads 1 --data " + two_runs().text();
+  const Finished usual = mixgrad(eval, {"--checkpoint", two_runs().run("first")});
+  const Finished most = mixgrad(eval + " --batch 1048576", {"--checkpoint", two_runs().run("first")});
   CHECK(trouble(most) == "");  // so many sequences of this model would need 50 GiB
   CHECK(json_of(most.out)["loss"].get<double>() == doctest::Approx(json_of(usual.out)["loss"].get<double>()));
 }
