@@ -8,6 +8,7 @@
 
 #include "apps/options/command_line.h"
 #include "apps/options/help.h"
+#include "apps/output/error_line.h"
 #include "apps/output/standard_output.h"
 #include "apps/output/version.h"
 #include "apps/run/waiting.h"
@@ -16,7 +17,6 @@
 #include "core/error.h"
 #include "core/parallel.h"
 #include "core/system/interrupt.h"
-#include "core/text/escape.h"
 #include "core/text/suggest.h"
 #include "nn/files/mapping_guard.h"
 #include "nn/modules/finite_values.h"
@@ -45,9 +45,12 @@ Verb* find(const std::vector<NamedVerb>& verbs, const std::string& name) {
   raise<ValueError>("unknown verb ", quote(word), "; ", did_you_mean(word, known), "verbs: ", join(names));
 }
 
+bool asks_help(const std::string& word) { return word == "--help" || word == "-h"; }
+
 int print_help(const std::vector<NamedVerb>& verbs, const Arguments& words) {
   if (words.size() > 1) raise<ValueError>("help: at most one verb can be given; got ", words.size(), " words");
-  if (words.size() == 1) {
+  const bool about_itself = words.size() == 1 && (words[0] == "help" || words[0] == "version" || asks_help(words[0]));
+  if (words.size() == 1 && !about_itself) {
     Verb* verb = find(verbs, words[0]);
     if (verb == nullptr) refuse_verb(words[0], verbs);
     return run_verb(words[0], *verb, {"--help"});
@@ -58,7 +61,8 @@ int print_help(const std::vector<NamedVerb>& verbs, const Arguments& words) {
   return kOk;
 }
 
-int print_version(const Arguments& rest) {
+int print_version(const std::vector<NamedVerb>& verbs, const Arguments& rest) {
+  if (rest.size() == 1 && asks_help(rest[0])) return print_help(verbs, {});
   if (!rest.empty()) raise<ValueError>("version: takes no argument; got ", quote(rest[0]), "; leave it out");
   std::cout << version_text() << "\n";
   return kOk;
@@ -69,16 +73,9 @@ int run(const Arguments& arguments) {
   const std::string first = arguments.empty() ? "help" : arguments[0];
   const Arguments rest(arguments.begin() + (arguments.empty() ? 0 : 1), arguments.end());
   if (Verb* verb = find(verbs, first)) return run_verb(first, *verb, rest);
-  if (first == "help" || first == "--help" || first == "-h") return print_help(verbs, rest);
-  if (first == "version" || first == "--version") return print_version(rest);
+  if (first == "help" || asks_help(first)) return print_help(verbs, rest);
+  if (first == "version" || first == "--version") return print_version(verbs, rest);
   refuse_verb(first, verbs);
-}
-
-// Prints one line, whatever a file's name or content brought into the text.
-int fail(ExitCode code, const std::string& text) {
-  const std::string line = escaped(text, ControlForm::hex, EscapeQuotes::no);
-  std::fprintf(stderr, "mixgrad: %s\n", line.c_str());
-  return code;
 }
 
 int exit_code_of(const Arguments& arguments) {

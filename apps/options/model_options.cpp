@@ -26,9 +26,10 @@ std::string tokenizer_help() {
 }  // namespace
 
 void ModelOptions::declare_data(OptionSet& options, OnResume on_resume) {
-  options.add("data", data,
-              "Text file; without it that of the checkpoint, and of a new run the shipped tiny Shakespeare",
-              {.group = OptionGroup::data, .value = "FILE", .on_resume = on_resume});
+  options.add(
+      "data", data,
+      "Text file; without it train and eval take the text of their checkpoint, a new run the shipped tiny Shakespeare",
+      {.group = OptionGroup::data, .value = "FILE", .on_resume = on_resume});
 }
 
 void ModelOptions::declare(OptionSet& options) {
@@ -69,10 +70,22 @@ void ModelOptions::declare(OptionSet& options) {
   options.add_switch("tie", tie, "The output head is the embedding table", traits);
   OptionTraits of_shifts = traits;
   of_shifts.useless =
-      useless_when([this] { return mixer.find("hsm") == mixer.npos && mixer.find("shift") == mixer.npos; },
-                   "it belongs to a --mixer with shift mixing");
+      useless_when([this] { return !mixes_by_coefficients(); },
+                   "it belongs to a --mixer with shift mixing by coefficients a and b (hsm:scalar, hsm:vector)");
   options.add("hsm-scale", hsm_scale, {.low = -1000, .high = 1000}, "Initial value of a and b of HSM layers",
               of_shifts);
+}
+
+bool ModelOptions::mixes_by_coefficients() const {
+  try {
+    const std::vector<LayerConfig> expanded = expand_mixer_pattern(mixer, {layers, heads, kv_heads, context, d_model});
+    return std::any_of(expanded.begin(), expanded.end(), [](const LayerConfig& layer) {
+      const auto* hsm = layer.get_if<HsmConfig>();
+      return hsm != nullptr && (hsm->variant == HsmVariant::scalar || hsm->variant == HsmVariant::vector);
+    });
+  } catch (const Error&) {  // reported when the model is made
+    return true;
+  }
 }
 
 std::filesystem::path ModelOptions::data_path() const {

@@ -30,6 +30,10 @@ struct ModelOptions {
   ModelConfig config(std::int64_t tokenizer_vocabulary) const;
   // Draws the parameters of a new model, a and b of shift-mixing layers at --hsm-scale.
   void initialize(Decoder& model, std::uint64_t seed) const;
+
+ private:
+  // Whether --mixer has layers with the coefficients a and b; true for a pattern that is an error.
+  bool mixes_by_coefficients() const;
 };
 
 const std::vector<Preset>& model_presets();

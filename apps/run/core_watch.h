@@ -1,7 +1,6 @@
 // Notices in the first steps of a run that too few cores are free, because other programs keep them busy or there are
 // fewer than threads, so that fewer threads would be faster: with a static share of the work each, all threads wait for
-// the one that has no core. It only says so: the number of
-// threads changes no bit, and stays what was asked for.
+// the one that has no core. It only says so: the number of threads changes no bit, and stays what was asked for.
 #pragma once
 
 #include <cstdint>

@@ -2,7 +2,7 @@
 
 #include <cerrno>
 #include <cstdio>
-#include <cstring>
+#include <system_error>
 
 #include "core/error.h"
 #include "core/text/byte_order_mark.h"
@@ -22,7 +22,8 @@ std::string read_stdin(const std::string& what) {
     if (text.size() > kMostBytes) raise<IoError>(what, ": stdin must have at most 1 GiB; it has more; give a file");
   }
   if (std::ferror(stdin) != 0) {
-    raise<IoError>(what, ": stdin must be readable; ", std::strerror(errno), "; redirect a text to it or give a file");
+    raise<IoError>(what, ": stdin must be readable; ", std::generic_category().message(errno),
+                   "; redirect a text to it or give a file");
   }
   return text;
 }
@@ -70,8 +71,10 @@ std::string without_escapes(std::string_view text, const std::string& what) {
 }
 
 std::string read_typed_file(const std::string& path, const std::string& what) {
-  const std::string text = path == "-" ? read_stdin(what) : read_text(path, kMostBytes);
-  return std::string(without_byte_order_mark(text));
+  if (path != "-") return read_text(path, kMostBytes, Pipes::wait);
+  std::string text = read_stdin(what);
+  text.erase(0, text.size() - without_byte_order_mark(text).size());
+  return text;
 }
 
 void PromptOptions::declare(OptionSet& options) {

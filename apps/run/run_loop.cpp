@@ -81,8 +81,11 @@ int RunLoop::run() {
   } catch (const OutputLost& lost) {
     report_.end_line();
     if (saved_step_ != state_.step) save();
-    raise<IoError>(lost.what(), "; stopped after step ", state_.step, "; saved in ", options_.out.string(),
-                   "; resume it with mixgrad train --resume ", options_.out.string());
+    const std::string out = options_.out.string();
+    if (complete())
+      raise<IoError>(lost.what(), "; the run is complete and saved in ", out, ", its sample was cut short");
+    raise<IoError>(lost.what(), "; stopped after step ", state_.step, "; saved in ", out,
+                   "; resume it with mixgrad train --resume ", out);
   }
 }
 
@@ -177,6 +180,7 @@ int RunLoop::finish(After after) {
   report_.finished(state_, *val_loss_, pool_stats(model_.device()).peak);
   if (!options_.json && options_.sample.tokens > 0) {
     std::fprintf(stderr, "a sample:\n\n");
+    sampling_ = true;
     stream_sample(model_, data_.tokenizer(), options_.sample.start(data_.tokenizer()), options_.sample.tokens,
                   {.temperature = options_.sample.temperature}, training_.seed);
   }
@@ -186,7 +190,7 @@ int RunLoop::finish(After after) {
 int RunLoop::stop_interrupted(int signal) {
   report_.end_line();
   if (saved_step_ != state_.step) save();
-  report_.interrupted(state_, signal_name(signal));
+  report_.interrupted(state_, signal_name(signal), complete());
   return 128 + signal;
 }
 

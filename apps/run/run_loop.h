@@ -60,6 +60,7 @@ class RunLoop {
   After evaluate_and_log();
   void record_evaluation(double val_loss);
   int finish(After after);
+  bool complete() const { return sampling_ && state_.step == training_.steps; }
   int stop_interrupted(int signal);
   int stop_not_finite();
 
@@ -77,6 +78,7 @@ class RunLoop {
   CoreWatch cores_;
   std::optional<std::int64_t> saved_step_;  // the generation on disk that is this state
   std::optional<double> val_loss_;          // of the last evaluation
+  bool sampling_ = false;                   // all is saved, and the sample at the end is being printed
 };
 
 }  // namespace mixgrad::app

@@ -81,8 +81,13 @@ void RunReport::validation_not_finite(const TrainerState& state, double val_loss
                generations(out_).size() > 1 ? ", with --checkpoint from an earlier generation" : "");
 }
 
-void RunReport::interrupted(const TrainerState& state, const char* signal) {
+void RunReport::interrupted(const TrainerState& state, const char* signal, bool complete) {
   end_line();
+  if (complete) {
+    std::fprintf(stderr, "mixgrad: stopped by %s; the run is complete and saved in %s, its sample was cut short\n",
+                 signal, out_.c_str());
+    return;
+  }
   std::fprintf(stderr,
                "mixgrad: stopped by %s after step %lld; saved in %s; resume it with mixgrad train --resume %s\n",
                signal, number(state.step), out_.c_str(), out_.c_str());

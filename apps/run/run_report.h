@@ -28,7 +28,7 @@ class RunReport {
   void skipped(const TrainerState& state, std::int64_t step, std::int64_t allowed);
   void not_finite(const TrainerState& state, const std::string& explanation);
   void validation_not_finite(const TrainerState& state, double val_loss);
-  void interrupted(const TrainerState& state, const char* signal);
+  void interrupted(const TrainerState& state, const char* signal, bool complete);
   void stopped_early(const TrainerState& state);
   void nothing_to_do(const TrainerState& state);
   void finished(const TrainerState& state, double val_loss, std::size_t peak_bytes);

@@ -23,9 +23,10 @@ void put(const std::string& text) {
 void say_restarted(const Decoder& model) {
   const std::int64_t context = model.config().context;
   if (::isatty(STDERR_FILENO) == 1) std::fputs("\n", stderr);  // the text so far ends within a line
-  std::fprintf(stderr,
-               "mixgrad: beyond the %s that this model's learned positions cover, it goes on from the last %s\n",
-               count_text(context, "token").c_str(), std::to_string(Generator::kept_tokens(context)).c_str());
+  std::fprintf(
+      stderr,
+      "mixgrad: beyond the %s that this model's learned positions cover, generation restarts from the last %s\n",
+      count_text(context, "token").c_str(), std::to_string(Generator::kept_tokens(context)).c_str());
 }
 
 }  // namespace

@@ -33,9 +33,10 @@ std::vector<std::string> schedule_notes(const Schedule& schedule, std::int64_t s
     state.schedule_formula = kScheduleFormula;
   }
   if (schedule.warmup >= schedule.steps) {
-    notes.push_back(line("the warm-up of ", schedule.warmup, " steps takes the whole run of ", schedule.steps,
-                         ": the learning rate rises to ", schedule.at(schedule.steps - 1),
-                         " in the last step and never falls; a smaller --warmup ends before"));
+    notes.push_back(
+        line("the warm-up of ", schedule.warmup, " steps takes the whole run of ", schedule.steps,
+             ": the learning rate rises to ", schedule.at(schedule.steps - 1),
+             " in the last step and never falls; with a --warmup below --steps it reaches --lr and falls again"));
   }
   return notes;
 }

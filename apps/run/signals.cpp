@@ -70,12 +70,12 @@ void install(int signal, void (*handler)(int)) {
 SignalScope::SignalScope() {
   clear_interrupt();
   for (const StopSignal& stop : kSignals) install(stop.number, on_signal);
-  std::signal(SIGPIPE, SIG_IGN);
+  sigpipe_ = std::signal(SIGPIPE, SIG_IGN);
 }
 
 SignalScope::~SignalScope() {
   for (const StopSignal& stop : kSignals) install(stop.number, SIG_DFL);
-  std::signal(SIGPIPE, SIG_DFL);
+  std::signal(SIGPIPE, sigpipe_);
 }
 
 const char* signal_name(int signal) {

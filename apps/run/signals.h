@@ -14,6 +14,9 @@ class SignalScope {
   ~SignalScope();
   SignalScope(const SignalScope&) = delete;
   SignalScope& operator=(const SignalScope&) = delete;
+
+ private:
+  void (*sigpipe_)(int);  // what the launcher chose for it
 };
 
 const char* signal_name(int signal);  // "SIGINT"

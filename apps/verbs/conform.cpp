@@ -6,11 +6,11 @@
 #include <optional>
 
 #include "apps/options/placement_options.h"
+#include "apps/output/error_line.h"
 #include "apps/output/table.h"
 #include "apps/verbs/verbs.h"
 #include "core/dispatch/device_check.h"
 #include "core/error.h"
-#include "core/text/escape.h"
 #include "core/text/plural.h"
 #include "nn/conformance/conformance.h"
 
@@ -61,9 +61,9 @@ class Conform : public Verb {
         if (!result.pass) code = std::max<int>(code, kCheckFailed);
         add_row(table, result);
       } catch (const FormatError& error) {
-        code = std::max<int>(code, report_unread(error));
+        code = std::max<int>(code, fail(kBadInput, error.what()));  // the other files are compared nevertheless
       } catch (const IoError& error) {
-        code = std::max<int>(code, report_unread(error));
+        code = std::max<int>(code, fail(kSystem, error.what()));
       }
     }
     table.finish();
@@ -78,13 +78,6 @@ class Conform : public Verb {
   }
 
  private:
-  // The other files are compared nevertheless, and the code of this one is kept for the end.
-  static int report_unread(const Error& error) {
-    std::fflush(stdout);
-    std::fprintf(stderr, "mixgrad: %s\n", escaped(error.what(), ControlForm::hex, EscapeQuotes::no).c_str());
-    return dynamic_cast<const IoError*>(&error) != nullptr ? kSystem : kBadInput;
-  }
-
   ConformanceResult compare(const std::string& file) const {
     try {
       return run_conformance(file, placement_.place().dtype, placement_.where());

@@ -2,14 +2,17 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <filesystem>
 
 #include "apps/options/model_options.h"
 #include "apps/options/placement_options.h"
+#include "apps/output/error_line.h"
 #include "apps/output/table.h"
 #include "apps/run/run_text.h"
 #include "apps/verbs/verbs.h"
 #include "core/error.h"
 #include "core/parallel.h"
+#include "nn/files/generations.h"
 #include "nn/files/safetensors.h"
 #include "nn/files/strict_json.h"
 #include "nn/modules/finite_values.h"
@@ -28,17 +31,18 @@ class Eval : public Verb {
     options.add_list("checkpoint", checkpoints_,
                      "Folder of a run, or one generation of it; several print a table, a row each", {.value = "DIR"});
     text_.declare_data(options);
-    options.add("split", split_, {"valid", "train", "all"}, "valid: the last 10 % of the tokens; train: the rest",
-                {.group = OptionGroup::data});
+    options.add("split", split_, {"valid", "train", "all"},
+                "valid: the last 10 % of the tokens; train: the rest; all: every token", {.group = OptionGroup::data});
     options.add("batch", batch_, kBatch, "Sequences at a time, at most as many as the text has");
     declare_threads(options, threads_);
     placement_.declare(options, {"stored", "f32", "f64", "bf16"},
                        "Type of the arithmetic; stored: the type of the parameters in the checkpoint");
-    options.add_flag("json", json_, "One JSON object on stdout");
+    options.add_flag("json", json_, "JSON on stdout, one object a line");
   }
 
   int run() override {
-    if (checkpoints_.empty() || checkpoints_.front().empty()) {
+    const auto empty = [](const std::string& path) { return path.empty(); };
+    if (checkpoints_.empty() || std::any_of(checkpoints_.begin(), checkpoints_.end(), empty)) {
       raise<ValueError>("eval: --checkpoint DIR is required: the folder of a training run");
     }
     placement_.check_device();
@@ -67,7 +71,8 @@ class Eval : public Verb {
     return {result, data.source()};
   }
 
-  // A row for each checkpoint, in the order in which they were given.
+  // A row for each checkpoint, in the order in which they were given; one that cannot be read does not keep the others
+  // from theirs, and its code is that of the end.
   int compare() const {
     Table table(format_of(json_), {{.key = "checkpoint"},
                                    {.key = "loss", .number = true, .format = "%.4f"},
@@ -76,18 +81,27 @@ class Eval : public Verb {
                                    {.key = "targets", .title = "tokens", .number = true},
                                    {.key = "split", .shown = ShownIn::json},
                                    {.key = "data", .title = "text"}});
+    int code = kOk;
     for (const std::string& path : checkpoints_) {
-      const auto [result, source] = evaluate_one(path);
-      table.add({{json_text(path), path},
-                 result.loss,
-                 result.perplexity,
-                 result.bits_per_byte,
-                 result.targets,
-                 split_,
-                 {json_text(source), source}});
+      try {
+        const auto [result, source] = evaluate_one(path);
+        table.add({{json_text(path), path},
+                   result.loss,
+                   result.perplexity,
+                   result.bits_per_byte,
+                   result.targets,
+                   split_,
+                   {json_text(source), source}});
+      } catch (const FormatError& error) {
+        code = std::max<int>(code, fail(kBadInput, error.what()));
+      } catch (const IoError& error) {
+        code = std::max<int>(code, fail(kSystem, error.what()));
+      } catch (const NotFinite& error) {
+        code = std::max<int>(code, fail(kCheckFailed, error.what()));
+      }
     }
     table.finish();
-    return kOk;
+    return code;
   }
 
   void print_one(const Evaluated& evaluated) const {
@@ -134,10 +148,10 @@ class Eval : public Verb {
 
   Checkpoint load(const std::string& path) const {
     if (placement_.precision != "stored") return load_checkpoint(path, placement_.place());
-    Checkpoint checkpoint = load_checkpoint(path, {DType::f32, placement_.where()});
-    const SafetensorsFile file = SafetensorsFile::open(checkpoint.folder / "model.safetensors");
-    if (file.entry(file.names().front()).dtype != DType::f64) return checkpoint;
-    return load_checkpoint(checkpoint.folder, {DType::f64, placement_.where()});
+    const std::filesystem::path folder = find_generation(path);
+    const SafetensorsFile file = SafetensorsFile::open(folder / "model.safetensors");
+    const bool f64 = !file.names().empty() && file.entry(file.names().front()).dtype == DType::f64;
+    return load_checkpoint(folder, {f64 ? DType::f64 : DType::f32, placement_.where()});
   }
 
   ModelOptions text_;

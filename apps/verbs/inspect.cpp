@@ -51,10 +51,11 @@ class Inspect : public Verb {
     training_.placement.check_device();
     const ContextScope scope(training_.context());
     const std::string data = model_.data;
-    if (!checkpoint_.empty() && !data.empty() && (what_ != "attention" || !text_.empty() || !text_file_.empty())) {
-      raise<ValueError>("--data cannot be given here: ",
-                        what_ == "attention" ? "another option gives the text" : "the checkpoint has its vocabulary",
-                        "; leave it out");
+    if (!checkpoint_.empty() && !data.empty() && what_ != "attention") {
+      refuse_data("the checkpoint has its vocabulary");
+    }
+    if (!checkpoint_.empty() && !data.empty() && (!text_.empty() || !text_file_.empty())) {
+      refuse_data(text_file_.empty() ? "--text gives the text" : "--text-file gives the text");
     }
     std::unique_ptr<Decoder> model;
     TokenizerPtr tokenizer;
@@ -69,17 +70,33 @@ class Inspect : public Verb {
     }
     if (what_ == "model") print_model(*model);
     if (what_ == "tape") print_tape(*model);
-    if (what_ == "attention") inspect_attention(*model, *tokenizer, given_text(*model, data), recency_, json_);
+    if (what_ == "attention") {
+      inspect_attention(*model, *tokenizer, text_tokens(*model, *tokenizer, data), recency_, json_);
+    }
     return kOk;
   }
 
  private:
-  // --text, --text-file, or the text of --data where heads read one.
-  std::string given_text(const Decoder& model, const std::string& data) const {
-    if (!text_file_.empty()) return read_typed_file(text_file_, "--text-file");
-    if (text_ == "-") return read_typed_file(text_, "--text");
-    if (text_.empty() && !data.empty() && needs_text(model)) return read_typed_file(data, "--data");
-    return text_;
+  [[noreturn]] void refuse_data(const std::string& reason) const {
+    raise<ValueError>("inspect ", what_, ": --data cannot be given here: ", reason, "; leave it out");
+  }
+
+  // The tokens of --text or --text-file, or those of --data where the model has heads that read a text.
+  std::vector<std::int32_t> text_tokens(const Decoder& model, const Tokenizer& tokenizer,
+                                        const std::string& data) const {
+    if (text_ == "-") return encode_typed(tokenizer, read_typed_file(text_, "--text"), "--text -");
+    if (!text_.empty()) return encode_typed(tokenizer, text_, "--text");
+    if (!text_file_.empty()) return file_tokens(tokenizer, "--text-file", text_file_);
+    if (data.empty()) return {};
+    if (needs_text(model)) return file_tokens(tokenizer, "--data", data);
+    if (!checkpoint_.empty()) refuse_data("the model has no softmax heads that read a text");
+    return {};
+  }
+  static std::vector<std::int32_t> file_tokens(const Tokenizer& tokenizer, const std::string& option,
+                                               const std::string& path) {
+    const std::string text = read_typed_file(path, option);
+    if (text.empty()) raise<ValueError>(option, " ", path, ": at least one character is required; the file is empty");
+    return encode_typed(tokenizer, text, option + " " + path);
   }
 
   void print_model(const Decoder& model) const {

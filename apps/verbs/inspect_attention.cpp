@@ -1,8 +1,11 @@
 #include "apps/verbs/inspect_attention.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <span>
+#include <utility>
 
 #include "apps/output/json_line.h"
 #include "apps/output/terminal.h"
@@ -23,7 +26,7 @@ constexpr std::int64_t kTokensAtOnce = 8192;  // of a long text, in whole sequen
 
 // As it stands in a table: quoted, the bytes of a token that is a part of a character as \xNN.
 std::string shown(const std::string& piece) {
-  return is_utf8(piece) ? json_line(piece) : "\"" + printable(piece) + "\"";
+  return is_utf8(piece) ? printable(json_line(piece)) : "\"" + printable(piece) + "\"";
 }
 
 }  // namespace
@@ -68,27 +71,24 @@ class AttentionReport {
   AttentionReport(const Decoder& model, const Tokenizer& tokenizer, std::int64_t window, bool json)
       : model_(model), tokenizer_(tokenizer), window_(window), json_(json) {}
 
-  void read(const std::string& text) {
-    ids_ = tokenizer_.encode(text, "--text");
+  void read(std::vector<std::int32_t> ids) {
+    ids_ = std::move(ids);
     const auto count = static_cast<std::int64_t>(ids_.size());
     length_ = std::min(count, model_.config().context);
     sequences_ = count / length_;
-    for_each_batch([&](const Tensor& tokens) {
-      require_finite_logits(model_.logits(tokens), model_.parameters(), "inspect attention");
-    });
+    require_finite_model();
     if (json_) return;
     std::printf("%lld tokens in %lld sequence%s of %lld", number(count), number(sequences_), sequences_ == 1 ? "" : "s",
                 number(length_));
-    if (sequences_ * length_ < count) std::printf("; the last %lld are left out", number(count % length_));
+    const std::int64_t rest = count % length_;
+    if (rest > 0) std::printf("; the last %s left out", rest == 1 ? "one is" : (std::to_string(rest) + " are").c_str());
     std::printf("\n");
   }
 
   void print() const {
-    if (ids_.empty()) {  // lags and decay times are the parameters' alone: a few tokens show whether they compute
-      const Tensor few = Tensor::zeros({1, std::min<std::int64_t>(model_.config().context, 8)}, DType::i32);
-      require_finite_logits(model_.logits(few), model_.parameters(), "inspect attention");
-    }
-    if (!ids_.empty()) {
+    if (ids_.empty()) {
+      require_finite_model();
+    } else {
       print_recency();
       print_depth();
     }
@@ -97,6 +97,22 @@ class AttentionReport {
   }
 
  private:
+  // Lags and decay times come from the parameters alone: a few tokens show whether the model computes at all.
+  void require_finite_model() const {
+    const std::int64_t few = std::min<std::int64_t>(model_.config().context, 8);
+    const Tensor tokens =
+        ids_.empty() ? Tensor::zeros({1, few}, DType::i32)
+                     : Tensor::from_i32(std::span(ids_).first(static_cast<std::size_t>(length_)), {1, length_});
+    require_finite_logits(model_.logits(tokens), model_.parameters(), "inspect attention");
+  }
+
+  // NotFinite that names a parameter.
+  void require_finite(const std::vector<double>& means) const {
+    for (const double mean : means) {
+      if (!std::isfinite(mean)) raise_not_finite("inspect attention", "the attention", mean, model_.parameters());
+    }
+  }
+
   // use(tokens [B,T]) for the sequences of the text, a few at a time.
   template <class Use>
   void for_each_batch(const Use& use) const {
@@ -123,6 +139,7 @@ class AttentionReport {
         }
       }
     });
+    for (const std::vector<double>& heads : means) require_finite(heads);
     return means;
   }
 
@@ -175,6 +192,7 @@ class AttentionReport {
       const std::int64_t rows = depth.mass.rows() / tokens.dim(0) * sequences_;  // of all batches
       for (std::int64_t row = 0; row < depth.mass.rows(); ++row) mean.add(depth, row, rows);
     });
+    require_finite(mean.mass);
     print_mean(mean);
   }
 
@@ -234,8 +252,7 @@ class AttentionReport {
     if (!json_)
       std::printf(
           "means over the channels, without norms and MLPs; lags that no path reaches are left out; weights where all "
-          "layers "
-          "have a and b\n");
+          "layers have a and b\n");
   }
 
   const HsmConfig& shift_layer(std::int64_t l) const {
@@ -293,12 +310,12 @@ class AttentionReport {
 
 }  // namespace
 
-void inspect_attention(const Decoder& model, const Tokenizer& tokenizer, const std::string& text, std::int64_t window,
-                       bool json) {
-  if (text.empty() && needs_text(model)) {
+void inspect_attention(const Decoder& model, const Tokenizer& tokenizer, std::vector<std::int32_t> ids,
+                       std::int64_t window, bool json) {
+  if (ids.empty() && needs_text(model)) {
     raise<ValueError>(
-        "inspect attention: --text must hold at least one token for a model with softmax heads, got an empty text; "
-        "give one with --text TEXT");
+        "inspect attention: a text with at least one token is required for a model with softmax heads; give one with "
+        "--text TEXT, --text-file FILE or --data FILE");
   }
   if (!needs_text(model) && hsm_paths(model, 1).layers.empty() &&
       mamba_decays(model.parameters(), model.config()).empty()) {
@@ -307,7 +324,7 @@ void inspect_attention(const Decoder& model, const Tokenizer& tokenizer, const s
         "another --mixer");
   }
   AttentionReport report(model, tokenizer, window, json);
-  if (!text.empty()) report.read(text);
+  if (!ids.empty()) report.read(std::move(ids));
   report.print();
 }
 

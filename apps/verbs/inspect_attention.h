@@ -2,7 +2,7 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
+#include <vector>
 
 #include "nn/model/decoder.h"
 #include "nn/tokenizers/tokenizer.h"
@@ -18,7 +18,7 @@ bool needs_text(const Decoder& model);
 //   of the model  lags that shift-mixing layers reach, decay times of Mamba heads; for these the text may be empty
 // ValueError when a text is needed and empty, has characters outside the vocabulary, or there is nothing to show. A
 // text of any length is cut into sequences as long as the context; what is left over is not used.
-void inspect_attention(const Decoder& model, const Tokenizer& tokenizer, const std::string& text, std::int64_t window,
-                       bool json);
+void inspect_attention(const Decoder& model, const Tokenizer& tokenizer, std::vector<std::int32_t> ids,
+                       std::int64_t window, bool json);
 
 }  // namespace mixgrad::app

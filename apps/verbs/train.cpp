@@ -30,7 +30,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::int64_t kGenerationsAtOnce = 4;  // the newest two, the best, and the one that is being written
+// The one that is being written, the last, the one that it continues, and the best; a run that was resumed from an
+// older generation has its later ones besides until it has passed their steps.
+constexpr std::int64_t kGenerationsAtOnce = 4;
 
 class Train : public Verb, private StoredOptions {
  public:
@@ -83,6 +85,7 @@ class Train : public Verb, private StoredOptions {
       return run_.sample.tokens == 0 ? "--sample-tokens 0 takes no sample" : of_json();
     };
     options.add("sample-temperature", run_.sample.temperature, RealRange{}, "As --temperature of generate", traits);
+    traits.not_empty = true;
     options.add("sample-prompt", run_.sample.prompt, "Text that the sample continues; without it as generate", traits);
   }
 
@@ -242,11 +245,10 @@ class Train : public Verb, private StoredOptions {
     for (const std::int64_t step : generations(run_.out)) {
       if (step > state_.step) left += (left.empty() ? "" : ", ") + generation_name(step);
     }
-    const std::optional<std::int64_t> newest = newest_generation(run_.out);
-    const std::int64_t course = highest_course(run_.out);  // that of the newest
-    if (!newest || (*newest == state_.step && course == state_.course)) return false;
-    state_.course = course + 1;
-    if (!left.empty()) say(left + " of the course that is left stay until this one has passed them");
+    const std::optional<GenerationId> newest = newest_generation(run_.out);
+    if (!newest || *newest == GenerationId{state_.course, state_.step}) return false;
+    state_.course = newest->course + 1;
+    if (!left.empty()) say("each later generation is kept until the resumed run has passed its step: " + left);
     return true;
   }
 

@@ -1,8 +1,7 @@
 #include "nn/data/token_data.h"
 
-#include <sys/stat.h>
-
 #include <algorithm>
+#include <chrono>
 #include <span>
 #include <utility>
 
@@ -17,6 +16,10 @@ namespace {
 
 constexpr std::int64_t kNarrowVocab = 65536;
 constexpr std::size_t kPiece = std::size_t{1} << 20U;  // bytes of text between two polls for a stop request
+
+double steady_seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 
 void check_batch(const char* op, const Tensor& tokens, const Tensor& targets) {
   const bool same = tokens.defined() && targets.defined() && tokens.shape() == targets.shape();
@@ -41,26 +44,27 @@ std::string_view TokenData::text() const {
 void TokenData::map(const std::filesystem::path& path) {
   file_ = MappedFile::open(path);
   source_ = file_.path();
-  stamp_ = stamp_of(source_);
+  checked_write_ = file_.last_write();
   mark_bytes_ = file_.size() - without_byte_order_mark(file_.text()).size();
-}
-
-TokenData::Stamp TokenData::stamp_of(const std::string& path) {
-  struct stat status {};
-  if (::stat(path.c_str(), &status) != 0) return {};
-  return {status.st_dev, status.st_ino, status.st_mtim.tv_sec, status.st_mtim.tv_nsec};
 }
 
 void TokenData::require_same_content() const {
   if (file_.size() == 0 || !text_id_) return;
-  const Stamp now = stamp_of(source_);
-  if (now == stamp_ || now.device != stamp_.device || now.inode != stamp_.inode) return;  // else: another file's
+  const std::int64_t now = file_.last_write();
+  if (now == checked_write_) return;
+  const double begin = steady_seconds();
+  if (begin < next_check_) return;
   file_.require_whole();
   if (xxh3_hex(text()) != text_id_->xxh3) {
     raise<IoError>(source_, ": the file must stay as it is while it is read; it was overwritten with another content; ",
                    "restore it, or give a copy that nobody writes to");
   }
-  stamp_ = now;
+  checked_write_ = now;
+  // A large file that is written to all the time would be hashed for every batch.
+  constexpr double kCheap = 1e-3;  // seconds
+  constexpr double kPause = 50;    // times as long as the hash took
+  const double seconds = steady_seconds() - begin;
+  if (seconds > kCheap) next_check_ = begin + (1 + kPause) * seconds;
 }
 
 // Accompanies one pass over a text: polls for stop requests and, when the text is to be identified, hashes each part

@@ -79,12 +79,13 @@ class TokenData {
   // ValueError when the training part has no window of context + 1 tokens.
   void check_context(std::int64_t context) const;
 
-  // Each batch, here and in EvalWindows: IoError when somebody has overwritten a file that is mapped, and was opened
-  // with Identify::yes, with another content. More text at its end and a rename over it change nothing.
-
   // Uniformly random windows of the training part: row b gets tokens [s, s+T) and, as targets, [s+1, s+T+1).
   //   tokens, targets: [B,T] i32, contiguous. Draws B numbers from rng, allocates nothing.
-  // ShapeError, DTypeError for other tensors; ValueError as check_context(T).
+  // ShapeError, DTypeError for other tensors; ValueError as check_context(T). IoError, as for every batch of
+  // EvalWindows, when somebody has overwritten a mapped file that was opened with Identify::yes with another content;
+  // more text at its end and a rename over it change nothing. After a write the whole text is hashed. Where that
+  // takes more than a millisecond it takes at most a fiftieth of the time: another content may be seen some batches
+  // later.
   void sample_batch(Rng& rng, const Tensor& tokens, const Tensor& targets) const;
 
  private:
@@ -101,13 +102,6 @@ class TokenData {
   void encode(Pass& pass);
   void require_two_tokens() const;
 
-  // Who wrote to the file last: device, inode, time of the last write.
-  struct Stamp {
-    std::uint64_t device = 0, inode = 0;
-    std::int64_t seconds = 0, nanoseconds = 0;
-    friend bool operator==(const Stamp&, const Stamp&) = default;
-  };
-  static Stamp stamp_of(const std::string& path);
   void require_same_content() const;
 
   TokenizerPtr tokenizer_;
@@ -119,7 +113,10 @@ class TokenData {
   std::vector<std::int32_t> wide_;     // ids otherwise
   std::int64_t size_ = 0;
   std::optional<TextId> text_id_;
-  mutable Stamp stamp_;  // of a file that stays mapped: of the content that was identified
+  // Of a file that stays mapped: the last write up to which its content is known to be the identified one, and the time
+  // before which a later write is not looked into, in seconds of a steady clock.
+  mutable std::int64_t checked_write_ = 0;
+  mutable double next_check_ = 0;
 };
 
 // Non-overlapping windows of T = context tokens in which every token of a range is a target exactly once. The inputs

@@ -140,6 +140,12 @@ MappedFile MappedFile::of(std::string_view memory, const std::string& name) {
   return file;
 }
 
+std::int64_t MappedFile::last_write() const {
+  struct stat status {};
+  if (descriptor_ < 0 || ::fstat(descriptor_, &status) != 0) return 0;
+  return std::int64_t{1'000'000'000} * status.st_mtim.tv_sec + status.st_mtim.tv_nsec;
+}
+
 void MappedFile::unmap() {
   if (descriptor_ < 0) return;
   forget_mapping(data_);
@@ -170,7 +176,8 @@ std::string read_text(const std::filesystem::path& path, std::size_t max_bytes, 
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) fail_read(name, "read failed: " + reason(errno));
     if (got == 0) {
-      return std::string(without_byte_order_mark(text));
+      text.erase(0, text.size() - without_byte_order_mark(text).size());
+      return text;
     }
     text.append(chunk.data(), static_cast<std::size_t>(got));
     if (text.size() > max_bytes) {

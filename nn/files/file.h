@@ -39,6 +39,10 @@ class MappedFile {
   // of a long-lived mapping call it after each piece. Costs one system call.
   void require_whole() const;
 
+  // When somebody last wrote to the mapped file, wherever it lies by now: nanoseconds since 1970. 0 for the caller's
+  // memory. Costs one system call.
+  std::int64_t last_write() const;
+
  private:
   void unmap();
 

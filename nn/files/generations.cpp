@@ -113,25 +113,17 @@ fs::path find_generation(const fs::path& path) {
   for (const fs::path& text : {path, latest}) {
     if (const std::optional<fs::path> named = named_by_text(text)) return canonical_folder(*named);
   }
-  const std::optional<std::int64_t> newest = newest_generation(path);
+  const std::optional<GenerationId> newest = newest_generation(path);
   if (!newest) refuse_missing(path);
-  return canonical_folder(path / generation_name(*newest));
+  return canonical_folder(path / generation_name(newest->step));
 }
 
-std::optional<std::int64_t> newest_generation(const fs::path& run) {
-  std::optional<std::pair<std::int64_t, std::int64_t>> newest;  // course, step
+std::optional<GenerationId> newest_generation(const fs::path& run) {
+  std::optional<GenerationId> newest;
   for (const std::int64_t step : generations(run)) {
-    newest = std::max(newest, std::optional(std::pair(course_of(run / generation_name(step)), step)));
+    newest = std::max(newest, std::optional(GenerationId{course_of(run / generation_name(step)), step}));
   }
-  return newest ? std::optional(newest->second) : std::nullopt;
-}
-
-std::int64_t highest_course(const fs::path& run) {
-  std::int64_t highest = 0;
-  for (const std::int64_t step : generations(run)) {
-    highest = std::max(highest, course_of(run / generation_name(step)));
-  }
-  return highest;
+  return newest;
 }
 
 std::optional<fs::path> run_of(const fs::path& generation) {
@@ -189,8 +181,8 @@ void sweep_leftovers(const fs::path& run) {
        item.increment(error)) {
     const std::string name = item->path().filename().string();
     const bool scratch = name.starts_with(".step-") && (name.ends_with(".tmp") || name.ends_with(".tmp.old"));
-    if (scratch || name == ".latest.tmp" || name == ".best.tmp" || name.starts_with(".metrics.jsonl.tmp-"))
-      leftovers.push_back(item->path());
+    const bool metrics = name.starts_with(".metrics.jsonl.") && name.find(".tmp-") != name.npos;  // and of its backups
+    if (scratch || name == ".latest.tmp" || name == ".best.tmp" || metrics) leftovers.push_back(item->path());
   }
   for (const fs::path& leftover : leftovers) remove_folder(leftover);
 }

@@ -26,9 +26,14 @@ std::optional<std::int64_t> generation_step(const std::string& name);     // 120
 std::vector<std::int64_t> generations(const std::filesystem::path& run);  // steps, ascending
 bool holds_run(const std::filesystem::path& run);                         // is there a generation in this folder?
 
+struct GenerationId {
+  std::int64_t course = 0;  // how often the run was resumed from a generation that was not the newest
+  std::int64_t step = 0;
+  friend auto operator<=>(const GenerationId&, const GenerationId&) = default;  // the newest is the greatest
+};
+
 // By course and step, without `latest`; nothing in a folder without generations.
-std::optional<std::int64_t> newest_generation(const std::filesystem::path& run);
-std::int64_t highest_course(const std::filesystem::path& run);  // 0 in a folder without generations
+std::optional<GenerationId> newest_generation(const std::filesystem::path& run);
 
 // The generation that `path` means, as a canonical path: itself, or of a run's folder the newest. A path is a thing,
 // not a text: a trailing slash, ".", a link and a bare name mean what the system takes them for. The newest of a run is

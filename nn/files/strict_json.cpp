@@ -175,9 +175,7 @@ const json& json_at(const json& object, const JsonPlace& place, const std::strin
 }
 
 std::string json_text(std::string_view bytes) {
-  bool plain = !bytes.starts_with(kBytesMark);
-  for (std::size_t at = 0; plain && at < bytes.size();) plain = next_code_point(bytes, at) >= 0;
-  if (plain) return std::string(bytes);
+  if (!bytes.starts_with(kBytesMark) && is_utf8(bytes)) return std::string(bytes);
   constexpr char kDigits[] = "0123456789ABCDEF";
   std::string text(kBytesMark);
   for (const char c : bytes) {
@@ -196,7 +194,7 @@ std::string bytes_of_json_text(std::string_view text) {
   text.remove_prefix(kBytesMark.size());
   std::string bytes;
   for (std::size_t at = 0; at < text.size(); ++at) {
-    int value = 0;
+    unsigned value = 0;  // not signed: "%-5" is no code
     const std::string_view digits = text.substr(at + 1, 2);
     const bool encoded = text[at] == '%' && digits.size() == 2 &&
                          std::from_chars(digits.begin(), digits.end(), value, 16).ptr == digits.end();

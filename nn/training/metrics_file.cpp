@@ -75,8 +75,8 @@ std::string continue_metrics(const fs::path& from, const fs::path& to, std::int6
   std::string note;
   if (sorted.foreign > 0) {
     note = from.string() + ": " + count_text(sorted.foreign, "line") + " (the first is line " +
-           std::to_string(sorted.first_foreign) + ") " + (sorted.foreign == 1 ? "is" : "are") +
-           " not of this program and left out";
+           std::to_string(sorted.first_foreign) + ") " + "cannot be read as metrics of a run and " +
+           (sorted.foreign == 1 ? "is" : "are") + " left out";
   }
   if (same && (sorted.foreign > 0 || (sorted.later > 0 && later == LaterLines::back_up))) {
     const fs::path backup = free_backup(to);

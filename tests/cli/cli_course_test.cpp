@@ -48,7 +48,7 @@ TEST_CASE("cli course: after resuming from an older generation the later ones ar
     const Finished back = run_program(resumption(run / "step-20", "--save-every 4 --stop-after 25"));
     INFO(back.err);
     REQUIRE(back.code == 0);
-    CHECK(has(back.err, "mixgrad: step-30 of the course that is left stay until this one has passed them"));
+    CHECK(has(back.err, "mixgrad: each later generation is kept until the resumed run has passed its step: step-30"));
     CHECK(
         has(back.err, "metrics.jsonl: the lines after step 19 are left out; the file as it was is metrics.jsonl.bak"));
     CHECK(lines_of(TempFolder::get(run / "metrics.jsonl.bak")).size() == 30);
@@ -67,7 +67,7 @@ TEST_CASE("cli course: after resuming from an older generation the later ones ar
     const Finished rest = run_program(resumption(run, "--save-every 4"));
     CHECK(has(rest.err, "resuming from " + fs::canonical(run / "..").string()));
     CHECK(has(rest.err, "step-25, after step 25 of 40"));
-    CHECK_FALSE(has(rest.err, "course that is left"));
+    CHECK_FALSE(has(rest.err, "each later generation"));
     CHECK(saved_steps(run) == "36 40");
     CHECK(load_trainer_state(run / "step-40").course == 1);
     CHECK(metrics_of(run).find("\"step\":40") != std::string::npos);
@@ -80,7 +80,7 @@ TEST_CASE("cli course: nothing is deleted before the other course has saved") {
   REQUIRE(run_program(tiny_run(folder, "run", kCourse + "--save-every 10 --stop-after 30")).code == 0);
   const std::string metrics = TempFolder::get(run / "metrics.jsonl");
   Process process(folder, resumption(run / "step-20", "--save-every 0 --steps 1000000"));
-  REQUIRE(wait_until([&] { return has(TempFolder::get(folder / "stderr"), "course that is left"); }));
+  REQUIRE(wait_until([&] { return has(TempFolder::get(folder / "stderr"), "each later generation"); }));
   process.signal(SIGKILL);
   CHECK(process.wait(10).code == 128 + SIGKILL);
   CHECK(saved_steps(run) == "20 30");
@@ -97,7 +97,7 @@ TEST_CASE("cli course: a copy whose links were followed goes on with its course"
   const Finished rest = run_program(resumption(folder / "copy", "--stop-after 27"));
   INFO(rest.err);
   CHECK(rest.code == 0);
-  CHECK_FALSE(has(rest.err, "course that is left"));
+  CHECK_FALSE(has(rest.err, "each later generation"));
   CHECK(load_trainer_state(find_generation(folder / "copy")).course == 1);
   CHECK(saved_steps(folder / "copy") == "25 27 30");
 }

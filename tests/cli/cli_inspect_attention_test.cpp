@@ -210,10 +210,10 @@ TEST_CASE("cli: inspect attention reads a text of any length from a file, stdin 
   }
   const Finished both = mixgrad("inspect attention --text x", {"--checkpoint", run, "--data", file});
   CHECK(not_refused(both, 2) == "");
-  CHECK(has(both.err, "--data cannot be given here: another option gives the text; leave it out"));
+  CHECK(has(both.err, "inspect attention: --data cannot be given here: --text gives the text; leave it out"));
   const Finished model = mixgrad("inspect model", {"--checkpoint", run, "--data", file});
   CHECK(not_refused(model, 2) == "");
-  CHECK(has(model.err, "--data cannot be given here: the checkpoint has its vocabulary; leave it out"));
+  CHECK(has(model.err, "inspect model: --data cannot be given here: the checkpoint has its vocabulary; leave it out"));
 }
 
 TEST_CASE("cli: inspect attention refuses what it cannot read") {
@@ -226,7 +226,7 @@ TEST_CASE("cli: inspect attention refuses what it cannot read") {
     CHECK(lines_of(run_.err).size() == 1);
   };
   refused(inspect(run, ""),
-          "inspect attention: --text must hold at least one token for a model with softmax heads, got");
+          "inspect attention: a text with at least one token is required for a model with softmax heads; give one");
   refused(inspect(trained("mamba", "", {"--mixer", "recurformer(fraction=0.5)"}), ""), "give one with --text TEXT");
   refused(mixgrad("inspect attention", {"--mixer", "mixed(shift=4)"}),
           "the model must have softmax heads, shift-mixing layers or Mamba heads; it has none; choose another --mixer");

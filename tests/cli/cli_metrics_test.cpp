@@ -33,8 +33,9 @@ TEST_CASE("cli metrics: every line of the program is kept, whatever stands betwe
       folder.put("metrics.jsonl", text + metrics_line(20));
       const std::string note = continue_metrics(file, file, 19);
       CHECK(TempFolder::get(file) == all);
-      CHECK(note == file.string() + ": 1 line (the first is line " + std::to_string(at + 1) +
-                        ") is not of this program and left out; the file as it was is metrics.jsonl.bak");
+      CHECK(note ==
+            file.string() + ": 1 line (the first is line " + std::to_string(at + 1) +
+                ") cannot be read as metrics of a run and is left out; the file as it was is metrics.jsonl.bak");
       CHECK(TempFolder::get(folder / "metrics.jsonl.bak") == text + metrics_line(20));
       fs::remove(folder / "metrics.jsonl.bak");
     }
@@ -59,14 +60,16 @@ TEST_CASE("cli metrics: what is whole stays as it is, several lines are counted,
     folder.put("metrics.jsonl",
                "# a\n" + metrics_line(5) + "\n# b\n" + metrics_line(10) + metrics_line(15).substr(0, 20));
     const std::string note = continue_metrics(file, file, 10);
-    CHECK(has(note, ": 4 lines (the first is line 1) are not of this program and left out; the file as it was is "));
+    CHECK(has(
+        note,
+        ": 4 lines (the first is line 1) cannot be read as metrics of a run and are left out; the file as it was is "));
     CHECK(note.ends_with(backup));
     CHECK(TempFolder::get(file) == metrics_line(5) + metrics_line(10));
     CHECK(fs::exists(folder / backup));
   }
   folder.put("metrics.jsonl", "# a\n" + metrics_line(5));  // into another folder: the file itself stays
   const std::string note = continue_metrics(file, folder / "other.jsonl", 10);
-  CHECK(note == file.string() + ": 1 line (the first is line 1) is not of this program and left out");
+  CHECK(note == file.string() + ": 1 line (the first is line 1) cannot be read as metrics of a run and is left out");
   CHECK(TempFolder::get(folder / "other.jsonl") == metrics_line(5));
   CHECK(TempFolder::get(file) == "# a\n" + metrics_line(5));
   folder.put("metrics.jsonl", metrics_line(5) + metrics_line(20));
@@ -85,8 +88,9 @@ TEST_CASE("cli metrics: a run with a comment in its metrics is resumed with all 
   const Finished rest = run_program(resumption(folder / "run", ""));
   INFO(rest.err);
   CHECK(rest.code == 0);
-  CHECK(has(rest.err, "mixgrad: " + fs::canonical(folder / "run").string() +
-                          "/metrics.jsonl: 1 line (the first is line 2) is not of this program and left out"));
+  CHECK(has(rest.err,
+            "mixgrad: " + fs::canonical(folder / "run").string() +
+                "/metrics.jsonl: 1 line (the first is line 2) cannot be read as metrics of a run and is left out"));
   CHECK(metrics_of(folder / "run") == metrics_of(folder / "straight"));
 }
 

@@ -159,7 +159,7 @@ TEST_CASE("cli generate: with learned positions the tokens that are kept are sai
     const Finished run =
         mixgrad("generate --tokens 12 --threads 1", {"--checkpoint", (folder / "run").string(), "--prompt", "the"});
     CHECK(run.code == 0);
-    CHECK_MESSAGE(has(run.err, std::string("it goes on from the last ") + kept + "\n"), run.err);
+    CHECK_MESSAGE(has(run.err, std::string("generation restarts from the last ") + kept + "\n"), run.err);
   }
 }
 
