@@ -51,7 +51,7 @@ class EmaMixer : public mixgrad::MixerOf<EmaState> {
   mixgrad::Linear o_;
 };
 
-// Makes `ema` known to configurations, --mixer patterns and the decoder. To be called once, before it is used.
+// Makes `ema` known to configurations, --mixer patterns and the decoder. Call it once, before `ema` is used.
 void register_ema();
 
 }  // namespace ema
