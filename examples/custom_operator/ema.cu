@@ -1,5 +1,5 @@
-// One thread computes one channel of one sequence, step by step in time. The kernels are function templates because nvcc
-// accepts no device lambda inside a generic lambda.
+// One thread computes one channel of one sequence, step by step in time. The kernels are function templates because
+// nvcc accepts no device lambda inside a generic lambda.
 #include "core/cuda/launch.cuh"
 #include "ema_kernels.h"
 

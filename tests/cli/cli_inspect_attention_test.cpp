@@ -208,6 +208,22 @@ TEST_CASE("cli: inspect attention reads a text of any length from a file, stdin 
   for (std::size_t h = 0; h < few["recency"].size(); ++h) {
     CHECK(many["recency"][h].get<double>() == doctest::Approx(few["recency"][h].get<double>()).epsilon(1e-5));
   }
+  // Whatever gave the text is named when it does not fit.
+  const auto refused = [&](const std::string& option, const std::string& content, const std::string& why) {
+    const std::string path = folder().put("odd.txt", content).string();
+    const Finished odd = mixgrad("inspect attention", {"--checkpoint", run, option, path});
+    CHECK(not_refused(odd, 2) == "");
+    CHECK_MESSAGE(has(odd.err, joined({option, " ", path, ": ", why})), odd.err);
+  };
+  for (const std::string option : {"--text-file", "--data"}) {
+    refused(option, "", "at least one character is required; the file is empty");
+    refused(option, "the CAT", "every character must be one of");
+    refused(option, "the \xe5", "the char tokenizer needs UTF-8 text");
+  }
+  const Finished shifts =
+      mixgrad("inspect attention", {"--checkpoint", trained("shifts", "--mixer hsm:scalar"), "--data", file});
+  CHECK(not_refused(shifts, 2) == "");
+  CHECK(has(shifts.err, "--data cannot be given here: the model has no softmax heads that read a text"));
   const Finished both = mixgrad("inspect attention --text x", {"--checkpoint", run, "--data", file});
   CHECK(not_refused(both, 2) == "");
   CHECK(has(both.err, "inspect attention: --data cannot be given here: --text gives the text; leave it out"));

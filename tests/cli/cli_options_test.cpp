@@ -1,6 +1,9 @@
 // Options that are given several times, and options that others make meaningless: of every verb.
 #include <doctest/doctest.h>
 
+#include <cstring>
+#include <filesystem>
+#include <fstream>
 #include <set>
 
 #include "tests/support/cli.h"
@@ -81,6 +84,9 @@ TEST_CASE("cli options: what another option makes meaningless is refused with th
     refused(verb + " --positions learned --rope-theta 5", "--rope-theta", "it belongs to --positions rope");
     refused(verb + " --positions none --rope-theta 5", "--rope-theta", "it belongs to --positions rope");
     refused(verb + " --mixer mamba --hsm-scale 1", "--hsm-scale", "it belongs to a --mixer with shift mixing");
+    for (const std::string mixer : {"hsm:matrix", "hsm:gate_single,attention", "mixed(shift=4)", "attention"}) {
+      refused(joined({verb, " --hsm-scale 0.05 --mixer ", mixer}), "--hsm-scale", "it belongs to a --mixer with shift");
+    }
     refused(verb + " --precision f64 --matmul-precision high", "--matmul-precision", "products of f64");
   }
   const std::string generate = "generate --checkpoint " + first;
@@ -127,6 +133,37 @@ TEST_CASE("cli options: eval with several checkpoints prints a row for each, the
     CHECK(words(shown[i + 1]).at(0) == rows[i]["checkpoint"]);
     CHECK(words(shown[i + 1]).at(1) == loss);
   }
+}
+
+TEST_CASE("cli options: eval goes on after a checkpoint that cannot be read, and its code is that of the end") {
+  Arguments line = words("eval --json --threads 1 --data " + trained().text());
+  for (const char* name : {"first", "none", "second"}) line.insert(line.end(), {"--checkpoint", trained().run(name)});
+  const Finished run = run_program(line);
+  CHECK(not_refused(run, 4) == "");
+  CHECK(has(run.err, "none: a checkpoint is required"));
+  CHECK(json_lines(run.out).size() == 2);
+  const Finished empty = run_program({"eval", "--checkpoint", trained().run("first"), "--checkpoint", ""});
+  CHECK(not_refused(empty, 2) == "");
+}
+
+TEST_CASE("cli options: eval computes in the stored type, which f32 need not hold") {
+  const TempFolder folder;
+  REQUIRE(train_tiny(folder, "run", "--steps 2 --precision f64 --norm rmsnorm").code == 0);
+  const std::filesystem::path file = folder / "run/step-2/model.safetensors";
+  std::string content = TempFolder::get(file);
+  std::uint64_t header = 0;
+  std::memcpy(&header, content.data(), sizeof header);
+  const Json tensor = json_of(content.substr(8, header))["norm.weight"];
+  const double large = 1e39;
+  std::memcpy(&content[8 + header + tensor["data_offsets"][0].get<std::size_t>()], &large, sizeof large);
+  std::ofstream(file, std::ios::binary) << content;
+  const std::string eval = "eval --threads 1 --data " + (folder / "text.txt").string() + " --checkpoint ";
+  const Finished stored = mixgrad(eval + (folder / "run").string());
+  const Finished narrow = mixgrad(eval + (folder / "run").string() + " --precision f32");
+  INFO(stored.err);
+  CHECK_FALSE(has(stored.err, "finite in f32"));
+  CHECK(not_refused(narrow, 3) == "");
+  CHECK(has(narrow.err, "every parameter must be finite in f32; parameter norm.weight"));
 }
 
 TEST_CASE("cli options: eval takes no more sequences at a time than the text has windows") {

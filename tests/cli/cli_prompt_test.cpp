@@ -3,10 +3,13 @@
 #include <fcntl.h>
 #include <pty.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <fstream>
+#include <thread>
 
 #include "tests/support/reliability.h"
 
@@ -146,6 +149,12 @@ TEST_CASE("cli generate: a prompt from a file and from stdin, with and without e
   for (const std::string wrong : {"a\\q", "a\\", "a\\x1", "a\\xg0"}) {
     refused({"--prompt", wrong, "--escapes"}, 2, "a backslash must begin \\n, \\t, \\\\ or \\xNN; got ");
   }
+  // A pipe is read to its end. Two marks: the second is a character of the text.
+  REQUIRE(::mkfifo((folder / "pipe").c_str(), 0600) == 0);
+  std::thread writer([&] { std::ofstream(folder / "pipe") << "the cat" << std::flush << " sat"; });
+  CHECK(mixgrad(generate, {"--prompt-file", (folder / "pipe").string()}).out == "the cat sat\n");
+  writer.join();
+  refused({"--prompt-file", folder.put("marks", "\xef\xbb\xbf\xef\xbb\xbfthe").string()}, 2, "(U+FEFF)");
   refused({"--prompt-file", folder.put("empty", "").string()}, 2, "at least one character is required");
   refused({"--prompt-file", (folder / "none").string()}, 4, "No such file");
   // A part of a character is refused like a character that is not in the vocabulary.
@@ -179,6 +188,9 @@ TEST_CASE("cli train: the sample at the end") {
   const Finished own = run("own", {"--sample-tokens", "5", "--sample-temperature", "0", "--sample-prompt", "the cat"});
   CHECK(own.out.starts_with("the cat"));
   CHECK(own.out.size() == 7 + 5 + 1);
+  const Finished empty = run("empty", {"--sample-prompt", ""});
+  CHECK(empty.code == 2);
+  CHECK(has(empty.err, "--sample-prompt needs at least one character"));
   const Finished wrong = run("wrong", {"--sample-prompt", "Zebra"});
   CHECK(wrong.code == 2);
   CHECK(has(wrong.err, "--sample-prompt: every character must be"));

@@ -91,6 +91,17 @@ TEST_CASE("cli: unknown verbs and options are refused, and the nearest right one
   refused("bench trian", "did you mean \"train\"?");
 }
 
+TEST_CASE("cli: help and version have a help of their own, which is that of the program") {
+  const std::string program = mixgrad("--help").out;
+  for (const std::string line :
+       {"help", "help help", "help version", "help --help", "help -h", "version --help", "-h"}) {
+    INFO(line);
+    const Finished run = mixgrad(line);
+    CHECK(trouble(run) == "");
+    CHECK(run.out == program);
+  }
+}
+
 TEST_CASE("cli: the help of a verb is at most 100 columns wide, in groups, and the same by help VERB") {
   for (const std::string& verb : verb_names()) {
     INFO(verb);

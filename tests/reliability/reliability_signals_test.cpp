@@ -111,6 +111,8 @@ TEST_CASE("reliability: a stdout that nobody reads any more ends train with a ch
   const Finished sampled = run_with_reader(sample, line, 3);
   INFO(sampled.err);
   CHECK(sampled.code == 128 + SIGPIPE);
+  CHECK(has(sampled.err, "; the run is complete and saved in "));
+  CHECK_FALSE(has(sampled.err, "--resume"));
   CHECK(generations(sample / "run").back() == 2);
 }
 

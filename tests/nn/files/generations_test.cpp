@@ -4,6 +4,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -161,6 +162,24 @@ TEST_CASE("generations: `best` goes when its generation is not there, and its ab
   }
   fs::create_symlink("step-99", run / "best");
   CHECK(has(error_of<IoError>([&] { find_generation(run / "best"); }), "the run has no best generation here: "));
+}
+
+TEST_CASE("generations: what a crash left is swept, and nothing else") {
+  const TempFolder folder;
+  const std::vector<std::string> kept{"metrics.jsonl", "metrics.jsonl.bak", "notes.tmp-7", ".metrics", "step-5"};
+  for (const std::string& name : kept) folder.put(name, "x");
+  for (const char* name :
+       {".metrics.jsonl.tmp-7", ".metrics.jsonl.bak.tmp-7", ".latest.tmp", ".best.tmp", ".step-3.tmp"}) {
+    folder.put(name, "x");
+  }
+  sweep_leftovers(folder.path());
+  std::size_t left = 0;
+  for (const auto& item : fs::directory_iterator(folder.path())) {
+    ++left;
+    INFO(item.path());
+    CHECK(std::find(kept.begin(), kept.end(), item.path().filename().string()) != kept.end());
+  }
+  CHECK(left == kept.size());
 }
 
 TEST_CASE("generations: the newest is that of the highest course, then of the highest step") {
