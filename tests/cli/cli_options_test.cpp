@@ -1,9 +1,6 @@
 // Options that are given several times, and options that others make meaningless: of every verb.
 #include <doctest/doctest.h>
 
-#include <cstring>
-#include <filesystem>
-#include <fstream>
 #include <set>
 
 #include "tests/support/cli.h"
@@ -144,26 +141,6 @@ TEST_CASE("cli options: eval goes on after a checkpoint that cannot be read, and
   CHECK(json_lines(run.out).size() == 2);
   const Finished empty = run_program({"eval", "--checkpoint", trained().run("first"), "--checkpoint", ""});
   CHECK(not_refused(empty, 2) == "");
-}
-
-TEST_CASE("cli options: eval computes in the stored type, which f32 need not hold") {
-  const TempFolder folder;
-  REQUIRE(train_tiny(folder, "run", "--steps 2 --precision f64 --norm rmsnorm").code == 0);
-  const std::filesystem::path file = folder / "run/step-2/model.safetensors";
-  std::string content = TempFolder::get(file);
-  std::uint64_t header = 0;
-  std::memcpy(&header, content.data(), sizeof header);
-  const Json tensor = json_of(content.substr(8, header))["norm.weight"];
-  const double large = 1e39;
-  std::memcpy(&content[8 + header + tensor["data_offsets"][0].get<std::size_t>()], &large, sizeof large);
-  std::ofstream(file, std::ios::binary) << content;
-  const std::string eval = "eval --threads 1 --data " + (folder / "text.txt").string() + " --checkpoint ";
-  const Finished stored = mixgrad(eval + (folder / "run").string());
-  const Finished narrow = mixgrad(eval + (folder / "run").string() + " --precision f32");
-  INFO(stored.err);
-  CHECK_FALSE(has(stored.err, "finite in f32"));
-  CHECK(not_refused(narrow, 3) == "");
-  CHECK(has(narrow.err, "every parameter must be finite in f32; parameter norm.weight"));
 }
 
 TEST_CASE("cli options: eval takes no more sequences at a time than the text has windows") {

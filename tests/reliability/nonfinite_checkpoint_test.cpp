@@ -67,6 +67,17 @@ std::string command_text(const Arguments& line) {
 
 }  // namespace
 
+TEST_CASE("non-finite checkpoint: eval reads the stored type alone, whose numbers f32 need not hold") {
+  const TempFolder folder;
+  REQUIRE(run_program(tiny_run(folder, "run", "--steps 2 --precision f64")).code == 0);
+  put_value(folder / "run/step-2/model.safetensors", "norm.weight", 0, 1e39);
+  const std::string eval = "eval --threads 1 --data " + (folder / "text.txt").string();
+  CHECK(trouble(mixgrad(eval, {"--checkpoint", (folder / "run").string()})) == "");
+  const Finished narrow = mixgrad(eval + " --precision f32", {"--checkpoint", (folder / "run").string()});
+  CHECK(not_refused(narrow, 3) == "");
+  CHECK(has(narrow.err, "every parameter must be finite in f32; parameter norm.weight"));
+}
+
 TEST_CASE("non-finite checkpoint: every reader names the parameter and prints nothing") {
   const TempFolder folder;
   REQUIRE(run_program(tiny_run(folder, "run", "--steps 2")).code == 0);
