@@ -133,13 +133,13 @@ TEST_CASE("cli options: eval with several checkpoints prints a row for each, the
 }
 
 TEST_CASE("cli options: eval goes on after a checkpoint that cannot be read, and its code is that of the end") {
-  Arguments line = words("eval --json --threads 1 --data " + trained().text());
-  for (const char* name : {"first", "none", "second"}) line.insert(line.end(), {"--checkpoint", trained().run(name)});
+  Arguments line = words("eval --json --threads 1 --data " + two_runs().text());
+  for (const char* name : {"first", "none", "second"}) line.insert(line.end(), {"--checkpoint", two_runs().run(name)});
   const Finished run = run_program(line);
   CHECK(not_refused(run, 4) == "");
   CHECK(has(run.err, "none: a checkpoint is required"));
   CHECK(json_lines(run.out).size() == 2);
-  const Finished empty = run_program({"eval", "--checkpoint", trained().run("first"), "--checkpoint", ""});
+  const Finished empty = run_program({"eval", "--checkpoint", two_runs().run("first"), "--checkpoint", ""});
   CHECK(not_refused(empty, 2) == "");
 }
 
