@@ -127,7 +127,7 @@ TEST_CASE("cli options: eval with several checkpoints prints a row for each, the
   for (std::size_t i = 0; i < rows.size(); ++i) {
     char loss[40];
     std::snprintf(loss, sizeof loss, "%.4f", rows[i]["loss"].get<double>());
-    CHECK(words(shown[i + 1]).at(0) == rows[i]["checkpoint"]);
+    CHECK(words(shown[i + 1]).at(0) == rows[i]["checkpoint"].get<std::string>());
     CHECK(words(shown[i + 1]).at(1) == loss);
   }
 }
