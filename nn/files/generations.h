@@ -17,6 +17,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace mixgrad {
@@ -29,7 +30,11 @@ bool holds_run(const std::filesystem::path& run);                         // is 
 struct GenerationId {
   std::int64_t course = 0;  // how often the run was resumed from a generation that was not the newest
   std::int64_t step = 0;
-  friend auto operator<=>(const GenerationId&, const GenerationId&) = default;  // the newest is the greatest
+  friend bool operator==(const GenerationId&, const GenerationId&) = default;
+  // The newest is the greatest.
+  friend bool operator<(const GenerationId& a, const GenerationId& b) {
+    return std::pair(a.course, a.step) < std::pair(b.course, b.step);
+  }
 };
 
 // By course and step, without `latest`; nothing in a folder without generations.
