@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "core/text/suggest.h"
+#include "core/text/utf8.h"
 #include "nn/config/layer_kinds.h"
 #include "nn/config/mixer_pattern.h"
 #include "nn/config/shortcut_pattern.h"
@@ -24,6 +25,32 @@ std::string tokenizer_help() {
 }
 
 }  // namespace
+
+UnknownRule parse_unknown(const std::string& text) {
+  if (text.empty() || text == "error") return {};
+  if (text == "skip") return UnknownRule::skip();
+  constexpr std::string_view kReplace = "replace=";
+  if (text.starts_with(kReplace)) {
+    const std::string_view by = std::string_view(text).substr(kReplace.size());
+    std::size_t end = 0;
+    const std::int32_t code = by.empty() ? -1 : next_code_point(by, end);
+    if (code >= 0 && end == by.size()) return UnknownRule::replace_by(static_cast<char32_t>(code));
+    raise<ValueError>("--unknown replace=C needs exactly one character C; got ", quote(by));
+  }
+  raise<ValueError>("--unknown must be error, skip or replace=C with a character C; got ", quote(text), "; ",
+                    did_you_mean(text, {"error", "skip", "replace=C"}), "choose one of them");
+}
+
+void ModelOptions::declare_unknown(OptionSet& options, OptionTraits traits) {
+  traits.group = OptionGroup::data;
+  traits.value = "error|skip|replace=C";
+  traits.not_empty = true;
+  options.add(
+      "unknown", unknown,
+      "Characters of the text that the checkpoint's vocabulary lacks: refused (error), left out (skip), or replaced "
+      "by the character C; without it error, and of a run's own text what that run has",
+      std::move(traits));
+}
 
 void ModelOptions::declare_data(OptionSet& options, OnResume on_resume) {
   options.add(
@@ -105,10 +132,19 @@ TokenData ModelOptions::open_data(Identify identify) const {
 }
 
 TokenData ModelOptions::open_data(TokenizerPtr known, Identify identify) const {
+  const UnknownRule rule = parse_unknown(unknown);
+  if (rule.action != UnknownRule::Action::refuse && known->expresses_any_text()) {
+    raise<ValueError>(
+        "--unknown cannot be given here: the tokenizer of the checkpoint can express any text; leave it out");
+  }
+  if (rule.action == UnknownRule::Action::replace && !known->has_character(rule.replacement)) {
+    raise<ValueError>("--unknown replace=C needs a character C of the checkpoint's vocabulary; got ",
+                      show_code_point(rule.replacement), "; choose another one");
+  }
   try {
-    return TokenData::open(data_path(), std::move(known), identify);
-  } catch (const ValueError& error) {  // a character outside the vocabulary: it is the file that is wrong
-    raise<FormatError>(error.what());
+    return TokenData::open(data_path(), std::move(known), identify, rule);
+  } catch (const ValueError& error) {  // characters outside the vocabulary: it is the file that is wrong
+    raise<FormatError>(error.what(), "; or give --unknown skip or --unknown replace=C");
   }
 }
 

@@ -10,8 +10,11 @@
 
 namespace mixgrad::app {
 
+// --unknown error, skip or replace=C. ValueError for another value; "" = error.
+UnknownRule parse_unknown(const std::string& text);
+
 struct ModelOptions {
-  std::string data;
+  std::string data, unknown;
   std::string tokenizer = "char";
   std::string mixer = "attention", shortcut;
   std::string mlp = "gelu", norm = "layernorm", positions = "rope", match = "width";
@@ -22,10 +25,14 @@ struct ModelOptions {
   void declare(OptionSet& options);
   void declare_data(OptionSet& options, OnResume on_resume = OnResume::not_stored);  // --data alone
 
+  void declare_unknown(OptionSet& options, OptionTraits traits = {});
+
   // The text to work on: --data, or the shipped tiny Shakespeare. IoError, naming --data, when neither is there.
   std::filesystem::path data_path() const;
   TokenData open_data(Identify identify = Identify::no) const;  // with the tokenizer of --tokenizer, made from the file
-  // With a tokenizer that exists. FormatError when its vocabulary cannot express the text.
+  // With a tokenizer that exists, and --unknown. FormatError when its vocabulary cannot express the text; ValueError
+  // when
+  // --unknown does not fit the tokenizer.
   TokenData open_data(TokenizerPtr tokenizer, Identify identify = Identify::no) const;
   ModelConfig config(std::int64_t tokenizer_vocabulary) const;
   // Draws the parameters of a new model, a and b of shift-mixing layers at --hsm-scale.

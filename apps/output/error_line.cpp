@@ -8,9 +8,12 @@ namespace mixgrad::app {
 
 int fail(int code, const std::string& text) {
   std::fflush(stdout);
-  const std::string line = escaped(text, ControlForm::hex, EscapeQuotes::no);
-  std::fprintf(stderr, "mixgrad: %s\n", line.c_str());
+  say(text);
   return code;
+}
+
+void say(const std::string& text) {
+  std::fprintf(stderr, "mixgrad: %s\n", escaped(text, ControlForm::hex, EscapeQuotes::no).c_str());
 }
 
 }  // namespace mixgrad::app

@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "apps/output/clock.h"
+#include "apps/output/error_line.h"
 #include "core/text/bytes.h"
 #include "nn/files/generations.h"
 
@@ -51,7 +52,7 @@ void RunReport::log(std::int64_t step, const TrainerState::Last& last, std::opti
 void RunReport::note(const std::string& sentence) {
   if (sentence.empty()) return;
   end_line();
-  std::fprintf(stderr, "mixgrad: %s\n", sentence.c_str());
+  say(sentence);
 }
 
 void RunReport::skipped(const TrainerState& state, std::int64_t step, std::int64_t allowed) {

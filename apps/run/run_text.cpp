@@ -1,5 +1,7 @@
 #include "apps/run/run_text.h"
 
+#include "core/text/plural.h"
+#include "core/text/utf8.h"
 #include "nn/files/file.h"
 #include "nn/files/generations.h"
 
@@ -10,11 +12,21 @@ namespace fs = std::filesystem;
 
 std::string described(const TextId& id) { return std::to_string(id.bytes) + " bytes with the XXH3 " + id.xxh3; }
 
+void require_same(const RunText& text, const TextId& id, const std::string& source) {
+  if (id == text.id) return;
+  raise<FormatError>(source, ": ", text.run, " was trained on a text of ", described(text.id), "; this one has ",
+                     described(id), "; give that text with --data FILE");
+}
+
 }  // namespace
 
 RunText text_of_run(const std::string& run, const TrainerState& state) {
   const auto path = state.options.find("data");
-  return {run, path == state.options.end() ? fs::path() : fs::path(path->second), {state.text_bytes, state.text_xxh3}};
+  const auto unknown = state.options.find("unknown");
+  return {run,
+          path == state.options.end() ? fs::path() : fs::path(path->second),
+          {state.text_bytes, state.text_xxh3},
+          unknown == state.options.end() ? std::string() : unknown->second};
 }
 
 RunText text_of_run(const std::string& verb, const fs::path& checkpoint) {
@@ -27,13 +39,6 @@ RunText text_of_run(const std::string& verb, const fs::path& checkpoint) {
   return text_of_run(checkpoint.string(), parse_trainer_state(read_text(path), path.string()));
 }
 
-void require_run_text(const RunText& text, const TextId& id) {
-  if (id == text.id) return;
-  raise<FormatError>(text.path.empty() ? "the shipped text" : text.path.string(), ": ", text.run,
-                     " was trained on this text when it had ", described(text.id), "; it has ", described(id),
-                     " now; give that text with --data FILE");
-}
-
 void require_regular_text(const RunText& text) {
   std::error_code error;
   const fs::file_status status = fs::status(text.path, error);
@@ -42,9 +47,24 @@ void require_regular_text(const RunText& text) {
                  fs::exists(status) ? "not a regular file" : "not there any more", "; give that text with --data FILE");
 }
 
-void require_unchanged_text(const RunText& text) {
-  if (text.path.empty()) return;
-  require_run_text(text, identify_text(text.path));
+void require_run_text(const RunText& text, const TokenData& data) {
+  require_same(text, data.text_id().value(), data.source());
+}
+
+void require_same_text(const RunText& text, const fs::path& path) {
+  require_same(text, identify_text(path), path.string());
+}
+
+std::string unknown_note(const TokenData& data, const UnknownRule& rule) {
+  const Misfits& misfits = data.misfits();
+  if (misfits.empty()) return {};
+  const bool one = misfits.count == 1;
+  const std::string fate = rule.action == UnknownRule::Action::skip
+                               ? (one ? "is left out" : "are left out")
+                               : (one ? "is replaced by " : "are replaced by ") + show_code_point(rule.replacement);
+  return data.source() + ": " + count_text(misfits.count, "character") + " of " +
+         count_text(static_cast<std::int64_t>(misfits.kinds.size()), "kind") + (one ? " is" : " are") +
+         " not in the vocabulary and " + fate + ": " + misfits.list();
 }
 
 }  // namespace mixgrad::app

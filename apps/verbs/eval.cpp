@@ -31,6 +31,7 @@ class Eval : public Verb {
     options.add_list("checkpoint", checkpoints_,
                      "Folder of a run, or one generation of it; several print a table, a row each", {.value = "DIR"});
     text_.declare_data(options);
+    text_.declare_unknown(options);
     options.add("split", split_, {"valid", "train", "all"},
                 "valid: the last 10 % of the tokens; train: the rest; all: every token", {.group = OptionGroup::data});
     options.add("batch", batch_, kBatch, "Sequences at a time, at most as many as the text has");
@@ -135,14 +136,25 @@ class Eval : public Verb {
   }
 
   TokenData open_text(const std::string& path, const Checkpoint& checkpoint) const {
-    if (!text_.data.empty()) return text_.open_data(checkpoint.tokenizer, Identify::yes);
-    const RunText own = text_of_run("eval", path);
     ModelOptions text = text_;
+    if (checkpoints_.size() > 1 && !text.unknown.empty() && checkpoint.tokenizer->expresses_any_text()) {
+      say("--unknown means nothing for " + path + ", whose tokenizer can express any text");
+      text.unknown.clear();
+    }
+    TokenData data =
+        text.data.empty() ? open_own_text(path, checkpoint, text) : text.open_data(checkpoint.tokenizer, Identify::yes);
+    if (const std::string note = unknown_note(data, parse_unknown(text.unknown)); !note.empty()) say(note);
+    return data;
+  }
+
+  // The text that the run was trained on, as it was read then.
+  static TokenData open_own_text(const std::string& path, const Checkpoint& checkpoint, ModelOptions& text) {
+    const RunText own = text_of_run("eval", path);
     text.data = own.path.string();
+    if (text.unknown.empty()) text.unknown = own.unknown;
     TokenData data = with_run_text(own, [&] { return text.open_data(checkpoint.tokenizer, Identify::yes); });
-    require_run_text(own, data.text_id().value());
-    std::fprintf(stderr, "mixgrad: the text is the one that %s was trained on, %s\n", own.run.c_str(),
-                 data.source().c_str());
+    require_run_text(own, data);
+    say("the text is the one that " + own.run + " was trained on, " + data.source());
     return data;
   }
 

@@ -5,6 +5,7 @@
 #include "apps/options/model_options.h"
 #include "apps/options/stored_options.h"
 #include "apps/options/training_options.h"
+#include "apps/output/error_line.h"
 #include "apps/output/standard_output.h"
 #include "apps/output/table.h"
 #include "apps/run/open_run.h"
@@ -70,6 +71,7 @@ class Train : public Verb, private StoredOptions {
     declare_sample(options);
     options.add_presets(model_presets(), PresetUse::complete);
     model_.declare(options);
+    declare_unknown(options);
     training_.declare_batch(options);
     training_.declare_steps(options);
     training_.declare_optimisation(options);
@@ -89,6 +91,12 @@ class Train : public Verb, private StoredOptions {
     options.add("sample-prompt", run_.sample.prompt, "Text that the sample continues; without it as generate", traits);
   }
 
+  void declare_unknown(OptionSet& options) {
+    model_.declare_unknown(options, {.useless = useless_when([this] { return checkpoint_.empty() && !resumed(); },
+                                                             "a new run makes its vocabulary from its text"),
+                                     .absent_means = "error"});
+  }
+
   StoredOptions* stored_options() override { return this; }
   OptionTexts load() override {
     if (resume_.empty()) return {};
@@ -104,6 +112,7 @@ class Train : public Verb, private StoredOptions {
     state_.options = {values.begin(), values.end()};
     // Absolute, so that the run can be resumed from any folder.
     if (!model_.data.empty()) state_.options["data"] = fs::absolute(model_.data).string();
+    if (model_.unknown.empty()) state_.options.erase("unknown");
   }
 
   int run() override {
@@ -137,8 +146,10 @@ class Train : public Verb, private StoredOptions {
     Decoder& model = *opened.model;
     const TokenData& data = opened.data;
     const EvalWindows windows(data, data.valid(), model.config().context);  // refuses a text too short to validate on
-    identify(data);
+    state_.text_bytes = data.text_id()->bytes;
+    state_.text_xxh3 = data.text_id()->xxh3;
     run_.sample.start(data.tokenizer());  // refuses a prompt that would fail at the end
+    if (const std::string note = unknown_note(data, parse_unknown(model_.unknown)); !note.empty()) say(note);
     describe(model, data);
     for (const std::string& note : schedule_notes(training_.schedule_values(), stored_steps_, state_)) say(note);
     const std::unique_ptr<Optimizer> optimizer = make_optimizer(training_.optimizer_settings(), model.parameters());
@@ -166,18 +177,33 @@ class Train : public Verb, private StoredOptions {
                                .seed = training_.seed,
                                .identify = Identify::yes});
     };
-    if (resumed()) return text_given_ ? open_it() : with_run_text(text_of_run(resume_, state_), open_it);
+    if (resumed()) return open_again(open_it);
     if (checkpoint_.empty() || !model_.data.empty()) return open_it();
     const RunText own = text_of_run("train", checkpoint_);
     model_.data = own.path.string();
     state_.options["data"] = model_.data;
+    if (model_.unknown.empty() && !own.unknown.empty()) state_.options["unknown"] = model_.unknown = own.unknown;
     OpenedRun opened = with_run_text(own, open_it);
-    require_run_text(own, opened.data.text_id().value());
+    require_run_text(own, opened.data);
     say("the text is the one that " + checkpoint_ + " was trained on, " + opened.data.source());
     return opened;
   }
 
-  static void say(const std::string& note) { std::fprintf(stderr, "mixgrad: %s\n", note.c_str()); }
+  // A resumed run needs the text that it was trained on, which may lie elsewhere now.
+  template <class Open>
+  OpenedRun open_again(const Open& open_it) const {
+    const RunText own = text_of_run(resume_, state_);
+    try {
+      OpenedRun opened = text_given_ ? open_it() : with_run_text(own, open_it);
+      require_run_text(own, opened.data);
+      return opened;
+    } catch (const IoError&) {
+      throw;
+    } catch (const Error&) {  // that it is another text says more than what is wrong with it
+      if (text_given_) require_same_text(own, model_.data);
+      throw;
+    }
+  }
 
   bool resumed() const { return !resume_.empty(); }
 
@@ -250,18 +276,6 @@ class Train : public Verb, private StoredOptions {
     state_.course = newest->course + 1;
     if (!left.empty()) say("each later generation is kept until the resumed run has passed its step: " + left);
     return true;
-  }
-
-  // A resumed run needs the text that it was trained on.
-  void identify(const TokenData& data) {
-    const TextId& text = data.text_id().value();
-    if (resumed() && text != TextId{state_.text_bytes, state_.text_xxh3}) {
-      raise<FormatError>(data.source(), ": resuming needs the text of this run, ", state_.text_bytes,
-                         " bytes with the XXH3 ", state_.text_xxh3, "; this one has ", text.bytes, " bytes and ",
-                         text.xxh3, "; give that text with --data, or start a new run with --checkpoint");
-    }
-    state_.text_bytes = text.bytes;
-    state_.text_xxh3 = text.xxh3;
   }
 
   void describe(const Decoder& model, const TokenData& data) const {

@@ -32,8 +32,12 @@ std::string utf8_bytes(char32_t code) {
 std::string show_code_point(char32_t code) {
   std::array<char, 16> number{};
   std::snprintf(number.data(), number.size(), "U+%04X", static_cast<unsigned>(code));
-  const bool control = code < 0x20 || (code >= 0x7f && code < 0xa0);
-  return control ? number.data() : "'" + utf8_bytes(code) + "' (" + number.data() + ")";
+  const auto within = [&](char32_t low, char32_t high) { return code >= low && code <= high; };
+  const bool control = code < 0x20 || within(0x7f, 0x9f);
+  // Characters without width, and those that turn the direction of a line.
+  const bool hidden = code == 0xad || within(0x200b, 0x200f) || within(0x2028, 0x202e) || within(0x2060, 0x206f) ||
+                      within(0xfe00, 0xfe0f) || code == 0xfeff;
+  return control || hidden ? number.data() : "'" + utf8_bytes(code) + "' (" + number.data() + ")";
 }
 
 }  // namespace mixgrad

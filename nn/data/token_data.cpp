@@ -109,12 +109,13 @@ void TokenData::read_whole(const Read& read) {
   file_.require_whole();
 }
 
-TokenData TokenData::open(const std::filesystem::path& path, TokenizerPtr tokenizer, Identify identify) {
+TokenData TokenData::open(const std::filesystem::path& path, TokenizerPtr tokenizer, Identify identify,
+                          const UnknownRule& unknown) {
   TokenData data;
   data.map(path);
   data.tokenizer_ = std::move(tokenizer);
   Pass pass(data.text(), identify);
-  data.read_whole([&] { data.index(pass); });
+  data.read_whole([&] { unknown.action == UnknownRule::Action::refuse ? data.index(pass) : data.fit(unknown, pass); });
   return data;
 }
 
@@ -160,6 +161,20 @@ void TokenData::index(Pass& pass) {
   require_two_tokens();
 }
 
+void TokenData::fit(const UnknownRule& rule, Pass& pass) {
+  FittedText fitted = fit_text(text(), *tokenizer_, rule, source_, [&](std::size_t bytes) { pass.reached(bytes); });
+  const std::optional<TextId> id = pass.finish();
+  misfits_ = std::move(fitted.misfits);
+  if (!misfits_.empty()) {
+    file_.require_whole();
+    file_ = {};
+    text_ = std::move(fitted.text);
+  }
+  Pass again(text(), Identify::no);
+  index(again);
+  text_id_ = id;
+}
+
 void TokenData::check_bytes(const std::array<std::int32_t, 256>& ids, Pass& pass) const {
   const std::string_view content = text();
   for (std::size_t at = 0; at < content.size(); at += kPiece) {
@@ -202,7 +217,10 @@ void TokenData::encode(Pass& pass) {
 void TokenData::require_two_tokens() const {
   if (size_ >= 2) return;
   raise<FormatError>(source_, ": at least two tokens are required, one to read and one to predict; the file has ",
-                     size_ == 0 ? "none (it is empty)" : "one", "; choose a longer text");
+                     size_ == 1         ? "one"
+                     : misfits_.empty() ? "none (it is empty)"
+                                        : "none of the vocabulary",
+                     "; choose a longer text");
 }
 
 TokenRange TokenData::split(std::string_view name) const {

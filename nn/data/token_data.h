@@ -21,6 +21,7 @@
 #include "core/rng.h"
 #include "core/tensor.h"
 #include "nn/files/file.h"
+#include "nn/tokenizers/misfits.h"
 #include "nn/tokenizers/tokenizer_types.h"
 
 namespace mixgrad {
@@ -55,7 +56,10 @@ class TokenData {
   // second time, to encode it.
   // FormatError: fewer than two tokens, or a text that the tokenizer cannot read (char: not UTF-8). ValueError: a part
   // of the text is outside the vocabulary (with its position). IoError: the file cannot be read.
-  static TokenData open(const std::filesystem::path& path, TokenizerPtr tokenizer, Identify identify = Identify::no);
+  // With a rule other than `refuse` for unknown characters the text is the one without them, or with the replacement;
+  // when there are any, that text is held in memory. text_id() is that of the file all the same.
+  static TokenData open(const std::filesystem::path& path, TokenizerPtr tokenizer, Identify identify = Identify::no,
+                        const UnknownRule& unknown = {});
   // With a tokenizer made from the file.
   static TokenData open(const std::filesystem::path& path, const TokenizerType& type, Identify identify = Identify::no);
   static TokenData from_text(std::string text, TokenizerPtr tokenizer, const std::string& source = "text");
@@ -70,6 +74,7 @@ class TokenData {
   const TokenizerPtr& tokenizer_ptr() const { return tokenizer_; }
   const std::string& source() const { return source_; }
   const std::optional<TextId>& text_id() const { return text_id_; }  // of a file opened with Identify::yes
+  const Misfits& misfits() const { return misfits_; }                // what was left out or replaced
 
   std::int64_t byte_count(TokenRange range) const;  // bytes of text that the tokens stand for
 
@@ -98,6 +103,7 @@ class TokenData {
   template <class Read>
   void read_whole(const Read& read);
   void index(Pass& pass);
+  void fit(const UnknownRule& rule, Pass& pass);
   void check_bytes(const std::array<std::int32_t, 256>& ids, Pass& pass) const;
   void encode(Pass& pass);
   void require_two_tokens() const;
@@ -113,6 +119,7 @@ class TokenData {
   std::vector<std::int32_t> wide_;     // ids otherwise
   std::int64_t size_ = 0;
   std::optional<TextId> text_id_;
+  Misfits misfits_;
   // Of a file that stays mapped: the last write up to which its content is known to be the identified one, and the time
   // before which a later write is not looked into, in seconds of a steady clock.
   mutable std::int64_t checked_write_ = 0;

@@ -7,20 +7,10 @@
 #include "core/text/utf8.h"
 #include "nn/files/strict_json.h"
 #include "nn/tokenizers/built_in.h"
+#include "nn/tokenizers/misfits.h"
 
 namespace mixgrad {
 namespace {
-
-// "at byte 7 (line 2)"
-std::string position_of(std::string_view text, std::size_t offset) {
-  const auto lines = std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(offset), '\n');
-  return "at byte " + std::to_string(offset) + " (line " + std::to_string(lines + 1) + ")";
-}
-
-[[noreturn]] void not_utf8(std::string_view text, std::size_t offset, const std::string& source) {
-  raise<FormatError>(source, ": the char tokenizer needs UTF-8 text; an invalid sequence begins ",
-                     position_of(text, offset), "; the byte tokenizer takes any text");
-}
 
 // The table grows with the highest code point; for all of them it takes 136 KiB.
 class CodePointSet {
@@ -80,6 +70,9 @@ class CharTokenizer : public Tokenizer {
     return id < 0 ? std::nullopt : std::optional(id);
   }
 
+  bool expresses_any_text() const override { return false; }
+  bool has_character(char32_t code) const override { return find(code) >= 0; }
+
   std::string to_json() const override {
     nlohmann::ordered_json root;
     root["type"] = "char";
@@ -109,13 +102,9 @@ class CharTokenizer : public Tokenizer {
     }
     const std::size_t begin = offset;
     const std::int32_t code = next_code_point(text, offset);
-    if (code < 0) not_utf8(text, begin, source);
+    if (code < 0) raise_not_utf8(text, begin, source);
     const std::int32_t id = find(static_cast<char32_t>(code));
-    if (id < 0) {
-      raise<ValueError>(source, ": every character must be one of the ", vocab_size(), " of the vocabulary; found ",
-                        show_code_point(static_cast<char32_t>(code)), " ", position_of(text, begin),
-                        "; leave it out, or train with --tokenizer byte");
-    }
+    if (id < 0) raise_misfits(text, *this, source);
     return id;
   }
 
@@ -137,7 +126,7 @@ TokenizerPtr make_char(const TokenizerInput& input) {
     const std::size_t stretch_end = std::min(offset + kStretch, text.size());
     while (offset < stretch_end) {
       const std::int32_t code = next_code_point(text, offset);
-      if (code < 0) not_utf8(text, offset, input.source);
+      if (code < 0) raise_not_utf8(text, offset, input.source);
       if (seen.insert(static_cast<char32_t>(code))) codes.push_back(static_cast<char32_t>(code));
     }
     input.read(offset);

@@ -66,6 +66,11 @@ class Tokenizer {
   virtual std::int64_t byte_count(std::int32_t id) const { return static_cast<std::int64_t>(piece(id).size()); }
   virtual std::optional<std::int32_t> id_of(std::string_view piece) const = 0;
 
+  // Whether every text can be encoded: in bytes, or with an unknown token. A tokenizer whose vocabulary is one of
+  // characters returns false and says which it has; texts are then fitted to it by nn/tokenizers/misfits.h.
+  virtual bool expresses_any_text() const { return true; }
+  virtual bool has_character(char32_t /*code*/) const { return true; }
+
   // The text of the ids: that which was encoded, after the tokenizer's normalisation. ValueError: no such id.
   std::string decode(std::span<const std::int32_t> ids) const;
   // The decoder must not outlive the tokenizer. By default the text is that of the pieces, one after the other.

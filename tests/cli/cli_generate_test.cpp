@@ -145,7 +145,7 @@ TEST_CASE("cli generate: what cannot be is refused") {
     CHECK(has(run.err, text));
     CHECK(run.out == "");
   };
-  refused("", "the Zebra", "found 'Z' (U+005A) at byte 4");
+  refused("", "the Zebra", "'Z' (U+005A) at line 1, column 5 (byte 4)");
   refused("", "", "--prompt needs at least one character");
   refused("--temperature -1", "the", "--temperature must be a number of at least 0; got \"-1\"");
   refused("--temperature nan", "the", "got \"nan\"");
@@ -196,7 +196,7 @@ TEST_CASE("cli eval: what cannot be is refused") {
     CHECK(has(run.err, text));
     CHECK(run.out == "");
   };
-  refused("the cat\nsat Zoo\n", "", 3, "found 'Z' (U+005A) at byte 12 (line 2)");
+  refused("the cat\nsat Zoo\n", "", 3, "found 'Z' (U+005A) at line 2, column 5 (byte 12)");
   refused("the\xff", "", 3, "an invalid sequence begins at byte 3");
   refused("", "", 3, "it is empty");
   refused("t", "", 3, "at least two tokens are required");

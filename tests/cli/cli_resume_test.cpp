@@ -63,7 +63,7 @@ TEST_CASE("cli resume: what decides the result must stay; the rest may change") 
   refused("--preset char", 2, "--preset cannot be given here: all options come from the run that --resume names");
   refused("--checkpoint " + run, 2, "--checkpoint must stay what it was in this run, \"\"; got \"" + run + "\"");
   refused("--data " + folder.put("other.txt", small_text() + "t").string(), 3,
-          "needs the text of this run, 1947 bytes");
+          "was trained on a text of 1947 bytes with the XXH3 ");
   REQUIRE(run_program(tiny_run(folder, "taken", "--steps 1")).code == 0);
   refused("--out " + (folder / "taken").string(), 2, "holds a run already; choose another folder, or resume that run");
 

@@ -192,12 +192,45 @@ TEST_CASE("token data: files that cannot be used") {
   const TokenizerPtr ascii = char_tokenizer("ab\n", "x");
   const std::string foreign = error_of<ValueError>([&] { TokenData::open(folder.put("f", "ab\nacb"), ascii); });
   CHECK(has(foreign, (folder / "f").string()));
-  CHECK(has(foreign, "found 'c' (U+0063) at byte 4 (line 2)"));
-  CHECK(has(error_of<ValueError>([&] { TokenData::from_text("aé", ascii); }), "found 'é' (U+00E9) at byte 1"));
+  CHECK(has(foreign, "found 'c' (U+0063) at line 2, column 2 (byte 4)"));
+  CHECK(has(error_of<ValueError>([&] { TokenData::from_text("aé", ascii); }),
+            "found 'é' (U+00E9) at line 1, column 2 (byte 1)"));
   CHECK(has(error_of<FormatError>([&] { TokenData::from_text("a\xff", ascii); }), "invalid sequence begins at byte 1"));
   const TokenizerPtr greek = char_tokenizer("αβ", "x");
-  CHECK(has(error_of<ValueError>([&] { TokenData::from_text("αβγ", greek); }), "found 'γ' (U+03B3) at byte 4"));
+  CHECK(has(error_of<ValueError>([&] { TokenData::from_text("αβγ", greek); }),
+            "found 'γ' (U+03B3) at line 1, column 3 (byte 4)"));
   CHECK(has(error_of<FormatError>([&] { TokenData::from_text("αβ\xce", greek); }), "begins at byte 4"));
+}
+
+TEST_CASE("token data: characters outside the vocabulary are left out or replaced, and counted") {
+  const TempFolder folder;
+  const std::string text =
+      "\xef\xbb\xbf"
+      "aébc\nba";
+  const std::filesystem::path path = folder.put("t", text);
+  const TextId id = identify_text(path);
+  for (const std::string vocabulary : {"ab\n", "ab\nλ"}) {  // mapped; encoded
+    const TokenizerPtr tokenizer = char_tokenizer(vocabulary, "x");
+    const TokenData skipped = TokenData::open(path, tokenizer, Identify::yes, UnknownRule::skip());
+    CHECK(tokenizer->decode(ids_of(skipped)) == "ab\nba");
+    CHECK(skipped.byte_count(skipped.all()) == 5);
+    CHECK(skipped.misfits().count == 2);
+    CHECK(skipped.misfits().list() ==
+          "'é' (U+00E9) at line 1, column 2 (byte 1); 'c' (U+0063) at line 1, column 4 (byte 4)");
+    CHECK(skipped.text_id() == id);  // that of the file
+    const TokenData replaced = TokenData::open(path, tokenizer, Identify::yes, UnknownRule::replace_by('b'));
+    CHECK(tokenizer->decode(ids_of(replaced)) == "abbb\nba");
+    CHECK(replaced.text_id() == id);
+    CHECK(TokenData::open(path, tokenizer, Identify::no, UnknownRule::skip()).text_id() == std::nullopt);
+  }
+  // Nothing to leave out: the same data as without the rule.
+  const TokenData whole = TokenData::open(path, char_tokenizer("abcé\n", "x"), Identify::yes, UnknownRule::skip());
+  CHECK(whole.misfits().empty());
+  CHECK(whole.size() == 7);
+  CHECK(whole.text_id() == id);
+  CHECK(has(error_of<FormatError>(
+                [&] { TokenData::open(path, char_tokenizer("xy", "x"), Identify::no, UnknownRule::skip()); }),
+            "at least two tokens are required, one to read and one to predict; the file has none of the vocabulary"));
 }
 
 TEST_CASE("token data: a mapped file that changes under us") {

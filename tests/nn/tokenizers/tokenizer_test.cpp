@@ -90,10 +90,11 @@ TEST_CASE("tokenizer: characters in ascending order") {
 TEST_CASE("tokenizer: characters that are not in the vocabulary, text that is not UTF-8") {
   const TokenizerPtr tokenizer = char_tokenizer("ab\n", "x.txt");
   CHECK(error_of<ValueError>([&] { (void)tokenizer->encode("ab\naé", "prompt"); }) ==
-        "prompt: every character must be one of the 3 of the vocabulary; found 'é' (U+00E9) at byte 4 (line 2); leave "
-        "it out, or train with --tokenizer byte");
-  CHECK(has(error_of<ValueError>([&] { (void)tokenizer->encode("c"); }), "found 'c' (U+0063) at byte 0"));
-  CHECK(has(error_of<ValueError>([&] { (void)tokenizer->encode("\t"); }), "found U+0009 at byte 0"));
+        "prompt: every character must be one of the 3 of the vocabulary; found 'é' (U+00E9) at line 2, column 2 (byte "
+        "4); leave them out, or use a model with the byte tokenizer");
+  CHECK(has(error_of<ValueError>([&] { (void)tokenizer->encode("c"); }),
+            "found 'c' (U+0063) at line 1, column 1 (byte 0)"));
+  CHECK(has(error_of<ValueError>([&] { (void)tokenizer->encode("\t"); }), "found U+0009 at line 1, column 1 (byte 0)"));
   CHECK(has(error_of<FormatError>([&] { (void)tokenizer->encode("ab\xff"); }), "an invalid sequence begins at byte 2"));
   const std::string bad = error_of<FormatError>([] { char_tokenizer("a\nb\xc3", "x.txt"); });
   CHECK(has(bad, "x.txt: the char tokenizer needs UTF-8 text; an invalid sequence begins at byte 3 (line 2)"));
