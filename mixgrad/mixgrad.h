@@ -64,6 +64,10 @@
 #include "nn/modules/parameter.h"
 
 // Data and training.
+#include "nn/data/documents.h"
+#include "nn/data/ngram.h"
+#include "nn/data/readers/reader.h"
+#include "nn/data/sources.h"
 #include "nn/data/token_data.h"
 #include "nn/tokenizers/byte_tokenizer.h"
 #include "nn/tokenizers/char_tokenizer.h"

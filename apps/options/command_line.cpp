@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <climits>
 #include <cstdio>
 #include <iostream>
 #include <map>
@@ -26,13 +27,18 @@ class CommandLine {
     verb.declare(options_);
     command_.set_help_flag();
     command_.allow_extras();  // so that a misspelt option can be named with the nearest right one
-    for (const OptionSpec& option : options_.options()) add(option.name, option.flag, option.traits.value);
+    for (const OptionSpec& option : options_.options()) {
+      add(option.name, option.flag, option.traits.value);
+      if (option.several) given_.at(option.name).command->expected(1, INT_MAX)->allow_extra_args(true);
+    }
     add("config", false, "FILE");
     add("print-config", true, "");
     add("help", true, "");
     given_["help"].command = command_.get_option("--help");
     if (options_.argument().word != nullptr) command_.add_option("argument", words_);
-    if (options_.argument().files != nullptr) command_.add_option("argument", *options_.argument().files);
+    if (options_.argument().word == nullptr && options_.argument().files != nullptr) {
+      command_.add_option("argument", *options_.argument().files);
+    }
   }
 
   // False when help or values were printed and the verb is not to run.
@@ -134,11 +140,17 @@ class CommandLine {
   void read_argument() {
     const OptionSet::Argument& argument = options_.argument();
     const bool required = argument.use == OptionSet::ArgumentUse::required;
+    if (argument.word != nullptr && words_.empty()) {
+      raise<ValueError>("an argument is required, as in ", verb_.example());
+    }
+    if (argument.word != nullptr && argument.files != nullptr) {
+      argument.files->assign(words_.begin() + 1, words_.end());
+      words_.resize(1);
+    }
     if (argument.files != nullptr && argument.files->empty() && required) {
       raise<ValueError>("an argument is required, as in ", verb_.example());
     }
     if (argument.word == nullptr) return;
-    if (words_.empty()) raise<ValueError>("an argument is required, as in ", verb_.example());
     Arguments allowed;
     for (const ChoiceWord& word : argument.words) allowed.push_back(word.word);
     if (words_.size() > 1) {
@@ -158,7 +170,7 @@ class CommandLine {
       const bool empty = value.anywhere() && (value.on_command_line() ? value.texts.back() : value.config_text).empty();
       if (option.traits.not_empty && empty) raise<ValueError>("--", option.name, " needs at least one character");
       if (!value.on_command_line()) continue;
-      option.set("--" + option.name, value.texts.back());
+      if (option.list == nullptr) option.set("--" + option.name, value.texts.back());
       if (option.list != nullptr) *option.list = value.texts;
     }
     refuse_preset_of_resumed();
@@ -322,7 +334,7 @@ class CommandLine {
     for (const OptionSpec& option : options_.options()) {
       if (option.name == "preset" || !without_effect(option).empty()) continue;
       if (option.traits.not_empty && option.get().empty()) continue;
-      if (option.list != nullptr && option.list->size() > 1) {
+      if (option.list != nullptr && option.list->size() > 1 && !option.several) {
         raise<ValueError>("--", option.name,
                           " must be given once beside --print-config, as a config file has it; it was ", "given ",
                           option.list->size(), " times; leave the others out");

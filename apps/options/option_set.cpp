@@ -88,6 +88,15 @@ void OptionSet::add_list(const std::string& name, std::vector<std::string>& valu
   option.get = [&values] { return values.empty() ? std::string() : values.front(); };
 }
 
+void OptionSet::add_several(const std::string& name, std::vector<std::string>& values, const std::string& help,
+                            OptionTraits traits) {
+  add_list(name, values, help, std::move(traits));
+  OptionSpec& option = options_.back();
+  option.several = true;
+  option.set = [&values](const auto& what, const auto& text) { values = list_of_text(what, text); };
+  option.get = [&values] { return list_text(values); };
+}
+
 void OptionSet::add_presets(const std::vector<Preset>& presets, PresetUse use) {
   presets_ = presets;
   preset_use_ = use;
@@ -102,12 +111,16 @@ void OptionSet::add_presets(const std::vector<Preset>& presets, PresetUse use) {
 }
 
 void OptionSet::add_choice(std::string& word, const std::vector<ChoiceWord>& words) {
-  argument_ = {.name = "", .help = "", .words = words, .word = &word, .files = nullptr};
+  argument_.words = words;
+  argument_.word = &word;
 }
 
 void OptionSet::add_files(const std::string& name, std::vector<std::string>& files, const std::string& help,
                           ArgumentUse use) {
-  argument_ = {.name = name, .help = help, .words = {}, .word = nullptr, .files = &files, .use = use};
+  argument_.name = name;
+  argument_.help = help;
+  argument_.files = &files;
+  argument_.use = use;
 }
 
 const OptionSpec* OptionSet::find(const std::string& name) const {

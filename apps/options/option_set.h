@@ -79,6 +79,7 @@ struct OptionSpec {
   ConfigEntry::Type type = ConfigEntry::Type::text;  // of its value in a config file
   bool flag = false;                                 // --name alone makes it true
   std::vector<std::string>* list = nullptr;          // all of its values, of one that may be given several times
+  bool several = false;                              // a list whose values may follow one another: --name a b c
   std::string default_text;                          // "" = none to be shown
   // ValueError that begins with `what` when the text is no value of the option.
   std::function<void(const std::string& what, const std::string& text)> set;
@@ -122,10 +123,13 @@ class OptionSet {
   // May be given several times; what a config file has is one value.
   void add_list(const std::string& name, std::vector<std::string>& values, const std::string& help,
                 OptionTraits traits = {});
+  // The same, and --name a b c gives three. A config file and a stored run have several as one text (list_text).
+  void add_several(const std::string& name, std::vector<std::string>& values, const std::string& help,
+                   OptionTraits traits = {});
   void add_presets(const std::vector<Preset>& presets, PresetUse use);
 
-  // The argument of the verb: one of these words, or one text or more (none, where they are optional). A verb declares
-  // at most one of the two.
+  // The argument of the verb: one of these words, one text or more (none, where they are optional), or a word and then
+  // texts.
   void add_choice(std::string& word, const std::vector<ChoiceWord>& words);
   enum class ArgumentUse : std::uint8_t { required, optional };
   void add_files(const std::string& name, std::vector<std::string>& files, const std::string& help,

@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "core/error.h"
 #include "core/text/escape.h"
 #include "core/text/parse_number.h"
 #include "core/text/suggest.h"
+#include "nn/files/strict_json.h"
 
 namespace mixgrad::app {
 namespace {
@@ -74,6 +76,27 @@ std::string number_text(double value) {
 
 std::string quoted_toml(const std::string& value) {
   return "\"" + escaped(value, ControlForm::unicode, EscapeQuotes::yes) + "\"";
+}
+
+std::string list_text(const std::vector<std::string>& texts) {
+  if (texts.empty()) return {};
+  if (texts.size() == 1 && !texts[0].starts_with('[')) return texts[0];
+  nlohmann::json list = nlohmann::json::array();
+  for (const std::string& text : texts) list.push_back(json_text(text));
+  return list.dump();
+}
+
+std::vector<std::string> list_of_text(const std::string& what, const std::string& text) {
+  if (text.empty()) return {};
+  if (!text.starts_with('[')) return {text};
+  std::vector<std::string> texts;
+  try {
+    const nlohmann::json list = parse_strict_json(text, what);
+    for (const nlohmann::json& one : list) texts.push_back(bytes_of_json_text(json_string(one, {what, ""})));
+  } catch (const FormatError&) {
+    raise<ValueError>(what, " must be a text, or several as [\"a\",\"b\"]; got ", quote(text));
+  }
+  return texts;
 }
 
 }  // namespace mixgrad::app

@@ -16,6 +16,11 @@ double parse_real(const std::string& what, std::string_view text, RealRange rang
 bool parse_switch(const std::string& what, std::string_view text);  // true or false
 std::string parse_word(const std::string& what, const std::string& text, const std::vector<std::string>& allowed);
 
+// Several texts as one: a single one that does not begin with '[' is itself, any others are a JSON array of texts,
+// whose bytes that are not UTF-8 stand as json_text (nn/files/strict_json.h) has them. No text at all is "".
+std::string list_text(const std::vector<std::string>& texts);
+std::vector<std::string> list_of_text(const std::string& what, const std::string& text);
+
 std::string number_text(double value);              // the shortest text that reads back as the same number
 std::string quoted_toml(const std::string& value);  // as a string of a config file
 

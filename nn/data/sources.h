@@ -1,0 +1,39 @@
+// Where data comes from: files, folders, globs and the standard input, as the files that they mean.
+//
+//   const SourceList list = find_sources({"books/", "more/*.jsonl"});
+//   for (const SourceFile& file : list.files) ...          // file.path, file.reader
+//
+// The files of a folder (with the folders in it) and of a glob come in the order of their paths' bytes. Hidden ones and
+// binary ones of unknown kind are left out of them, and counted; a file that is named itself is always taken.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "nn/data/readers/reader.h"
+
+namespace mixgrad {
+
+struct SourceFile {
+  std::filesystem::path path;
+  const Reader* reader = nullptr;  // never nullptr
+};
+
+struct SourceList {
+  std::vector<SourceFile> files;
+  std::int64_t hidden = 0, binary = 0;  // left out
+
+  // " (3 hidden and 1 unknown binary file left out)", or nothing.
+  std::string left_out_text() const;
+};
+
+// IoError: a source that does not exist or cannot be read. FormatError: a folder or glob without a file to read, or
+// files of which some hold text and others token ids.
+SourceList find_sources(const std::vector<std::string>& sources);
+
+// Whether a source is a pattern: it has one of *?[ and no file has that name.
+bool is_glob(const std::string& source);
+
+}  // namespace mixgrad
