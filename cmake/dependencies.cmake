@@ -1,5 +1,6 @@
-# The libraries. All but OpenMP are headers only and needed by the build alone, not by who uses the installed library. Each
-# comes from the system (Debian 12 has all of them); a missing one is fetched, pinned by the commit of Debian 12's release.
+# The libraries. All but OpenMP, PCRE2 and utf8proc are headers only and needed by the build alone, not by who uses the
+# installed library. Each comes from the system (Debian 12 has all of them); a missing one is fetched, pinned by the commit
+# of Debian 12's release.
 option(MIXGRAD_FETCH "Fetch every pinned library, even where the system has it" OFF)
 
 find_package(OpenMP GLOBAL COMPONENTS CXX)  # GLOBAL: a project around this one links it too
@@ -10,11 +11,9 @@ endif()
 include(FetchContent)
 set(FETCHCONTENT_QUIET OFF)
 
-# mixgrad_fetch(<target> <Debian package> <repository> <commit> <folder of the headers>): does nothing if the target exists.
-function(mixgrad_fetch target package repository commit headers)
-  if(TARGET ${target})
-    return()
-  endif()
+# mixgrad_fetch_source(<target> <Debian package> <repository> <commit> <folder of the headers> <result>): sets RESULT to the
+# folder of the fetched source.
+function(mixgrad_fetch_source target package repository commit headers result)
   string(MAKE_C_IDENTIFIER ${package} name)
   string(TOUPPER ${name} upper_name)
   if(NOT FETCHCONTENT_SOURCE_DIR_${upper_name} AND NOT EXISTS ${FETCHCONTENT_BASE_DIR}/${name}-src)
@@ -31,9 +30,38 @@ function(mixgrad_fetch target package repository commit headers)
   if(NOT EXISTS ${${name}_SOURCE_DIR}/${headers})
     message(FATAL_ERROR "${target}: ${${name}_SOURCE_DIR} has no folder ${headers}; on Debian: apt-get install ${package}")
   endif()
+  set(${result} ${${name}_SOURCE_DIR} PARENT_SCOPE)
+endfunction()
+
+# mixgrad_fetch(<target> <Debian package> <repository> <commit> <folder of the headers>): does nothing if the target exists.
+function(mixgrad_fetch target package repository commit headers)
+  if(TARGET ${target})
+    return()
+  endif()
+  mixgrad_fetch_source(${target} ${package} ${repository} ${commit} ${headers} source)
+  string(MAKE_C_IDENTIFIER ${package} name)
   add_library(${name} INTERFACE)
-  target_include_directories(${name} SYSTEM INTERFACE ${${name}_SOURCE_DIR}/${headers})
+  target_include_directories(${name} SYSTEM INTERFACE ${source}/${headers})
   add_library(${target} ALIAS ${name})
+endfunction()
+
+# mixgrad_fetch_compiled(<target> <Debian package> <repository> <commit> <folder of the headers> <files>...): the same for a
+# library in C, whose files are compiled into libmixgrad.a: who uses that needs nothing of them.
+function(mixgrad_fetch_compiled target package repository commit headers)
+  if(TARGET ${target})
+    return()
+  endif()
+  mixgrad_fetch_source(${target} ${package} ${repository} ${commit} ${headers} source)
+  enable_language(C)
+  string(MAKE_C_IDENTIFIER ${package} name)
+  list(TRANSFORM ARGN PREPEND ${source}/${headers}/)
+  add_library(${name}_objects OBJECT ${ARGN})
+  target_include_directories(${name}_objects PRIVATE ${source}/${headers})
+  target_compile_options(${name}_objects PRIVATE -O2 -w)
+  add_library(${name} INTERFACE)
+  target_include_directories(${name} SYSTEM INTERFACE ${source}/${headers})
+  add_library(${target} ALIAS ${name})
+  set_property(GLOBAL APPEND PROPERTY mixgrad_compiled_objects $<TARGET_OBJECTS:${name}_objects>)
 endfunction()
 
 if(NOT MIXGRAD_FETCH)
@@ -55,7 +83,14 @@ if(NOT MIXGRAD_FETCH)
   if(MIXGRAD_TESTS)
     find_package(doctest 2.4.9 QUIET)
   endif()
+  include(${CMAKE_CURRENT_LIST_DIR}/mixgrad_text_libraries.cmake)
 endif()
+# Whether who links libmixgrad.a must find them as well; fetched ones are compiled into it.
+foreach(library PCRE2::8BIT utf8proc::utf8proc)
+  if(TARGET ${library})
+    list(APPEND mixgrad_system_text_libraries ${library})
+  endif()
+endforeach()
 
 mixgrad_fetch(Eigen3::Eigen libeigen3-dev https://gitlab.com/libeigen/eigen.git
               3147391d946bb4b6c68edd901f2add6ac1f31f8c .)  # 3.4.0
@@ -73,3 +108,33 @@ if(MIXGRAD_TESTS)
   mixgrad_fetch(doctest::doctest doctest-dev https://github.com/doctest/doctest.git
                 b7c21ec5ceeadb4951b00396fc1e4642dd347e5f .)  # 2.4.9
 endif()
+# The C files of each, as their own instructions for a build by hand list them.
+mixgrad_fetch_compiled(utf8proc::utf8proc libutf8proc-dev https://github.com/JuliaStrings/utf8proc.git
+                       1cb28a66ca79a0845e99433fd1056257456cef8b . utf8proc.c)  # 2.8.0
+if(TARGET libutf8proc_dev_objects)
+  target_compile_definitions(libutf8proc_dev_objects PRIVATE UTF8PROC_STATIC)
+  target_compile_definitions(libutf8proc_dev INTERFACE UTF8PROC_STATIC)
+endif()
+set(pcre2_files auto_possess chartables compile config context convert dfa_match error extuni find_bracket jit_compile maketables
+                match match_data newline ord2utf pattern_info script_run serialize string_utils study substitute substring tables
+                ucd ucptables valid_utf xclass)
+list(TRANSFORM pcre2_files REPLACE "(.+)" "pcre2_\\1.c")
+mixgrad_fetch_compiled(PCRE2::8BIT libpcre2-dev https://github.com/PCRE2Project/pcre2.git
+                       52c08847921a324c804cabf2814549f50bce1265 src ${pcre2_files})  # 10.42
+if(TARGET libpcre2_dev_objects)
+  # The repository has the generated files under other names; releases and `configure` rename them.
+  get_target_property(pcre2_source libpcre2_dev_objects INCLUDE_DIRECTORIES)
+  foreach(file config.h:config.h.generic pcre2.h:pcre2.h.generic pcre2_chartables.c:pcre2_chartables.c.dist)
+    string(REPLACE ":" ";" file ${file})
+    list(GET file 0 to)
+    list(GET file 1 from)
+    if(NOT EXISTS ${pcre2_source}/${to})
+      configure_file(${pcre2_source}/${from} ${pcre2_source}/${to} COPYONLY)
+    endif()
+  endforeach()
+  target_compile_definitions(libpcre2_dev_objects PRIVATE
+    HAVE_CONFIG_H PCRE2_CODE_UNIT_WIDTH=8 PCRE2_STATIC SUPPORT_PCRE2_8 SUPPORT_UNICODE SUPPORT_JIT HAVE_MEMMOVE HAVE_STDLIB_H
+    HAVE_STDINT_H HAVE_STRING_H HAVE_LIMITS_H HAVE_UNISTD_H HAVE_INTTYPES_H)
+  target_compile_definitions(libpcre2_dev INTERFACE PCRE2_STATIC)
+endif()
+get_property(mixgrad_compiled_objects GLOBAL PROPERTY mixgrad_compiled_objects)

@@ -35,7 +35,7 @@ configure_package_config_file(cmake/mixgradConfig.cmake.in ${PROJECT_BINARY_DIR}
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/generated/mixgradConfigVersion.cmake
                                  COMPATIBILITY SameMinorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/generated/mixgradConfig.cmake ${PROJECT_BINARY_DIR}/generated/mixgradConfigVersion.cmake
-              cmake/mixgrad_enable_cuda.cmake DESTINATION ${package})
+              cmake/mixgrad_enable_cuda.cmake cmake/mixgrad_text_libraries.cmake DESTINATION ${package})
 install(FILES data/tinyshakespeare.txt LICENSE DESTINATION share/mixgrad)
 if(TARGET mixgrad)
   install(TARGETS mixgrad RUNTIME DESTINATION bin)

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "apps/options/tokenizer_option.h"
 #include "core/error.h"
 #include "core/text/suggest.h"
 #include "core/text/utf8.h"
@@ -10,22 +11,10 @@
 #include "nn/config/shortcut_pattern.h"
 #include "nn/mixers/hsm_mixer.h"
 #include "nn/model/equal_parameters.h"
+#include "nn/tokenizers/tokenizer_files.h"
 #include "nn/tokenizers/tokenizer_types.h"
 
 namespace mixgrad::app {
-namespace {
-
-// "char: one token per character of the file; byte: 256 tokens, any file"
-std::string tokenizer_help() {
-  std::string help;
-  for (const std::string& name : tokenizer_type_names()) {
-    help += (help.empty() ? "" : "; ") + name + ": " + tokenizer_type(name).summary;
-  }
-  return help;
-}
-
-}  // namespace
-
 UnknownRule parse_unknown(const std::string& text) {
   if (text.empty() || text == "error") return {};
   if (text == "skip") return UnknownRule::skip();
@@ -61,8 +50,9 @@ void ModelOptions::declare_data(OptionSet& options, OnResume on_resume) {
 
 void ModelOptions::declare(OptionSet& options) {
   declare_data(options, OnResume::may_change);  // the same text may lie elsewhere; its hash is checked
-  options.add("tokenizer", tokenizer, tokenizer_type_names(), tokenizer_help(),
-              {.group = OptionGroup::data, .decided_by = DecidedBy::checkpoint});
+  options.add(
+      "tokenizer", tokenizer, tokenizer_help(),
+      {.group = OptionGroup::data, .value = "TOKENIZER", .decided_by = DecidedBy::checkpoint, .not_empty = true});
   const OptionTraits traits{.group = OptionGroup::model, .decided_by = DecidedBy::checkpoint};
   const auto with_value = [&](const char* value) {
     OptionTraits named = traits;
@@ -128,7 +118,12 @@ std::filesystem::path ModelOptions::data_path() const {
 }
 
 TokenData ModelOptions::open_data(Identify identify) const {
-  return TokenData::open(data_path(), tokenizer_type(tokenizer), identify);
+  if (tokenizer_is_made(tokenizer)) return TokenData::open(data_path(), named_tokenizer_type(tokenizer), identify);
+  try {
+    return TokenData::open(data_path(), open_tokenizer(tokenizer), identify);
+  } catch (const ValueError& error) {  // characters outside the vocabulary: it is the file that is wrong
+    raise<FormatError>(error.what());
+  }
 }
 
 TokenData ModelOptions::open_data(TokenizerPtr known, Identify identify) const {

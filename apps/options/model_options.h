@@ -29,10 +29,9 @@ struct ModelOptions {
 
   // The text to work on: --data, or the shipped tiny Shakespeare. IoError, naming --data, when neither is there.
   std::filesystem::path data_path() const;
-  TokenData open_data(Identify identify = Identify::no) const;  // with the tokenizer of --tokenizer, made from the file
+  TokenData open_data(Identify identify = Identify::no) const;  // with the tokenizer of --tokenizer
   // With a tokenizer that exists, and --unknown. FormatError when its vocabulary cannot express the text; ValueError
-  // when
-  // --unknown does not fit the tokenizer.
+  // when --unknown does not fit the tokenizer.
   TokenData open_data(TokenizerPtr tokenizer, Identify identify = Identify::no) const;
   ModelConfig config(std::int64_t tokenizer_vocabulary) const;
   // Draws the parameters of a new model, a and b of shift-mixing layers at --hsm-scale.

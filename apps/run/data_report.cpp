@@ -7,6 +7,7 @@
 #include <numeric>
 #include <optional>
 
+#include "apps/options/tokenizer_option.h"
 #include "apps/output/json_line.h"
 #include "apps/output/table.h"
 #include "core/error.h"
@@ -17,6 +18,7 @@
 #include "nn/data/documents.h"
 #include "nn/data/ngram.h"
 #include "nn/files/strict_json.h"
+#include "nn/tokenizers/tokenizer_files.h"
 #include "nn/tokenizers/tokenizer_types.h"
 
 namespace mixgrad::app {
@@ -49,6 +51,7 @@ void cut_to(Ids& ids, std::int64_t first, const char* part) {
 // A tokenizer for both texts, whose vocabulary is made from both.
 TokenizerPtr tokenizer_for(const std::string& type, const Documents& train, const Documents* valid) {
   const std::string name = type.empty() ? "char" : type;
+  if (!tokenizer_is_made(name)) return open_tokenizer(name);
   if (valid == nullptr) return make_tokenizer(name, {.text = train.text, .source = train.source});
   const std::string both = train.text + valid->text;
   return make_tokenizer(name, {.text = both, .source = train.source + " and " + valid->source});

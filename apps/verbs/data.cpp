@@ -1,11 +1,11 @@
 // mixgrad data: what is in the sources of data, and what counting alone predicts of it.
 #include "apps/options/source_options.h"
+#include "apps/options/tokenizer_option.h"
 #include "apps/run/data_report.h"
 #include "apps/verbs/verbs.h"
 #include "core/error.h"
 #include "core/text/parse_number.h"
 #include "core/text/suggest.h"
-#include "nn/tokenizers/tokenizer_types.h"
 
 namespace mixgrad::app {
 namespace {
@@ -22,8 +22,11 @@ class Data : public Verb {
     options.add_files("SOURCE", sources_, "Files, folders and globs of data");
     const OptionTraits traits{.group = OptionGroup::data, .on_resume = OnResume::not_stored};
     source_.declare_valid(options, traits);
-    options.add("tokenizer", tokenizer_, tokenizer_type_names(),
-                "Of text: what becomes a symbol; char when none is given", traits);
+    OptionTraits of_tokenizer = traits;
+    of_tokenizer.value = "TOKENIZER";
+    of_tokenizer.not_empty = true;
+    options.add("tokenizer", tokenizer_,
+                "Of text: what becomes a symbol; char when none is given, else " + tokenizer_help(), of_tokenizer);
     OptionTraits of_first = traits;
     of_first.value = "N[,M]";
     options.add("first", first_,

@@ -51,8 +51,8 @@ class Tokenizer {
   virtual std::int64_t vocab_size() const = 0;  // ids are 0 .. vocab_size() - 1; they may exceed 65535
   virtual SpecialTokens special_tokens() const { return {}; }
 
-  // Encodes the whole text and hands its ids to `sink`. Special tokens are never added, and their names in a text are
-  // text. `source` names the text in errors.
+  // Encodes the whole text and hands its ids to `sink`. Special tokens are never added; their names in a text are text,
+  // unless the tokenizer looks for them (hugging_face_tokenizer.h). `source` names the text in errors.
   // ValueError: the vocabulary cannot express a part of the text (with its position), and there is no unknown token.
   // FormatError: the text is not in the encoding that this tokenizer needs. Both name `source`.
   virtual void encode_into(std::string_view text, const std::string& source, const TokenSink& sink) const = 0;

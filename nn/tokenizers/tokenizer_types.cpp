@@ -8,6 +8,7 @@
 #include "core/text/suggest.h"
 #include "nn/files/strict_json.h"
 #include "nn/tokenizers/built_in.h"
+#include "nn/tokenizers/hugging_face_internal.h"
 
 namespace mixgrad {
 namespace {
@@ -21,7 +22,6 @@ void check_tokenizer_type(const TokenizerType& type) {
   };
   require(!type.name.empty(), "name");
   require(!type.summary.empty(), "summary");
-  require(type.make != nullptr, "make");
   require(type.load != nullptr, "load");
 }
 
@@ -91,13 +91,55 @@ const TokenizerType& tokenizer_type(const std::string& name) {
   return *type;
 }
 
-TokenizerPtr make_tokenizer(const std::string& type, const TokenizerInput& input) {
-  return tokenizer_type(type).make(input);
+std::vector<std::string> tokenizer_names() {
+  std::vector<std::string> names;
+  for (const std::string& name : tokenizer_type_names()) {
+    const TokenizerType& type = tokenizer_type(name);
+    if (type.make) names.push_back(type.argument.empty() ? name : name + ":" + type.argument);
+  }
+  return names;
+}
+
+bool names_tokenizer(std::string_view name) {
+  const TokenizerType* type = TokenizerRegistry::instance().find(std::string(name.substr(0, name.find(':'))));
+  return type != nullptr && type->make != nullptr;
+}
+
+TokenizerType named_tokenizer_type(const std::string& name) {
+  const std::size_t colon = name.find(':');
+  const std::string before = name.substr(0, colon);
+  if (!names_tokenizer(name)) {
+    const std::vector<std::string> names = tokenizer_names();
+    raise<ValueError>("tokenizer: the name must be one of ", join(names), "; got ", quote(name), "; ",
+                      did_you_mean(before, tokenizer_type_names()), "choose one of them");
+  }
+  TokenizerType type = tokenizer_type(before);
+  const std::string argument = colon == std::string::npos ? "" : name.substr(colon + 1);
+  if (type.argument.empty() && colon != std::string::npos) {
+    raise<ValueError>("tokenizer: ", before, " takes nothing behind its name; got ", quote(name), "; write ", before);
+  }
+  if (!type.argument.empty() && argument.empty()) {
+    raise<ValueError>("tokenizer: ", before, " must have the form ", before, ":", type.argument, "; got ", quote(name),
+                      "; add what is missing");
+  }
+  type.make = [make = type.make, argument](const TokenizerInput& input) {
+    TokenizerInput with_argument = input;
+    with_argument.argument = argument;
+    return make(with_argument);
+  };
+  return type;
+}
+
+TokenizerPtr make_tokenizer(const std::string& name, const TokenizerInput& input) {
+  return named_tokenizer_type(name).make(input);
 }
 
 TokenizerPtr load_tokenizer(std::string_view json, const std::string& source) {
   const nlohmann::json root = parse_strict_json(json, source);
   const JsonPlace place{source, ""};
+  if (json_object(root, place).contains("model") && !root.contains("type")) {
+    return hugging_face_tokenizer(root, json, source);
+  }
   const nlohmann::json& name = json_at(root, place, "type");
   const TokenizerType* type =
       name.is_string() ? TokenizerRegistry::instance().find(name.get_ref<const std::string&>()) : nullptr;

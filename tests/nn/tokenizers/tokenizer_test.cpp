@@ -124,7 +124,8 @@ TEST_CASE("tokenizer: stored form, refused") {
   CHECK(has(refused(""), "valid JSON"));
   CHECK(has(refused("[]"), "must be an object"));
   CHECK(has(refused("{}"), "the key type is required"));
-  CHECK(has(refused(R"({"type":"bpe"})"), "type must be one of " + join(tokenizer_type_names()) + "; found \"bpe\""));
+  CHECK(
+      has(refused(R"({"type":"words"})"), "type must be one of " + join(tokenizer_type_names()) + "; found \"words\""));
   CHECK(has(refused(R"({"type":1})"), "found 1"));
   CHECK(has(refused(R"({"type":"byte","vocab":[]})"), "unknown key \"vocab\""));
   CHECK(has(refused(R"({"type":"char"})"), "the key vocab is required"));
@@ -157,10 +158,13 @@ TEST_CASE("utf8: the incomplete end of a text") {
   CHECK(incomplete_suffix("\xc0") == 0);
 }
 
-// Every type of the list, with what it makes from a text.
+// Every type that is made from a text, with what it makes from this one.
 std::vector<TokenizerPtr> every_tokenizer(const std::string& text) {
   std::vector<TokenizerPtr> tokenizers;
-  for (const std::string& name : tokenizer_type_names()) tokenizers.push_back(make_tokenizer(name, {.text = text}));
+  for (std::string name : tokenizer_names()) {
+    if (name.ends_with(":N")) name.replace(name.size() - 1, 1, "260");
+    tokenizers.push_back(make_tokenizer(name, {.text = text}));
+  }
   return tokenizers;
 }
 
@@ -222,6 +226,26 @@ TEST_CASE("tokenizers: a stream of bytes shows characters when they are complete
   CHECK_FALSE(tokenizer->special_tokens().start.has_value());
 }
 
+TEST_CASE("tokenizers: a name has the argument of its type, and no other") {
+  const auto refused = [](const std::string& name) {
+    return error_of<ValueError>([&] { (void)make_tokenizer(name, {.text = "abab"}); });
+  };
+  CHECK(refused("bpe") == "tokenizer: bpe must have the form bpe:N; got \"bpe\"; add what is missing");
+  CHECK(has(refused("bpe:"), "must have the form bpe:N"));
+  CHECK(refused("char:3") == "tokenizer: char takes nothing behind its name; got \"char:3\"; write char");
+  CHECK(refused("bpe:256") ==
+        "tokenizer: bpe:N needs a number of tokens from 257 to 1048576; got \"bpe:256\"; write for example bpe:4096");
+  CHECK(has(refused("bpe:1e3"), "got \"bpe:1e3\""));
+  CHECK(has(refused("bpe:-1"), "got \"bpe:-1\""));
+  CHECK(has(refused("llama2c"), "tokenizer: the name must be one of " + join(tokenizer_names()) + "; got \"llama2c\""));
+  CHECK(has(refused("cahr"), "did you mean \"char\"?"));
+  CHECK(names_tokenizer("bpe:4096"));
+  CHECK(names_tokenizer("bpe"));
+  CHECK_FALSE(names_tokenizer("gpt2"));
+  CHECK_FALSE(names_tokenizer("llama2c"));
+  CHECK(named_tokenizer_type("bpe:257").make({.text = "abab"})->encode("ab") == Ids{256});
+}
+
 TEST_CASE("tokenizers: making one follows the text's progress") {
   const std::string text(std::size_t{3} << 20U, 'a');
   std::vector<std::size_t> seen;
@@ -270,9 +294,6 @@ TEST_CASE("tokenizers: a type is registered from outside; one without a part, or
   type.summary = "";
   CHECK(has(refused(type), "tokenizer type \"words\": the part summary is required"));
   type = complete;
-  type.make = nullptr;
-  CHECK(has(refused(type), "the part make is required"));
-  type = complete;
   type.load = nullptr;
   CHECK(has(refused(type), "the part load is required"));
   type = complete;
@@ -280,6 +301,7 @@ TEST_CASE("tokenizers: a type is registered from outside; one without a part, or
   CHECK(has(refused(type), "tokenizer type \"char\": the name is taken; choose another one than char, "));
   CHECK(tokenizer_type_names()[0] == "char");
   CHECK(tokenizer_type_names()[1] == "byte");
+  CHECK(tokenizer_names()[2] == "bpe:N");
   CHECK(has(
       error_of<ValueError>([] { (void)tokenizer_type("cahr"); }),
       "tokenizer: the type must be one of " + join(tokenizer_type_names()) + "; got \"cahr\"; did you mean \"char\"?"));
@@ -289,6 +311,7 @@ TEST_CASE("tokenizers: a type is registered from outside; one without a part, or
   CHECK(&tokenizer_type("char") == &known);  // references stay valid
   CHECK(tokenizer_type_names().back() == "words");
   CHECK(has(refused(complete), "the name is taken"));
+  CHECK(tokenizer_names().back() == "words");
   const TokenizerPtr words = load_tokenizer(R"({"type":"words"})", "tokenizer.json");
   CHECK(words->encode("w3 w69999 rain") == Ids{3, 69'999, WordTokenizer::kUnknown});
   CHECK(words->decode(Ids{3, 69'999}) == "w3w69999");

@@ -1,0 +1,31 @@
+// What a Hugging Face tokenizer.json of the kind BPE says, in the terms of this library. hugging_face_reader.cpp reads
+// it, hugging_face_tokenizer.cpp does it.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "nn/tokenizers/added_tokens.h"
+#include "nn/tokenizers/bpe_encoder.h"
+#include "nn/tokenizers/normalizers.h"
+#include "nn/tokenizers/pre_tokenizers.h"
+#include "nn/tokenizers/token_decoders.h"
+#include "nn/tokenizers/tokenizer.h"
+
+namespace mixgrad {
+
+struct HuggingFaceParts {
+  std::vector<std::string> tokens;  // of each id, as it is decoded
+  std::vector<AddedToken> added;
+  std::vector<Normalizer> normalizers;
+  std::vector<PreTokenizer> pre_tokenizers;
+  std::vector<DecoderStep> decoders;
+  BpeModel model;
+  SpecialTokens special;
+  std::string json;  // the file
+};
+
+}  // namespace mixgrad

@@ -1,0 +1,178 @@
+#include "nn/tokenizers/split_pattern.h"
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+
+#include "core/error.h"
+#include "core/text/utf8.h"
+
+namespace mixgrad {
+namespace {
+
+// What \s means in `tokenizers`: the code points with the property White_Space. PCRE2's own \s holds U+180E as well.
+constexpr std::string_view kSpace =
+    R"(\t-\r \x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";
+
+struct PatternText {
+  SplitPattern pattern;
+  std::string_view name, regex;
+};
+
+constexpr PatternText kTexts[] = {
+    {SplitPattern::gpt2, "gpt2", R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)"},
+    {SplitPattern::llama3, "llama3",
+     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"},
+    {SplitPattern::qwen2, "qwen2",
+     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"},
+};
+
+const PatternText& text_of(SplitPattern pattern) {
+  return *std::find_if(std::begin(kTexts), std::end(kTexts),
+                       [&](const PatternText& text) { return text.pattern == pattern; });
+}
+
+void replace_all(std::string& text, std::string_view from, std::string_view to) {
+  for (std::size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size()) {
+    text.replace(at, from.size(), to);
+  }
+}
+
+std::string pcre_text(SplitPattern pattern) {
+  const std::string space(kSpace);
+  std::string text(text_of(pattern).regex);
+  replace_all(text, R"([^\s)", "[^" + space);
+  replace_all(text, R"((?!\S))", "(?![^" + space + "])");
+  replace_all(text, R"(\s)", "[" + space + "]");
+  return text;
+}
+
+struct FreeCode {
+  void operator()(pcre2_code* code) const { pcre2_code_free(code); }
+};
+using Code = std::unique_ptr<pcre2_code, FreeCode>;
+
+// Compiled once in a process; a match only reads it.
+struct Compiled {
+  Code code;
+  bool jit = false;
+
+  explicit Compiled(SplitPattern pattern) {
+    const std::string text = pcre_text(pattern);
+    int error = 0;
+    PCRE2_SIZE offset = 0;
+    code.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), PCRE2_UTF | PCRE2_ANCHORED, &error,
+                             &offset, nullptr));
+    MIXGRAD_ASSERT(code != nullptr, "PCRE2 compiles the patterns of split_pattern.cpp");
+    jit = pcre2_jit_compile(code.get(), PCRE2_JIT_COMPLETE) == 0;
+  }
+};
+
+const Compiled& compiled(SplitPattern pattern) {
+  switch (pattern) {
+    case SplitPattern::gpt2: {
+      static const Compiled gpt2(SplitPattern::gpt2);
+      return gpt2;
+    }
+    case SplitPattern::llama3: {
+      static const Compiled llama3(SplitPattern::llama3);
+      return llama3;
+    }
+    case SplitPattern::qwen2: {
+      static const Compiled qwen2(SplitPattern::qwen2);
+      return qwen2;
+    }
+  }
+  MIXGRAD_ASSERT(false, "every pattern is compiled");
+}
+
+}  // namespace
+
+std::string_view split_pattern_name(SplitPattern pattern) { return text_of(pattern).name; }
+std::string_view split_pattern_regex(SplitPattern pattern) { return text_of(pattern).regex; }
+
+std::optional<SplitPattern> split_pattern_of_regex(std::string_view regex) {
+  for (const PatternText& text : kTexts) {
+    if (text.regex == regex) return text.pattern;
+  }
+  return std::nullopt;
+}
+
+struct WordSplitter::Match {
+  struct FreeData {
+    void operator()(pcre2_match_data* data) const { pcre2_match_data_free(data); }
+  };
+  struct FreeContext {
+    void operator()(pcre2_match_context* context) const { pcre2_match_context_free(context); }
+  };
+  const Compiled* pattern;
+  std::unique_ptr<pcre2_match_data, FreeData> data;
+  std::unique_ptr<pcre2_match_context, FreeContext> context;
+};
+
+WordSplitter::WordSplitter(SplitPattern pattern) : match_(std::make_unique<Match>()) {
+  match_->pattern = &compiled(pattern);
+  match_->data.reset(pcre2_match_data_create_from_pattern(match_->pattern->code.get(), nullptr));
+  match_->context.reset(pcre2_match_context_create(nullptr));
+  if (match_->data == nullptr || match_->context == nullptr) {
+    raise<OutOfMemory>("tokenizer: memory for matching a pattern is required; there is none; free some");
+  }
+  // A stretch of blanks of any length is one word.
+  pcre2_set_match_limit(match_->context.get(), std::numeric_limits<std::uint32_t>::max());
+  pcre2_set_depth_limit(match_->context.get(), std::numeric_limits<std::uint32_t>::max());
+}
+
+WordSplitter::~WordSplitter() = default;
+WordSplitter::WordSplitter(WordSplitter&&) noexcept = default;
+WordSplitter& WordSplitter::operator=(WordSplitter&&) noexcept = default;
+
+std::size_t WordSplitter::word_end(std::string_view valid, std::size_t begin) {
+  const auto* subject = reinterpret_cast<PCRE2_SPTR>(valid.data());
+  const auto match = match_->pattern->jit ? pcre2_jit_match : pcre2_match;
+  const int found = match(match_->pattern->code.get(), subject, valid.size(), begin, PCRE2_NO_UTF_CHECK,
+                          match_->data.get(), match_->context.get());
+  MIXGRAD_ASSERT(found > 0, "every pattern matches wherever a text is left");
+  const std::size_t end = pcre2_get_ovector_pointer(match_->data.get())[1];
+  MIXGRAD_ASSERT(end > begin, "a word is not empty");
+  return end;
+}
+
+std::size_t WordSplitter::valid_stretch(std::string_view text) {
+  std::size_t at = 0;
+  while (at < text.size()) {
+    if (at + 8 <= text.size()) {  // eight ASCII characters at a time
+      std::uint64_t bytes = 0;
+      std::memcpy(&bytes, text.data() + at, 8);
+      if ((bytes & 0x8080808080808080U) == 0) {
+        at += 8;
+        continue;
+      }
+    }
+    if (next_code_point(text, at) < 0) return at;
+  }
+  return at;
+}
+
+std::size_t WordSplitter::invalid_stretch(std::string_view text) {
+  for (std::size_t at = 1; at < text.size(); ++at) {
+    std::size_t after = at;
+    if (next_code_point(text, after) >= 0) return at;
+  }
+  return text.size();
+}
+
+std::size_t next_word_boundary(std::string_view text, std::size_t from) {
+  const auto is_letter_or_digit = [](char c) {
+    const char lower = static_cast<char>(c | 0x20);
+    return (lower >= 'a' && lower <= 'z') || (c >= '0' && c <= '9');
+  };
+  for (std::size_t at = std::max<std::size_t>(from, 1); at < text.size(); ++at) {
+    if (text[at] == ' ' && is_letter_or_digit(text[at - 1])) return at;
+  }
+  return text.size();
+}
+
+}  // namespace mixgrad
