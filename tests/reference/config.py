@@ -3,7 +3,7 @@
 Letters: D = d_model, H heads, G key/value heads, dh = D/H, V vocabulary. Weights are [out, in].
 """
 
-VARIANTS = ["scalar", "vector", "matrix", "gate_single", "gate_double", "fusion"]
+from kinds import VARIANTS
 
 MODEL_KEYS = [
     "vocab_size", "context", "d_model", "d_ff", "norm", "norm_eps", "positions", "rope_theta", "mlp", "bias",
@@ -147,8 +147,10 @@ def parameter_shapes(config):
             linear(at + "mixer.o", D, D)
         elif layer["mixer"] == "hsm":
             hsm_shapes(layer, D, at + "mixer.", linear, shapes)
-        else:
+        elif layer["mixer"] == "recurformer":
             recurformer_shapes(layer, D, at + "mixer.", linear, shapes)
+        else:
+            raise ValueError(f"config.py has no shapes for the mixer {layer['mixer']}")
         norm(at + "norm2")
         if config["mlp"] == "swiglu":
             linear(at + "mlp.gate", config["d_ff"], D)

@@ -16,8 +16,10 @@ import torch
 
 import case
 import config as model_config
+from kinds import MIXERS, VARIANTS
 
-KINDS = ["attention", *model_config.VARIANTS, "recurformer", "shortcut"]
+# What can be drawn: the kinds of the engine's lists, hsm by its mixings, and the shortcut of the last layer.
+KINDS = [kind for mixer in MIXERS.values() for kind in (VARIANTS if mixer == "hsm" else [mixer])] + ["shortcut"]
 
 
 # ---- A random configuration, as awkward as the documentation allows ---------------------------------------------
@@ -28,7 +30,7 @@ def random_config(rng, kinds):
     context = rng.choice([1, 2, 3, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16])
     positions = rng.choice(["learned", "rope", "none"] if d_model % 2 == 0 else ["learned", "none"])
     mixers = [kind for kind in kinds if kind != "shortcut"]
-    weights = [1 if kind in model_config.VARIANTS else 4 for kind in mixers]
+    weights = [1 if kind in VARIANTS else 4 for kind in mixers]
     chosen = rng.choices(mixers, weights, k=rng.randint(1, 4))
     layers = [random_layer(rng, kind, d_model, context, positions) for kind in chosen]
     shortcut = None
@@ -57,7 +59,7 @@ def random_config(rng, kinds):
 
 
 def random_layer(rng, kind, d_model, context, positions):
-    if kind in model_config.VARIANTS:
+    if kind in VARIANTS:
         heads = rng.choice(divisors(d_model))
         layer = {
             "mixer": "hsm",
@@ -75,6 +77,8 @@ def random_layer(rng, kind, d_model, context, positions):
     kv_heads = rng.choices(divisors(heads), weights=divisors(heads))[0]
     if kind == "attention":
         return {"mixer": "attention", "heads": heads, "kv_heads": kv_heads}
+    if kind != "recurformer":
+        raise ValueError(f"generate.py cannot draw a layer of the kind {kind}")
     roles = ["mamba", "shift"] if positions == "rope" and d_model // heads % 2 == 1 else ["softmax", "mamba", "shift"]
     roles = rng.choices(roles, k=kv_heads)
     recurrent = [group for group in range(kv_heads) if roles[group] == "mamba"]
@@ -199,7 +203,7 @@ def describe(config, tokens, targets):
         if layer["mixer"] == "hsm":
             return f"{layer['variant']}({','.join(map(str, layer['shifts']))})"
         kinds = f"mamba={layer['recurrent_groups']},shift={layer['shift_groups']}"
-        return f"recurformer({layer['heads']}/{layer['kv_heads']},{kinds})"
+        return f"{layer['mixer']}({layer['heads']}/{layer['kv_heads']},{kinds})"
 
     K, B, T = tokens.shape
     shortcut = config["shortcut"]

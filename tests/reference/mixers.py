@@ -106,6 +106,8 @@ def hsm_token(variant, p, h, u, z):
     if variant == "fusion":  # W₂ gelu(W₁ [u; z] + b₁) + b₂
         hidden = gelu(torch.cat([u, z], dim=-1) @ p["up.weight"][h].T + p["up.bias"][h])
         return hidden @ p["down.weight"][h].T + p["down.bias"][channels]
+    if variant not in ["gate_single", "gate_double"]:
+        raise ValueError(f"mixers.py has no formula for the mixing {variant}")
     gate = u @ p["gate_u.weight"][h].T + p["gate.bias"][channels]  # γ = σ(W u + c), with + W′ z for gate_double
     if variant == "gate_double":
         gate = gate + z @ p["gate_z.weight"][h].T

@@ -33,8 +33,10 @@ def forward(config, p, tokens):
             y, weights[number] = mixers.attention(config, layer, own, u)
         elif layer["mixer"] == "recurformer":
             y, weights[number] = mixers.recurformer(config, layer, own, u)
-        else:
+        elif layer["mixer"] == "hsm":
             y = mixers.hsm(config, layer, own, u)
+        else:
+            raise ValueError(f"model.py has no formula for the mixer {layer['mixer']}")
         x = x + y
         x = x + mlp(config, below(p, at + "mlp."), norm(config, p, at + "norm2", x))
         hidden_states.append(x)
