@@ -36,7 +36,7 @@ run_tests() { # PATTERN[,PATTERN...]
 
 # The tests that run on the device under test.
 part_tests() {
-  local themes='*attention_rungs_test*,*scan_implementations_test*,*conformance_test*,*decoder_laws_test*,*graph_trainer_test*'
+  local themes='*attention_implementations_test*,*scan_implementations_test*,*conformance_test*,*decoder_laws_test*,*graph_trainer_test*'
   themes+=',*op_test*,*op_gradient_test*,*op_large_test*,*nonfinite_test*,*step_graph_test*,*matmul_choices_test*'
   themes+=',*attention_step_test*,*matvec_test*,*linear_cross_entropy_test*'
   themes+=',*optimizer_device_test*,*accumulate_test*,*two_contexts_test*,*foreign_operator_test*'
@@ -194,7 +194,7 @@ gpt-2048 --layers 6 --d-model 384 --heads 6 --context 2048
 MODELS
 }
 
-# A run that changes device in the middle goes on, and twice the same run gives the same bytes.
+# A run that changes device in the middle continues, and the same run twice gives the same bytes.
 part_resume() {
   train --preset char --steps 40 --save-every 20 --eval-every 0 --out "$work/whole" >/dev/null
   train --preset char --steps 40 --save-every 20 --eval-every 0 --out "$work/again" >/dev/null
