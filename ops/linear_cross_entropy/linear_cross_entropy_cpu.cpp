@@ -131,8 +131,7 @@ void linear_cross_entropy_scale(const Tensor& gradient, const Tensor& dloss, con
     const A factor = *dloss.data<A>();
     for (std::int64_t r = 0; r < from.count; ++r) {
       for (std::int64_t c = 0; c < from.width; ++c) {
-        const A value = factor * A(from[r][c]);
-        to[r][c] = static_cast<T>(target.add ? A(to[r][c]) + value : value);
+        put(to[r][c], target.add, factor * A(from[r][c]));
       }
     }
   });
