@@ -169,7 +169,7 @@ GradcheckReport gradcheck(std::span<const Tensor> inputs, const TensorFunction& 
       }
     };
     for (std::size_t i = 0; i < x.size(); ++i) measure(i, false);
-    // Where the two disagree, the better formula decides, so that curvature alone fails nobody.
+    // Where the two disagree, the better formula decides, so that curvature alone is never a failure.
     for (std::size_t c = 0; c < choices.size(); ++c) {
       const double allowed = std::max(0.5 * options.tolerance * largest_of(numeric[c][j]), 0.1 * kZeroGradient);
       for (std::size_t i = 0; i < x.size(); ++i) {

@@ -1,6 +1,7 @@
 // Times the matrix products of a training step (docs/history/performance.md) one by one, f32, and adds them up.
-//   cmake --build --preset cpu --target bench_matmul && chrt -f 1 build/cpu/bin/bench_matmul [THREADS [ROUNDS [RUNG]]]
-// RUNG: packed (as it is without) or tiles (ops/matmul/matmul.h).
+//   cmake --build --preset cpu --target bench_matmul
+//   chrt -f 1 build/cpu/bin/bench_matmul [THREADS [ROUNDS [IMPLEMENTATION]]]
+// IMPLEMENTATION: packed (the default) or tiles (ops/matmul/matmul.h).
 // The products of a round run in the order of the list, each on operands of its own, so that operands come from where
 // a step finds them: not from the caches of the product before.
 #include "ops/matmul/matmul.h"

@@ -264,8 +264,8 @@ class Pool {
     std::array<const Block*, 3> top{};
     for (const Block* block = held_; block != nullptr; block = block->next) {
       const Block* mover = block;
-      for (const Block*& place : top) {
-        if (place == nullptr || mover->bytes > place->bytes) std::swap(place, mover);
+      for (const Block*& slot : top) {
+        if (slot == nullptr || mover->bytes > slot->bytes) std::swap(slot, mover);
         if (mover == nullptr) break;
       }
     }

@@ -1,6 +1,6 @@
 // Memory of tensors: a caching pool per device, and the reference-counted handle to one block of it.
 //
-// A block that nobody holds any more returns to the pool, not to the system. From the second step on, a training
+// A block that no tensor refers to any more returns to the pool, not to the system. From the second step on, a training
 // step of fixed shapes therefore asks the system for nothing: not for tensors, nor for their bookkeeping.
 #pragma once
 

@@ -14,7 +14,7 @@ namespace mixgrad {
 namespace {
 
 constexpr std::size_t kPage = 4096;
-// Slots that began at the same place of a page would meet in the same sets of the first cache.
+// Slots that began at the same offset in a page would meet in the same sets of the first cache.
 constexpr std::size_t kStagger = std::size_t{5} * 64;
 
 class Block {

@@ -46,7 +46,9 @@ class Tensor {
   Tensor() = default;  // undefined: no memory, defined() is false
 
   static Tensor empty(const Shape& shape, DType dtype, Device device = kCpu);  // contents unspecified
-  static Tensor empty(const Shape& shape, Placement place) { return empty(shape, place.dtype, place.device); }
+  static Tensor empty(const Shape& shape, Placement placement) {
+    return empty(shape, placement.dtype, placement.device);
+  }
   static Tensor zeros(const Shape& shape, DType dtype, Device device = kCpu);
   static Tensor full(const Shape& shape, DType dtype, double value, Device device = kCpu);
   // Copies `values` (as many as the shape has elements, else ShapeError), converting them to `dtype`. On the host.

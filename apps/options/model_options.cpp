@@ -110,8 +110,8 @@ std::filesystem::path ModelOptions::data_path() const {
   if (!data.empty()) return data;
   std::error_code error;
   const fs::path self = fs::read_symlink("/proc/self/exe", error);
-  for (const fs::path& place : {fs::path(MIXGRAD_SOURCE_TEXT), self.parent_path() / MIXGRAD_INSTALL_TEXT}) {
-    if (fs::exists(place, error)) return place;
+  for (const fs::path& candidate : {fs::path(MIXGRAD_SOURCE_TEXT), self.parent_path() / MIXGRAD_INSTALL_TEXT}) {
+    if (fs::exists(candidate, error)) return candidate;
   }
   raise<IoError>("the shipped text is not where it was built (", MIXGRAD_SOURCE_TEXT,
                  "); give a text with --data FILE");

@@ -1,7 +1,8 @@
 // Results of a verb, for people or for programs: each is described once and printed as a table or as JSON (--json).
 //
-//   Table table(json ? Format::json : Format::text, {{.key = "lag", .number = true}, {.key = "weight", .format =
-//   "%.6f"}}); table.add({3, 0.25});      // {"lag":3,"weight":0.25} table.finish();
+//   Table table(Format::json, {{.key = "lag", .number = true}, {.key = "weight", .format = "%.6f"}});
+//   table.add({3, 0.25});                 // {"lag":3,"weight":0.250000}
+//   table.finish();
 #pragma once
 
 #include <cstddef>

@@ -58,7 +58,7 @@ extern "C" void on_signal(int signal) {
 void install(int signal, void (*handler)(int)) {
   struct sigaction action {};
   action.sa_handler = handler;
-  action.sa_flags = SA_RESTART;  // a write to a file or a pipe goes on
+  action.sa_flags = SA_RESTART;  // a write to a file or a pipe is restarted
   sigemptyset(&action.sa_mask);
   struct sigaction before {};
   ::sigaction(signal, nullptr, &before);

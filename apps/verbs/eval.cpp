@@ -72,8 +72,8 @@ class Eval : public Verb {
     return {result, data.source()};
   }
 
-  // A row for each checkpoint, in the order in which they were given; one that cannot be read does not keep the others
-  // from theirs, and its code is that of the end.
+  // A row for each checkpoint, in the order in which they were given. One that cannot be read does not prevent the rows
+  // of the others; the command then ends with its exit code.
   int compare() const {
     Table table(format_of(json_), {{.key = "checkpoint"},
                                    {.key = "loss", .number = true, .format = "%.4f"},

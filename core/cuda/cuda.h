@@ -32,7 +32,7 @@ void* allocate(std::size_t bytes, Device device);
 void release(void* data, Device device);
 
 struct MemoryInfo {
-  std::size_t free = 0;   // bytes that nobody has taken, on the whole device
+  std::size_t free = 0;   // bytes that no process has allocated, on the whole device
   std::size_t total = 0;  // bytes of the device
 };
 MemoryInfo memory_info(Device device);
@@ -100,7 +100,7 @@ class Graph {
 // Is this thread recording a graph? Then values on the device do not exist yet and cannot be looked at.
 bool capturing();
 
-// Marks a place in a device's queue; wait() returns when the device has come to it.
+// Marks a point in the queue of a device; wait() returns when the device has reached it.
 class Event {
  public:
   explicit Event(Device device);

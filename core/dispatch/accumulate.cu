@@ -9,8 +9,8 @@ void add_rows(const Tensor& to, const Tensor& from) {
   const Rows<T> y(to);
   const Rows<From> x(from);
   for_each_cell("add gradient", to.device(), y.count, y.width, [=] __device__(std::int64_t r, std::int64_t c) {
-    T& place = y[r][c];
-    place = static_cast<T>(acc_t<T>(place) + static_cast<acc_t<T>>(acc_t<From>(x[r][c])));
+    T& element = y[r][c];
+    element = static_cast<T>(acc_t<T>(element) + static_cast<acc_t<T>>(acc_t<From>(x[r][c])));
   });
 }
 

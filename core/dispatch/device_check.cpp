@@ -40,7 +40,7 @@ double largest(const Tensor& tensor) {
   return most;
 }
 
-bool same_place(const Tensor& a, const Tensor& b) {
+bool same_memory(const Tensor& a, const Tensor& b) {
   return a.raw() == b.raw() && a.shape() == b.shape() && a.row_stride() == b.row_stride() && a.dtype() == b.dtype();
 }
 
@@ -77,7 +77,7 @@ double allowed_device_difference(DType narrowest) {
 Tensor CheckedCall::copied(const Tensor& tensor) {
   if (!tensor.defined()) return tensor;
   for (const Pair& pair : pairs_) {
-    if (same_place(pair.there, tensor)) return pair.host;
+    if (same_memory(pair.there, tensor)) return pair.host;
   }
   const Tensor before = host_copy(tensor);
   pairs_.push_back({tensor, before, before.clone(), arguments_});

@@ -11,7 +11,7 @@
 namespace mixgrad {
 namespace {
 
-constexpr std::size_t kMaxWord = 64;  // longer ones are no misspelling of a name, and would cost time
+constexpr std::size_t kMaxWord = 64;  // longer words are not misspelt names, and would cost time
 
 std::string folded(std::string_view word) {
   std::string result(word);
@@ -52,9 +52,9 @@ bool same_letters(std::string a, std::string b) {
   return a == b;
 }
 
-// How many edits make `wanted` the candidate; nothing when nobody can have meant it.
+// How many edits make `wanted` the candidate; nothing when it cannot have been meant.
 std::optional<std::size_t> edits_between(const std::string& wanted, const std::string& candidate) {
-  if (digits_of(wanted) != digits_of(candidate)) return std::nullopt;  // another number is no slip of the finger
+  if (digits_of(wanted) != digits_of(candidate)) return std::nullopt;  // another number is not a typing mistake
   const std::size_t distance = edit_distance(wanted, candidate);
   const std::size_t shorter = std::min(wanted.size(), candidate.size());
   // Among words of up to three letters one other letter makes another word; only their order can be a slip.

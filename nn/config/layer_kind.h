@@ -13,7 +13,7 @@
 
 namespace mixgrad {
 
-// What --mixer stands between: the values of the command line that an item may fall back on.
+// The values of the command line that an item of --mixer falls back on.
 struct PatternDefaults {
   std::int64_t layers = 1;
   std::int64_t heads = 1;

@@ -57,7 +57,7 @@ int open_for_reading(const std::string& path, Pipes pipes) {
   return descriptor;
 }
 
-// The size of a regular file. With Pipes::wait, 0 for what is none but can be read.
+// The size of a regular file. With Pipes::wait, 0 for anything else that can be read.
 std::size_t checked_size(int descriptor, const std::string& path, Pipes pipes) {
   struct stat status {};
   if (::fstat(descriptor, &status) != 0) fail_read(path, "stat failed: " + reason(errno));
@@ -262,7 +262,7 @@ void sync_folder(const std::filesystem::path& path) {
   const std::string name = path.empty() ? "." : path.string();
   Descriptor folder(::open(name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (folder.get() < 0) fail_write(name, "opening the folder", errno);
-  // Some file systems cannot sync a folder and say EINVAL: there is nothing better to be had then.
+  // Some file systems cannot sync a folder and say EINVAL: nothing more can be done there.
   if (::fsync(folder.get()) != 0 && errno != EINVAL) fail_write(name, "fsync of the folder", errno);
   if (folder.close() != 0) fail_write(name, "closing the folder", errno);
 }

@@ -52,7 +52,7 @@ class MappedFile {
   std::string path_;
 };
 
-// Whether a reader takes what is no regular file, such as a named pipe or a process substitution.
+// Whether a reader accepts what is not a regular file, such as a named pipe or a process substitution.
 enum class Pipes : std::uint8_t {
   refuse,  // IoError
   wait     // read to the writer's end, which may take as long as the writer takes
@@ -87,7 +87,7 @@ class FileWriter {
 void write_file_atomic(const std::filesystem::path& path, const std::function<void(FileWriter&)>& fill);
 void write_file_atomic(const std::filesystem::path& path, std::string_view content);
 
-// The same for a file in a folder that nobody else sees yet: written where it is to be, fsynced, closed; one that
+// The same for a file in a folder that no other program sees yet: written where it is to be, fsynced, closed; one that
 // exists already is an IoError. The folder is left to sync_folder.
 void write_file_once(const std::filesystem::path& path, const std::function<void(FileWriter&)>& fill);
 void write_file_once(const std::filesystem::path& path, std::string_view content);

@@ -67,13 +67,13 @@ void remove_folder(const fs::path& path) {
 }
 
 std::uintmax_t free_disk_bytes(const fs::path& path) {
-  fs::path place = fs::absolute(path);
+  fs::path existing = fs::absolute(path);
   std::error_code error;
-  while (!fs::exists(place, error) && place.has_parent_path() && place != place.parent_path()) {
-    place = place.parent_path();
+  while (!fs::exists(existing, error) && existing.has_parent_path() && existing != existing.parent_path()) {
+    existing = existing.parent_path();
   }
   struct statvfs status {};
-  if (::statvfs(place.c_str(), &status) != 0) fail(place.string(), "asking for the free space", errno);
+  if (::statvfs(existing.c_str(), &status) != 0) fail(existing.string(), "asking for the free space", errno);
   if (status.f_blocks == 0) return UINTMAX_MAX;  // it does not say, such as /proc
   return static_cast<std::uintmax_t>(status.f_bavail) * status.f_frsize;
 }

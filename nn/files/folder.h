@@ -18,7 +18,8 @@ void exchange_paths(const std::filesystem::path& a, const std::filesystem::path&
 void replace_link(const std::filesystem::path& link, const std::string& target);
 void remove_folder(const std::filesystem::path& path);  // with all that is in it; none there is fine
 
-// Bytes that may still be written where `path` is, or will be once created; the largest number when nobody knows.
+// Bytes that may still be written where `path` is, or will be once created; the largest number when the system does not
+// say.
 std::uintmax_t free_disk_bytes(const std::filesystem::path& path);
 
 // The folder belongs to this process until it ends or the object goes: a second lock is an IoError that names `holder`.

@@ -20,7 +20,7 @@ constexpr std::uintmax_t kMaxNameBytes = 64;  // of a text file `latest`
 
 fs::path scratch_of(const fs::path& run, std::int64_t step) { return run / ("." + generation_name(step) + ".tmp"); }
 
-// Out of sight in one step: a crash while it is removed leaves no half generation.
+// Hidden by one rename first: a crash while it is removed leaves no half generation.
 void remove_generation(const fs::path& run, std::int64_t step) {
   const fs::path scratch = scratch_of(run, step);
   remove_folder(scratch);
@@ -51,7 +51,7 @@ std::int64_t course_of(const fs::path& generation) {
 }
 
 // The generation that a text file names, as a zip from elsewhere or a file system without links has `latest` and
-// `best`; nothing when it is no such file.
+// `best`; nothing when it is not such a file.
 std::optional<fs::path> named_by_text(const fs::path& path) {
   std::error_code error;
   if (!fs::is_regular_file(path, error) || fs::file_size(path, error) >= kMaxNameBytes) return std::nullopt;

@@ -3,7 +3,7 @@
 //   DIR/latest        -> step-N, the one that was written last
 //   DIR/best          -> step-N, that of the lowest validation loss so far
 //   DIR/.step-N.tmp/  one that is being written or removed; what a crash left of it is swept at the next start
-// A generation appears in one rename when it is whole and durable, then `latest` is swapped in another: whoever reads
+// A generation appears in one rename when it is whole and durable, then `latest` is swapped in another: a reader
 // finds the old one or the new one, never a part, whatever happens in between.
 //
 // A run that is resumed from a generation that is not the newest begins another course: its trainer.json

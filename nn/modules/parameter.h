@@ -57,7 +57,7 @@ class ParameterSet {
   Parameter* add(const std::string& name, const Shape& shape, Init init, bool decay);
 
   // f64, f32 or bf16; contents zero. bf16 parameters have a master copy in f32, which the optimizer changes and from
-  // which it writes the bf16 values (also those of parameters kept in f32, where nobody reads them); f64 and f32
+  // which it writes the bf16 values (also those of parameters kept in f32, where nothing reads them); f64 and f32
   // parameters are their own master.
   void allocate(DType dtype, Device device = kCpu);
   // After the masters were written from elsewhere: the values become those of the masters.

@@ -1,8 +1,8 @@
 // The types of tokenizers: how a tokenizer is made from a text, stored and loaded by name. The built-in types stand in
 // tokenizers.def; a program that uses the library adds types of its own:
 //
-//   register_tokenizer_type({.name = "words", .summary = "one token per word", .make = make_words, .load =
-//   load_words});
+//   register_tokenizer_type(
+//       {.name = "words", .summary = "one token per word", .make = make_words, .load = load_words});
 #pragma once
 
 #include <cstddef>

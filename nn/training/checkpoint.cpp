@@ -138,7 +138,7 @@ void check_disk_space(const fs::path& run, std::uintmax_t bytes, std::int64_t ge
                  " are free; make room or choose another folder; existing generations are intact");
 }
 
-Checkpoint load_checkpoint(const fs::path& path, Placement place) {
+Checkpoint load_checkpoint(const fs::path& path, Placement placement) {
   const fs::path folder = find_generation(path);
   const fs::path config_path = folder / "config.json";
   const std::string config_text = read_text(config_path);
@@ -155,13 +155,13 @@ Checkpoint load_checkpoint(const fs::path& path, Placement place) {
   require_tensors(file, parameter_shapes(config));
   verify_file(file, config_path, config_text);
   verify_file(file, tokenizer_path, tokenizer_text);
-  auto model = std::make_unique<Decoder>(config, place);
+  auto model = std::make_unique<Decoder>(config, placement);
   ParameterSet& parameters = model->parameters();
   for (std::size_t i = 0; i < parameters.size(); ++i) file.read_into(parameters[i].name, parameters[i].master);
   parameters.refresh();
   const std::string bad = first_parameter_not_finite(parameters);
   if (!bad.empty()) {
-    raise<FormatError>(file.path(), ": every parameter must be finite in ", dtype_name(place.dtype), "; ", bad,
+    raise<FormatError>(file.path(), ": every parameter must be finite in ", dtype_name(placement.dtype), "; ", bad,
                        "; take another generation, or train again with a lower --lr");
   }
   return {std::move(model), std::move(tokenizer), folder};

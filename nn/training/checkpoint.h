@@ -42,9 +42,9 @@ void check_disk_space(const std::filesystem::path& run, std::uintmax_t bytes, st
 
 // `path` is a run's folder, of which the latest generation is read, or a generation. FormatError when config, tensors
 // and tokenizer do not fit together or were damaged, naming file and field, or when a parameter is not finite in the
-// type of `place`, naming the parameter. A checkpoint does not depend on the device
+// type of `placement`, naming the parameter. A checkpoint does not depend on the device
 // on which it was trained.
-Checkpoint load_checkpoint(const std::filesystem::path& path, Placement place);
+Checkpoint load_checkpoint(const std::filesystem::path& path, Placement placement);
 
 // The rest of a generation, for resuming. FormatError, IoError as above.
 TrainerState load_trainer_state(const std::filesystem::path& generation);

@@ -99,14 +99,14 @@ Events trace_batch(Decoder& model, TrainStep& step, const TracedBatches& traced_
 
 }  // namespace
 
-MemoryPlan plan_training(const ModelConfig& config, Placement place, const OptimizerSettings& settings,
+MemoryPlan plan_training(const ModelConfig& config, Placement placement, const OptimizerSettings& settings,
                          std::int64_t batch) {
-  const Device device = place.device;
+  const Device device = placement.device;
   MemoryPlan plan;
   std::unique_ptr<Decoder> model;
   std::unique_ptr<Optimizer> optimizer;
   std::unique_ptr<TrainStep> step;
-  const Events parameters = traced(device, [&] { model = std::make_unique<Decoder>(config, place); });
+  const Events parameters = traced(device, [&] { model = std::make_unique<Decoder>(config, placement); });
   const Events state = traced(device, [&] { optimizer = make_optimizer(settings, model->parameters()); });
   const Events gradients = traced(device, [&] { step = std::make_unique<TrainStep>(*model, *optimizer); });
   plan.parameters = replay_pool(parameters).in_use;

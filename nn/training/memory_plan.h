@@ -25,7 +25,7 @@ struct MemoryPlan {
 // For steps of `batch` sequences of the model's context, and evaluations (nn/training/evaluation.h). Takes the memory
 // and the time, on the device, of about a step and a half; less, and is less exact, where that would not fit into half
 // of the free memory. OutOfMemory when not even a batch of one fits.
-MemoryPlan plan_training(const ModelConfig& config, Placement place, const OptimizerSettings& optimizer,
+MemoryPlan plan_training(const ModelConfig& config, Placement placement, const OptimizerSettings& optimizer,
                          std::int64_t batch);
 
 }  // namespace mixgrad

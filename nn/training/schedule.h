@@ -1,7 +1,8 @@
 // The learning rate of step t in [0, steps): a linear warm-up, then one of the schedules of schedules.def.
 //
-//   const Schedule schedule{.kind = parse_schedule("cosine"), .lr = 1e-3, .min_lr = 1e-4, .warmup = 100, .steps =
-//   1000}; schedule.at(0);   // 1e-5
+//   const Schedule schedule{
+//       .kind = parse_schedule("cosine"), .lr = 1e-3, .min_lr = 1e-4, .warmup = 100, .steps = 1000};
+//   schedule.at(0);   // 1e-5
 //
 // A decay over n steps has lr in its first step and min_lr in its last: step i of it has done i / (n - 1) of the way. A
 // decay of one step has min_lr.

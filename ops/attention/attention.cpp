@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "autograd/tape.h"
+#include "ops/attention/attention_forms.h"
 #include "ops/attention/attention_kernels.h"
 #include "ops/operators.h"
 #include "ops/support/check.h"
@@ -43,8 +44,11 @@ void check_attention(const char* op, const Tensor& q, const Tensor& k, const Ten
   if (options.window < 0) raise<ValueError>(op, ": window must be at least 0 (0 = no limit), got ", options.window);
 }
 
-std::int64_t cached_rows(const char* op, const Tensor& q, const Tensor& k_cache, const TokenPosition& position,
-                         std::int64_t keys_per_token, std::int64_t window) {
+std::int64_t cached_rows(const char* op, const Tensor& q, const Tensor& k_cache, const Tensor& v_cache,
+                         const TokenPosition& position, std::int64_t keys_per_token, std::int64_t window) {
+  require_untracked(op, "q", q);
+  require_untracked(op, "k_cache", k_cache);
+  require_untracked(op, "v_cache", v_cache);
   require_float(op, "q", q);
   require_float(op, "k_cache", k_cache);
   require_rank(op, "q", q, 3, "[B,T,H dh]");
@@ -62,31 +66,34 @@ std::int64_t cached_rows(const char* op, const Tensor& q, const Tensor& k_cache,
   return std::min(position.host + steps, capacity) * keys_per_token;
 }
 
+std::int64_t key_rows(const Tensor& k) { return k.defined() && k.shape().rank() == 3 ? k.dim(1) : 0; }
+
+AttentionWithLse attention_result(const Tensor& q, std::int64_t heads, bool with_lse) {
+  AttentionWithLse result;
+  result.out = Tensor::empty(q.shape(), q.dtype(), q.device());
+  if (with_lse) {
+    result.lse = Tensor::empty({q.dim(0), heads, q.dim(1)}, accumulation_dtype(q.dtype()), q.device());
+  }
+  return result;
+}
+
 namespace {
 
 constexpr const char* kOp = "attention";
 
-void attention_gradient(BackwardContext& context) {
-  const Tensor& q = context.saved(0);
-  const Tensor& k = context.saved(1);
-  const Tensor& v = context.saved(2);
-  const auto& options = context.attributes<AttentionOptions>();
-  const GradTarget dq = context.gradient(0, q.shape());
-  const GradTarget dk = context.gradient(1, k.shape());
-  const GradTarget dv = context.gradient(2, v.shape());
-  MIXGRAD_DISPATCH(q.device(), attention_backward, q, k, v, context.saved(3), context.saved(4),
-                   context.output_gradient(), 1, options, dq, dk, dv);
+void gradient(BackwardContext& context) {
+  attention_gradient<AttentionOptions>(
+      context,
+      [](const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& out, const Tensor& lse, const Tensor& dout,
+         const AttentionOptions& options, const GradTarget& dq, const GradTarget& dk, const GradTarget& dv) {
+        MIXGRAD_DISPATCH(q.device(), attention_backward, q, k, v, out, lse, dout, 1, options, dq, dk, dv);
+      });
 }
 
 AttentionWithLse forward(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t length, bool with_lse,
                          const AttentionOptions& options) {
   check_attention(kOp, q, k, v, length, 1, options);
-  AttentionWithLse result;
-  result.out = Tensor::empty(q.shape(), q.dtype(), q.device());
-  if (with_lse) {
-    const DType sums = accumulation_dtype(q.dtype());
-    result.lse = Tensor::empty({q.dim(0), options.heads, q.dim(1)}, sums, q.device());
-  }
+  AttentionWithLse result = attention_result(q, options.heads, with_lse);
   MIXGRAD_DISPATCH(q.device(), attention_forward, q, k, v, length, 1, options, result.out, result.lse);
   return result;
 }
@@ -105,14 +112,13 @@ const OpSpec attention_spec{
     .differentiable = {0, 1, 2},
     .roles = {InputRole::activation, InputRole::activation, InputRole::activation},
     .cached = "attention_cached",
-    .backward = attention_gradient,
+    .backward = gradient,
 };
 
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options) {
   const bool recording = any_tracked({&q, &k, &v});
-  const std::int64_t length = k.defined() && k.shape().rank() == 3 ? k.dim(1) : 0;
-  AttentionWithLse result = forward(q, k, v, length, recording, options);
-  if (recording) record(attention_spec, {&q, &k, &v}, {&result.out}, {&q, &k, &v, &result.out, &result.lse}, options);
+  AttentionWithLse result = forward(q, k, v, key_rows(k), recording, options);
+  if (recording) record_attention(attention_spec, q, k, v, result, options);
   return result.out;
 }
 
@@ -146,7 +152,7 @@ Tensor attention_append_cached(const Tensor& q, const Tensor& k, const Tensor& v
   constexpr const char* kBoth = "attention_append_cached";
   require_untracked(kBoth, "q", q);
   check_append(kBoth, k, v, k_cache, v_cache, position, 1);
-  const std::int64_t length = cached_rows(kBoth, q, k_cache, position, 1, options.window);
+  const std::int64_t length = cached_rows(kBoth, q, k_cache, v_cache, position, 1, options.window);
   check_attention(kBoth, q, k_cache, v_cache, length, 1, options);
   if (q.dim(1) != 1 || k.dim(1) != 1) {
     raise<ShapeError>(kBoth, ": one token is required, got q ", q.shape(), " and k ", k.shape());
@@ -159,10 +165,7 @@ Tensor attention_append_cached(const Tensor& q, const Tensor& k, const Tensor& v
 Tensor attention_cached(const Tensor& q, const Tensor& k_cache, const Tensor& v_cache, TokenPosition position,
                         const AttentionOptions& options) {
   constexpr const char* kCached = "attention_cached";
-  require_untracked(kCached, "q", q);
-  require_untracked(kCached, "k_cache", k_cache);
-  require_untracked(kCached, "v_cache", v_cache);
-  const std::int64_t length = cached_rows(kCached, q, k_cache, position, 1, options.window);
+  const std::int64_t length = cached_rows(kCached, q, k_cache, v_cache, position, 1, options.window);
   if (q.dim(1) != 1) return forward(q, k_cache, v_cache, length, false, options).out;
   check_attention(kCached, q, k_cache, v_cache, length, 1, options);
   Tensor out = Tensor::empty(q.shape(), q.dtype(), q.device());
@@ -181,8 +184,7 @@ AttentionWithLse attention_with_lse(const Tensor& q, const Tensor& k, const Tens
   require_untracked("attention_with_lse", "q", q);
   require_untracked("attention_with_lse", "k", k);
   require_untracked("attention_with_lse", "v", v);
-  const std::int64_t length = k.defined() && k.shape().rank() == 3 ? k.dim(1) : 0;
-  return forward(q, k, v, length, true, options);
+  return forward(q, k, v, key_rows(k), true, options);
 }
 
 Tensor attention_recency(const Tensor& q, const Tensor& k, const Tensor& lse, std::int64_t recency_window,

@@ -1,6 +1,7 @@
-// Three rungs of the same formulas, each tested against the one before it. The shape alone chooses (rung_of):
+// Three implementations of the same formulas, each tested against the one before it. The shape alone chooses
+// (implementation_of):
 //   naive         a block per query or key, plain loops: anything, f64 above all, and the few queries of a short piece
-//   tiled         64 x 64 tiles in shared memory, f32 multiply-adds on the plain units: f32, and bf16 in odd places
+//   tiled         64 x 64 tiles in shared memory, f32 multiply-adds on the plain units: f32, unaligned bf16
 //   tensor_core   the same tiles through mma.sync: bf16 whose rows of a head are whole 16-byte chunks
 // The one query of a decoding step has implementations of its own (attention_step.cu).
 #include <algorithm>
@@ -40,17 +41,18 @@ bool has_whole_chunks(std::initializer_list<const Tensor*> tensors, std::int64_t
   return head_dim % 8 == 0;
 }
 
-AttentionRung rung_of(const Tensor& q, const AttentionSizes& s, std::initializer_list<const Tensor*> tensors) {
+AttentionImplementation implementation_of(const Tensor& q, const AttentionSizes& s,
+                                          std::initializer_list<const Tensor*> tensors) {
   if (q.dtype() == DType::f64 || s.head_dim > kWidestTiledHead || s.queries < kFewestTiledQueries ||
       s.keys > kMostTiledRows) {
-    return AttentionRung::naive;
+    return AttentionImplementation::naive;
   }
   if (q.dtype() == DType::bf16 && has_whole_chunks(tensors, s.head_dim) &&
       attribute(cudaDevAttrComputeCapabilityMajor, q.device()) >= 8) {
-    return AttentionRung::tensor_core;
+    return AttentionImplementation::tensor_core;
   }
   const auto bytes = static_cast<std::size_t>(attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, q.device()));
-  return bytes >= tiled::most_shared_bytes(s) ? AttentionRung::tiled : AttentionRung::naive;
+  return bytes >= tiled::most_shared_bytes(s) ? AttentionImplementation::tiled : AttentionImplementation::naive;
 }
 
 // One block per head; a thread takes every kRowThreads-th query.
@@ -96,8 +98,8 @@ void append(const Tensor& k, const Tensor& v, const Tensor& k_cache, const Tenso
   const std::int64_t rows = k.dim(1);
   const std::int64_t capacity = k_cache.dim(1);
   for_each_cell("attention_append", k.device(), keys.count, keys.width, [=] __device__(std::int64_t r, std::int64_t c) {
-    const std::int64_t place = (position.value() * rows_per_token + r % rows) % capacity;
-    const std::int64_t to = r / rows * capacity + place;
+    const std::int64_t slot = (position.value() * rows_per_token + r % rows) % capacity;
+    const std::int64_t to = r / rows * capacity + slot;
     to_keys[to][c] = keys[r][c];
     to_values[to][c] = values[r][c];
   });
@@ -105,49 +107,49 @@ void append(const Tensor& k, const Tensor& v, const Tensor& k_cache, const Tenso
 
 }  // namespace
 
-AttentionRung attention_forward(AttentionRung highest, const Tensor& q, const Tensor& k, const Tensor& v,
-                                std::int64_t length, std::int64_t keys_per_token, const AttentionOptions& options,
-                                const Tensor& out, const Tensor& lse) {
+AttentionImplementation attention_forward(AttentionImplementation highest, const Tensor& q, const Tensor& k,
+                                          const Tensor& v, std::int64_t length, std::int64_t keys_per_token,
+                                          const AttentionOptions& options, const Tensor& out, const Tensor& lse) {
   const AttentionSizes s(q, length, keys_per_token, options);
-  const AttentionRung rung = std::min(highest, rung_of(q, s, {&q, &k, &v, &out}));
+  const AttentionImplementation implementation = std::min(highest, implementation_of(q, s, {&q, &k, &v, &out}));
   dispatch_float(q.dtype(), "attention", [&]<class T>() {
     const AttentionRows<T> x(s, q, k, v, out, lse);
     if constexpr (std::is_same_v<T, bf16>) {
-      if (rung == AttentionRung::tensor_core) return tensor_core::forward(q.device(), s, x);
+      if (implementation == AttentionImplementation::tensor_core) return tensor_core::forward(q.device(), s, x);
     }
     if constexpr (!std::is_same_v<T, double>) {
-      if (rung == AttentionRung::tiled) return tiled::forward<T>(q.device(), s, x);
+      if (implementation == AttentionImplementation::tiled) return tiled::forward<T>(q.device(), s, x);
     }
     naive::forward<T>(q.device(), s, x);
   });
-  return rung;
+  return implementation;
 }
 
-AttentionRung attention_backward(AttentionRung highest, const Tensor& q, const Tensor& k, const Tensor& v,
-                                 const Tensor& out, const Tensor& lse, const Tensor& dout, std::int64_t keys_per_token,
-                                 const AttentionOptions& options, const GradTarget& dq, const GradTarget& dk,
-                                 const GradTarget& dv) {
+AttentionImplementation attention_backward(AttentionImplementation highest, const Tensor& q, const Tensor& k,
+                                           const Tensor& v, const Tensor& out, const Tensor& lse, const Tensor& dout,
+                                           std::int64_t keys_per_token, const AttentionOptions& options,
+                                           const GradTarget& dq, const GradTarget& dk, const GradTarget& dv) {
   const AttentionSizes s(q, k.dim(1), keys_per_token, options);
-  const AttentionRung rung =
-      std::min(highest, rung_of(q, s, {&q, &k, &v, &out, &dout, &dq.tensor, &dk.tensor, &dv.tensor}));
+  const AttentionImplementation implementation =
+      std::min(highest, implementation_of(q, s, {&q, &k, &v, &out, &dout, &dq.tensor, &dk.tensor, &dv.tensor}));
   dispatch_float(q.dtype(), "attention", [&]<class T>() {
     const Tensor delta = Tensor::empty(lse.shape(), lse.dtype(), q.device());
     const AttentionGradient<T> g(s, q, k, v, out, lse, dout, delta, dq, dk, dv);
     if constexpr (std::is_same_v<T, bf16>) {
-      if (rung == AttentionRung::tensor_core) return tensor_core::backward(q.device(), s, g);
+      if (implementation == AttentionImplementation::tensor_core) return tensor_core::backward(q.device(), s, g);
     }
     if constexpr (!std::is_same_v<T, double>) {
-      if (rung == AttentionRung::tiled) return tiled::backward<T>(q.device(), s, g);
+      if (implementation == AttentionImplementation::tiled) return tiled::backward<T>(q.device(), s, g);
     }
     naive::backward<T>(q.device(), s, g);
   });
-  return rung;
+  return implementation;
 }
 
 void attention_forward(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t length,
                        std::int64_t keys_per_token, const AttentionOptions& options, const Tensor& out,
                        const Tensor& lse) {
-  attention_forward(AttentionRung::tensor_core, q, k, v, length, keys_per_token, options, out, lse);
+  attention_forward(AttentionImplementation::tensor_core, q, k, v, length, keys_per_token, options, out, lse);
 }
 
 void attention_append(const Tensor& k, const Tensor& v, const Tensor& k_cache, const Tensor& v_cache,
@@ -159,7 +161,8 @@ void attention_append(const Tensor& k, const Tensor& v, const Tensor& k_cache, c
 void attention_backward(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& out, const Tensor& lse,
                         const Tensor& dout, std::int64_t keys_per_token, const AttentionOptions& options,
                         const GradTarget& dq, const GradTarget& dk, const GradTarget& dv) {
-  attention_backward(AttentionRung::tensor_core, q, k, v, out, lse, dout, keys_per_token, options, dq, dk, dv);
+  attention_backward(AttentionImplementation::tensor_core, q, k, v, out, lse, dout, keys_per_token, options, dq, dk,
+                     dv);
 }
 
 void attention_recency(const Tensor& q, const Tensor& k, const Tensor& lse, std::int64_t recency_window,

@@ -152,8 +152,8 @@ void product(Block<A> c, const Operand<A>& a, const Operand<A>& b, const Product
 
 // c[rows, dh] = weights[rows, width] values[width, dh] for the queries from `first` on and the keys from `low` on; the
 // weights of keys that a query does not see are 0. As 0 * NaN is NaN, so is a row of c that sees no such value while a
-// later row of the block does. Where a sum is NaN, each row of the block is therefore computed once more, with zeros in
-// place of the values that it must not see: the other rows keep their bits (law 1 of ops/matmul/matmul.h).
+// later row of the block does. Where a sum is NaN, each row of the block is therefore computed once more, with zeros
+// instead of the values that it must not see: the other rows keep their bits (law 1 of ops/matmul/matmul.h).
 template <class A>
 void visible_product(const Sizes& s, std::int64_t first, std::int64_t low, Block<A> weights, Block<const A> values,
                      Block<A> c) {

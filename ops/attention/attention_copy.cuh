@@ -5,11 +5,11 @@
 
 namespace mixgrad::cuda {
 
-__device__ inline unsigned shared_address(const void* place) {
-  return static_cast<unsigned>(__cvta_generic_to_shared(place));
+__device__ inline unsigned shared_address(const void* memory) {
+  return static_cast<unsigned>(__cvta_generic_to_shared(memory));
 }
 
-// 16 bytes, both places aligned to them; zeros when `there` is false.
+// 16 bytes, both addresses aligned to them; zeros when `there` is false.
 __device__ inline void copy_chunk(void* to, const void* from, bool there) {
 #if __CUDA_ARCH__ >= 800
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from), "r"(there ? 16 : 0)

@@ -133,8 +133,8 @@ void attention_append(const Tensor& k, const Tensor& v, const Tensor& k_cache, c
     const std::int64_t capacity = k_cache.dim(1);
     const auto copy = [&](const Rows<T>& from, const Rows<T>& to) {
       for (std::int64_t r = 0; r < from.count; ++r) {
-        const std::int64_t place = (position.host * rows_per_token + r % rows) % capacity;
-        std::memcpy(to[r / rows * capacity + place], from[r], static_cast<std::size_t>(from.width) * sizeof(T));
+        const std::int64_t slot = (position.host * rows_per_token + r % rows) % capacity;
+        std::memcpy(to[r / rows * capacity + slot], from[r], static_cast<std::size_t>(from.width) * sizeof(T));
       }
     };
     copy(Rows<T>(k), Rows<T>(k_cache));

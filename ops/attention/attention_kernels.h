@@ -4,18 +4,6 @@
 #include "ops/attention/attention.h"
 #include "ops/support/dispatch.h"
 
-namespace mixgrad {
-
-// The argument checks of attention, for keys of which each token brings keys_per_token rows. `op` begins the errors.
-void check_attention(const char* op, const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t length,
-                     std::int64_t keys_per_token, const AttentionOptions& options);
-
-// Checks what is special about a cache of keys and returns how many of its rows are valid.
-std::int64_t cached_rows(const char* op, const Tensor& q, const Tensor& k_cache, const TokenPosition& position,
-                         std::int64_t keys_per_token, std::int64_t window);
-
-}  // namespace mixgrad
-
 MIXGRAD_KERNELS(
     // Each token brings keys_per_token rows of keys, row j keys_per_token + m: 1 in attention, the number of sources in
     // shortcut_attention. A query sees all rows of the tokens that it sees.
@@ -45,16 +33,17 @@ MIXGRAD_KERNELS(
 // reference of the next.
 namespace mixgrad::cuda {
 
-enum class AttentionRung { naive, tiled, tensor_core };
+enum class AttentionImplementation { naive, tiled, tensor_core };
 
-// As the kernels above, on the highest rung that takes these shapes and is at most `highest`; returns which it was.
-AttentionRung attention_forward(AttentionRung highest, const Tensor& q, const Tensor& k, const Tensor& v,
-                                std::int64_t length, std::int64_t keys_per_token, const AttentionOptions& options,
-                                const Tensor& out, const Tensor& lse);
-AttentionRung attention_backward(AttentionRung highest, const Tensor& q, const Tensor& k, const Tensor& v,
-                                 const Tensor& out, const Tensor& lse, const Tensor& dout, std::int64_t keys_per_token,
-                                 const AttentionOptions& options, const GradTarget& dq, const GradTarget& dk,
-                                 const GradTarget& dv);
+// As the kernels above, by the highest implementation that takes these shapes and is at most `highest`; returns which
+// it was.
+AttentionImplementation attention_forward(AttentionImplementation highest, const Tensor& q, const Tensor& k,
+                                          const Tensor& v, std::int64_t length, std::int64_t keys_per_token,
+                                          const AttentionOptions& options, const Tensor& out, const Tensor& lse);
+AttentionImplementation attention_backward(AttentionImplementation highest, const Tensor& q, const Tensor& k,
+                                           const Tensor& v, const Tensor& out, const Tensor& lse, const Tensor& dout,
+                                           std::int64_t keys_per_token, const AttentionOptions& options,
+                                           const GradTarget& dq, const GradTarget& dk, const GradTarget& dv);
 
 // The implementations of attention_step (attention_step.cu): as above, the highest that takes these shapes.
 enum class AttentionStepTier { naive, block, split };

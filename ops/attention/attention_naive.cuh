@@ -1,5 +1,6 @@
-// The first rung, naive and obviously right: a block of threads per query (forward, dq) or per key (dk, dv), chunk by
-// chunk of what it meets; probabilities are never stored. Every sum has one order. Any size, any dtype.
+// The first implementation, naive and obviously right: a block of threads per query (forward, dq) or per key (dk, dv),
+// which reads its keys or queries chunk by chunk; probabilities are never stored. Every sum has one order. Any size,
+// any dtype.
 #pragma once
 
 #include "core/numeric/vec_math.h"
@@ -118,8 +119,8 @@ __global__ void query_gradient_kernel(AttentionSizes s, HeadRows<const T> q, Hea
     __syncthreads();
   }
   for (std::int64_t c = threadIdx.x; c < dh; c += kRowThreads) {
-    T& place = dq.at(b, i, head)[c];
-    place = static_cast<T>(add ? A(place) + sums[c] : sums[c]);
+    T& element = dq.at(b, i, head)[c];
+    element = static_cast<T>(add ? A(element) + sums[c] : sums[c]);
   }
 }
 
@@ -176,12 +177,12 @@ __global__ void key_gradient_kernel(AttentionSizes s, HeadRows<const T> q, HeadR
   }
   for (std::int64_t c = threadIdx.x; c < dh; c += kRowThreads) {
     if (dk.data != nullptr) {
-      T& place = dk.at(b, j, group)[c];
-      place = static_cast<T>(add_k ? A(place) + sums_k[c] : sums_k[c]);
+      T& element = dk.at(b, j, group)[c];
+      element = static_cast<T>(add_k ? A(element) + sums_k[c] : sums_k[c]);
     }
     if (dv.data != nullptr) {
-      T& place = dv.at(b, j, group)[c];
-      place = static_cast<T>(add_v ? A(place) + sums_v[c] : sums_v[c]);
+      T& element = dv.at(b, j, group)[c];
+      element = static_cast<T>(add_v ? A(element) + sums_v[c] : sums_v[c]);
     }
   }
 }

@@ -1,7 +1,7 @@
 // Decoding with a block for each head: one query against the keys of a cache, in chunks of kStepThreads keys. A thread
 // scores a key; then each warp adds up the values of every kStepWarps-th key, its lanes side by side over the channels;
-// at the end the sums of the warps are added in order. Which thread works on a key depends on the key's place alone.
-// For heads that are no whole chunks of 16 bytes; the others are cut into pieces (attention_split.cuh).
+// at the end the sums of the warps are added in order. Which thread works on a key depends on the key's row alone.
+// For heads whose rows are not whole chunks of 16 bytes; the others are cut into pieces (attention_split.cuh).
 #pragma once
 
 #include "core/numeric/vec_math.h"

@@ -1,6 +1,7 @@
-// The third rung: bf16 tiles through the tensor cores (mma.sync.m16n8k16: bf16 products, f32 sums), asynchronous copies
-// into shared memory, the softmax online in f32. Needs compute capability 8.0 and heads of whole 16-byte chunks.
-// This file: what forward and backward share, and forward. The algorithm is that of Dao, FlashAttention-2 (2023).
+// The third implementation: bf16 tiles through the tensor cores (mma.sync.m16n8k16: bf16 products, f32 sums),
+// asynchronous copies into shared memory, the softmax online in f32. Needs compute capability 8.0 and heads of whole
+// 16-byte chunks. This file: what forward and backward share, and forward. The algorithm is that of Dao,
+// FlashAttention-2 (2023).
 //
 // A block of 4 warps owns a tile of 64 rows; a warp 16 of them, against all columns of the other tile. So sums and
 // statistics of a row stay in the registers of 4 threads, and every sum has one order.
@@ -36,7 +37,7 @@ __device__ inline int thread_row() { return warp_id() * kWarpRows + lane_id() / 
 // The first of the thread's two neighbouring columns in 8.
 __device__ inline int thread_column() { return lane_id() % 4 * 2; }
 
-// ---- instructions; below compute capability 8.0 never called (see rung_of)
+// ---- instructions; below compute capability 8.0 never called (see implementation_of)
 
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
 #define MIXGRAD_SM80(...) __VA_ARGS__
@@ -146,13 +147,13 @@ __device__ void add_weighted_rows(float (&to)[kWidth / 8][4], const float (&weig
 
 // Replaces what the thread's two rows do not see of the columns from `first` on.
 template <int kTiles>
-__device__ void mask(float (&scores)[kTiles][4], const Sight (&sight)[2], int first, float hidden) {
-  if (sight[0].has_all(first, kTiles * 8) && sight[1].has_all(first, kTiles * 8)) return;
+__device__ void mask(float (&scores)[kTiles][4], const Sight (&visible)[2], int first, float hidden) {
+  if (visible[0].has_all(first, kTiles * 8) && visible[1].has_all(first, kTiles * 8)) return;
 #pragma unroll
   for (int n = 0; n < kTiles; ++n) {
 #pragma unroll
     for (int e = 0; e < 4; ++e) {
-      if (!sight[e / 2].has(first + n * 8 + thread_column() + e % 2)) scores[n][e] = hidden;
+      if (!visible[e / 2].has(first + n * 8 + thread_column() + e % 2)) scores[n][e] = hidden;
     }
   }
 }
@@ -172,11 +173,11 @@ __device__ void store_rows(const HeadRows<bf16>& to, bool add, int b, int first,
   for (int r = 0; r < 2; ++r) {
     const int row = first + thread_row() + 8 * r;
     if (row >= end) continue;
-    bf16* place = to.at(b, row, head) + thread_column();
+    bf16* target = to.at(b, row, head) + thread_column();
 #pragma unroll
     for (int n = 0; n < kWidth / 8; ++n) {
       if (n * 8 >= to.head_dim) continue;
-      auto* pair = reinterpret_cast<unsigned*>(place + n * 8);
+      auto* pair = reinterpret_cast<unsigned*>(target + n * 8);
       const float left = sums[n][2 * r] * factor[r];
       const float right = sums[n][2 * r + 1] * factor[r];
       *pair = add ? packed(lower(*pair) + left, upper(*pair) + right) : packed(left, right);
@@ -236,7 +237,7 @@ __global__ void __launch_bounds__(kTileThreads, kWidth <= 64 ? 4 : 2)
   copy_tile<kWidth, kTileRows>(queries, rows.q, at.b, at.first, at.end, at.head);
   copy_keys(0, begin, end);
   const int row = at.first + thread_row();
-  const Sight sight[2] = {keys_seen_by(s, row), keys_seen_by(s, row + 8)};
+  const Sight visible[2] = {keys_seen_by(s, row), keys_seen_by(s, row + 8)};
   float sums[kWidth / 8][4] = {};
   float top[2] = {-INFINITY, -INFINITY};
   float total[2] = {};
@@ -252,7 +253,7 @@ __global__ void __launch_bounds__(kTileThreads, kWidth <= 64 ? 4 : 2)
     const bf16* keys = stages + 2 * stage * kTile;
     float scores[kTileRows / 8][4];
     row_products<kWidth>(scores, queries, keys);
-    mask(scores, sight, first, -INFINITY);
+    mask(scores, visible, first, -INFINITY);
     softmax_step(scores, scale, top, total, sums);
     add_weighted_rows<kWidth>(sums, scores, keys + kTile);
     __syncthreads();  // the next copies overwrite this stage

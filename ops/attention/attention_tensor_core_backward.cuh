@@ -1,6 +1,6 @@
-// The third rung, backward. Two kernels, each of which computes the probabilities again, so that every gradient belongs
-// to one block and no sum needs atomics: dq by tiles of queries (7 products in all instead of 5), dk and dv by tiles of
-// keys over all heads of the group. The first also writes delta for the second.
+// The third implementation, backward. Two kernels, each of which computes the probabilities again, so that every
+// gradient belongs to one block and no sum needs atomics: dq by tiles of queries (7 products in all instead of 5), dk
+// and dv by tiles of keys over all heads of the group. The first also writes delta for the second.
 //   rows of dq's tiles are queries, columns keys;   rows of dk's and dv's are keys, columns queries (scores transposed)
 //
 // Measured on an H100 (B64 H6 T256 D64, B32 H12 T1024 D64) and not kept: leaving out the 16 x 16 corners that no row of
@@ -62,14 +62,14 @@ __global__ void __launch_bounds__(kTileThreads, kWidth <= 64 ? 4 : 2)
   float delta[2];
   row_deltas<kWidth>(delta, g, ups, at);
   const int row = at.first + thread_row();
-  const Sight sight[2] = {keys_seen_by(s, row), keys_seen_by(s, row + 8)};
+  const Sight visible[2] = {keys_seen_by(s, row), keys_seen_by(s, row + 8)};
   float shift[2] = {};  // lse, in powers of 2
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
     if (row + 8 * r >= at.end) continue;
-    const std::int64_t place = (at.b * s.heads + at.head) * s.queries + row + 8 * r;
-    shift[r] = g.lse[place] * kLog2E;
-    if (lane_id() % 4 == 0) g.delta[place] = delta[r];
+    const std::int64_t row_index = (at.b * s.heads + at.head) * s.queries + row + 8 * r;
+    shift[r] = g.lse[row_index] * kLog2E;
+    if (lane_id() % 4 == 0) g.delta[row_index] = delta[r];
   }
   float sums[kWidth / 8][4] = {};
   int stage = 0;
@@ -94,7 +94,7 @@ __global__ void __launch_bounds__(kTileThreads, kWidth <= 64 ? 4 : 2)
         slopes[n][e] = p * (slopes[n][e] - delta[e / 2]);
       }
     }
-    mask(slopes, sight, first, 0);
+    mask(slopes, visible, first, 0);
     add_weighted_rows<kWidth>(sums, slopes, keys);
     __syncthreads();  // the next copies overwrite this stage
   }
@@ -125,12 +125,12 @@ __global__ void __launch_bounds__(kTileThreads, kWidth <= 64 ? 3 : 2)
     copy_tile<kWidth, kQueries>(stages + (2 * stage + 1) * kQueryTile, g.dout, at.b, first, end, head);
     const int i = static_cast<int>(threadIdx.x) % kQueries;
     const bool there = first + i < end;
-    const std::int64_t place = (at.b * s.heads + head) * s.queries + (there ? first + i : 0);
+    const std::int64_t row_index = (at.b * s.heads + head) * s.queries + (there ? first + i : 0);
     float* to = statistics + 2 * stage * kQueries + static_cast<int>(threadIdx.x);
     if (static_cast<int>(threadIdx.x) < kQueries) {
-      copy_float(to, g.lse + place, there);
+      copy_float(to, g.lse + row_index, there);
     } else if (static_cast<int>(threadIdx.x) < 2 * kQueries) {
-      copy_float(to, g.delta + place, there);
+      copy_float(to, g.delta + row_index, there);
     }
     commit_copies();
   };
@@ -138,7 +138,7 @@ __global__ void __launch_bounds__(kTileThreads, kWidth <= 64 ? 3 : 2)
   copy_tile<kWidth, kTileRows>(values, g.v, at.b, at.first, at.end, at.group);
   if (steps > 0) copy_queries(0, 0);
   const int row = at.first + thread_row();
-  const Sight sight[2] = {queries_that_see(s, row), queries_that_see(s, row + 8)};
+  const Sight visible[2] = {queries_that_see(s, row), queries_that_see(s, row + 8)};
   float sums_k[kWidth / 8][4] = {};
   float sums_v[kWidth / 8][4] = {};
   for (int step = 0; step < steps * per_group; ++step) {
@@ -158,7 +158,7 @@ __global__ void __launch_bounds__(kTileThreads, kWidth <= 64 ? 3 : 2)
     float scores[kQueries / 8][4];
     float slopes[kQueries / 8][4];
     row_products<kWidth>(scores, keys, queries);
-    mask(scores, sight, first, -INFINITY);
+    mask(scores, visible, first, -INFINITY);
 #pragma unroll
     for (int n = 0; n < kQueries / 8; ++n) {
       const float2 shift = *reinterpret_cast<const float2*>(lse + n * 8 + thread_column());
@@ -175,7 +175,7 @@ __global__ void __launch_bounds__(kTileThreads, kWidth <= 64 ? 3 : 2)
 #pragma unroll
       for (int e = 0; e < 4; ++e) slopes[n][e] = scores[n][e] * (slopes[n][e] - (e % 2 == 0 ? mean.x : mean.y));
     }
-    mask(slopes, sight, first, 0);
+    mask(slopes, visible, first, 0);
     add_weighted_rows<kWidth>(sums_k, slopes, queries);
     __syncthreads();  // the next copies overwrite this stage
   }

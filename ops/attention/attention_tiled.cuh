@@ -1,6 +1,6 @@
-// The second rung: tiles of 64 queries and 64 keys in shared memory, f32 multiply-adds on the plain units (no TF32),
-// the softmax online. Any strides. Thread (y, x), x < 16, owns kRows rows of a tile from y kRows on; of a matrix of
-// scores the columns x, x + 16, x + 32, x + 48; of an output the columns of Columns.
+// The second implementation: tiles of 64 queries and 64 keys in shared memory, f32 multiply-adds on the plain units (no
+// TF32), the softmax online. Any strides. Thread (y, x), x < 16, owns kRows rows of a tile from y kRows on; of a matrix
+// of scores the columns x, x + 16, x + 32, x + 48; of an output the columns of Columns.
 //   forward, dq: rows are queries, columns keys. dk, dv: rows are keys, columns queries, of all heads of the group, so
 //   that each sum belongs to one thread and has one order.
 // A masked score has probability 0 and rows beyond the last are read as 0; but 0 times a value that is not finite is
@@ -78,11 +78,11 @@ __device__ void load_tile(float* tile, const HeadRows<const T>& x, int b, int fi
     const int column = n % kWidth;
     const bool there = first + row < end && column < x.head_dim;
     float* to = tile + row * kPitch<kWidth> + column;
-    const T* place = there ? from + row * x.stride + column : x.data;
+    const T* source = there ? from + row * x.stride + column : x.data;
     if constexpr (std::is_same_v<T, float>) {
-      copy_float(to, place, there);
+      copy_float(to, source, there);
     } else {
-      *to = there ? static_cast<float>(*place) : 0.0F;
+      *to = there ? static_cast<float>(*source) : 0.0F;
     }
   }
 }
@@ -144,11 +144,11 @@ __device__ void add_weighted_rows(float (&to)[kRows<kWidth>][Columns<kWidth>::kA
 
 template <int kWidth>
 __device__ void store_scores(float* to, const float (&scores)[kRows<kWidth>][kScores]) {
-  float* place = to + thread_row<kWidth>() * kScorePitch + thread_lane();
+  float* target = to + thread_row<kWidth>() * kScorePitch + thread_lane();
 #pragma unroll
   for (int r = 0; r < kRows<kWidth>; ++r) {
 #pragma unroll
-    for (int n = 0; n < kScores; ++n) place[r * kScorePitch + n * kLanes] = scores[r][n];
+    for (int n = 0; n < kScores; ++n) target[r * kScorePitch + n * kLanes] = scores[r][n];
   }
 }
 
@@ -170,13 +170,13 @@ __device__ void store_rows(const HeadRows<T>& to, bool add, int b, int first, in
   for (int r = 0; r < kRows<kWidth>; ++r) {
     const int row = first + thread_row<kWidth>() + r;
     if (row >= end) continue;
-    T* place = to.at(b, row, head);
+    T* target = to.at(b, row, head);
 #pragma unroll
     for (int n = 0; n < Columns<kWidth>::kAll; ++n) {
       const int column = Columns<kWidth>::at(n);
       if (column >= to.head_dim) continue;
       const float value = sums[r][n] * factor;
-      place[column] = static_cast<T>(add ? static_cast<float>(place[column]) + value : value);
+      target[column] = static_cast<T>(add ? static_cast<float>(target[column]) + value : value);
     }
   }
 }
@@ -184,14 +184,14 @@ __device__ void store_rows(const HeadRows<T>& to, bool add, int b, int first, in
 // One step of the softmax over the columns of a tile of scores, which become weights: for each row the largest score so
 // far, and the thread's part of the sum of the weights; sums of an output shrink along.
 template <int kOwn, int kColumns>
-__device__ void softmax_step(float (&scores)[kOwn][kScores], const Sight (&sight)[kOwn], int first, float scale,
+__device__ void softmax_step(float (&scores)[kOwn][kScores], const Sight (&visible)[kOwn], int first, float scale,
                              float (&top)[kOwn], float (&total)[kOwn], float (&sums)[kOwn][kColumns]) {
 #pragma unroll
   for (int r = 0; r < kOwn; ++r) {
     float best = -INFINITY;
 #pragma unroll
     for (int n = 0; n < kScores; ++n) {
-      const bool sees = sight[r].has(first + thread_lane() + n * kLanes);
+      const bool sees = visible[r].has(first + thread_lane() + n * kLanes);
       scores[r][n] = sees ? scores[r][n] * scale : -INFINITY;
       best = fmaxf(best, scores[r][n]);
     }
@@ -224,13 +224,13 @@ __global__ void __launch_bounds__(kThreads<kWidth>, kWidth <= 64 ? 3 : 1)
   commit_copies();
   load_tile<kWidth>(values, rows.v, at.b, begin, end, at.group);
   commit_copies();
-  Sight sight[kRows<kWidth>];
+  Sight visible[kRows<kWidth>];
   float sums[kRows<kWidth>][Columns<kWidth>::kAll] = {};
   float top[kRows<kWidth>];
   float total[kRows<kWidth>] = {};
 #pragma unroll
   for (int r = 0; r < kRows<kWidth>; ++r) {
-    sight[r] = keys_seen_by(s, at.first + thread_row<kWidth>() + r);
+    visible[r] = keys_seen_by(s, at.first + thread_row<kWidth>() + r);
     top[r] = -INFINITY;
   }
   for (int first = begin; first < end; first += kTileRows) {
@@ -238,7 +238,7 @@ __global__ void __launch_bounds__(kThreads<kWidth>, kWidth <= 64 ? 3 : 1)
     __syncthreads();  // the keys are there
     float scores[kRows<kWidth>][kScores];
     row_products<kWidth>(scores, queries, keys);
-    softmax_step(scores, sight, first, scale, top, total, sums);
+    softmax_step(scores, visible, first, scale, top, total, sums);
     store_scores<kWidth>(weights, scores);
     wait_for_copies<0>();
     __syncthreads();  // values and weights are there, the keys are used

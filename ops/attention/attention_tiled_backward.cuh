@@ -1,5 +1,5 @@
-// The second rung, backward: dq by tiles of queries, dk and dv by tiles of keys over all heads of the group. Both
-// compute the probabilities again.
+// The second implementation, backward: dq by tiles of queries, dk and dv by tiles of keys over all heads of the group.
+// Both compute the probabilities again.
 #pragma once
 
 #include "ops/attention/attention_tiled.cuh"
@@ -22,17 +22,17 @@ __global__ void __launch_bounds__(kThreads<kWidth>, kWidth <= 64 ? 2 : 1)
   load_tile<kWidth>(ups, g.dout, at.b, at.first, at.end, at.head);
   load_tile<kWidth>(keys, g.k, at.b, begin, end, at.group);
   load_tile<kWidth>(values, g.v, at.b, begin, end, at.group);
-  Sight sight[kRows<kWidth>];
+  Sight visible[kRows<kWidth>];
   float lse[kRows<kWidth>];
   float delta[kRows<kWidth>];
   float sums[kRows<kWidth>][Columns<kWidth>::kAll] = {};
 #pragma unroll
   for (int r = 0; r < kRows<kWidth>; ++r) {
     const int row = at.first + thread_row<kWidth>() + r;
-    const std::int64_t place = (at.b * s.heads + at.head) * s.queries + row;
-    sight[r] = keys_seen_by(s, row);
-    lse[r] = row < at.end ? g.lse[place] : 0.0F;
-    delta[r] = row < at.end ? g.delta[place] : 0.0F;
+    const std::int64_t row_index = (at.b * s.heads + at.head) * s.queries + row;
+    visible[r] = keys_seen_by(s, row);
+    lse[r] = row < at.end ? g.lse[row_index] : 0.0F;
+    delta[r] = row < at.end ? g.delta[row_index] : 0.0F;
   }
   for (int first = begin; first < end; first += kTileRows) {
     commit_copies();
@@ -47,7 +47,7 @@ __global__ void __launch_bounds__(kThreads<kWidth>, kWidth <= 64 ? 2 : 1)
 #pragma unroll
       for (int n = 0; n < kScores; ++n) {
         const float p = std::exp(scores[r][n] * scale - lse[r]);
-        const bool sees = sight[r].has(first + thread_lane() + n * kLanes);
+        const bool sees = visible[r].has(first + thread_lane() + n * kLanes);
         slopes[r][n] = sees ? p * (slopes[r][n] - delta[r]) : 0.0F;
       }
     }
@@ -73,9 +73,9 @@ __global__ void __launch_bounds__(kThreads<kWidth>, kWidth <= 64 ? 2 : 1)
   float* weights = ups + kTileElements<kWidth>;
   load_tile<kWidth>(keys, g.k, at.b, at.first, at.end, at.group);
   load_tile<kWidth>(values, g.v, at.b, at.first, at.end, at.group);
-  Sight sight[kRows<kWidth>];
+  Sight visible[kRows<kWidth>];
 #pragma unroll
-  for (int r = 0; r < kRows<kWidth>; ++r) sight[r] = queries_that_see(s, at.first + thread_row<kWidth>() + r);
+  for (int r = 0; r < kRows<kWidth>; ++r) visible[r] = queries_that_see(s, at.first + thread_row<kWidth>() + r);
   float sums_k[kRows<kWidth>][Columns<kWidth>::kAll] = {};
   float sums_v[kRows<kWidth>][Columns<kWidth>::kAll] = {};
   const int begin = queries_that_see(s, at.first).begin / kTileRows * kTileRows;
@@ -95,12 +95,12 @@ __global__ void __launch_bounds__(kThreads<kWidth>, kWidth <= 64 ? 2 : 1)
 #pragma unroll
       for (int n = 0; n < kScores; ++n) {
         const int i = first + thread_lane() + n * kLanes;
-        const std::int64_t place = (at.b * s.heads + head) * s.queries + i;
-        const float lse = i < end ? g.lse[place] : 0.0F;
-        const float delta = i < end ? g.delta[place] : 0.0F;
+        const std::int64_t row_index = (at.b * s.heads + head) * s.queries + i;
+        const float lse = i < end ? g.lse[row_index] : 0.0F;
+        const float delta = i < end ? g.delta[row_index] : 0.0F;
 #pragma unroll
         for (int r = 0; r < kRows<kWidth>; ++r) {
-          const bool sees = sight[r].has(i);
+          const bool sees = visible[r].has(i);
           scores[r][n] = sees ? std::exp(scores[r][n] * scale - lse) : 0.0F;
           slopes[r][n] = sees ? scores[r][n] * (slopes[r][n] - delta) : 0.0F;
         }

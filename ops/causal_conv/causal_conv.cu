@@ -35,10 +35,10 @@ struct ConvInputs {
   __device__ A filter(std::int64_t row, std::int64_t c) const {
     const std::int64_t head = row % heads;
     const std::int64_t token = row / heads;
-    const std::int64_t place = head * channels + c;
-    A p = bias[place];
+    const std::int64_t channel = head * channels + c;
+    A p = bias[channel];
     for (std::int64_t w = 0; w < width; ++w) {
-      p += weight[place * width + w] * input(token / steps, token % steps - (width - 1) + w, head, c);
+      p += weight[channel * width + w] * input(token / steps, token % steps - (width - 1) + w, head, c);
     }
     return p;
   }
@@ -85,7 +85,7 @@ void backward_x(const ConvInputs<T>& in, const Tensor& dp, const GradTarget& dx)
                 });
 }
 
-// Column (place, w) of the sums is tap w of a channel, and column (place, W) its bias.
+// Column (channel, w) of the sums is tap w of a channel, and column (channel, W) its bias.
 template <class T>
 void backward_parameters(const ConvInputs<T>& in, const Tensor& dp, const GradTarget& dweight,
                          const GradTarget& dbias) {
@@ -95,24 +95,24 @@ void backward_parameters(const ConvInputs<T>& in, const Tensor& dp, const GradTa
   A* to_bias = dbias.tensor.defined() ? dbias.tensor.data<A>() : nullptr;
   const bool add_weight = dweight.add;
   const bool add_bias = dbias.add;
-  const std::int64_t places = in.heads * in.channels;
+  const std::int64_t all_channels = in.heads * in.channels;
   const std::int64_t width = in.width;
   column_sums<A>(
-      "causal_conv", dp.device(), dp.dim(0) * dp.dim(1), places * (width + 1),
+      "causal_conv", dp.device(), dp.dim(0) * dp.dim(1), all_channels * (width + 1),
       [=] __device__(std::int64_t token, std::int64_t column) {
-        const std::int64_t place = column % places;
-        const std::int64_t w = column / places;
-        const A g = d[token * places + place];
+        const std::int64_t channel = column % all_channels;
+        const std::int64_t w = column / all_channels;
+        const A g = d[token * all_channels + channel];
         if (w == width) return g;
-        return g *
-               in.input(token / in.steps, token % in.steps - (width - 1) + w, place / in.channels, place % in.channels);
+        return g * in.input(token / in.steps, token % in.steps - (width - 1) + w, channel / in.channels,
+                            channel % in.channels);
       },
       [=] __device__(std::int64_t column, A sum) {
-        const std::int64_t place = column % places;
-        const std::int64_t w = column / places;
+        const std::int64_t channel = column % all_channels;
+        const std::int64_t w = column / all_channels;
         A* to = w == width ? to_bias : to_weight;
         if (to == nullptr) return;
-        A& element = to[w == width ? place : place * width + w];
+        A& element = to[w == width ? channel : channel * width + w];
         element = (w == width ? add_bias : add_weight) ? element + sum : sum;
       });
 }

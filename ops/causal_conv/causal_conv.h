@@ -5,8 +5,7 @@
 //   gradient, with dp = dy silu'(p): dx[t] = sum_w weight[w] dp[t+(W-1)-w],
 //             dweight[w] = sum dp[t] x[t-(W-1)+w],  dbias = sum dp  over batch and time
 //   saves x, weight, bias; p is computed again
-//   cost: 2 W operations and a silu per element forward, 6 W backward; the sums run over fixed blocks of tokens in
-//   order.
+//   cost: 2 W operations and a silu per element forward, 6 W backward; sums run over fixed blocks of tokens in order.
 //         silu is part of it: on its own it would read and write the tensor once more each way and save p.
 //   errors: ShapeError when the sizes do not match or W < 1, DTypeError when the dtypes differ
 //   source: the short convolution of Gu and Dao, Mamba (arXiv 2312.00752)

@@ -34,9 +34,9 @@ struct ConvInputs {
         width(weight.dim(2)) {
     for (std::int64_t h = 0; h < heads; ++h) {
       for (std::int64_t c = 0; c < channels; ++c) {
-        const std::int64_t place = h * channels + c;
-        for (std::int64_t w = 0; w < width; ++w) tap(h, w)[c] = weight.data<A>()[place * width + w];
-        tap(h, width)[c] = bias.data<A>()[place];
+        const std::int64_t channel = h * channels + c;
+        for (std::int64_t w = 0; w < width; ++w) tap(h, w)[c] = weight.data<A>()[channel * width + w];
+        tap(h, width)[c] = bias.data<A>()[channel];
       }
     }
   }

@@ -74,8 +74,8 @@ void backward_by_id(const Tensor& tokens, const Tensor& dy, const GradTarget& dw
   for_each("embedding", dy.device(), vocabulary * width, [=] __device__(std::int64_t i) {
     A sum = 0;
     for (std::int64_t s = 0; s < segments; ++s) sum += partial[s * vocabulary * width + i];
-    A& place = to[i / width][i % width];
-    place = add ? place + sum : sum;
+    A& element = to[i / width][i % width];
+    element = add ? element + sum : sum;
   });
 }
 
@@ -144,8 +144,8 @@ void backward_by_sort(const Tensor& tokens, const Tensor& dy, const GradTarget& 
     A sum = 0;
 #pragma unroll 8
     for (std::int64_t i = first; i < end; ++i) sum += A(up[rows[i]][c]);
-    A& place = to[id][c];
-    place = add ? place + sum : sum;
+    A& element = to[id][c];
+    element = add ? element + sum : sum;
   });
 }
 

@@ -26,18 +26,19 @@ Tensor looked_up(const Tensor& tokens, const Tensor& weight, const Tensor& posit
 }
 
 OpCase of_tokens(const std::string& note, const Tensor& tokens, std::int64_t vocabulary, std::int64_t width,
-                 std::int64_t places = 0, std::int64_t first_position = 0) {
-  return {note,
-          {tokens, random_tensor({vocabulary, width}, 2), places > 0 ? random_tensor({places, width}, 3) : Tensor()},
-          [=](std::span<const Tensor> in) { return std::vector{embedding(in[0], in[1], in[2], first_position)}; },
-          [=](std::span<const Tensor> in) { return std::vector{looked_up(in[0], in[1], in[2], first_position)}; },
-          {},
-          {0}};
+                 std::int64_t positions = 0, std::int64_t first_position = 0) {
+  return {
+      note,
+      {tokens, random_tensor({vocabulary, width}, 2), positions > 0 ? random_tensor({positions, width}, 3) : Tensor()},
+      [=](std::span<const Tensor> in) { return std::vector{embedding(in[0], in[1], in[2], first_position)}; },
+      [=](std::span<const Tensor> in) { return std::vector{looked_up(in[0], in[1], in[2], first_position)}; },
+      {},
+      {0}};
 }
 
 OpCase random_case(const std::string& note, std::int64_t batch, std::int64_t time, std::int32_t vocabulary,
-                   std::int64_t width, std::int64_t places = 0, std::int64_t first_position = 0) {
-  return of_tokens(note, random_tokens({batch, time}, vocabulary, 1), vocabulary, width, places, first_position);
+                   std::int64_t width, std::int64_t positions = 0, std::int64_t first_position = 0) {
+  return of_tokens(note, random_tokens({batch, time}, vocabulary, 1), vocabulary, width, positions, first_position);
 }
 
 // No state: a piece says at which position it begins.

@@ -90,7 +90,7 @@ Tensor concat_heads(std::span<const Tensor> parts, std::span<const std::int64_t>
   }
   ConcatAttributes attributes{head_dim, {}};
   std::array<Tensor, kMaxParts> part;
-  std::array<Tensor, kMaxParts> place;
+  std::array<Tensor, kMaxParts> slots_of;
   std::int64_t next = 0;
   for (std::size_t p = 0; p < parts.size(); ++p) {
     const Tensor& x = parts[p];
@@ -104,11 +104,11 @@ Tensor concat_heads(std::span<const Tensor> parts, std::span<const std::int64_t>
     }
     const std::int64_t count = width / head_dim;
     if (next + count > heads) raise<ShapeError>(kOp, ": the parts hold more heads than the ", heads, " slots");
-    place[p] = Tensor::empty({count}, DType::i32);
+    slots_of[p] = Tensor::empty({count}, DType::i32);
     for (std::int64_t i = 0; i < count; ++i) {
-      place[p].data<std::int32_t>()[i] = static_cast<std::int32_t>(slots[static_cast<std::size_t>(next + i)]);
+      slots_of[p].data<std::int32_t>()[i] = static_cast<std::int32_t>(slots[static_cast<std::size_t>(next + i)]);
     }
-    place[p] = constant_table(place[p], x.device());
+    slots_of[p] = constant_table(slots_of[p], x.device());
     next += count;
     part[p] = x;
     attributes.split[p] = x.shape().rank() == 4;
@@ -117,10 +117,11 @@ Tensor concat_heads(std::span<const Tensor> parts, std::span<const std::int64_t>
     raise<ShapeError>(kOp, ": one slot for each head is required, got ", heads, " slots and ", next, " heads");
   Tensor y = Tensor::empty({first[0], first[1], heads * head_dim}, parts[0].dtype(), parts[0].device());
   for (std::size_t p = 0; p < parts.size(); ++p) {
-    MIXGRAD_DISPATCH(y.device(), heads_to_slots, part[p], place[p], y);
+    MIXGRAD_DISPATCH(y.device(), heads_to_slots, part[p], slots_of[p], y);
   }
   if (any_tracked({&part[0], &part[1], &part[2]})) {
-    record(concat_heads_spec, {&part[0], &part[1], &part[2]}, {&y}, {&place[0], &place[1], &place[2]}, attributes);
+    record(concat_heads_spec, {&part[0], &part[1], &part[2]}, {&y}, {&slots_of[0], &slots_of[1], &slots_of[2]},
+           attributes);
   }
   return y;
 }

@@ -6,13 +6,13 @@ namespace {
 
 // An element of a part: where it is, and where in the whole.
 template <class T>
-struct Places {
+struct PartElements {
   Rows<T> part, whole;
   const std::int32_t* slots;
   std::int64_t heads, width;
   bool split;  // the part has a row for each head
 
-  Places(const Tensor& part_in, const Tensor& slots_in, const Tensor& whole_in)
+  PartElements(const Tensor& part_in, const Tensor& slots_in, const Tensor& whole_in)
       : part(part_in),
         whole(whole_in),
         slots(slots_in.data<std::int32_t>()),
@@ -33,18 +33,18 @@ struct Places {
 
 template <class T>
 void to_slots(const Tensor& part, const Tensor& slots, const Tensor& whole) {
-  const Places<T> places(part, slots, whole);
+  const PartElements<T> elements(part, slots, whole);
   for_each("concat_heads", part.device(), part.numel(),
-           [=] __device__(std::int64_t i) { places.of_whole(i) = places.of_part(i); });
+           [=] __device__(std::int64_t i) { elements.of_whole(i) = elements.of_part(i); });
 }
 
 template <class T>
 void from_slots(const Tensor& whole, const Tensor& slots, const GradTarget& part) {
-  const Places<T> places(part.tensor, slots, whole);
+  const PartElements<T> elements(part.tensor, slots, whole);
   const bool add = part.add;
   for_each("concat_heads", whole.device(), part.tensor.numel(), [=] __device__(std::int64_t i) {
-    T& to = places.of_part(i);
-    const T from = places.of_whole(i);
+    T& to = elements.of_part(i);
+    const T from = elements.of_whole(i);
     to = add ? static_cast<T>(acc_t<T>(to) + acc_t<T>(from)) : from;
   });
 }

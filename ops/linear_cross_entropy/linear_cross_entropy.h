@@ -6,9 +6,10 @@
 //             dx = dlogits weight,  dweight = dlogits^T x
 //   saves x, weight, targets, the count and lse; the logits of a chunk are computed again, so no [rows, V] exists
 //   cost: 2 R V D operations forward, 6 R V D backward
-//   On CUDA, when it is recorded, forward computes the gradients for dloss = 1 as well, each logit once, and saves dx
-//   and dweight alone: 6 R V D operations forward, none backward. A bf16 model with V > 8192 then stores its logits in
-//   bf16. errors: ShapeError, ValueError for a target outside [-1,V); in a captured CUDA graph the loss is NaN instead
+//         On CUDA, when it is recorded, forward computes the gradients for dloss = 1 as well, each logit once, and
+//         saves dx and dweight alone: 6 R V D operations forward, none backward. A bf16 model with V > 8192 then
+//         stores its logits in bf16.
+//   errors: ShapeError, ValueError for a target outside [-1,V); in a captured CUDA graph the loss is NaN instead
 #pragma once
 
 #include "core/tensor.h"

@@ -1,10 +1,10 @@
 // Which of cuBLASLt's algorithms computes each product on a CUDA device.
 //
-// Without more said it is the first that the library's heuristic names, among those that add up in a fixed order. While
-// a MatmulTiming lives, each kind of product that has not been met before is timed once on numbers of its own, and the
-// quickest algorithm is kept that gives the same bits as that first one: so a choice changes the time of a run and
-// never its results. A training run times its first step, keeps the choices in trainer.json, and takes them from there
-// when it goes on; it never times again.
+// By default it is the first that the library's heuristic names, among those that add up in a fixed order. While a
+// MatmulTiming lives, each kind of product that has not occurred before is timed once on numbers of its own, and the
+// quickest algorithm that gives the same bits as that first one is kept: a choice changes the time of a run and never
+// its results. A training run times its first step and keeps the choices in trainer.json; a resumed run reads them
+// there and never times again.
 #pragma once
 
 #include <map>

@@ -99,9 +99,9 @@ void prepare(const Product<In, Out>& p, Device device) {
   for_each("matmul", device, p.batch * p.m * p.n, [q] __device__(std::int64_t i) {
     const std::int64_t c = i % q.n;
     const std::int64_t r = i / q.n % q.m;
-    Out& place = q.c[i / q.n / q.m * q.stride_c + r * q.ldc + c];
+    Out& element = q.c[i / q.n / q.m * q.stride_c + r * q.ldc + c];
     const acc_t<In> value = q.bias == nullptr ? acc_t<In>(0) : acc_t<In>(q.bias[i / q.n / q.m * q.stride_bias + c]);
-    place = static_cast<Out>(q.accumulate ? acc_t<In>(place) + value : value);
+    element = static_cast<Out>(q.accumulate ? acc_t<In>(element) + value : value);
   });
 }
 

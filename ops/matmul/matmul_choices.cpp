@@ -27,8 +27,8 @@ MatmulChoices matmul_choices() {
 
 std::string matmul_choice(const std::string& product) {
   const std::scoped_lock lock(g_mutex);
-  const auto place = all().algorithms.find(product);
-  return place == all().algorithms.end() ? std::string() : place->second;
+  const auto found = all().algorithms.find(product);
+  return found == all().algorithms.end() ? std::string() : found->second;
 }
 
 void note_matmul_choice(const std::string& library, const std::string& product, const std::string& algorithm) {

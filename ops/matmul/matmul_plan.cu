@@ -79,7 +79,7 @@ struct Block {
   Block& operator=(const Block&) = delete;
 };
 
-// Numbers in [-1,1) that depend on their place alone, of very different sizes and with all bits of their type: no two
+// Numbers in [-1,1) that depend on their index alone, of very different sizes and with all bits of their type: no two
 // orders of adding up their products round alike.
 template <class T>
 void fill_random(void* to, std::int64_t count, std::uint64_t salt, Device device) {

@@ -5,8 +5,8 @@
 //   sum[r][j] = fma(A[r][p], B[p][j], sum[r][j])      p = 0, 1, ..., k-1, from 0
 //   C[r][j]   = fma(alpha, sum[r][j], C[r][j] or bias[j] or 0)
 //
-// One lane holds one element of C, so an element sees the same operations at any place of any tile; a tile with fewer
-// rows is the same template with a smaller R. 6 rows x 2 vectors need 12 registers for sums, 2 for B and 1 for a
+// One lane holds one element of C, so an element sees the same operations at any position in any tile; a tile with
+// fewer rows is the same template with a smaller R. 6 rows x 2 vectors need 12 registers for sums, 2 for B and 1 for a
 // broadcast of A: 15 of the 16 of AVX2, and 12 independent chains cover the latency (4) of two FMA units. AVX-512 has
 // 32 registers, and all of 8 x 2, 12 x 2, 14 x 2, 8 x 3 reach the FMA limit of Zen 4: 8 x 2 is the smallest, divides
 // most sizes, and its panels of A are whole vectors (14 x 2: README.md).

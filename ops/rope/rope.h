@@ -1,4 +1,5 @@
-// rope: rotary positions, rotate-half form. The first `heads` heads of width `head_dim` turn, later channels pass.
+// rope: rotary positions, rotate-half form. The first `heads` heads of width `head_dim` are rotated, later channels
+// copied.
 //   angle(t,i) = (first_position + floor(t/rows_per_position)) theta^(-2i/head_dim),   i in [0, head_dim/2)
 //   y[i]       = x[i] cos(angle) - x[i+head_dim/2] sin(angle)
 //   y[i+dh/2]  = x[i+head_dim/2] cos(angle) + x[i] sin(angle)

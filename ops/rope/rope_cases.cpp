@@ -19,8 +19,7 @@ Tensor rotated(const Tensor& x, const RopeOptions& options) {
   Tensor y = Tensor::empty(x.shape(), DType::f64);
   for (std::int64_t i = 0; i < x.numel(); ++i) y.set(i, x.at(i));
   for (std::int64_t row = 0; row < x.dim(0) * time; ++row) {
-    const std::int64_t place = options.first_position.host + row % time / options.rows_per_position;
-    const auto position = static_cast<double>(place);
+    const auto position = static_cast<double>(options.first_position.host + row % time / options.rows_per_position);
     for (std::int64_t h = 0; h < options.heads; ++h) {
       for (std::int64_t i = 0; i < half; ++i) {
         const double angle =
@@ -105,7 +104,7 @@ OpCases rope_cases() {
        "rope: x must be [B,T,W] (3 axes), got [3,8]"},
       {"first_position below 0", [=] { rope(x, {.heads = 2, .head_dim = 4, .first_position = -1}); },
        "rope: first_position must be at least 0, got -1"},
-      {"rows that are no whole positions", [=] { rope(x, {.heads = 2, .head_dim = 4, .rows_per_position = 2}); },
+      {"rows that are not whole positions", [=] { rope(x, {.heads = 2, .head_dim = 4, .rows_per_position = 2}); },
        "rope: the rows of x must be a multiple of rows_per_position, which is at least 1, got x [2,3,8] and 2"},
       {"0 rows a position", [=] { rope(x, {.heads = 2, .head_dim = 4, .rows_per_position = 0}); },
        "rope: the rows of x must be a multiple of rows_per_position, which is at least 1, got x [2,3,8] and 0"},

@@ -55,7 +55,7 @@ void rope_rotate(const Tensor& x, const RopeOptions& options, bool inverse, cons
     using A = acc_t<T>;
     const std::int64_t steps = x.dim(1);
     const std::int64_t pairs = options.head_dim / 2;
-    const std::int64_t turned = options.heads * options.head_dim;
+    const std::int64_t rotated = options.heads * options.head_dim;
     const std::int64_t repeat = options.rows_per_position;
     const Table table = table_for(options, options.first_position.host + steps / repeat, dtype_of<A>());
     const A* cosines = table.cosine.data<A>();
@@ -78,14 +78,14 @@ void rope_rotate(const Tensor& x, const RopeOptions& options, bool inverse, cons
           for (std::int64_t i = 0; i < pairs; ++i) {
             const A a = A(low[i]);
             const A b = A(high[i]);
-            const A turn = sign * s[i];
-            const A first = a * c[i] - b * turn;
-            const A second = b * c[i] + a * turn;
+            const A sine = sign * s[i];
+            const A first = a * c[i] - b * sine;
+            const A second = b * c[i] + a * sine;
             put(to_low[i], add, first);
             put(to_high[i], add, second);
           }
         }
-        for (std::int64_t c2 = turned; c2 < in.width; ++c2) put(out[r][c2], add, A(in[r][c2]));
+        for (std::int64_t c2 = rotated; c2 < in.width; ++c2) put(out[r][c2], add, A(in[r][c2]));
       }
     });
   });

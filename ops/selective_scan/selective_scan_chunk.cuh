@@ -28,7 +28,7 @@ inline constexpr double kLog2E = 1.44269504088896340736;
 inline constexpr double kLn2 = 0.69314718055994530942;
 
 template <int N>
-struct Place {
+struct ThreadIndex {
   int warp = static_cast<int>(threadIdx.x) / kWarp;
   int lane = static_cast<int>(threadIdx.x) % kWarp;
   int part = lane / kWarpChannels<N>;
@@ -98,8 +98,8 @@ __device__ Own<A> own(const A* row, int state) {
 }
 
 // A thread's share of a chunk on its way from device to shared memory: read while the chunk before is worked on. It is
-// always the same kEach places, neighbouring threads at neighbouring channels; the thread may also write them after the
-// block has met, without meeting again.
+// always the same kEach elements, neighbouring threads at neighbouring channels; the thread may also write them after
+// the block has met, without meeting again.
 template <class T, int N>
 struct ChunkLoad {
   using A = acc_t<T>;
@@ -108,9 +108,9 @@ struct ChunkLoad {
 
   T x[kEach], dt[kEach], b[kPairs], c[kPairs];
 
-  // f(i, token of the chunk, channel of the block) for the thread's places
+  // f(i, token of the chunk, channel of the block) for the thread's elements
   template <class F>
-  __device__ static void for_places(const F& f) {
+  __device__ static void for_elements(const F& f) {
 #pragma unroll
     for (int i = 0; i < kEach; ++i) {
       const int e = static_cast<int>(threadIdx.x) + i * kThreadsOf<N>;
@@ -122,7 +122,7 @@ struct ChunkLoad {
   // `channel` on.
   __device__ void fetch(const ScanRows<T>& in, std::int64_t first, std::int64_t left, std::int64_t channel,
                         std::int64_t width) {
-    for_places([&](int i, int k, int ch) {
+    for_elements([&](int i, int k, int ch) {
       const bool live = k < left && ch < width;
       const std::int64_t r = first + k * in.heads;
       x[i] = live ? in.x[r][channel + ch] : T();
@@ -139,7 +139,7 @@ struct ChunkLoad {
   }
 
   __device__ void put(ChunkMemory<A, N>& to, std::int64_t left, std::int64_t width) const {
-    for_places([&](int i, int k, int ch) {
+    for_elements([&](int i, int k, int ch) {
       to.x[k][ch] = A(x[i]);
       to.step[k][ch] = k < left && ch < width ? functions::Softplus::f(A(dt[i])) : A(0);
     });
@@ -153,8 +153,8 @@ struct ChunkLoad {
 };
 
 // Sums over the lanes whose numbers differ in the bits kHigh, kHigh / 2, ..., kLow, in a fixed order. In each exchange
-// a lane keeps half of its kCount values, the upper half where its bit is set, and gets its partner's: 7 shuffles in
-// place of 24 for 8 values over 8 lanes. When one value is left, the lanes of the remaining bits all get its sum.
+// a lane keeps half of its kCount values, the upper half where its bit is set, and gets its partner's: 7 shuffles
+// instead of 24 for 8 values over 8 lanes. When one value is left, the lanes of the remaining bits all get its sum.
 //   So the lane with the bits p (kHigh first) has in v[i] the sum of value p kCount / lanes + i.
 template <int kCount, int kHigh, int kLow, class A>
 __device__ void fold(A* v) {

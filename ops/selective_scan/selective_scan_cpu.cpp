@@ -156,8 +156,8 @@ void forward_block(const ScanRows<T>& rows, const Tensor& rates, const Tensor& d
     const std::int64_t tokens = std::min(kScanChunk, rows.steps - t);
     const std::int64_t first = (sequence * rows.steps + t) * rows.heads + head;
     if (saved.defined()) {
-      const std::int64_t place = (sequence * saved.dim(1) + t / kScanChunk) * rows.heads + head;
-      A* to = saved.data<A>() + place * size + channel;
+      const std::int64_t offset = (sequence * saved.dim(1) + t / kScanChunk) * rows.heads + head;
+      A* to = saved.data<A>() + offset * size + channel;
       for (std::int64_t n = 0; n < rows.states; ++n) std::copy_n(s + n * kBlock, count, to + n * rows.channels);
     }
     load_chunk(rows, first, tokens, channel, count, in);
@@ -404,9 +404,9 @@ void chunked_backward(const ScanInputs& in, const Tensor& saved, const Tensor& d
     A* skip = memory + 3 * all + kGroup;
     A* sums = skip + kGroup;  // [16][2N]
     for (std::int64_t c = begin; c < end; ++c) {
-      const std::int64_t place = (c - begin) / kBlock * kBlock * states + (c - begin) % kBlock;
+      const std::int64_t offset = (c - begin) / kBlock * kBlock * states + (c - begin) % kBlock;
       for (std::int64_t n = 0; n < states; ++n) {
-        carried.rate[place + n * kBlock] = rates.data<A>()[(head * states + n) * rows.channels + c];
+        carried.rate[offset + n * kBlock] = rates.data<A>()[(head * states + n) * rows.channels + c];
       }
       skip[c - begin] = A(in.d.data<T>()[head * rows.channels + c]);
     }
@@ -416,8 +416,8 @@ void chunked_backward(const ScanInputs& in, const Tensor& saved, const Tensor& d
       const std::int64_t chunk = (sequence * saved.dim(1) + t / kScanChunk) * rows.heads + head;
       std::fill_n(sums, tokens * 2 * states, A(0));
       for (std::int64_t c = begin; c < end; c += kBlock) {
-        const std::int64_t place = (c - begin) * states;
-        const BackwardState<A> block{carried.rate + place, carried.carry + place, carried.drate + place,
+        const std::int64_t offset = (c - begin) * states;
+        const BackwardState<A> block{carried.rate + offset, carried.carry + offset, carried.drate + offset,
                                      carried.dd + c - begin};
         backward_chunk<T, A>(rows, up, first, tokens, c, std::min(kBlock, end - c),
                              saved.data<A>() + chunk * states * rows.channels + c, skip + c - begin, block, out, sums);
@@ -429,8 +429,8 @@ void chunked_backward(const ScanInputs& in, const Tensor& saved, const Tensor& d
     }
     A* totals = parameters.data<A>() + (sequence * rows.heads + head) * (states + 1) * rows.channels;
     for (std::int64_t c = begin; c < end; ++c) {
-      const std::int64_t place = (c - begin) / kBlock * kBlock * states + (c - begin) % kBlock;
-      for (std::int64_t n = 0; n < states; ++n) totals[n * rows.channels + c] = carried.drate[place + n * kBlock];
+      const std::int64_t offset = (c - begin) / kBlock * kBlock * states + (c - begin) % kBlock;
+      for (std::int64_t n = 0; n < states; ++n) totals[n * rows.channels + c] = carried.drate[offset + n * kBlock];
       totals[states * rows.channels + c] = carried.dd[c - begin];
     }
   });

@@ -39,7 +39,7 @@ template <class T, int N>
 __global__ void __launch_bounds__(kThreadsOf<N>) forward_kernel(const Forward<T> f) {
   using A = acc_t<T>;
   __shared__ ChunkMemory<A, N> memory;
-  const Place<N> at{};
+  const ThreadIndex<N> at{};
   const BlockWork work(f.segments, f.groups, f.in.heads);
   const std::int64_t first_channel = work.group * kChannels;
   const std::int64_t width = f.in.channels - first_channel;
@@ -88,11 +88,11 @@ __global__ void __launch_bounds__(kThreadsOf<N>) forward_kernel(const Forward<T>
     constexpr int kKept = kTokens / kParts<N>;
 #pragma unroll
     for (int i = 0; i < kKept; ++i) {
-      A& place = memory.x[at.part * kKept + i][at.channel];
-      place = y[i] + skip * place;
+      A& element = memory.x[at.part * kKept + i][at.channel];
+      element = y[i] + skip * element;
     }
     __syncthreads();
-    load.for_places([&](int, int k, int channel) {
+    load.for_elements([&](int, int k, int channel) {
       if (t + k < end && channel < width) {
         f.out[first + k * f.in.heads][first_channel + channel] = static_cast<T>(memory.x[k][channel]);
       }

@@ -30,7 +30,7 @@ struct BackwardMemory {
 
 // What the thread keeps from chunk to chunk: A log2(e), a_{t+1} L_{t+1}, and the sums of step L a s and of g x.
 template <class A>
-struct Carried {
+struct CarriedGradient {
   A rate[kOwn], carry[kOwn], drate[kOwn];
   A skip, dd;
 };
@@ -43,7 +43,7 @@ struct ChunkStates {
 };
 
 template <class A, int N>
-__device__ void recompute(const ChunkMemory<A, N>& memory, const Place<N>& at, const Carried<A>& carried,
+__device__ void recompute(const ChunkMemory<A, N>& memory, const ThreadIndex<N>& at, const CarriedGradient<A>& carried,
                           ChunkStates<A>& states) {
 #pragma unroll
   for (int k = 0; k < kTokens; ++k) {
@@ -58,11 +58,11 @@ __device__ void recompute(const ChunkMemory<A, N>& memory, const Place<N>& at, c
   }
 }
 
-// Back through a chunk. Leaves in the place of x the gradient of the step, in that of g the one of x, and in dbc the
+// Back through a chunk. Overwrites x with the gradient of the step, g with the gradient of x, and in dbc the
 // sums over the channels of the warp.
 template <class A, int N>
-__device__ void walk_back(BackwardMemory<A, N>& memory, const Place<N>& at, const ChunkStates<A>& states,
-                          Carried<A>& carried) {
+__device__ void chunk_backward(BackwardMemory<A, N>& memory, const ThreadIndex<N>& at, const ChunkStates<A>& states,
+                               CarriedGradient<A>& carried) {
   A ddrive[kTokens];  // sum_n L B
   A dstep[kTokens];   // sum_n L A log2(e) a s
   A dbc[kTokens];
@@ -106,9 +106,9 @@ __device__ void walk_back(BackwardMemory<A, N>& memory, const Place<N>& at, cons
     g = carried.skip * g + memory.chunk.step[k][at.channel] * ddrive[i];
   }
   constexpr int kSame = kWarpChannels<N> / (2 * kOwn);  // lanes with the same sum
-  const int place = at.lane % kWarpChannels<N> / kSame;
+  const int index = at.lane % kWarpChannels<N> / kSame;
   if (at.lane % kSame != 0) return;
-  const int column = place < kOwn ? at.state + place : N + at.state + place - kOwn;
+  const int column = index < kOwn ? at.state + index : N + at.state + index - kOwn;
 #pragma unroll
   for (int k = 0; k < kTokens; ++k) memory.dbc[at.warp][k][column] = dbc[k];
 }
@@ -118,7 +118,7 @@ __global__ void __launch_bounds__(kThreadsOf<N>) backward_kernel(const Backward<
   using A = acc_t<T>;
   using Load = ChunkLoad<T, N>;
   __shared__ BackwardMemory<A, N> memory;
-  const Place<N> at{};
+  const ThreadIndex<N> at{};
   const BlockWork work(1, f.groups, f.in.heads);
   const std::int64_t first_channel = work.group * kChannels;
   const std::int64_t width = f.in.channels - first_channel;
@@ -127,7 +127,7 @@ __global__ void __launch_bounds__(kThreadsOf<N>) backward_kernel(const Backward<
   const std::int64_t size = N * f.in.channels;
   const std::int64_t mine = at.state * f.in.channels + ch;  // of [N,C]; the next state is C further
   const std::int64_t chunks = (f.in.steps + kTokens - 1) / kTokens;
-  Carried<A> carried{};
+  CarriedGradient<A> carried{};
 #pragma unroll
   for (int j = 0; j < kOwn; ++j) carried.rate[j] = live ? rate2(f.in, work.head, ch, at.state + j) : A(0);
   carried.skip = live ? A(f.in.d[work.head * f.in.channels + ch]) : A(0);
@@ -139,7 +139,7 @@ __global__ void __launch_bounds__(kThreadsOf<N>) backward_kernel(const Backward<
     const std::int64_t left = f.in.steps - chunk * kTokens;
     const std::int64_t first = f.in.row(work.sequence, chunk * kTokens, work.head);
     load.fetch(f.in, first, left, first_channel, width);
-    Load::for_places([&](int i, int k, int channel) {
+    Load::for_elements([&](int i, int k, int channel) {
       up[i] = k < left && channel < width ? f.up[first + k * f.in.heads][first_channel + channel] : T();
     });
     const A* from = f.saved + ((work.sequence * chunks + chunk) * f.in.heads + work.head) * size + mine;
@@ -153,7 +153,7 @@ __global__ void __launch_bounds__(kThreadsOf<N>) backward_kernel(const Backward<
     A slope[Load::kEach];  // softplus'
     ChunkStates<A> states;
     load.put(memory.chunk, left, width);
-    Load::for_places([&](int i, int k, int channel) {
+    Load::for_elements([&](int i, int k, int channel) {
       memory.g[k][channel] = A(up[i]);
       slope[i] = functions::Softplus::df(A(load.dt[i]));
     });
@@ -162,9 +162,9 @@ __global__ void __launch_bounds__(kThreadsOf<N>) backward_kernel(const Backward<
     __syncthreads();
     if (chunk > 0) fetch(chunk - 1);
     recompute(memory.chunk, at, carried, states);
-    walk_back(memory, at, states, carried);
+    chunk_backward(memory, at, states, carried);
     __syncthreads();
-    Load::for_places([&](int i, int k, int channel) {
+    Load::for_elements([&](int i, int k, int channel) {
       if (k >= left || channel >= width) return;
       const std::int64_t r = first + k * f.in.heads;
       if (f.dx) f.dx.put(r, first_channel + channel, memory.g[k][channel]);

@@ -50,13 +50,13 @@ void parameter_sums(const ScanRows<T>& in, const acc_t<T>* from, std::int64_t pi
   const std::int64_t size = in.states * in.channels;
   for_each("selective_scan", device, in.heads * (size + in.channels), [=] __device__(std::int64_t i) {
     const std::int64_t head = i / (size + in.channels);
-    const std::int64_t place = i % (size + in.channels);
+    const std::int64_t column = i % (size + in.channels);
     A sum = 0;
-    for (std::int64_t b = 0; b < in.sequences; ++b) sum += from[(b * in.heads + head) * pitch + place];
-    if (place < size) {
-      if (da) da.put(head * in.channels + place % in.channels, place / in.channels, sum);
+    for (std::int64_t b = 0; b < in.sequences; ++b) sum += from[(b * in.heads + head) * pitch + column];
+    if (column < size) {
+      if (da) da.put(head * in.channels + column % in.channels, column / in.channels, sum);
     } else if (dd) {
-      dd.put(head, place - size, sum);
+      dd.put(head, column - size, sum);
     }
   });
 }

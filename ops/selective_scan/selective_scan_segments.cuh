@@ -1,7 +1,6 @@
 // The segments implementation, forward, for few channels and many tokens: the sequence is cut into segments of 64
 // tokens that run side by side on the registers implementation, twice.
-//   1. What each segment makes of a state, s -> decay s + input: its states from zero on, and the product of its
-//   decays.
+//   1. What each segment makes of a state, s -> decay s + input: its states from zero on, and its decays' product.
 //   2. A scan over the segments of each state (CUB): the state before each segment.
 //   3. The segments once more, from there on: y, the saved states, and the last state.
 // Twice the work on many times the multiprocessors.
@@ -36,7 +35,7 @@ __global__ void __launch_bounds__(registers::kThreadsOf<N>) stretches_kernel(con
   using registers::kOwn;
   using registers::kTokens;
   __shared__ registers::ChunkMemory<A, N> memory;
-  const registers::Place<N> at{};
+  const registers::ThreadIndex<N> at{};
   const registers::BlockWork work(f.segments, f.groups, f.in.heads);
   const std::int64_t first_channel = work.group * registers::kChannels;
   const std::int64_t width = f.in.channels - first_channel;
@@ -86,7 +85,7 @@ __global__ void __launch_bounds__(kScanThreads)
   __shared__ typename Scan::TempStorage memory;
   const std::int64_t item = blockIdx.x;
   const std::int64_t sequence = item / (heads * size);
-  const std::int64_t place = item % (heads * size);  // of [R,N,C]
+  const std::int64_t column = item % (heads * size);  // of [R,N,C]
   const Stretch<A> nothing{A(1), A(0)};
   A carried = state == nullptr ? A(0) : state[item];
   for (std::int64_t first = 0; first < segments; first += kScanThreads) {
@@ -95,7 +94,7 @@ __global__ void __launch_bounds__(kScanThreads)
     Stretch<A> before, all;
     Scan(memory).ExclusiveScan(own, before, nothing, Then(), all);
     if (segment < segments) {
-      starts[(sequence * segments + segment) * heads * size + place] = before.decay * carried + before.input;
+      starts[(sequence * segments + segment) * heads * size + column] = before.decay * carried + before.input;
     }
     carried = all.decay * carried + all.input;
     __syncthreads();  // the next scan uses the memory again

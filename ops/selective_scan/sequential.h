@@ -47,8 +47,8 @@ void forward(const ScanInputs& in, const Tensor& state, const Tensor& saved, con
     A* s = state.defined() ? state.data<A>() + task * size : fresh.data();
     scan<T>(in, task / heads, task % heads, s, y, [&](std::int64_t t, const A* before) {
       if (!saved.defined() || t % kScanChunk != 0) return;
-      const std::int64_t place = (task / heads * saved.dim(1) + t / kScanChunk) * heads + task % heads;
-      std::copy_n(before, size, saved.data<A>() + place * size);
+      const std::int64_t chunk = (task / heads * saved.dim(1) + t / kScanChunk) * heads + task % heads;
+      std::copy_n(before, size, saved.data<A>() + chunk * size);
     });
   });
 }

@@ -1,4 +1,4 @@
-// How kernels on the CPU walk over tokens and the ones s before them: the whole sequence, or through the ring of its
+// How kernels on the CPU pair each token with the one s before it: the whole sequence, or through the ring of its
 // last inputs. One row of one head at a time, D/H channels.
 #pragma once
 
@@ -30,7 +30,7 @@ const T* row_before(const Rows<T>& x, const ShiftedHeads& sizes, Boundary bounda
 }
 
 // use(r, c, here, before) for each row and head of the next tokens of sequences whose history is in the ring; then the
-// token takes the place of the one before it. Heads lie one after the other in the ring.
+// token overwrites that older one in the ring. Heads lie one after the other in the ring.
 template <class T, class Use>
 void through_ring(const Tensor& x, const Tensor& shifts, Boundary boundary, const Tensor& ring, std::int64_t position,
                   const Use& use) {

@@ -1,7 +1,7 @@
 #include "ops/shortcut_attention/shortcut_attention.h"
 
 #include "autograd/tape.h"
-#include "ops/attention/attention_kernels.h"
+#include "ops/attention/attention_forms.h"
 #include "ops/operators.h"
 #include "ops/shortcut_attention/shortcut_attention_kernels.h"
 #include "ops/support/check.h"
@@ -11,16 +11,13 @@ namespace {
 
 constexpr const char* kOp = "shortcut_attention";
 
-void shortcut_attention_gradient(BackwardContext& context) {
-  const Tensor& q = context.saved(0);
-  const Tensor& k = context.saved(1);
-  const Tensor& v = context.saved(2);
-  const auto& options = context.attributes<ShortcutAttentionOptions>();
-  const GradTarget dq = context.gradient(0, q.shape());
-  const GradTarget dk = context.gradient(1, k.shape());
-  const GradTarget dv = context.gradient(2, v.shape());
-  MIXGRAD_DISPATCH(q.device(), shortcut_attention_backward, q, k, v, context.saved(3), context.saved(4),
-                   context.output_gradient(), options, dq, dk, dv);
+void gradient(BackwardContext& context) {
+  attention_gradient<ShortcutAttentionOptions>(
+      context,
+      [](const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& out, const Tensor& lse, const Tensor& dout,
+         const ShortcutAttentionOptions& options, const GradTarget& dq, const GradTarget& dk, const GradTarget& dv) {
+        MIXGRAD_DISPATCH(q.device(), shortcut_attention_backward, q, k, v, out, lse, dout, options, dq, dk, dv);
+      });
 }
 
 void check(const char* op, const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t length,
@@ -32,12 +29,7 @@ void check(const char* op, const Tensor& q, const Tensor& k, const Tensor& v, st
 AttentionWithLse forward(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t length, bool with_lse,
                          const ShortcutAttentionOptions& options) {
   check(kOp, q, k, v, length, options);
-  AttentionWithLse result;
-  result.out = Tensor::empty(q.shape(), q.dtype(), q.device());
-  if (with_lse) {
-    const DType sums = accumulation_dtype(q.dtype());
-    result.lse = Tensor::empty({q.dim(0), options.heads, q.dim(1)}, sums, q.device());
-  }
+  AttentionWithLse result = attention_result(q, options.heads, with_lse);
   MIXGRAD_DISPATCH(q.device(), shortcut_attention_forward, q, k, v, length, options, result.out, result.lse);
   return result;
 }
@@ -58,27 +50,21 @@ const OpSpec shortcut_attention_spec{
     .differentiable = {0, 1, 2},
     .roles = {InputRole::activation, InputRole::activation, InputRole::activation},
     .cached = "shortcut_attention_cached",
-    .backward = shortcut_attention_gradient,
+    .backward = gradient,
 };
 
 Tensor shortcut_attention(const Tensor& q, const Tensor& k, const Tensor& v, const ShortcutAttentionOptions& options) {
   const bool recording = any_tracked({&q, &k, &v});
-  const std::int64_t length = k.defined() && k.shape().rank() == 3 ? k.dim(1) : 0;
-  AttentionWithLse result = forward(q, k, v, length, recording, options);
-  if (recording) {
-    record(shortcut_attention_spec, {&q, &k, &v}, {&result.out}, {&q, &k, &v, &result.out, &result.lse}, options);
-  }
+  AttentionWithLse result = forward(q, k, v, key_rows(k), recording, options);
+  if (recording) record_attention(shortcut_attention_spec, q, k, v, result, options);
   return result.out;
 }
 
 Tensor shortcut_attention_cached(const Tensor& q, const Tensor& k_cache, const Tensor& v_cache, TokenPosition position,
                                  const ShortcutAttentionOptions& options) {
   constexpr const char* kCached = "shortcut_attention_cached";
-  require_untracked(kCached, "q", q);
-  require_untracked(kCached, "k_cache", k_cache);
-  require_untracked(kCached, "v_cache", v_cache);
   if (options.sources < 1) raise<ShapeError>(kCached, ": sources must be at least 1, got ", options.sources);
-  const std::int64_t length = cached_rows(kCached, q, k_cache, position, options.sources, options.window);
+  const std::int64_t length = cached_rows(kCached, q, k_cache, v_cache, position, options.sources, options.window);
   if (q.dim(1) != 1) return forward(q, k_cache, v_cache, length, false, options).out;
   check(kCached, q, k_cache, v_cache, length, options);
   Tensor out = Tensor::empty(q.shape(), q.dtype(), q.device());
@@ -90,8 +76,7 @@ Tensor shortcut_depth_mass(const Tensor& q, const Tensor& k, const ShortcutAtten
   constexpr const char* kProbe = "shortcut_depth_mass";
   require_untracked(kProbe, "q", q);
   require_untracked(kProbe, "k", k);
-  const std::int64_t length = k.defined() && k.shape().rank() == 3 ? k.dim(1) : 0;
-  check(kProbe, q, k, k, length, options);
+  check(kProbe, q, k, k, key_rows(k), options);
   const DType sums = accumulation_dtype(q.dtype());
   Tensor mass = Tensor::empty({q.dim(0), options.heads, q.dim(1), options.sources}, sums, q.device());
   MIXGRAD_DISPATCH(q.device(), shortcut_depth_mass, q, k, options, mass);

@@ -6,13 +6,12 @@
 //   Row j M + m holds source m of token j ("token-major"), so what a causal query sees is one contiguous range of rows:
 //   no mask and no copy is made. All may be row views. Query head h reads key/value head floor(h / (H/G)).
 //   Query i sees the tokens j <= i + (S - T), and with window w > 0 only the last w of them; w = 1 is the "depth" form:
-//   each query chooses among the M outputs at its own place.
+//   each query chooses among the M outputs at its own position.
 //   gradient, with delta_i = sum_c dout_i[c] out_i[c] and ds[i,r] = p[i,r] (dout_i . v_r - delta_i) / sqrt(dh):
 //     dq_i = sum_r ds[i,r] k_r,   dk_r = sum_i ds[i,r] q_i,   dv_r = sum_i p[i,r] dout_i
 //   saves q, k, v, out and lse [B,H,T]; the probabilities are computed again
-//   cost: 4 dh operations per query and visible row forward, 10 dh backward. The kernels are those of ops/attention,
-//   where
-//         a token brings one row; the depth form has its own, M rows per query.
+//   cost: 4 dh operations per query and visible row forward, 10 dh backward. The kernels are those of
+//         ops/attention, where a token brings one row; the depth form has its own, M rows per query.
 //   errors: ShapeError when H is no multiple of G, widths do not match, S M is no multiple of M, or S < T
 //   source: "Adaptive LLMs by Layerwise Attention Shortcuts" (2024) for the idea; the order of the rows is ours
 #pragma once

@@ -172,7 +172,7 @@ OpCases shortcut_attention_cases() {
   all.errors = {
       {"no sources", [=] { shortcut_attention(q, k, k, {.heads = 2, .kv_heads = 2, .sources = 0}); },
        "shortcut_attention: sources must be at least 1, got 0"},
-      {"rows that are no whole tokens",
+      {"rows that are not whole tokens",
        [=] {
          shortcut_attention(q, random_tensor({2, 7, 6}, 1), random_tensor({2, 7, 6}, 1), two);
        },

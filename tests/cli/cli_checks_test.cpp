@@ -172,7 +172,7 @@ TEST_CASE("cli: conform compares with a case") {
   CHECK(has(table.out, "1 of 1 case passes in f64"));
 }
 
-TEST_CASE("cli: conform refuses what is no case, and tells a difference by its exit code") {
+TEST_CASE("cli: conform refuses what is not a case, and reports a difference by its exit code") {
   const TempFolder folder;
   const std::string content = TempFolder::get(kCase);
   const auto refused = [](const std::string& path, int code, const std::string& text) {
@@ -202,7 +202,7 @@ TEST_CASE("cli: conform refuses what is no case, and tells a difference by its e
 
   std::string wrong = content;  // one bit of the last tensor's last number: its exponent
   wrong[wrong.size() - 1] = static_cast<char>(wrong[wrong.size() - 1] ^ 0x40);
-  // Its name is no UTF-8: JSON must show it all the same.
+  // Its name is not UTF-8: JSON must show it nevertheless.
   const Finished run = mixgrad("conform --json --threads 1", {folder.put("wrong\xff.safetensors", wrong).string()});
   CHECK(run.code == 1);
   CHECK(run.err == "");

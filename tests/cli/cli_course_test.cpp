@@ -63,7 +63,7 @@ TEST_CASE("cli course: after resuming from an older generation the later ones ar
     for (const char* line : {"eval --checkpoint ", "generate --tokens 1 --prompt a --checkpoint "}) {
       CHECK(mixgrad(line + run.string()).code == 0);
     }
-    // It goes on from there, and passes the one that was left.
+    // It continues from there, and passes the one that was left.
     const Finished rest = run_program(resumption(run, "--save-every 4"));
     CHECK(has(rest.err, "resuming from " + fs::canonical(run / "..").string()));
     CHECK(has(rest.err, "step-25, after step 25 of 40"));
@@ -89,7 +89,7 @@ TEST_CASE("cli course: nothing is deleted before the other course has saved") {
   CHECK(TempFolder::get(kept) == metrics);
 }
 
-TEST_CASE("cli course: a copy whose links were followed goes on with its course") {
+TEST_CASE("cli course: a copy whose links were followed keeps its course") {
   const TempFolder folder;
   REQUIRE(run_program(tiny_run(folder, "run", kCourse + "--save-every 10 --stop-after 30")).code == 0);
   REQUIRE(run_program(resumption(folder / "run/step-20", "--save-every 4 --stop-after 25")).code == 0);
@@ -102,7 +102,7 @@ TEST_CASE("cli course: a copy whose links were followed goes on with its course"
   CHECK(saved_steps(folder / "copy") == "25 27 30");
 }
 
-TEST_CASE("cli course: into another folder a course goes on as it is") {
+TEST_CASE("cli course: a run that continues in another folder keeps its course") {
   const TempFolder folder;
   REQUIRE(run_program(tiny_run(folder, "run", kCourse + "--save-every 10 --stop-after 30")).code == 0);
   const Finished other =

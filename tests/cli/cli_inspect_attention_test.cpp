@@ -159,7 +159,7 @@ TEST_CASE("cli: inspect attention needs neither a text nor a checkpoint for what
   CHECK(has(heads.out, "recency ratio of each softmax head"));
 }
 
-TEST_CASE("cli: inspect attention shows bytes that are no characters") {
+TEST_CASE("cli: inspect attention shows bytes that are not characters") {
   const std::string bytes =
       trained("bytes", "--layers 2 --tokenizer byte", {"--shortcut", "0,1(hidden=8,concat=depth)"});
   const Finished shown = inspect(bytes, "\xc3\xa9\n");

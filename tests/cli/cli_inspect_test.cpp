@@ -69,7 +69,7 @@ TEST_CASE("cli: inspect model keeps its columns, however much there is to say of
   std::string layer;                                              // what is said of the mixer, its lines joined
   for (auto line = title + 1; line + 1 != lines.end(); ++line) {  // the last line is a remark
     INFO(*line);
-    if (line->starts_with("    ")) {  // goes on
+    if (line->starts_with("    ")) {  // the continuation of a line
       CHECK(line->size() <= 64);
       layer += line->substr(3);
       continue;

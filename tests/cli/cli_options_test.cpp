@@ -132,7 +132,7 @@ TEST_CASE("cli options: eval with several checkpoints prints a row for each, the
   }
 }
 
-TEST_CASE("cli options: eval goes on after a checkpoint that cannot be read, and its code is that of the end") {
+TEST_CASE("cli options: eval continues after a checkpoint that cannot be read, and its exit code reports it") {
   Arguments line = words("eval --json --threads 1 --data " + two_runs().text());
   for (const char* name : {"first", "none", "second"}) line.insert(line.end(), {"--checkpoint", two_runs().run(name)});
   const Finished run = run_program(line);

@@ -84,7 +84,7 @@ TEST_CASE("cli terminal: the progress line is at most the columns less one, and 
   CHECK(rows == 30);  // one for each step
 }
 
-TEST_CASE("cli terminal: TERM=dumb and what is no terminal get plain lines") {
+TEST_CASE("cli terminal: TERM=dumb and a stdout that is not a terminal get plain lines") {
   const TempFolder folder;
   CHECK(!has(on_terminal(shown_run(folder, "dumb"), 80, "dumb"), "\x1b"));
   const Finished piped = run_program(shown_run(folder, "piped"));

@@ -16,7 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-TEST_CASE("cli resume: a run goes on from DIR or DIR/step-N, there or elsewhere, to the same files") {
+TEST_CASE("cli resume: a run resumed from DIR or DIR/step-N, in that folder or another, ends with the same files") {
   const TempFolder folder;
   const std::string options = "--steps 12 --save-every 2 --eval-every 5 --log-every 3";
   REQUIRE(run_program(tiny_run(folder, "straight", options)).code == 0);

@@ -1,4 +1,4 @@
-// A run remembers its text: eval and train --checkpoint without --data, paths that are no UTF-8, a text that is gone,
+// A run remembers its text: eval and train --checkpoint without --data, paths that are not UTF-8, a text that is gone,
 // changed or no file.
 #include <doctest/doctest.h>
 #include <sys/stat.h>

@@ -96,20 +96,20 @@ TEST_CASE("pool: a private pool keeps its blocks to itself, and outlives none of
   Tensor last;
   {
     PrivatePool pool(kCpu);
-    const void* place = nullptr;
+    const void* address = nullptr;
     {
       const PrivatePool::Scope scope(pool);
       const Tensor first = Tensor::empty({1000}, DType::f64);
-      place = first.raw();
+      address = first.raw();
       CHECK(pool_stats(kCpu).in_use >= before.in_use + 8000);
     }
     const Tensor outside = Tensor::empty({1000}, DType::f64);
-    CHECK(outside.raw() != place);
+    CHECK(outside.raw() != address);
     {
       const PrivatePool::Scope scope(pool);
       last = Tensor::empty({1000}, DType::f64);
     }
-    CHECK(last.raw() == place);
+    CHECK(last.raw() == address);
     CHECK(pool_stats(kCpu).peak >= before.in_use + 16000);
   }
   last.fill(3);

@@ -92,22 +92,22 @@ std::vector<std::string> violations(const fs::path& root, const std::vector<Room
       int number = 0;
       for (std::string line; std::getline(in, line);) {
         ++number;
-        const std::string place = joined({name, ":", std::to_string(number), ": ", line});
+        const std::string shown = joined({name, ":", std::to_string(number), ": ", line});
         if (line.starts_with("#include <CLI/") && !name.starts_with("apps/options/")) {
-          found.push_back(place + ": CLI11 may be included in apps/options only");
+          found.push_back(shown + ": CLI11 may be included in apps/options only");
         }
         const std::optional<std::string> target = included_by(line);
         if (!target) continue;
         if (!fs::exists(root / *target)) {
           if (*target == "build_info.h" || *target == "mixgrad/config.h") continue;  // made by cmake
-          found.push_back(place + ": no such file; write the path from the root of the repository");
+          found.push_back(shown + ": no such file; write the path from the root of the repository");
           continue;
         }
         const std::optional<std::size_t> other = room_of(rooms, *target);
         if (!other) {
-          found.push_back(place + ": " + *target + " lies in no room of cmake/rooms.txt");
+          found.push_back(shown + ": " + *target + " lies in no room of cmake/rooms.txt");
         } else if (*other > *own) {
-          found.push_back(place + ": " + rooms[*own].path + " stands below " + rooms[*other].path);
+          found.push_back(shown + ": " + rooms[*own].path + " stands below " + rooms[*other].path);
         }
       }
     }

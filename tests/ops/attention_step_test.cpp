@@ -1,5 +1,5 @@
-// Attention of a decoding step on CUDA: each implementation against the one before it, at every place of a cache, for
-// caches of one and of many pieces.
+// Attention of a decoding step on CUDA: each implementation against the one before it, at every position of a cache,
+// for caches of one and of many pieces.
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -50,7 +50,7 @@ const std::vector<StepSizes> kStepSizes{
      .best = AttentionStepTier::block},
 };
 
-// Rows from `valid` on are NaN: nobody may read there.
+// Rows from `valid` on are NaN: nothing may read them.
 Tensor cache_of(const StepSizes& s, std::int64_t valid, int seed, DType dtype) {
   const std::int64_t rows = s.capacity * s.sources;
   Tensor cache = random_tensor({s.batch, rows, s.options.kv_heads * s.head_dim}, seed);

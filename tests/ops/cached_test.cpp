@@ -36,7 +36,7 @@ Tensor steps_of(const Tensor& x, std::int64_t begin, std::int64_t end) {
   return part;
 }
 
-// The first steps of x, NaN behind them up to `capacity`: nobody may read there.
+// The first steps of x, NaN behind them up to `capacity`: nothing may read them.
 Tensor in_cache(const Tensor& x, std::int64_t capacity) {
   Tensor cache = Tensor::full({x.dim(0), capacity, x.dim(2)}, x.dtype(), kNan);
   for (std::int64_t b = 0; b < x.dim(0); ++b) {
@@ -64,7 +64,7 @@ TEST_CASE("attention_cached: the last T of the valid rows are the queries', rows
   }
 }
 
-TEST_CASE("attention_append: token by token and in pieces the ring holds the last tokens, each in its place") {
+TEST_CASE("attention_append: token by token and in pieces the ring holds the last tokens, each in its row") {
   for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
     for (const std::int64_t rows : {1, 3}) {  // of a token
       const std::int64_t capacity = 5;

@@ -42,7 +42,7 @@ std::string said(const Kernel& on_device, const Tensor& x, const GradTarget& y, 
   return {};
 }
 
-// A different kernel in one place.
+// A kernel that differs in one element.
 auto wrong_at(std::int64_t at, double value) {
   return [=](const Tensor& x, double more, const GradTarget& y) {
     Scale{}(x, more, y);

@@ -43,7 +43,7 @@ TEST_CASE("matmul choices: products are timed only within a scope") {
   CHECK_FALSE(MatmulTiming::on());
 }
 
-TEST_CASE("matmul choices: trainer.json keeps them, and refuses what is none") {
+TEST_CASE("matmul choices: trainer.json keeps them, and refuses what is not a choice") {
   TrainerState state;
   state.text_xxh3 = "0123456789abcdef";
   CHECK(to_json(state).find("matmul") == std::string::npos);

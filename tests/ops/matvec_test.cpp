@@ -97,7 +97,7 @@ TEST_CASE("linear_gelu: the bits of gelu after linear, with and without bias") {
   }
 }
 
-TEST_CASE("matvec: f64, more rows, and rows that are no whole chunks of 16 bytes are the library's") {
+TEST_CASE("matvec: f64, more rows, and rows that are not whole chunks of 16 bytes are computed by cuBLASLt") {
   std::vector<float> memory(4096);
   const auto product = [&](std::int64_t rows, std::int64_t k) {
     return linear_product(Rows<float>(memory.data(), rows, k, k), Rows<float>(memory.data(), 3, k, k),

@@ -111,13 +111,13 @@ namespace {
 
 using cuda::DeviceScanImplementation;
 
-DeviceScanImplementation expected_rung(const ScanSizes& s) {
+DeviceScanImplementation expected_implementation(const ScanSizes& s) {
   if (s.states != 4 && s.states != 8 && s.states != 16) return DeviceScanImplementation::naive;
   const std::int64_t blocks = s.sequences * s.heads * ((s.channels + 31) / 32);
   return s.steps >= 512 && blocks <= 64 ? DeviceScanImplementation::segments : DeviceScanImplementation::registers;
 }
 
-struct RungResults {
+struct RunResults {
   Tensor y, saved, state, state_alone, packed_x, packed_dt, a_log, d;  // on the host
 };
 
@@ -132,17 +132,17 @@ ScanInputs inputs_of(const ScanSizes& s, std::span<const Tensor> in) {
 }
 
 // All outputs hold NaN before, or, when gradients are added, ones.
-RungResults run_on(DeviceScanImplementation highest, const ScanSizes& s, std::span<const Tensor> in,
-                   const Tensor& start, const Tensor& dy, bool add) {
+RunResults run_on(DeviceScanImplementation highest, const ScanSizes& s, std::span<const Tensor> in, const Tensor& start,
+                  const Tensor& dy, bool add) {
   const Device device = in[0].device();
   const DType dtype = in[0].dtype();
   const DType sums = start.dtype();
-  const DeviceScanImplementation expected = std::min(highest, expected_rung(s));
+  const DeviceScanImplementation expected = std::min(highest, expected_implementation(s));
   const double before = add ? 1 : std::numeric_limits<double>::quiet_NaN();
   const ScanInputs x = inputs_of(s, in);
   const auto fresh = [&](const Shape& shape, DType type) { return Tensor::full(shape, type, before, device); };
   const auto host = [](const Tensor& tensor) { return tensor.to(kCpu); };
-  RungResults results;
+  RunResults results;
   const Tensor y = fresh(x.x.shape(), dtype);
   const Tensor saved = fresh({s.sequences, (s.steps + 15) / 16, s.heads, s.states, s.channels}, sums);
   const Tensor state = start.clone();
@@ -178,7 +178,7 @@ bool gap_holds(const Tensor& packed, const ScanSizes& s, bool add) {
   return true;
 }
 
-void check_rungs(const ScanSizes& s, DType dtype) {
+void check_implementations(const ScanSizes& s, DType dtype) {
   const std::string note = text_of(s);
   const std::string type = dtype_name(dtype);
   CAPTURE(note);
@@ -190,13 +190,13 @@ void check_rungs(const ScanSizes& s, DType dtype) {
   const Tensor dy = random_tensor({s.sequences, s.steps, s.heads, s.channels}, 6).to(dtype).to(test_device());
   for (const bool add : {false, true}) {
     CAPTURE(add);
-    const RungResults want = run_on(DeviceScanImplementation::naive, s, in, start, dy, add);
+    const RunResults want = run_on(DeviceScanImplementation::naive, s, in, start, dy, add);
     for (const DeviceScanImplementation highest :
          {DeviceScanImplementation::registers, DeviceScanImplementation::segments}) {
-      if (highest > expected_rung(s)) continue;  // the same kernels again
+      if (highest > expected_implementation(s)) continue;  // the same kernels again
       const int implementation = static_cast<int>(highest);
       CAPTURE(implementation);
-      const RungResults got = run_on(highest, s, in, start, dy, add);
+      const RunResults got = run_on(highest, s, in, start, dy, add);
       const auto near = [&](const Tensor& a, const Tensor& b, double allowed) {
         return not_close_to_scale(a, b, allowed, std::max(0.1, largest_of(b)));
       };
@@ -233,7 +233,7 @@ TEST_CASE(
     return;
   }
   for (const ScanSizes& s : sizes()) {
-    for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) check_rungs(s, dtype);
+    for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) check_implementations(s, dtype);
   }
 }
 
@@ -243,7 +243,7 @@ TEST_CASE("selective_scan on CUDA: long sequences, every implementation gives wh
     return;
   }
   for (const ScanSizes& s : long_sizes()) {
-    for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) check_rungs(s, dtype);
+    for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) check_implementations(s, dtype);
   }
 }
 

@@ -224,12 +224,12 @@ TEST_CASE("depth mass: refused where there is none") {
 }
 
 // The sources' products fill one tensor: the tape must hold no copy of it, and no hidden state beside it.
-TEST_CASE("shortcut: the sources are computed at their places, without a copy") {
+TEST_CASE("shortcut: the sources are computed into one tensor, without a copy") {
   const auto decoder = make_decoder(shortcut_config("attention,attention,attention;0,1,2(hidden=5)"), DType::f32);
   Tape tape;
   decoder->parameters().watch(tape);
   static_cast<void>(decoder->loss(token_tensor(2, 7, kVocabulary, 1), token_tensor(2, 7, kVocabulary, 2)));
-  int places = 0;
+  int count = 0;
   int attentions = 0;
   for (const TapeEntryReport& entry : tape.report()) {
     if (entry.op == "shortcut_attention") {
@@ -238,10 +238,10 @@ TEST_CASE("shortcut: the sources are computed at their places, without a copy") 
       CHECK(entry.saved[1] == Shape{2, 21, 16});  // k, a row view of kv: T M rows
     }
     // kv reads what three products have written, [B,T M,D].
-    if (entry.op == "linear" && entry.saved[0] == Shape{2, 21, kWidth}) ++places;
+    if (entry.op == "linear" && entry.saved[0] == Shape{2, 21, kWidth}) ++count;
   }
   CHECK(attentions == 1);
-  CHECK(places == 1);
+  CHECK(count == 1);
 }
 
 TEST_CASE("shortcut: a state is that of the layer, and another's is refused") {

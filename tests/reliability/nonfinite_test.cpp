@@ -114,11 +114,11 @@ TEST_CASE("non-finite: planted at each output and each gradient of every operato
   int planted = 0;
   for (const OperatorCases& entry : all_cases().first(kBuiltInOperators)) {
     const OpSpec& spec = *entry.spec;
-    std::set<std::pair<int, int>> places;  // (output or gradient, which) that some case reaches
+    std::set<std::pair<int, int>> positions;  // (output or gradient, which) that some case reaches
     for (const OpCase& c : entry.make().cases) {
-      for (int place = 0; place < spec.outputs + spec.inputs; ++place) {
-        const bool output = place < spec.outputs;
-        const int which = output ? place : place - spec.outputs;
+      for (int position = 0; position < spec.outputs + spec.inputs; ++position) {
+        const bool output = position < spec.outputs;
+        const int which = output ? position : position - spec.outputs;
         Planter planter(spec, Planter::kFirst, output ? Planter::Where::output : Planter::Where::gradient, which);
         const FiniteWatch watch(none);
         run_with_gradients(c.run, inputs_as(c, DType::f64));
@@ -130,12 +130,12 @@ TEST_CASE("non-finite: planted at each output and each gradient of every operato
                                                     : std::string("the output of ");
         CHECK(first.starts_with(what + spec.name + " (operator "));
         CHECK(first.ends_with(": element 0 is nan"));
-        places.emplace(output ? 0 : 1, which);
+        positions.emplace(output ? 0 : 1, which);
         ++planted;
       }
     }
     INFO(spec.name);
-    CHECK(places.size() ==
+    CHECK(positions.size() ==
           static_cast<std::size_t>(spec.outputs) + static_cast<std::size_t>(spec.differentiable.size()));
   }
   CHECK(planted > 100);
@@ -168,9 +168,9 @@ TEST_CASE("non-finite: planted anywhere in a model's step, the step is stopped, 
     const Tensor m = optimizer.first_moment().clone();
     const Tensor v = optimizer.second_moment().clone();
     for (const auto& [entry, spec] : entries) {
-      for (int place = 0; place < spec->outputs + spec->inputs; ++place) {
-        const bool output = place < spec->outputs;
-        const int which = output ? place : place - spec->outputs;
+      for (int position = 0; position < spec->outputs + spec->inputs; ++position) {
+        const bool output = position < spec->outputs;
+        const int which = output ? position : position - spec->outputs;
         const auto where = output ? Planter::Where::output : Planter::Where::gradient;
         StepResult result;
         {

@@ -29,7 +29,7 @@ class Faulty {
     return folder / "run";
   }
 
-  // After a fault: nothing that was there is lost, and without the fault it goes on to the same bits.
+  // After a fault: nothing that was saved is lost, and without the fault the run continues to the same bits.
   void check_intact(const fs::path& run) const {
     CHECK(damage(run) == "");
     CHECK(generations(run).size() >= 2);  // the newest two
@@ -45,7 +45,7 @@ class Faulty {
 };
 
 TEST_CASE("reliability: the n-th open, write, fsync, close, rename, symlink, mkdir fails, for every n") {
-  if (kSanitized) return;  // the sanitizer wants to be loaded first itself
+  if (kSanitized) return;  // a sanitizer must be the first library that is loaded
   const Faulty faulty;
   ProcessSetting setting;
   setting.environment = {{"LD_PRELOAD", MIXGRAD_FAULT_SHIM},
@@ -94,7 +94,7 @@ TEST_CASE("reliability: the n-th open, write, fsync, close, rename, symlink, mkd
              " unharmed (the last two closes: the lock, metrics.jsonl)");
 }
 
-TEST_CASE("reliability: a limit of file size at any place") {
+TEST_CASE("reliability: a limit of file size at any byte") {
   const Faulty faulty;
   int stopped = 0;
   const int step = times(4001, 500);

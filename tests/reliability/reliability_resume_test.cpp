@@ -1,4 +1,4 @@
-// A run that is stopped and goes on is the run that never stopped.
+// A run that is stopped and resumed gives the files of the run that never stopped.
 #include <doctest/doctest.h>
 
 #include <random>

@@ -1,4 +1,4 @@
-// The program as a process that goes on while the test does something to it: signals, faults, limits.
+// The program as a process that runs while the test does something to it: signals, faults, limits.
 #pragma once
 
 #include <sys/resource.h>
@@ -41,7 +41,7 @@ class Process {
   // Nothing when it has ended: kill(-1) would reach every process there is.
   void signal(int number) const;
 
-  // Waits for its end; kTimedOut when that takes longer, and it goes on.
+  // Waits for its end; kTimedOut when that takes longer, and the process keeps running.
   Finished wait(double seconds);
 
  private:

@@ -1,10 +1,9 @@
 // Softmax, Mamba and shift heads side by side, as a layer of a configuration, whose name in config.json is
 // "recurformer": the mixer is nn/mixers/mixed_heads_mixer.h.
-//   --mixer recurformer(fraction=0.5)               the last round(fraction G) of the G key/value groups are Mamba
-//   heads
-//           recurformer(groups=0|2)                 these groups are; which are best is not known before training
-//           mamba(expand=1)                         all are
-//           mixed(softmax=2,mamba=1,shift=1)        so many heads of each kind in this order; heads is their sum
+//   --mixer recurformer(fraction=0.5)           the last round(fraction G) of the G key/value groups are Mamba heads
+//           recurformer(groups=0|2)             these groups are; which are best is not known before training
+//           mamba(expand=1)                     all are
+//           mixed(softmax=2,mamba=1,shift=1)    so many heads of each kind in this order; heads is their sum
 // Options of all: kv_heads, d_state=16, d_conv=4, expand=2, dt_rank=ceil(dh / 16); of the first three heads, of mixed
 // shifts=1|2|4|... (one for each shift head).
 #pragma once

@@ -37,7 +37,7 @@ void Optimizer::require_gradients(const Gradients& gradients) const {
   }
 }
 
-// The table is changed where it lies: a captured step keeps its address.
+// The table is changed in place: a captured step keeps its address.
 void Optimizer::refresh_blocks() {
   bool changed = false;
   std::size_t row = 0;

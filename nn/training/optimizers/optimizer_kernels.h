@@ -13,7 +13,7 @@ namespace mixgrad {
 struct StepProgress {
   static constexpr std::int64_t kNumbers = 6;
 
-  double learning_rate = 0;  // of the next step; set by whoever queues it
+  double learning_rate = 0;  // of the next step; set by the code that queues the step
   double loss = 0;           // of the next step, likewise; if it is not finite, the step halts
   double norm = 0;           // of the last gradients, before clipping
   double scale = 1;          // by which the update multiplies them: min(1, clip / (norm + 1e-6))

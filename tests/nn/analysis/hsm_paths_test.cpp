@@ -1,4 +1,4 @@
-// nn/hsm_paths: the lags that shift-mixing layers reach, and with what weight.
+// nn/analysis/hsm_paths.h: the lags that shift-mixing layers reach, and with what weight.
 #include "nn/analysis/hsm_paths.h"
 
 #include <doctest/doctest.h>

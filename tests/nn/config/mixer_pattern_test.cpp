@@ -1,4 +1,4 @@
-// nn/mixer_pattern: the --mixer option.
+// nn/config/mixer_pattern.h: the --mixer option.
 #include "nn/config/mixer_pattern.h"
 
 #include <doctest/doctest.h>

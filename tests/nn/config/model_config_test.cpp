@@ -1,4 +1,4 @@
-// nn/model_config: the stored form, read strictly, and the rules between its numbers.
+// nn/config/model_config.h: the stored form, read strictly, and the rules between its numbers.
 #include "nn/config/model_config.h"
 
 #include <doctest/doctest.h>

@@ -1,4 +1,4 @@
-// nn/token_data: tokens of a text, random batches, evaluation windows.
+// nn/data/token_data.h: tokens of a text, random batches, evaluation windows.
 #include "nn/data/token_data.h"
 
 #include <doctest/doctest.h>
@@ -74,7 +74,7 @@ TEST_CASE("token data: a mapped file that is overwritten is an error; touched, l
   read();
 }
 
-TEST_CASE("token data: one byte order mark at the start is no part of the text, in every form of it") {
+TEST_CASE("token data: one byte order mark at the start does not belong to the text, in every form of it") {
   const TempFolder folder;
   const std::string mark = "\xef\xbb\xbf";
   for (const std::string& text : {std::string("abba cab"), std::string("Grüße abba"),

@@ -183,7 +183,7 @@ TEST_CASE("atomic write: a failure leaves the old file and no scratch file") {
   CHECK(folder.file_count() == 1);
 }
 
-TEST_CASE("atomic write: impossible places") {
+TEST_CASE("atomic write: paths that cannot be written") {
   const TempFolder folder;
   CHECK(has(error_of<IoError>([&] { write_file_atomic(folder / "none/a", "x"); }), "No such file or directory"));
   CHECK(has(error_of<ValueError>([&] { write_file_atomic(folder / "", "x"); }), "add a file name"));

@@ -1,4 +1,4 @@
-// nn/safetensors: round trips, and refusal of everything that is not exactly the format.
+// nn/files/safetensors.h: round trips, and refusal of everything that is not exactly the format.
 #include "nn/files/safetensors.h"
 
 #include <doctest/doctest.h>

@@ -107,7 +107,7 @@ TEST_CASE("recurformer: with the heads in another order, and their parameters wi
   config.layers = {layer};
   const auto model = make_decoder(config, DType::f64);
   // Softmax heads 2, 3 become 5, 0; Mamba 1, 4 become 4, 2; shift 0, 5 become 3, 1.
-  const Sizes new_place{3, 4, 5, 0, 2, 1};
+  const Sizes new_slot{3, 4, 5, 0, 2, 1};
   MixedHeadsConfig moved = layer;
   moved.recurrent_groups = {2, 4};
   moved.shift_groups = {1, 3};
@@ -115,13 +115,13 @@ TEST_CASE("recurformer: with the heads in another order, and their parameters wi
   config.layers = {moved};
   Decoder other(config, DType::f64);
   Sizes old_of(6);
-  for (std::size_t h = 0; h < 6; ++h) old_of[static_cast<std::size_t>(new_place[h])] = static_cast<std::int64_t>(h);
+  for (std::size_t h = 0; h < 6; ++h) old_of[static_cast<std::size_t>(new_slot[h])] = static_cast<std::int64_t>(h);
   for (std::size_t i = 0; i < model->parameters().size(); ++i) {
     const Parameter& from = model->parameters()[i];
     const Tensor& to = other.parameters().find(from.name)->value;
     const auto ends = [&](const char* text) { return from.name.find(text) != std::string::npos; };
     if (ends(".qkv.")) {
-      to.copy_from(reordered(from.value, {1, 0, 3, 2, 5, 4}, 4, false));  // both heads of q, k and v change places
+      to.copy_from(reordered(from.value, {1, 0, 3, 2, 5, 4}, 4, false));  // both heads of q, k and v are exchanged
     } else if (ends(".mamba.")) {
       to.copy_from(reordered(from.value, {1, 0}, 1, false));
     } else if (ends(".shift.v.")) {

@@ -124,7 +124,8 @@ TEST_CASE("decoders: clones are independent, and a state after reset is as new, 
   for_every_decoder([](const DecoderForm& form, DType dtype) { return states_depend(subject_of(form, dtype), 5, 6); });
 }
 
-TEST_CASE("decoders: beyond the context every softmax layer keeps a window, HSM goes on; equal to forward so masked") {
+TEST_CASE(
+    "decoders: beyond the context every softmax layer keeps a window, HSM all of it; equal to forward so masked") {
   const OneThread one_thread;
   for (DecoderForm form : decoder_forms()) {
     if (form.config.positions == Positions::learned) continue;

@@ -1,4 +1,4 @@
-// nn/equal_parameters: the width at which a model has as many parameters as one with softmax layers.
+// nn/model/equal_parameters.h: the width at which a model has as many parameters as one with softmax layers.
 #include "nn/model/equal_parameters.h"
 
 #include <doctest/doctest.h>

@@ -1,4 +1,4 @@
-// nn/generator: drawing a token, and sequences of them against forward.
+// nn/model/generator.h: drawing a token, and sequences of them against forward.
 #include "nn/model/generator.h"
 
 #include <doctest/doctest.h>

@@ -263,7 +263,7 @@ TEST_CASE("adamw: a parameter that is frozen between two steps is untouched from
   CHECK_FALSE(p.w->value.equal_bits(before));
 }
 
-TEST_CASE("adamw: a restored optimizer goes on as the one that was saved, bit for bit") {
+TEST_CASE("adamw: a restored optimizer continues as the one that was saved, bit for bit") {
   Small one;
   Small two;
   AdamW saved(one.parameters, {});

@@ -1,4 +1,4 @@
-// The learning rate of each step, every schedule of the list; what is no schedule is refused.
+// The learning rate of each step, every schedule of the list; what is not a schedule is refused.
 #include "nn/training/schedule.h"
 
 #include <doctest/doctest.h>

@@ -163,7 +163,7 @@ TEST_CASE("training: targets of -1 do not count") {
   CHECK(std::abs(model->loss(tokens, targets).item() - sum / count) < 1e-13 * sum / count);
 }
 
-TEST_CASE("training: a loss that is not a number changes nothing, and the next good step goes on") {
+TEST_CASE("training: a loss that is not a number changes nothing, and the next good step is taken") {
   const OneThread one_thread;
   const ModelConfig config = small("hsm:scalar,attention");
   Run run(config, DType::f32);
@@ -233,7 +233,7 @@ TEST_CASE("training: frozen parameters stay, the others are trained as before") 
   }
 }
 
-TEST_CASE("training: resumed from parameters and moments it goes on bit for bit") {
+TEST_CASE("training: resumed from parameters and moments it continues bit for bit") {
   const OneThread one_thread;
   const ModelConfig config = small("hsm:scalar,attention");
   const auto batch = [](std::uint64_t i) {
@@ -254,7 +254,7 @@ TEST_CASE("training: resumed from parameters and moments it goes on bit for bit"
 }
 
 TEST_CASE(
-    "training: the first values of a parameter depend on the seed and its place, not on other parameters' sizes") {
+    "training: the first values of a parameter depend on the seed and its index, not on other parameters' sizes") {
   ModelConfig config = small("attention");
   Decoder one(config, DType::f64);
   one.parameters().initialize(4);

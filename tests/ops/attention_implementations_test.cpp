@@ -1,6 +1,6 @@
-// Attention at the sizes where the CUDA kernels change their way: tiles of 64 rows, heads up to 128 wide, grouped
-// heads, strides, the past, windows, several sources. On every device against f64; on CUDA also each rung against the
-// naive.
+// Attention at the sizes where another CUDA implementation is chosen: tiles of 64 rows, heads up to 128 wide, grouped
+// heads, strides, the past, windows, several sources. On every device against f64; on CUDA also each implementation
+// against the naive one.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -114,8 +114,8 @@ TEST_CASE("attention: tiles, widths and groups: outputs and gradients in f32 and
 }
 
 // What a decoding step meets: fewer keys than a chunk of the CUDA kernel, as many, more; a ring that is full; heads
-// whose rows are no whole chunks of 16 bytes, and one too wide for the kernel.
-TEST_CASE("attention of a decoding step: at every place of a cache it is attention to the valid keys") {
+// whose rows are not whole chunks of 16 bytes, and one too wide for the kernel.
+TEST_CASE("attention of a decoding step: at every position of a cache it is attention to the valid keys") {
   const std::vector<AttentionSizes> all{{1, 1, 700, 64, {.heads = 4, .kv_heads = 2}},
                                         {2, 1, 300, 128, {.heads = 2, .kv_heads = 1}},
                                         {2, 1, 270, 45, {.heads = 2, .kv_heads = 1}},
@@ -171,21 +171,21 @@ TEST_CASE("attention of a decoding step: at every place of a cache it is attenti
 
 namespace {
 
-using cuda::AttentionRung;
+using cuda::AttentionImplementation;
 
-AttentionRung expected_rung(const AttentionSizes& s, DType dtype) {
-  if (s.queries < 16 || s.head_dim > 128) return AttentionRung::naive;
+AttentionImplementation expected_implementation(const AttentionSizes& s, DType dtype) {
+  if (s.queries < 16 || s.head_dim > 128) return AttentionImplementation::naive;
   const bool chunks = s.head_dim % 8 == 0 && s.gap % 8 == 0;
-  return dtype == DType::bf16 && chunks ? AttentionRung::tensor_core : AttentionRung::tiled;
+  return dtype == DType::bf16 && chunks ? AttentionImplementation::tensor_core : AttentionImplementation::tiled;
 }
 
-struct RungResults {
+struct RunResults {
   Tensor out, lse, packed_q, packed_kv;  // on the host
 };
 
 // All outputs hold NaN before, or, when gradients are added, ones.
-RungResults run_on(AttentionRung highest, AttentionRung expected, const AttentionSizes& s, std::span<const Tensor> in,
-                   const Tensor& dout, bool add) {
+RunResults run_on(AttentionImplementation highest, AttentionImplementation expected, const AttentionSizes& s,
+                  std::span<const Tensor> in, const Tensor& dout, bool add) {
   const std::int64_t width = s.gap + s.kv_width();
   const auto k_of = [&](const Tensor& kv) { return kv.column_view(s.gap, width); };
   const auto v_of = [&](const Tensor& kv) { return kv.column_view(width + s.gap, 2 * width); };
@@ -218,7 +218,7 @@ bool gaps_hold(const Tensor& packed_kv, const AttentionSizes& s, bool add) {
 
 }  // namespace
 
-TEST_CASE("attention on CUDA: every rung gives what the naive one gives, into poisoned memory and added to ones") {
+TEST_CASE("attention on CUDA: every implementation equals the naive one, into poisoned memory and added to ones") {
   if (!test_device().is_cuda()) {
     MESSAGE("runs with MIXGRAD_DEVICE=cuda");
     return;
@@ -233,9 +233,12 @@ TEST_CASE("attention on CUDA: every rung gives what the naive one gives, into po
       const Tensor dout = random_tensor({s.batch, s.queries, s.q_width()}, 5).to(dtype).to(test_device());
       for (const bool add : {false, true}) {
         CAPTURE(add);
-        const RungResults want = run_on(AttentionRung::naive, AttentionRung::naive, s, in, dout, add);
-        for (const AttentionRung highest : {AttentionRung::tiled, AttentionRung::tensor_core}) {
-          const RungResults got = run_on(highest, std::min(highest, expected_rung(s, dtype)), s, in, dout, add);
+        const RunResults want =
+            run_on(AttentionImplementation::naive, AttentionImplementation::naive, s, in, dout, add);
+        for (const AttentionImplementation highest :
+             {AttentionImplementation::tiled, AttentionImplementation::tensor_core}) {
+          const RunResults got =
+              run_on(highest, std::min(highest, expected_implementation(s, dtype)), s, in, dout, add);
           const auto near = [&](const Tensor& a, const Tensor& b, double allowed) {
             return not_close_to_scale(a, b, allowed, std::max(0.1, largest_of(b)));
           };

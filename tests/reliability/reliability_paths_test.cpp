@@ -16,7 +16,7 @@ namespace fs = std::filesystem;
 }  // namespace
 
 TEST_CASE("reliability: without symbolic links a run is saved, resumed, and read by every spelling") {
-  if (kSanitized) return;  // the sanitizer wants to be loaded first itself
+  if (kSanitized) return;  // a sanitizer must be the first library that is loaded
   for (const int error : {EPERM, ENOSYS, EOPNOTSUPP}) {
     CAPTURE(error);
     const TempFolder folder;
@@ -88,7 +88,9 @@ TEST_CASE("reliability: a text that is cut while it is trained on ends with one 
   }
 }
 
-TEST_CASE("reliability: a text that is overwritten while it is trained on ends with one line; a longer one goes on") {
+TEST_CASE(
+    "reliability: a text that is overwritten while it is trained on ends with one line; a text that grows does not end "
+    "it") {
   const TempFolder folder;
   std::string text = small_text() + small_text();
   folder.put("text.txt", text);
