@@ -16,6 +16,10 @@ struct Context {
   MatmulPrecision matmul_precision = MatmulPrecision::highest;
   int threads = 0;  // that parallel_for uses; 0: those of the scope around, outermost OMP_NUM_THREADS or all cores
   bool check_devices = false;  // on CUDA, compare each operator with the CPU (core/dispatch/device_check.h)
+  // On CUDA: no kernel in flight writes the weights and caches that a kernel reads, other than through the kernels
+  // before the last one. A kernel may then load them before the one ahead of it has ended. Decides no bit. Decoder sets
+  // it for its decoding steps.
+  bool weights_at_rest = false;
 
   friend bool operator==(const Context&, const Context&) = default;
 };

@@ -1,5 +1,5 @@
 // mixgrad bench train: milliseconds, memory and allocations of a training step.
-// mixgrad bench decode: time and memory of a generated token, as the sequence grows.
+// mixgrad bench decode: time and memory of a generated token, the most likely one, as the sequence grows.
 #include <algorithm>
 #include <cstdio>
 #include <fstream>
@@ -51,6 +51,9 @@ class Bench : public Verb {
     options.add("rounds", rounds_, kCount, "Timed steps, after three untimed ones; the median is printed",
                 {.only_for = {"train"}});
     options.add("tokens", tokens_, kCount, "Length of the sequence, one token at a time", {.only_for = {"decode"}});
+    options.add("sequences", sequences_, kCount,
+                "Sequences that are decoded side by side; a time is that of one token of each",
+                {.only_for = {"decode"}});
     training_.declare_seed(options);
     options.add_flag("json", json_, "JSON on stdout, one object a line");
     options.add_presets(model_presets(), PresetUse::partial);
@@ -113,13 +116,28 @@ class Bench : public Verb {
     const OpenedRun run =
         open_run(model_, {.placement = training_.place(), .seed = training_.seed, .use = TextUse::vocabulary});
     const Decoder& model = *run.model;
-    DecodingSession session(model, 1, model.config().context);
+    DecodingSession session(model, sequences_, model.config().context);
     Rng rng(training_.seed);
-    const Tensor token = Tensor::empty({1, 1}, DType::i32);
+    const Tensor token = Tensor::empty({sequences_, 1}, DType::i32);
+    const auto step = [&] {
+      for (std::int64_t b = 0; b < sequences_; ++b) {
+        token.set(b, static_cast<double>(rng.below(static_cast<std::uint64_t>(model.config().vocab_size))));
+      }
+      return session.step(token);
+    };
+    Tensor logits;  // on a CUDA device: of the step before
     const auto decode = [&](std::int64_t count) {
       for (std::int64_t i = 0; i < count; ++i) {
-        token.set(0, static_cast<double>(rng.below(static_cast<std::uint64_t>(model.config().vocab_size))));
-        static_cast<void>(session.step(token).to(kCpu));  // where a token is drawn
+        TokenDraw* draw = session.draw();
+        if (draw == nullptr) {
+          static_cast<void>(step().to(kCpu));  // where a token is drawn
+          continue;
+        }
+        // As `generate` does it: the next step is queued before the token comes back.
+        if (!logits.defined()) logits = step();
+        draw->draw(logits, model.config().vocab_size, {.temperature = 0}, {});
+        if (session.state().position() < tokens_) logits = session.step_drawn();
+        static_cast<void>(draw->wait());
       }
     };
     Table table(format_of(json_),
@@ -178,7 +196,7 @@ class Bench : public Verb {
   std::string what_;
   ModelOptions model_;
   TrainingOptions training_;
-  std::int64_t rounds_ = 20, tokens_ = 10000;
+  std::int64_t rounds_ = 20, tokens_ = 10000, sequences_ = 1;
   bool json_ = false;
 };
 

@@ -9,7 +9,8 @@
 //
 // On compute capability 9.0 and above a kernel is launched while the one before it still runs ("programmatic dependent
 // launch"): its blocks wait in wait_for_previous() until every result of that kernel is visible. Before that call a
-// kernel may read nothing but its arguments; it may fetch into the L2 cache, which stays coherent.
+// kernel may read its arguments; it may fetch into the L2 cache, which stays coherent; and it may read what no kernel
+// after the last but one has written, since that one has ended by then.
 //
 // No float atomics: every sum has one order, so two runs give the same bits.
 #pragma once
@@ -58,6 +59,13 @@ __device__ inline void fetch_ahead(const void* address) {
 #endif
 }
 inline constexpr int kLineBytes = 128;  // of such a line
+
+// Shared memory of a block beyond the declared: any type, aligned for 16-byte copies.
+template <class A>
+__device__ A* shared() {
+  extern __shared__ double2 memory[];
+  return reinterpret_cast<A*>(memory);
+}
 
 // Does the code that runs on this device contain wait_for_previous()?
 bool can_launch_early(Device device);

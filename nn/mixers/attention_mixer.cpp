@@ -30,19 +30,19 @@ std::string AttentionHeads::describe() const {
          " key/value heads" + (rotary_ ? ", rotary" : "");
 }
 
-AttentionHeads::Packed AttentionHeads::packed_qkv(const Tensor& u, TokenPosition first) const {
-  Tensor packed = qkv_.forward(u);
-  if (rotary_) packed = rope(packed, {heads_ + kv_heads_, head_dim_, theta_, first});
+AttentionHeads::Packed AttentionHeads::packed_qkv(const NormedInput& u, TokenPosition first) const {
+  const Tensor packed =
+      rotary_ ? qkv_.forward_rope(u, {heads_ + kv_heads_, head_dim_, theta_, first}) : qkv_.forward(u);
   return {packed, heads_ * head_dim_, (heads_ + kv_heads_) * head_dim_};
 }
 
-Tensor AttentionHeads::forward(const Tensor& u, std::int64_t window) const {
+Tensor AttentionHeads::forward(const NormedInput& u, std::int64_t window) const {
   const auto [packed, q_end, k_end] = packed_qkv(u, 0);
   return attention(columns(packed, 0, q_end), columns(packed, q_end, k_end), columns(packed, k_end, packed.cols()),
                    {heads_, kv_heads_, window});
 }
 
-Tensor AttentionHeads::recency(const Tensor& u, std::int64_t k) const {
+Tensor AttentionHeads::recency(const NormedInput& u, std::int64_t k) const {
   const auto [packed, q_end, k_end] = packed_qkv(u, 0);
   const Tensor q = packed.column_view(0, q_end);
   const Tensor key = packed.column_view(q_end, k_end);
@@ -55,7 +55,7 @@ KeyValueRing AttentionHeads::new_ring(std::int64_t batch, std::int64_t max_token
   return {batch, std::min(max_tokens, context_), 1, kv_heads_ * head_dim_, placement};
 }
 
-Tensor AttentionHeads::continued(const Tensor& u, const KeyValueRing& ring, TokenPosition first) const {
+Tensor AttentionHeads::continued(const NormedInput& u, const KeyValueRing& ring, TokenPosition first) const {
   const auto [packed, q_end, k_end] = packed_qkv(u, first);
   const Tensor q = packed.column_view(0, q_end);
   const Tensor k = packed.column_view(q_end, k_end);

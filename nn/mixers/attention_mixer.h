@@ -24,11 +24,11 @@ class AttentionHeads {
   AttentionHeads(const MixerSetup& setup, std::int64_t heads, std::int64_t kv_heads, std::int64_t head_dim);
 
   std::int64_t heads() const { return heads_; }
-  std::string describe() const;                                // "4 heads of width 32, 2 key/value heads, rotary"
-  Tensor forward(const Tensor& u, std::int64_t window) const;  // [B,T,D] -> [B,T,H dh]
-  Tensor continued(const Tensor& u, const KeyValueRing& ring, TokenPosition first) const;  // likewise
+  std::string describe() const;                                     // "4 heads of width 32, 2 key/value heads, rotary"
+  Tensor forward(const NormedInput& u, std::int64_t window) const;  // [B,T,D] -> [B,T,H dh]
+  Tensor continued(const NormedInput& u, const KeyValueRing& ring, TokenPosition first) const;  // likewise
   KeyValueRing new_ring(std::int64_t batch, std::int64_t max_tokens, Placement placement) const;
-  Tensor recency(const Tensor& u, std::int64_t k) const;  // [H]
+  Tensor recency(const NormedInput& u, std::int64_t k) const;  // [H]
   double operations(std::int64_t tokens) const;
   std::size_t state_bytes(std::int64_t tokens, DType dtype) const;
   // Adding a constant to all keys changes no score, so the bias of keys that are not rotated has no gradient.
@@ -39,7 +39,7 @@ class AttentionHeads {
     Tensor whole;  // [B,T,(H+2G) dh]
     std::int64_t q_end, k_end;
   };
-  Packed packed_qkv(const Tensor& u, TokenPosition first) const;
+  Packed packed_qkv(const NormedInput& u, TokenPosition first) const;
 
   std::int64_t heads_;
   std::int64_t kv_heads_;
@@ -58,12 +58,12 @@ class AttentionMixer : public MixerOf<KeyValueState> {
   std::string describe() const override { return "attention, " + heads_.describe(); }
   Tensor forward(const LayerInput& input) const override { return windowed(input, 0); }
   Tensor windowed(const LayerInput& input, std::int64_t window) const override {
-    return o_.forward(heads_.forward(input.u, window));
+    return o_.forward(heads_.forward(input.normed, window));
   }
   double operations(std::int64_t tokens) const override;
   std::size_t state_bytes(std::int64_t tokens, DType dtype) const override { return heads_.state_bytes(tokens, dtype); }
   std::int64_t softmax_heads() const override { return heads_.heads(); }
-  Tensor recency(const LayerInput& input, std::int64_t k) const override { return heads_.recency(input.u, k); }
+  Tensor recency(const LayerInput& input, std::int64_t k) const override { return heads_.recency(input.normed, k); }
   RowRange rows_without_gradient(std::string_view parameter) const override {
     return heads_.rows_without_gradient(parameter);
   }
@@ -72,7 +72,7 @@ class AttentionMixer : public MixerOf<KeyValueState> {
   std::unique_ptr<KeyValueState> empty_state(std::int64_t batch, std::int64_t max_tokens,
                                              Placement placement) const override;
   Tensor continued(const LayerInput& input, KeyValueState& state, TokenPosition first) const override {
-    return o_.forward(heads_.continued(input.u, state.ring, first));
+    return o_.forward(heads_.continued(input.normed, state.ring, first));
   }
 
  private:

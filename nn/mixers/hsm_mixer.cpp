@@ -27,12 +27,12 @@ std::string HsmMixer::describe() const {
   return text;
 }
 
-Tensor HsmMixer::mix(const Tensor& u, const HsmPast& past) const {
-  const Tensor y = mixing_->forward(v_ ? v_->forward(u) : u, past);
+Tensor HsmMixer::mix(const NormedInput& u, const HsmPast& past) const {
+  const Tensor y = v_ ? mixing_->forward(v_->forward(u), past) : mixing_->forward_normed(u, past);
   return o_ ? o_->forward(y) : y;
 }
 
-Tensor HsmMixer::forward(const LayerInput& input) const { return mix(input.u, {.options = options()}); }
+Tensor HsmMixer::forward(const LayerInput& input) const { return mix(input.normed, {.options = options()}); }
 
 std::unique_ptr<HsmState> HsmMixer::empty_state(std::int64_t batch, std::int64_t, Placement placement) const {
   auto state = std::make_unique<HsmState>();
@@ -41,7 +41,7 @@ std::unique_ptr<HsmState> HsmMixer::empty_state(std::int64_t batch, std::int64_t
 }
 
 Tensor HsmMixer::continued(const LayerInput& input, HsmState& state, TokenPosition first) const {
-  const Tensor y = mix(input.u, {options(), &state.ring, first});
+  const Tensor y = mix(input.normed, {options(), &state.ring, first});
   require_untracked("hsm prefill", "the output", y);
   return y;
 }

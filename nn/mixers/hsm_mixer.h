@@ -38,7 +38,7 @@ class HsmMixer : public MixerOf<HsmState> {
   Tensor continued(const LayerInput& input, HsmState& state, TokenPosition first) const override;
 
  private:
-  Tensor mix(const Tensor& u, const HsmPast& past) const;
+  Tensor mix(const NormedInput& u, const HsmPast& past) const;
   ShiftOptions options() const { return {layer_.shifts, layer_.boundary}; }
 
   std::int64_t width_;

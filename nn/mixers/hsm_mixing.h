@@ -19,6 +19,7 @@
 #include <string>
 
 #include "nn/config/kinds/hsm.h"
+#include "nn/modules/layers.h"
 #include "nn/modules/parameter.h"
 
 namespace mixgrad {
@@ -55,7 +56,9 @@ class HsmMixing {
  public:
   virtual ~HsmMixing() = default;
   virtual Tensor forward(const Tensor& u, const HsmPast& past) const = 0;  // [B,T,D] -> [B,T,D]; calls shifted() once
-  virtual double operations() const = 0;                                   // of one token
+  // The same of an input that may still have to be normed; a mixing that can do both in one kernel does.
+  virtual Tensor forward_normed(const NormedInput& u, const HsmPast& past) const { return forward(u.tensor(), past); }
+  virtual double operations() const = 0;  // of one token
 };
 
 using MakeHsmMixing = std::function<std::unique_ptr<HsmMixing>(const HsmSetup& setup)>;

@@ -1,6 +1,7 @@
 #include "nn/mixers/mamba_heads.h"
 
 #include <cmath>
+#include <optional>
 
 #include "autograd/tape.h"
 #include "ops/causal_conv/causal_conv.h"
@@ -8,6 +9,7 @@
 #include "ops/head_linear/head_linear.h"
 #include "ops/heads/heads.h"
 #include "ops/linear/linear.h"
+#include "ops/selective_scan/mamba_step.h"
 #include "ops/selective_scan/selective_scan.h"
 
 namespace mixgrad {
@@ -45,10 +47,26 @@ std::string MambaHeads::describe() const {
          " inner channels, " + std::to_string(states_) + " states, rank " + std::to_string(rank_);
 }
 
-Tensor MambaHeads::forward(const Tensor& u, const MambaState* state) const {
+Tensor MambaHeads::forward(const NormedInput& u, const MambaState* state) const {
   const Shape& in_shape = in_proj_->shape;
-  const Tensor projected = linear(u, in_proj_->value.reshape({heads_ * 2 * inner_, in_shape[2]}));
+  const Tensor in_proj = in_proj_->value.reshape({heads_ * 2 * inner_, in_shape[2]});
+  const std::optional<Tensor> in_one = u.in_one({.weight = in_proj});
+  const Tensor projected = in_one ? *in_one : linear(u.tensor(), in_proj);
   const Tensor xz = split_heads(projected, heads_);  // [B,T,R,2di]
+  if (state != nullptr && xz.dim(1) == 1) {
+    const std::optional<Tensor> out = mamba_step({.projected = xz,
+                                                  .conv = conv_->value,
+                                                  .conv_bias = conv_bias_->value,
+                                                  .x_proj = x_proj_->value,
+                                                  .dt_proj = dt_proj_->value,
+                                                  .dt_bias = dt_bias_->value,
+                                                  .a_log = a_log_->value,
+                                                  .d = d_->value,
+                                                  .out_proj = out_proj_->value,
+                                                  .history = state->conv,
+                                                  .scan_state = state->scan});
+    if (out) return *out;
+  }
   const Tensor x = columns(xz, 0, inner_);
   const Tensor xc = state == nullptr ? causal_conv(x, conv_->value, conv_bias_->value)
                                      : causal_conv_cached(x, conv_->value, conv_bias_->value, state->conv);

@@ -34,7 +34,7 @@ class MambaHeads {
 
   std::string describe() const;  // "2 heads of width 32, 64 inner channels, 16 states, rank 2"
   // [B,T,D] -> [B,T,R,dh]. With a state: continues it (not recorded); null: from the start.
-  Tensor forward(const Tensor& u, const MambaState* state) const;
+  Tensor forward(const NormedInput& u, const MambaState* state) const;
   MambaState new_state(std::int64_t batch, Placement placement) const;
   double operations() const;  // per token
   std::size_t state_bytes(DType dtype) const;

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "ops/heads/heads.h"
-
 namespace mixgrad {
 namespace {
 
@@ -71,21 +69,21 @@ std::string MixedHeadsMixer::describe() const {
 }
 
 Tensor MixedHeadsMixer::joined(const Parts& parts) const {
-  if (!in_order_) return o_->forward(concat_heads({parts.of_kind.data(), parts.count}, order_, head_dim_));
+  if (!in_order_) return o_->forward_heads({parts.of_kind.data(), parts.count}, order_, head_dim_);
   const Tensor& only = parts.of_kind.front();
   return o_->forward(only.reshape({only.dim(0), only.dim(1), only.numel() / (only.dim(0) * only.dim(1))}));
 }
 
 Tensor MixedHeadsMixer::windowed(const LayerInput& input, std::int64_t window) const {
   Parts parts;
-  if (attention_) parts.add(attention_->forward(input.u, window));
-  if (mamba_) parts.add(mamba_->forward(input.u, nullptr));
-  if (shift_) parts.add(shift_->forward(input.u));
+  if (attention_) parts.add(attention_->forward(input.normed, window));
+  if (mamba_) parts.add(mamba_->forward(input.normed, nullptr));
+  if (shift_) parts.add(shift_->forward(input.normed));
   return joined(parts);
 }
 
 Tensor MixedHeadsMixer::recency(const LayerInput& input, std::int64_t k) const {
-  return attention_ ? attention_->recency(input.u, k) : Tensor();
+  return attention_ ? attention_->recency(input.normed, k) : Tensor();
 }
 
 RowRange MixedHeadsMixer::rows_without_gradient(std::string_view parameter) const {
@@ -103,9 +101,9 @@ std::unique_ptr<MixedHeadsState> MixedHeadsMixer::empty_state(std::int64_t batch
 
 Tensor MixedHeadsMixer::continued(const LayerInput& input, MixedHeadsState& state, TokenPosition first) const {
   Parts parts;
-  if (attention_) parts.add(attention_->continued(input.u, *state.attention, first));
-  if (mamba_) parts.add(mamba_->forward(input.u, &*state.mamba));
-  if (shift_) parts.add(shift_->prefill(input.u, state.ring, first));
+  if (attention_) parts.add(attention_->continued(input.normed, *state.attention, first));
+  if (mamba_) parts.add(mamba_->forward(input.normed, &*state.mamba));
+  if (shift_) parts.add(shift_->prefill(input.normed, state.ring, first));
   return joined(parts);
 }
 

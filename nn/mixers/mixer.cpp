@@ -16,14 +16,14 @@ std::unique_ptr<MixerState> Mixer::new_state(std::int64_t batch, std::int64_t ma
 }
 
 Tensor Mixer::prefill(const LayerInput& input, MixerState& state) const {
-  const std::int64_t batch = input.u.dim(0);
+  const std::int64_t batch = input.normed.shape()[0];
   if (state.maker_ != this || state.batch_ != batch) {
     const std::string maker = (state.maker_ == this ? "this " : "another mixer, ") + state.made_by();
     raise<ValueError>(name(), ": a state from this mixer's new_state with batch ", batch, " is required; got one of ",
                       maker, ", with batch ", state.batch_, "; use the state that was made for this layer");
   }
   const TokenPosition first = state.next_position();
-  state.advance(input.u.dim(1));  // at once: after an exception below the decoder refuses the state
+  state.advance(input.normed.shape()[1]);  // at once: after an exception below the decoder refuses the state
   return continued_by(input, state, first);
 }
 

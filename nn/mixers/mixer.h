@@ -19,16 +19,20 @@
 
 #include "core/numeric/token_position.h"
 #include "core/tensor.h"
+#include "nn/modules/layers.h"
 
 namespace mixgrad {
 
 // What a mixer computes from.
 struct LayerInput {
-  Tensor u;        // [B,T,D]: the layer's normed input
-  Tensor sources;  // what add_source made of the hidden states below; undefined for a mixer that takes none
+  NormedInput normed;  // a Linear that begins the mixer takes this: in a decoding step that saves a kernel on CUDA
+  Tensor sources;      // what add_source made of the hidden states below; undefined for a mixer that takes none
 
-  LayerInput(Tensor input, Tensor of_sources = {})  // NOLINT(google-explicit-constructor)
-      : u(std::move(input)), sources(std::move(of_sources)) {}
+  LayerInput(Tensor u, Tensor of_sources = {})  // NOLINT(google-explicit-constructor)
+      : normed(std::move(u)), sources(std::move(of_sources)) {}
+  LayerInput(NormedInput input, Tensor of_sources) : normed(std::move(input)), sources(std::move(of_sources)) {}
+
+  const Tensor& u() const { return normed.tensor(); }  // [B,T,D]: the layer's normed input
 };
 
 // Rows [begin, end) of a tensor's first axis.
@@ -113,8 +117,9 @@ class Mixer {
   virtual RowRange rows_without_gradient(std::string_view /*parameter*/) const { return {}; }
 
   // The hidden states h^depth [B,T,D] below the layer, in order, for a mixer that looks at them: adds what it needs of
-  // this one to `sources`, which forward and prefill are given as LayerInput::sources.
-  virtual void add_source(std::int64_t /*depth*/, const Tensor& /*h*/, DType /*dtype*/, Tensor& /*sources*/) const {}
+  // this one, below.sum(), to `sources`, which forward and prefill are given as LayerInput::sources.
+  virtual void add_source(std::int64_t /*depth*/, const NormedInput& /*below*/, DType /*dtype*/,
+                          Tensor& /*sources*/) const {}
 
  private:
   virtual std::unique_ptr<MixerState> make_state(std::int64_t batch, std::int64_t max_tokens,

@@ -23,11 +23,11 @@ std::string ShiftHeads::describe() const {
   return text;
 }
 
-Tensor ShiftHeads::forward(const Tensor& u) const {
+Tensor ShiftHeads::forward(const NormedInput& u) const {
   return shift_mix(v_.forward(u), a_->value, b_->value, {shifts_, Boundary::zero});
 }
 
-Tensor ShiftHeads::prefill(const Tensor& u, const Tensor& ring, TokenPosition position) const {
+Tensor ShiftHeads::prefill(const NormedInput& u, const Tensor& ring, TokenPosition position) const {
   return shift_mix_cached(v_.forward(u), a_->value, b_->value, ring, position, {shifts_, Boundary::zero});
 }
 

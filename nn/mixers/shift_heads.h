@@ -17,10 +17,10 @@ class ShiftHeads {
   ShiftHeads(ParameterSet& parameters, const std::string& prefix, const ModelConfig& config, std::int64_t head_dim,
              const std::vector<std::int64_t>& shifts);
 
-  std::string describe() const;           // "2 heads of width 32, shifts 1 2"
-  Tensor forward(const Tensor& u) const;  // [B,T,D] -> [B,T,S dh]
+  std::string describe() const;                // "2 heads of width 32, shifts 1 2"
+  Tensor forward(const NormedInput& u) const;  // [B,T,D] -> [B,T,S dh]
   // The next tokens after `position`; reads and advances `ring`. Not recorded.
-  Tensor prefill(const Tensor& u, const Tensor& ring, TokenPosition position) const;
+  Tensor prefill(const NormedInput& u, const Tensor& ring, TokenPosition position) const;
   Tensor new_ring(std::int64_t batch, Placement placement) const;
   double operations() const;  // per token
   std::size_t state_bytes(DType dtype) const;

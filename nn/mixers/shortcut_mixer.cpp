@@ -60,10 +60,11 @@ std::int64_t ShortcutMixer::rows_per_token() const {
 
 std::int64_t ShortcutMixer::state_rows() const { return concat_ == ShortcutConcat::depth ? 0 : rows_per_token(); }
 
-void ShortcutMixer::add_source(std::int64_t depth, const Tensor& h, DType dtype, Tensor& sources) const {
+void ShortcutMixer::add_source(std::int64_t depth, const NormedInput& below, DType dtype, Tensor& sources) const {
   for (std::size_t m = 0; m < sources_.size(); ++m) {
     const Source& source = sources_[m];
     if (source.depth != depth) continue;
+    const Tensor& h = below.sum();
     if (!sources.defined()) {
       sources =
           Tensor::empty(h.shape().with_last(static_cast<std::int64_t>(sources_.size()) * width_), dtype, h.device());
@@ -73,9 +74,8 @@ void ShortcutMixer::add_source(std::int64_t depth, const Tensor& h, DType dtype,
   }
 }
 
-Tensor ShortcutMixer::queries(const Tensor& u, TokenPosition first) const {
-  const Tensor q = q_.forward(u);
-  return rotary_ ? rope(q, {heads_, head_dim_, theta_, first}) : q;
+Tensor ShortcutMixer::queries(const NormedInput& u, TokenPosition first) const {
+  return rotary_ ? q_.forward_rope(u, {heads_, head_dim_, theta_, first}) : q_.forward(u);
 }
 
 Tensor ShortcutMixer::keys_values(const Tensor& sources, TokenPosition first) const {
@@ -94,7 +94,7 @@ Tensor ShortcutMixer::windowed(const LayerInput& input, std::int64_t window) con
   const Tensor kv = keys_values(input.sources, 0);
   const std::int64_t half = kv_heads_ * head_dim_;
   return o_.forward(
-      shortcut_attention(queries(input.u, 0), columns(kv, 0, half), columns(kv, half, 2 * half), options(window)));
+      shortcut_attention(queries(input.normed, 0), columns(kv, 0, half), columns(kv, half, 2 * half), options(window)));
 }
 
 Tensor ShortcutMixer::depth_mass(const LayerInput& input) const {
@@ -103,7 +103,7 @@ Tensor ShortcutMixer::depth_mass(const LayerInput& input) const {
                       "depth); this model has concat feature, where every key is made of all sources");
   }
   const Tensor kv = keys_values(input.sources, 0);
-  return shortcut_depth_mass(queries(input.u, 0), kv.column_view(0, kv_heads_ * head_dim_), options(0));
+  return shortcut_depth_mass(queries(input.normed, 0), kv.column_view(0, kv_heads_ * head_dim_), options(0));
 }
 
 RowRange ShortcutMixer::rows_without_gradient(std::string_view parameter) const {
@@ -119,7 +119,7 @@ std::unique_ptr<KeyValueState> ShortcutMixer::empty_state(std::int64_t batch, st
 }
 
 Tensor ShortcutMixer::continued(const LayerInput& input, KeyValueState& state, TokenPosition first) const {
-  const Tensor q = queries(input.u, first);
+  const Tensor q = queries(input.normed, first);
   const Tensor kv = keys_values(input.sources, first);
   const std::int64_t half = kv_heads_ * head_dim_;
   const Tensor k = kv.column_view(0, half);

@@ -41,7 +41,7 @@ class ShortcutMixer : public MixerOf<KeyValueState> {
   // ValueError for concat feature, where every key is made of all sources.
   Tensor depth_mass(const LayerInput& input) const override;
   RowRange rows_without_gradient(std::string_view parameter) const override;
-  void add_source(std::int64_t depth, const Tensor& h, DType dtype, Tensor& sources) const override;
+  void add_source(std::int64_t depth, const NormedInput& below, DType dtype, Tensor& sources) const override;
 
  protected:
   std::unique_ptr<KeyValueState> empty_state(std::int64_t batch, std::int64_t max_tokens,
@@ -57,7 +57,7 @@ class ShortcutMixer : public MixerOf<KeyValueState> {
 
   std::int64_t rows_per_token() const;                                   // of keys
   std::int64_t state_rows() const;                                       // those of them that later tokens see
-  Tensor queries(const Tensor& u, TokenPosition first) const;            // [B,T,H dh]
+  Tensor queries(const NormedInput& u, TokenPosition first) const;       // [B,T,H dh]
   Tensor keys_values(const Tensor& sources, TokenPosition first) const;  // [B,T r,2G dh]
   ShortcutAttentionOptions options(std::int64_t window) const;
 

@@ -79,20 +79,28 @@ Decoder::Decoder(const ModelConfig& config) : config_(config) {
 // `mix(layer index, mixer, input)` runs one mixer. The last layer's is given the hidden states as they appear, so none
 // of them is kept for it.
 template <class Mix>
-Tensor Decoder::run(const Tensor& tokens, TokenPosition first, const Mix& mix) const {
+NormedInput Decoder::run(const Tensor& tokens, TokenPosition first, const Mix& mix) const {
+  // In a decoding step on CUDA a norm may be computed by the product that takes it; elsewhere here and now.
+  const bool may_wait = device().is_cuda() && tokens.dim(1) == 1 && !tracked(embed_->value);
+  const auto normed = [&](const NormLayer& norm, const Tensor& x, const Tensor& y) {
+    NormedInput input(norm, x, y, dtype());
+    if (!may_wait) static_cast<void>(input.tensor());
+    return input;
+  };
   Tensor sources;  // [B,T,M D] in a model with a shortcut
   Tensor x = embedding(tokens.to(device()), embed_->value, positions_ == nullptr ? Tensor() : positions_->value, first);
-  Tensor u = layers_.front().norm1.forward(x, dtype());
+  Tensor y;  // what the last MLP adds to x
   for (std::size_t l = 0; l < layers_.size(); ++l) {
     const Layer& layer = layers_[l];
-    layers_.back().mixer->add_source(static_cast<std::int64_t>(l), x, dtype(), sources);
-    SumAndNorm middle = layer.norm2.forward_sum(x, mix(l, *layer.mixer, LayerInput(u, sources)));
-    const NormLayer& next = l + 1 < layers_.size() ? layers_[l + 1].norm1 : *norm_;
-    SumAndNorm end = next.forward_sum(middle.sum, layer.mlp.forward(middle.normed));
-    x = end.sum;
-    u = end.normed;
+    const NormedInput below = normed(layer.norm1, x, y);
+    layers_.back().mixer->add_source(static_cast<std::int64_t>(l), below, dtype(), sources);
+    const LayerInput input(below, sources);
+    const Tensor mixed = mix(l, *layer.mixer, input);
+    const NormedInput middle = normed(layer.norm2, input.normed.sum(), mixed);
+    y = layer.mlp.forward(middle);
+    x = middle.sum();
   }
-  return u;
+  return normed(*norm_, x, y);
 }
 
 void Decoder::check_length(std::int64_t tokens, bool windowed) const {
@@ -114,11 +122,14 @@ Tensor Decoder::hidden(const Tensor& tokens, std::int64_t window) const {
   const ContextScope scope(context_);
   check_length(tokens.shape().rank() == 2 ? tokens.dim(1) : 0, window > 0);
   return run(tokens, 0,
-             [&](std::size_t, const Mixer& mixer, const LayerInput& input) { return mixer.windowed(input, window); });
+             [&](std::size_t, const Mixer& mixer, const LayerInput& input) { return mixer.windowed(input, window); })
+      .tensor();
 }
 
-Tensor Decoder::head_logits(const Tensor& hidden) const {
-  return linear(hidden, head_ == nullptr ? embed_->value : head_->value);
+Tensor Decoder::head_logits(const NormedInput& hidden) const {
+  const Tensor& weight = head_ == nullptr ? embed_->value : head_->value;
+  const std::optional<Tensor> logits = hidden.in_one({.weight = weight});
+  return logits ? *logits : linear(hidden.tensor(), weight);
 }
 
 Tensor Decoder::logits(const Tensor& tokens, std::int64_t window) const {
@@ -159,12 +170,14 @@ void Decoder::check_prefill(const Tensor& tokens, const DecoderState& state) con
 }
 
 Tensor Decoder::prefill(const Tensor& tokens, DecoderState& state) const {
-  const ContextScope scope(context_);
+  Context settings = context_;
+  settings.weights_at_rest = tokens.shape().rank() == 2 && tokens.dim(1) == 1;  // an embedding comes before them
+  const ContextScope scope(settings);
   check_prefill(tokens, state);
-  const Tensor u = run(tokens, {state.consumed, state.device_position},
-                       [&](std::size_t l, const Mixer& mixer, const LayerInput& input) {
-                         return mixer.prefill(input, *state.mixers[l]);
-                       });
+  const NormedInput u = run(tokens, {state.consumed, state.device_position},
+                            [&](std::size_t l, const Mixer& mixer, const LayerInput& input) {
+                              return mixer.prefill(input, *state.mixers[l]);
+                            });
   state.consumed += tokens.dim(1);
   return head_logits(u);
 }
@@ -176,7 +189,8 @@ std::vector<Tensor> Decoder::recency(const Tensor& tokens, std::int64_t k) const
   std::vector<Tensor> ratios(layers_.size());
   run(tokens, 0, [&](std::size_t l, const Mixer& mixer, const LayerInput& input) {
     ratios[l] = mixer.recency(input, k);
-    return l + 1 < layers_.size() ? mixer.forward(input) : input.u;  // nothing is asked of what follows the last mixer
+    return l + 1 < layers_.size() ? mixer.forward(input)
+                                  : input.u();  // nothing is asked of what follows the last mixer
   });
   return ratios;
 }
@@ -190,7 +204,7 @@ DepthMass Decoder::depth_mass(const Tensor& tokens) const {
   run(tokens, 0, [&](std::size_t l, const Mixer& mixer, const LayerInput& input) {
     if (l + 1 < layers_.size()) return mixer.forward(input);
     result.mass = mixer.depth_mass(input);
-    return input.u;
+    return input.u();
   });
   const std::vector<std::int64_t>& sources = config_.shortcut->sources;
   const Tensor mass = result.mass.to(kCpu);

@@ -103,8 +103,8 @@ class Decoder {
   explicit Decoder(const ModelConfig& config);  // parameters named, not allocated
 
   template <class Mix>
-  Tensor run(const Tensor& tokens, TokenPosition first, const Mix& mix) const;
-  Tensor head_logits(const Tensor& hidden) const;
+  NormedInput run(const Tensor& tokens, TokenPosition first, const Mix& mix) const;
+  Tensor head_logits(const NormedInput& hidden) const;
   void check_length(std::int64_t tokens, bool windowed) const;
   void check_untracked(const char* what) const;  // GradError under a tape that watches the parameters
 

@@ -22,4 +22,16 @@ Tensor DecodingSession::step(const Tensor& tokens) {
   return graph_ ? graph_->step(tokens) : model_.step(tokens, state_);
 }
 
+TokenDraw* DecodingSession::draw() {
+  if constexpr (build::has_cuda) {
+    if (graph_ && !draw_) draw_ = cuda::make_token_draw(state_.batch, model_.device());
+  }
+  return draw_.get();
+}
+
+Tensor DecodingSession::step_drawn() {
+  MIXGRAD_ASSERT(graph_ && draw_, "tokens drawn on a CUDA device");
+  return graph_->step_of(draw_->on_device());
+}
+
 }  // namespace mixgrad

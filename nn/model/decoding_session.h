@@ -10,6 +10,7 @@
 
 #include "nn/model/decoder.h"
 #include "nn/model/step_graph.h"
+#include "nn/model/token_draw.h"
 
 namespace mixgrad {
 
@@ -25,6 +26,13 @@ class DecodingSession {
   Tensor step(const Tensor& tokens);
   void reset() { state_.reset(); }
 
+  // On a CUDA device tokens are drawn where the logits are, and the next step takes them from there:
+  //   session.draw()->draw(logits, vocabulary, options, uniforms);
+  //   logits = session.step_drawn();  ...  session.draw()->wait();
+  // null on a CPU, and when devices are compared.
+  TokenDraw* draw();
+  Tensor step_drawn();  // as step(), of the tokens that draw() has drawn
+
   const DecoderState& state() const { return state_; }
   std::size_t graph_nodes() const { return graph_ ? graph_->nodes() : 0; }  // 0: steps have run kernel by kernel
   std::int64_t captures() const { return graph_ ? graph_->captures() : 0; }
@@ -33,6 +41,7 @@ class DecodingSession {
   const Decoder& model_;
   DecoderState state_;
   std::unique_ptr<StepGraph> graph_;  // null on a CPU
+  std::unique_ptr<TokenDraw> draw_;   // made when it is asked for
 };
 
 }  // namespace mixgrad

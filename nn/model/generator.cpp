@@ -2,65 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
-#include <numeric>
 
 #include "core/error.h"
 #include "nn/modules/finite_values.h"
 
 namespace mixgrad {
-
-void validate(const SamplingOptions& options) {
-  if (!(options.temperature >= 0) || !std::isfinite(options.temperature)) {
-    raise<ValueError>("sampling: temperature must be at least 0, got ", options.temperature);
-  }
-  if (options.top_k < 0) raise<ValueError>("sampling: top-k must be at least 0 (0 = all), got ", options.top_k);
-  if (!(options.top_p > 0 && options.top_p <= 1)) {
-    raise<ValueError>("sampling: top-p must be in (0,1], got ", options.top_p);
-  }
-}
-
-std::int32_t sample_token(std::span<const double> logits, const SamplingOptions& options, Rng& rng) {
-  for (std::size_t i = 0; i < logits.size(); ++i) {
-    if (std::isfinite(logits[i]) || logits[i] == -std::numeric_limits<double>::infinity()) continue;
-    raise<NotFinite>("sampling: a logit must be finite, or -inf for a token that is never drawn; that of token ", i,
-                     " is ", logits[i], "; look for parameters that are not finite or far too large");
-  }
-  if (logits.empty() || !std::isfinite(*std::max_element(logits.begin(), logits.end()))) {
-    raise<NotFinite>("sampling: at least one logit must be finite; found none among ", logits.size());
-  }
-  if (options.temperature == 0) {
-    return static_cast<std::int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
-  }
-  std::vector<std::int32_t> order(logits.size());
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](std::int32_t a, std::int32_t b) {
-    return logits[static_cast<std::size_t>(a)] > logits[static_cast<std::size_t>(b)];
-  });
-  if (options.top_k > 0 && options.top_k < static_cast<std::int64_t>(order.size())) {
-    order.resize(static_cast<std::size_t>(options.top_k));
-  }
-  const double top = logits[static_cast<std::size_t>(order.front())];
-  std::vector<double> weights;
-  double total = 0;
-  for (const std::int32_t id : order) {
-    weights.push_back(std::exp((logits[static_cast<std::size_t>(id)] - top) / options.temperature));
-    total += weights.back();
-  }
-  if (options.top_p < 1) {
-    double kept = 0;
-    std::size_t count = 0;
-    while (count < weights.size() && kept < options.top_p * total) kept += weights[count++];
-    weights.resize(count);
-    total = kept;
-  }
-  double point = rng.uniform() * total;
-  for (std::size_t i = 0; i < weights.size(); ++i) {
-    point -= weights[i];
-    if (point < 0) return order[i];
-  }
-  return order[weights.size() - 1];  // rounding left the point at the very end
-}
 
 Generator::Generator(const Decoder& model, std::int64_t vocabulary, const SamplingOptions& options, std::uint64_t seed)
     : model_(model),
@@ -73,10 +19,13 @@ Generator::Generator(const Decoder& model, std::int64_t vocabulary, const Sampli
 
 void Generator::consume(std::span<const std::int32_t> tokens) {
   const Tensor input = Tensor::from_i32(tokens, {1, static_cast<std::int64_t>(tokens.size())});
-  const Tensor logits = (tokens.size() == 1 ? session_.step(input) : session_.prefill(input)).to(kCpu);
-  const std::int64_t last = (input.dim(1) - 1) * model_.config().vocab_size;
+  const Tensor all = tokens.size() == 1 ? session_.step(input) : session_.prefill(input);
+  const std::int64_t vocab_size = model_.config().vocab_size;
+  const Tensor last = all.reshape({input.dim(1), vocab_size}).slice(input.dim(1) - 1, input.dim(1));
+  if (session_.draw() != nullptr) logits_on_device_ = last.reshape({1, 1, vocab_size});
+  const Tensor logits = last.to(kCpu);
   logits_.resize(static_cast<std::size_t>(vocabulary_));
-  for (std::int64_t v = 0; v < vocabulary_; ++v) logits_[static_cast<std::size_t>(v)] = logits.at(last + v);
+  for (std::int64_t v = 0; v < vocabulary_; ++v) logits_[static_cast<std::size_t>(v)] = logits.at(v);
   for (const double logit : logits_) {
     if (!std::isfinite(logit)) raise_not_finite("generate", "the logits", logit, model_.parameters());
   }
@@ -100,21 +49,40 @@ void Generator::prompt(std::span<const std::int32_t> tokens) {
 }
 
 std::int32_t Generator::next() {
+  if (TokenDraw* draw = session_.draw()) return next_on_device(*draw);
   const std::int32_t token = sample_token(logits_, options_, rng_);
-  const std::int64_t context = model_.config().context;
   if (model_.config().positions == Positions::learned) {
     recent_.push_back(token);
-    if (session_.state().position() == context) {
-      const auto keep = static_cast<std::size_t>(kept_tokens(context));
-      recent_.erase(recent_.begin(), recent_.end() - static_cast<std::ptrdiff_t>(keep));
-      session_.reset();
-      restarted_ = true;
-      consume(recent_);
+    if (session_.state().position() == model_.config().context) {
+      restart();
       return token;
     }
   }
   consume(std::span(&token, 1));
   return token;
+}
+
+std::int32_t Generator::next_on_device(TokenDraw& draw) {
+  std::vector<double> uniforms;
+  if (options_.temperature > 0) uniforms.push_back(rng_.uniform());
+  draw.draw(logits_on_device_, vocabulary_, options_, uniforms);
+  const bool learned = model_.config().positions == Positions::learned;
+  const bool full = learned && session_.state().position() == model_.config().context;
+  if (!full) logits_on_device_ = session_.step_drawn();  // queued: the token is there before the step has run
+  const TokenDraw::Drawn drawn = draw.wait().front();
+  if (drawn.finite == 0) raise_not_finite("generate", "the logits", drawn.logit, model_.parameters());
+  if (learned) recent_.push_back(drawn.id);
+  if (full) restart();
+  return drawn.id;
+}
+
+// The context is full: the state is built again from the last tokens.
+void Generator::restart() {
+  const auto keep = static_cast<std::size_t>(kept_tokens(model_.config().context));
+  recent_.erase(recent_.begin(), recent_.end() - static_cast<std::ptrdiff_t>(keep));
+  session_.reset();
+  restarted_ = true;
+  consume(recent_);
 }
 
 }  // namespace mixgrad

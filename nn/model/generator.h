@@ -7,22 +7,9 @@
 
 #include "core/rng.h"
 #include "nn/model/decoding_session.h"
+#include "nn/model/sampling.h"
 
 namespace mixgrad {
-
-struct SamplingOptions {
-  double temperature = 1.0;  // 0: always the most likely token (the lowest id among equals)
-  std::int64_t top_k = 0;    // only the k most likely tokens; 0 = all
-  double top_p = 1.0;        // only the most likely tokens whose probabilities sum to p; 1 = all
-};
-
-// ValueError for a value outside its range.
-void validate(const SamplingOptions& options);
-
-// Draws a token from logits[0, vocabulary): temperature, then top_k, then top_p. Takes one number from rng unless
-// temperature is 0. A token with the logit -inf is never drawn. NotFinite (nn/modules/finite_values.h) for NaN or +inf
-// among the logits, or when none is finite.
-std::int32_t sample_token(std::span<const double> logits, const SamplingOptions& options, Rng& rng);
 
 class Generator {
  public:
@@ -31,7 +18,8 @@ class Generator {
 
   // Consumes the prompt (at least one token). NotFinite, here and in next(), when the model's logits are not finite.
   void prompt(std::span<const std::int32_t> tokens);
-  // Draws the next token and consumes it.
+  // Draws the next token and consumes it. On a CUDA device that step is queued when the token comes back, and runs
+  // while the caller works with the token.
   std::int32_t next();
 
   // With learned positions a sequence cannot grow beyond the context: the state was then rebuilt from the last
@@ -42,6 +30,8 @@ class Generator {
 
  private:
   void consume(std::span<const std::int32_t> tokens);
+  std::int32_t next_on_device(TokenDraw& draw);
+  void restart();
 
   const Decoder& model_;
   std::int64_t vocabulary_;
@@ -49,7 +39,8 @@ class Generator {
   Rng rng_;
   DecodingSession session_;
   std::vector<std::int32_t> recent_;  // with learned positions: the last context tokens
-  std::vector<double> logits_;        // for the next token
+  std::vector<double> logits_;        // for the next token, on the host
+  Tensor logits_on_device_;           // the same [1,1,V]; undefined on a CPU
   bool restarted_ = false;
 };
 

@@ -31,6 +31,14 @@ void upload(std::int64_t position, const Tensor& tokens, std::int64_t* to_positi
   }
 }
 
+void copy_tokens(std::int64_t position, const std::int32_t* from, std::int64_t* to_position, const Tensor& to) {
+  std::int32_t* ids = to.data<std::int32_t>();
+  for_each("decoding step", to.device(), to.numel(), [=] __device__(std::int64_t i) {
+    ids[i] = from[i];
+    if (i == 0) *to_position = position;
+  });
+}
+
 // While it lives, the kernels of the state's steps read their position in the device's memory.
 class PositionOnDevice {
  public:
@@ -65,14 +73,20 @@ class Steps final : public StepGraph {
     }
     const Tensor host = tokens.is_contiguous() ? tokens.to(kCpu) : tokens.clone().to(kCpu);
     check_tokens(host, model_.config().vocab_size);
-    if (position >= captured_before_) {
-      capture();
-      captured_before_ = holds_before(position);
-    }
+    capture_for(position);
     upload(position, host, position_on_device(), tokens_);
-    graph_.launch();
-    state_.advance(1);
-    return logits_;
+    return replay();
+  }
+
+  Tensor step_of(const std::int32_t* tokens) override {
+    model_.check_prefill(tokens_, state_);
+    const std::int64_t position = state_.position();
+    if (position < known_before_) capture_for(position);
+    copy_tokens(position, tokens, position_on_device(), tokens_);
+    if (position < known_before_) return replay();
+    Tensor logits = model_.step(tokens_, state_);
+    known_before_ = holds_before(position);
+    return logits;
   }
 
   std::size_t nodes() const override { return graph_.nodes(); }
@@ -85,6 +99,18 @@ class Steps final : public StepGraph {
   std::int64_t holds_before(std::int64_t position) const {
     return model_.config().positions == Positions::rope ? rope_table_rows(position + 1)
                                                         : std::numeric_limits<std::int64_t>::max();
+  }
+
+  void capture_for(std::int64_t position) {
+    if (position < captured_before_) return;
+    capture();
+    captured_before_ = holds_before(position);
+  }
+
+  Tensor replay() {
+    graph_.launch();
+    state_.advance(1);
+    return logits_;
   }
 
   void capture() {

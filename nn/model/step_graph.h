@@ -22,6 +22,9 @@ class StepGraph {
   // The next token of each sequence, [B,1] on either device -> its logits [B,1,V], in memory that the next step may
   // write again. Throws what Decoder::step throws.
   virtual Tensor step(const Tensor& tokens) = 0;
+  // The same for tokens [B] that lie on the device, such as drawn ones (nn/model/token_draw.h): an id outside the
+  // vocabulary gives logits that are not finite.
+  virtual Tensor step_of(const std::int32_t* tokens) = 0;
   virtual std::size_t nodes() const = 0;      // of the graph, 0 before the first capture
   virtual std::int64_t captures() const = 0;  // so far
 };

@@ -1,8 +1,13 @@
 #include "nn/modules/layers.h"
 
+#include <utility>
+
 #include "ops/elementwise/elementwise.h"
+#include "ops/heads/heads.h"
+#include "ops/linear/heads_linear.h"
 #include "ops/linear/linear.h"
 #include "ops/rms_norm/rms_norm.h"
+#include "ops/rope/rope.h"
 
 namespace mixgrad {
 
@@ -18,6 +23,47 @@ Tensor Linear::forward(const Tensor& x) const {
 
 Tensor Linear::forward_gelu(const Tensor& x) const {
   return linear_gelu(x, weight_->value, bias_ == nullptr ? Tensor() : bias_->value);
+}
+
+NormedLinear Linear::product(AfterLinear after) const {
+  return {.weight = weight_->value, .bias = bias_ == nullptr ? Tensor() : bias_->value, .after = after};
+}
+
+Tensor Linear::forward(const NormedInput& x) const {
+  const std::optional<Tensor> y = x.in_one(product(AfterLinear::plain));
+  return y ? *y : forward(x.tensor());
+}
+
+Tensor Linear::forward_gelu(const NormedInput& x) const {
+  const std::optional<Tensor> y = x.in_one(product(AfterLinear::gelu));
+  return y ? *y : forward_gelu(x.tensor());
+}
+
+Tensor Linear::forward_rope(const NormedInput& x, const RopeOptions& options) const {
+  NormedLinear turned = product(AfterLinear::rope);
+  turned.rope = options;
+  const std::optional<Tensor> y = x.in_one(turned);
+  return y ? *y : rope(forward(x.tensor()), options);
+}
+
+Tensor Linear::forward_swiglu(const NormedInput& x, const Linear& gate) const {
+  NormedLinear both = product(AfterLinear::swiglu);
+  both.gate_weight = gate.weight_->value;
+  if (gate.bias_ != nullptr) both.gate_bias = gate.bias_->value;
+  const std::optional<Tensor> y = x.in_one(both);
+  if (y) return *y;
+  const Tensor up = forward(x.tensor());  // before the gate: their order on the tape decides the last bits of du
+  return swiglu(gate.forward(x.tensor()), up);
+}
+
+Tensor Linear::forward_heads(std::span<const Tensor> parts, std::span<const std::int64_t> slots,
+                             std::int64_t head_dim) const {
+  const Tensor bias = bias_ == nullptr ? Tensor() : bias_->value;
+  if (parts.front().dim(1) == 1) {
+    const std::optional<Tensor> y = heads_linear(parts, slots, head_dim, weight_->value, bias);
+    if (y) return *y;
+  }
+  return forward(concat_heads(parts, slots, head_dim));
 }
 
 void Linear::forward_into(const Tensor& x, Tensor& whole, std::int64_t column) const {
@@ -49,6 +95,41 @@ SumAndNorm NormLayer::forward_sum(const Tensor& x, const Tensor& y) const {
   return add_layer_norm(x, y, weight_->value, bias_ == nullptr ? Tensor() : bias_->value, eps_);
 }
 
+RowNorm NormLayer::as_row_norm() const {
+  return {.centred = kind_ == Norm::layernorm,
+          .weight = weight_->value,
+          .bias = bias_ == nullptr ? Tensor() : bias_->value,
+          .eps = eps_};
+}
+
+NormedInput::NormedInput(Tensor u) : dtype_(u.dtype()), u_(std::move(u)) {}
+
+NormedInput::NormedInput(const NormLayer& norm, Tensor x, Tensor y, DType dtype)
+    : norm_(&norm), dtype_(dtype), x_(std::move(x)), y_(std::move(y)) {}
+
+const Tensor& NormedInput::tensor() const {
+  if (u_.defined()) return u_;
+  if (y_.defined()) {
+    SumAndNorm both = norm_->forward_sum(x_, y_);
+    x_ = std::move(both.sum);
+    y_ = Tensor();
+    u_ = std::move(both.normed);
+  } else {
+    u_ = norm_->forward(x_, dtype_);
+  }
+  return u_;
+}
+
+const Tensor& NormedInput::sum() const {
+  if (y_.defined()) static_cast<void>(tensor());
+  return x_;
+}
+
+std::optional<Tensor> NormedInput::in_one(const NormedLinear& product) const {
+  return in_one_by(
+      [&](const Tensor& x, const Tensor& y, const RowNorm& norm) { return normed_linear(x, y, norm, product); });
+}
+
 MlpLayer::MlpLayer(ParameterSet& parameters, const std::string& prefix, const ModelConfig& config, double out_deviation)
     : kind_(config.mlp) {
   if (kind_ == Mlp::swiglu) {
@@ -58,16 +139,14 @@ MlpLayer::MlpLayer(ParameterSet& parameters, const std::string& prefix, const Mo
   layers_.emplace_back(parameters, prefix + ".down", config.d_ff, config.d_model, config.bias, out_deviation);
 }
 
-Tensor MlpLayer::forward(const Tensor& u) const {
+Tensor MlpLayer::forward(const NormedInput& u) const {
   switch (kind_) {
     case Mlp::gelu: return layers_[1].forward(layers_[0].forward_gelu(u));
     case Mlp::gelu_erf: return layers_[1].forward(gelu_erf(layers_[0].forward(u)));
     case Mlp::relu: return layers_[1].forward(relu(layers_[0].forward(u)));
     case Mlp::swiglu: break;
   }
-  const Tensor up = layers_[1].forward(u);  // before the gate: their order on the tape decides the last bits of du
-  const Tensor gate = layers_[0].forward(u);
-  return layers_[2].forward(swiglu(gate, up));
+  return layers_[2].forward(layers_[1].forward_swiglu(u, layers_[0]));
 }
 
 std::int64_t MlpLayer::operations() const {

@@ -96,13 +96,6 @@ struct AttentionGradient {
         add_v(dv_.add) {}
 };
 
-// Shared memory of a block beyond the declared: any type, aligned for 16-byte copies.
-template <class A>
-__device__ A* shared() {
-  extern __shared__ double2 memory[];
-  return reinterpret_cast<A*>(memory);
-}
-
 template <class Kernel, class... Arguments>
 void launch_attention(Kernel kernel, Device device, std::int64_t blocks, int threads, std::size_t bytes,
                       const Arguments&... arguments) {

@@ -108,11 +108,13 @@ inline int shared_values(int dh) {
   return of_warps > 2 * slices * dh ? of_warps : 2 * slices * dh;
 }
 
-// Keys and values of the token at hand, [B,per_token,G dh]; null when the cache has them already.
+// Keys and values of the token at hand, [B,per_token,G dh]; null when the cache has them already. at_rest: the kernel
+// before this one writes nothing into the cache (Context::weights_at_rest), so it is read while that one still runs.
 template <class T>
 struct FreshRows {
   HeadRows<const T> k, v;
   HeadRows<T> k_cache, v_cache;
+  bool at_rest = false;
 };
 
 // Block (piece, key/value head, b). s is that of a full cache.
@@ -123,7 +125,7 @@ __global__ void __launch_bounds__(kSplitThreads, 2)
   constexpr int kSize = Chunk<T>::kSize;
   constexpr int kAtOnce = kWarp / kLanes;  // rows that a warp reads with one instruction
   constexpr int kRows = piece_rows(kLanes);
-  wait_for_previous();
+  if (!fresh.at_rest) wait_for_previous();
   const std::int64_t before = position.value();
   // Rows [own, own + per_token) of the cache are the token's; behind every row where the cache has them already.
   const std::int64_t own = fresh.k.data == nullptr ? std::int64_t{1} << 60 : before % (s.past + 1) * s.per_token;
@@ -133,7 +135,10 @@ __global__ void __launch_bounds__(kSplitThreads, 2)
   const auto piece = static_cast<int>(blockIdx.x);
   const auto first_piece = static_cast<int>(begin / kRows);
   const auto end_piece = static_cast<int>((end + kRows - 1) / kRows);
-  if (piece < first_piece || piece >= end_piece) return;
+  if (piece < first_piece || piece >= end_piece) {
+    if (fresh.at_rest) wait_for_previous();
+    return;
+  }
 
   const auto group = static_cast<int>(blockIdx.y);
   const auto b = static_cast<int>(blockIdx.z);
@@ -160,6 +165,7 @@ __global__ void __launch_bounds__(kSplitThreads, 2)
     const bool there = reads && row >= begin && row < end;
     values[u] = there ? *reinterpret_cast<const Chunk<T>*>(v.at(b, row, group) + column) : Chunk<T>{};
   }
+  if (fresh.at_rest) wait_for_previous();
   // What lies in the place of the token's own rows is an older token's, or nothing: they are taken from `fresh`, by the
   // few blocks that have them, and written there. A choice of the address for every row took twice the time.
   if (own < (piece + std::int64_t{1}) * kRows && own + s.per_token > piece * std::int64_t{kRows}) {

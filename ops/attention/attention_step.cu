@@ -7,6 +7,7 @@
 //   split         a block for each piece of the cache (attention_split.cuh)
 #include <algorithm>
 
+#include "core/context.h"
 #include "core/cuda/launch.cuh"
 #include "ops/attention/attention_kernels.h"
 #include "ops/attention/attention_naive.cuh"
@@ -46,7 +47,8 @@ void attention_append_step(const Tensor& q, const Tensor& k, const Tensor& v, co
   const bool fused = dispatch_float(q.dtype(), "attention", [&]<class T>() {
     const AttentionRows<T> x(s, q, k_cache, v_cache, out, Tensor());
     const split::FreshRows<T> fresh{HeadRows<const T>(k, s.head_dim), HeadRows<const T>(v, s.head_dim),
-                                    HeadRows<T>(k_cache, s.head_dim), HeadRows<T>(v_cache, s.head_dim)};
+                                    HeadRows<T>(k_cache, s.head_dim), HeadRows<T>(v_cache, s.head_dim),
+                                    context().weights_at_rest};
     if (!split::takes<T>(s, x) || !split::has_chunks(fresh.k) || !split::has_chunks(fresh.v)) return false;
     split::forward<T>(q.device(), s, position, x, fresh);
     return true;

@@ -1,5 +1,8 @@
 #include "ops/linear/linear.h"
 
+#include <algorithm>
+#include <vector>
+
 #include "autograd/tape.h"
 #include "ops/elementwise/elementwise.h"
 #include "ops/linear/linear_kernels.h"
@@ -71,6 +74,77 @@ Tensor linear_gelu(const Tensor& x, const Tensor& weight, const Tensor& bias) {
     }
   }
   return gelu(linear(x, weight, bias));
+}
+
+std::optional<SumAndResult> normed_linear(const Tensor& x, const Tensor& y, const RowNorm& norm,
+                                          const NormedLinear& product) {
+  const char* op = "normed_linear";
+  require_float(op, "x", x);
+  require_rank(op, "weight", product.weight, 2, "[N,K]");
+  require_device(op, "weight", product.weight, x.device());
+  const Shape outputs{product.weight.dim(0)};
+  if (x.shape().rank() == 0 || x.cols() != product.weight.dim(1)) {
+    raise<ShapeError>(op, ": the last axis of x must be ", product.weight.dim(1), " to match weight ",
+                      product.weight.shape(), ", got x ", x.shape());
+  }
+  if (y.defined()) require_shape(op, "y", y, x.shape());
+  require_shape(op, "the norm's weight", norm.weight, {x.cols()});
+  if (norm.bias.defined()) require_shape(op, "the norm's bias", norm.bias, {x.cols()});
+  if (product.bias.defined()) require_shape(op, "bias", product.bias, outputs);
+  if (product.after == AfterLinear::swiglu) {
+    require_like(op, "gate_weight", product.gate_weight, product.weight);
+    require_shape(op, "gate_weight", product.gate_weight, product.weight.shape());
+    if (product.gate_bias.defined()) require_shape(op, "gate_bias", product.gate_bias, outputs);
+  }
+  if constexpr (MIXGRAD_FOLDER_HAS_CUDA) {
+    const bool is_tracked = any_tracked(
+        {&x, &y, &norm.weight, &norm.bias, &product.weight, &product.bias, &product.gate_weight, &product.gate_bias});
+    SumAndResult made;
+    if (x.device().is_cuda() && !context().check_devices && !is_tracked &&
+        cuda::normed_linear_forward(x, y, norm, product, made.sum, made.result)) {
+      return made;
+    }
+  }
+  return std::nullopt;
+}
+
+std::optional<Tensor> heads_linear(std::span<const Tensor> parts, std::span<const std::int64_t> slots,
+                                   std::int64_t head_dim, const Tensor& weight, const Tensor& bias) {
+  const char* op = "heads_linear";
+  require_rank(op, "weight", weight, 2, "[N,K]");
+  if (parts.empty()) raise<ShapeError>(op, ": at least one part is required, got none");
+  std::int64_t heads = 0;
+  bool is_tracked = any_tracked({&weight, &bias});
+  for (const Tensor& part : parts) {
+    require_float(op, "each part", part);
+    require_like(op, "each part", part, weight);
+    if (part.shape().rank() < 3 || part.dim(0) != parts.front().dim(0) || part.dim(1) != 1 || head_dim < 1 ||
+        part.numel() % (std::max<std::int64_t>(part.dim(0), 1) * head_dim) != 0) {
+      raise<ShapeError>(op, ": each part must be [B,1,heads of width ", head_dim, "] with one B, got ", part.shape());
+    }
+    if (part.dim(0) > 0) heads += part.numel() / part.dim(0) / head_dim;
+    is_tracked = is_tracked || any_tracked({&part});
+  }
+  std::vector<bool> taken(slots.size());
+  for (const std::int64_t slot : slots) {
+    if (slot < 0 || slot >= static_cast<std::int64_t>(slots.size()) || taken[static_cast<std::size_t>(slot)]) {
+      raise<ValueError>(op, ": the slots must be a permutation of 0 ... ", slots.size(), " - 1, got ", slot);
+    }
+    taken[static_cast<std::size_t>(slot)] = true;
+  }
+  if (heads != static_cast<std::int64_t>(slots.size()) || heads * head_dim != weight.dim(1)) {
+    raise<ShapeError>(op, ": ", slots.size(), " slots of width ", head_dim, " must hold the ", heads,
+                      " heads of the parts and match weight ", weight.shape());
+  }
+  if (bias.defined()) require_shape(op, "bias", bias, {weight.dim(0)});
+  if constexpr (MIXGRAD_FOLDER_HAS_CUDA) {
+    Tensor result;
+    if (weight.device().is_cuda() && !context().check_devices && !is_tracked &&
+        cuda::heads_linear_forward(parts, slots, head_dim, weight, bias, result)) {
+      return result;
+    }
+  }
+  return std::nullopt;
 }
 
 void linear_into(const Tensor& x, const Tensor& weight, const Tensor& bias, Tensor& whole, std::int64_t column) {

@@ -1,20 +1,14 @@
 #include "ops/matmul/matvec_cuda.h"
 
+#include "core/context.h"
 #include "core/cuda/hardware_float.cuh"
-#include "core/cuda/launch.cuh"
 #include "ops/elementwise/functions.h"
+#include "ops/matmul/matvec.cuh"
 
 namespace mixgrad::cuda {
 namespace {
 
-constexpr int kVecThreads = 256;
-constexpr int kVecWarps = kVecThreads / kWarp;
-constexpr int kAhead = 4;  // chunks of a row of B that a lane has in flight
-
-template <class T>
-Chunk<T>* chunks_at(const T* data) {
-  return reinterpret_cast<Chunk<T>*>(const_cast<T*>(data));
-}
+using namespace vec;
 
 // What a kernel of this file reads: strides in chunks.
 template <class In, class Out>
@@ -27,92 +21,36 @@ struct Vectors {
   acc_t<In> alpha;
   bool accumulate;
   MatvecResult result;
+  bool at_rest;
 };
 
 template <class In, class Out, int kRows, int kColumns, int kSlices>
 __global__ void __launch_bounds__(kVecThreads) kernel(Vectors<In, Out> p) {
   using A = acc_t<In>;
-  constexpr int kSize = Chunk<In>::kSize;
-  constexpr int kGroups = kVecWarps / kSlices;  // of kColumns columns, in a block
-  const auto thread = static_cast<int>(threadIdx.x);
-  const int lane = thread % kWarp;
-  const int slice = thread / kWarp % kSlices;
-  const std::int64_t first = (static_cast<std::int64_t>(blockIdx.x) * kGroups + thread / kWarp / kSlices) * kColumns;
-  const Chunk<In>* rows[kColumns];
+  using At = Warps<kSlices>;
+  const std::int64_t first = (static_cast<std::int64_t>(blockIdx.x) * At::kGroups + At::group()) * kColumns;
+  Weights<In, kColumns, kSlices> weights;
+  weights.chunks = static_cast<int>(p.chunks);
 #pragma unroll
-  for (int j = 0; j < kColumns; ++j) rows[j] = p.b + (first + j < p.n ? first + j : p.n - 1) * p.stride_b;
-  // The weights travel into the L2 cache while the kernel before this one still runs.
-  constexpr int kLineChunks = kLineBytes / static_cast<int>(sizeof(Chunk<In>));
-#pragma unroll
-  for (int j = 0; j < kColumns; ++j) {
-    for (std::int64_t c = (slice * kWarp + lane) * kLineChunks; c < p.chunks; c += kSlices * kWarp * kLineChunks) {
-      fetch_ahead(rows[j] + c);
-    }
+  for (int j = 0; j < kColumns; ++j) weights.rows[j] = p.b + (first + j < p.n ? first + j : p.n - 1) * p.stride_b;
+  // The weights travel while the kernel before this one still runs: into registers where it surely does not write them,
+  // else into the L2 cache, which stays coherent.
+  if (p.at_rest) {
+    weights.load(weights.first());
+  } else {
+    weights.fetch();
   }
-  if (p.bias != nullptr && lane == 0 && first < p.n) fetch_ahead(p.bias + first);
+  if (p.bias != nullptr && At::lane() == 0 && first < p.n) fetch_ahead(p.bias + first);
   wait_for_previous();
+  if (!p.at_rest) weights.load(weights.first());
   A bias[kColumns] = {};
 #pragma unroll
   for (int j = 0; j < kColumns; ++j) {
     if (p.bias != nullptr && first + j < p.n) bias[j] = A(p.bias[first + j]);
   }
   A sums[kRows][kColumns] = {};
-  for (std::int64_t c0 = slice * kWarp + lane; c0 < p.chunks; c0 += kAhead * kSlices * kWarp) {
-    Chunk<In> weights[kAhead][kColumns];
-#pragma unroll
-    for (int i = 0; i < kAhead; ++i) {
-      const std::int64_t c = c0 + i * kSlices * kWarp;
-#pragma unroll
-      for (int j = 0; j < kColumns; ++j) weights[i][j] = c < p.chunks ? rows[j][c] : Chunk<In>{};
-    }
-#pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-      Chunk<In> x[kAhead];
-#pragma unroll
-      for (int i = 0; i < kAhead; ++i) {
-        const std::int64_t c = c0 + i * kSlices * kWarp;
-        x[i] = r < p.m && c < p.chunks ? p.a[r * p.stride_a + c] : Chunk<In>{};
-      }
-#pragma unroll
-      for (int i = 0; i < kAhead; ++i) {
-#pragma unroll
-        for (int j = 0; j < kColumns; ++j) {
-#pragma unroll
-          for (int e = 0; e < kSize; ++e) sums[r][j] += A(x[i].values[e]) * A(weights[i][j].values[e]);
-        }
-      }
-    }
-  }
-#pragma unroll
-  for (int r = 0; r < kRows; ++r) {
-#pragma unroll
-    for (int j = 0; j < kColumns; ++j) {
-#pragma unroll
-      for (int distance = kWarp / 2; distance > 0; distance /= 2) {
-        sums[r][j] += __shfl_xor_sync(0xffffffffU, sums[r][j], distance);
-      }
-    }
-  }
-  if constexpr (kSlices > 1) {
-    __shared__ A of_slices[kVecWarps][kRows][kColumns];
-    if (lane == 0) {
-#pragma unroll
-      for (int r = 0; r < kRows; ++r) {
-#pragma unroll
-        for (int j = 0; j < kColumns; ++j) of_slices[thread / kWarp][r][j] = sums[r][j];
-      }
-    }
-    __syncthreads();
-    if (slice != 0) return;
-#pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-#pragma unroll
-      for (int j = 0; j < kColumns; ++j) {
-        for (int s = 1; s < kSlices; ++s) sums[r][j] += of_slices[thread / kWarp + s][r][j];
-      }
-    }
-  }
-  if (lane != 0) return;
+  weights.multiply(sums, static_cast<int>(p.m), [&](int r, int c) { return p.a + r * p.stride_a + c; });
+  if (!join<kSlices>(sums)) return;
 #pragma unroll
   for (int r = 0; r < kRows; ++r) {
 #pragma unroll
@@ -130,20 +68,19 @@ __global__ void __launch_bounds__(kVecThreads) kernel(Vectors<In, Out> p) {
 
 template <class In, class Out, int kRows, int kColumns, int kSlices>
 void run(const Vectors<In, Out>& p, Device device) {
-  constexpr int kOfBlock = kVecWarps / kSlices * kColumns;
+  constexpr int kOfBlock = Warps<kSlices>::kGroups * kColumns;
   const dim3 grid(static_cast<unsigned>((p.n + kOfBlock - 1) / kOfBlock));
   launch("matmul", device, grid, kVecThreads, 0, kernel<In, Out, kRows, kColumns, kSlices>, p);
 }
 
-// Wide results: neighbouring columns share what is read of A. Few columns of long sums: several warps for each.
 template <class In, class Out, int kRows>
 void cut(const Vectors<In, Out>& p, Device device) {
-  constexpr std::int64_t kWide = 16384;  // columns
-  constexpr std::int64_t kFew = 4096;
-  if (p.n >= kWide) return run<In, Out, kRows, 4, 1>(p, device);
-  if (p.n < kFew / 2 && p.chunks >= 8 * kWarp) return run<In, Out, kRows, 1, 4>(p, device);
-  if (p.n < kFew && p.chunks >= 4 * kWarp) return run<In, Out, kRows, 1, 2>(p, device);
-  run<In, Out, kRows, 1, 1>(p, device);
+  if (is_wide(p.n)) return run<In, Out, kRows, 4, 1>(p, device);
+  switch (slices_for(p.n, p.chunks)) {
+    case 4: return run<In, Out, kRows, 1, 4>(p, device);
+    case 2: return run<In, Out, kRows, 1, 2>(p, device);
+    default: return run<In, Out, kRows, 1, 1>(p, device);
+  }
 }
 
 }  // namespace
@@ -155,8 +92,8 @@ bool matvec_takes(const Product<In, Out>& p) {
   } else {
     constexpr std::int64_t kSize = Chunk<In>::kSize;
     const auto aligned = [](const In* data) { return reinterpret_cast<std::uintptr_t>(data) % 16 == 0; };
-    return p.m <= kMostVectors && p.batch == 1 && !p.transpose_a && p.transpose_b && p.k > 0 && p.k % kSize == 0 &&
-           p.lda % kSize == 0 && p.ldb % kSize == 0 && aligned(p.a) && aligned(p.b);
+    return p.m <= kMostVectors && p.batch == 1 && p.k < (std::int64_t{1} << 30) && !p.transpose_a && p.transpose_b &&
+           p.k > 0 && p.k % kSize == 0 && p.lda % kSize == 0 && p.ldb % kSize == 0 && aligned(p.a) && aligned(p.b);
   }
 }
 
@@ -176,7 +113,8 @@ void matvec(const Product<In, Out>& p, Device device, MatvecResult result) {
                                .stride_c = p.ldc,
                                .alpha = p.alpha,
                                .accumulate = p.accumulate,
-                               .result = result};
+                               .result = result,
+                               .at_rest = context().weights_at_rest};
     if (p.m == 1) return cut<In, Out, 1>(all, device);
     if (p.m == 2) return cut<In, Out, 2>(all, device);
     if (p.m <= 4) return cut<In, Out, 4>(all, device);

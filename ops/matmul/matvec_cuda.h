@@ -1,9 +1,7 @@
 // The product of few rows with a transposed matrix, as decoding has it: C[m,n] = alpha A[m,k] B[n,k]^T (+ bias) (+ C)
 // for m <= 8. Each element of B is read once, 16 bytes at a time; what bounds it is the memory's speed.
 //
-//   a warp, or kSlices of them, computes kColumns neighbouring columns of C: lane l adds up the chunks l, l + 32
-//   kSlices, ... of 16 bytes in f32; then the lanes are joined in a fixed tree and the slices in order
-//
+// matvec.cuh has the device code, and how the work is divided.
 // How the work is cut depends on m, n and k alone. f32 is multiplied in f32 whatever --matmul-precision allows:
 // exactness costs nothing here.
 #pragma once

@@ -4,6 +4,7 @@
 //   X: type of x, the sum and d; T: of what is added, the norm and dnormed
 #pragma once
 
+#include "autograd/tape.h"
 #include "core/cuda/launch.cuh"
 #include "ops/norm/norm_blocks.h"
 

@@ -86,6 +86,12 @@ void rotate(const Tensor& x, const RopeOptions& options, bool inverse, const Gra
 
 }  // namespace
 
+Tensor rope_angles(const RopeOptions& options, std::int64_t positions, DType dtype, Device device) {
+  const std::int64_t pairs = options.head_dim / 2;
+  if (dtype == DType::f64) return table_for<double>(options.theta, pairs, positions, device);
+  return table_for<float>(options.theta, pairs, positions, device);
+}
+
 void rope_rotate(const Tensor& x, const RopeOptions& options, bool inverse, const GradTarget& y) {
   dispatch_float(x.dtype(), "rope", [&]<class T>() { rotate<T>(x, options, inverse, y); });
 }

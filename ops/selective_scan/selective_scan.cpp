@@ -115,4 +115,39 @@ Tensor selective_scan_cached(const Tensor& x, const Tensor& dt, const Tensor& a_
   return y;
 }
 
+std::optional<Tensor> mamba_step(const MambaStep& step) {
+  constexpr const char* kStep = "mamba_step";
+  require_float(kStep, "projected", step.projected);
+  require_rank(kStep, "projected", step.projected, 4, "[B,1,R,2C]");
+  require_rank(kStep, "a_log", step.a_log, 3, "[R,C,N]");
+  require_rank(kStep, "conv", step.conv, 3, "[R,C,W]");
+  require_rank(kStep, "dt_proj", step.dt_proj, 3, "[R,C,rank]");
+  require_rank(kStep, "out_proj", step.out_proj, 3, "[R,O,C]");
+  const std::int64_t batch = step.projected.dim(0);
+  const std::int64_t heads = step.a_log.dim(0);
+  const std::int64_t channels = step.a_log.dim(1);
+  const std::int64_t states = step.a_log.dim(2);
+  const std::int64_t taps = step.conv.dim(2);
+  const std::int64_t rank = step.dt_proj.dim(2);
+  require_shape(kStep, "projected", step.projected, {batch, 1, heads, 2 * channels});
+  require_shape(kStep, "conv", step.conv, {heads, channels, taps});
+  require_shape(kStep, "conv_bias", step.conv_bias, {heads, channels});
+  require_shape(kStep, "x_proj", step.x_proj, {heads, rank + 2 * states, channels});
+  require_shape(kStep, "dt_proj", step.dt_proj, {heads, channels, rank});
+  require_shape(kStep, "dt_bias", step.dt_bias, {heads, channels});
+  require_shape(kStep, "d", step.d, {heads, channels});
+  require_shape(kStep, "out_proj", step.out_proj, {heads, step.out_proj.dim(1), channels});
+  require_shape(kStep, "history", step.history, {batch, taps - 1, heads, channels});
+  require_shape(kStep, "scan_state", step.scan_state, {batch, heads, states, channels});
+  if constexpr (MIXGRAD_FOLDER_HAS_CUDA) {
+    const bool is_tracked = any_tracked({&step.projected, &step.conv, &step.conv_bias, &step.x_proj, &step.dt_proj,
+                                         &step.dt_bias, &step.a_log, &step.d, &step.out_proj});
+    Tensor out;
+    if (step.projected.device().is_cuda() && !context().check_devices && !is_tracked && cuda::mamba_step(step, out)) {
+      return out;
+    }
+  }
+  return std::nullopt;
+}
+
 }  // namespace mixgrad

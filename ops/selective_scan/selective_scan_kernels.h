@@ -1,6 +1,7 @@
 #pragma once
 
 #include "autograd/tape.h"
+#include "ops/selective_scan/mamba_step.h"
 #include "ops/selective_scan/selective_scan.h"
 #include "ops/support/dispatch.h"
 
@@ -50,5 +51,8 @@ DeviceScanImplementation selective_scan_forward(DeviceScanImplementation highest
 // There is no backward on segments: registers is its highest.
 DeviceScanImplementation selective_scan_backward(DeviceScanImplementation highest, const ScanInputs& in,
                                                  const Tensor& saved, const Tensor& dy, const ScanTargets& out);
+
+// As mamba_step(), into a tensor of its own; false, and nothing is done, where there is no such kernel.
+bool mamba_step(const MambaStep& step, Tensor& out);
 
 }  // namespace mixgrad::cuda

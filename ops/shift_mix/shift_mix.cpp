@@ -79,4 +79,26 @@ Tensor shift_mix_cached(const Tensor& x, const Tensor& a, const Tensor& b, const
   return y;
 }
 
+std::optional<SumAndResult> normed_shift_mix_cached(const Tensor& x, const Tensor& y, const RowNorm& norm,
+                                                    const Tensor& a, const Tensor& b, const Tensor& ring,
+                                                    TokenPosition position, const ShiftOptions& options) {
+  constexpr const char* kNormed = "normed_shift_mix_cached";
+  require_float(kNormed, "x", x);
+  require_rank(kNormed, "x", x, 3, "[B,1,D]");
+  if (y.defined()) require_shape(kNormed, "y", y, x.shape());
+  require_shape(kNormed, "the norm's weight", norm.weight, {x.cols()});
+  if (norm.bias.defined()) require_shape(kNormed, "the norm's bias", norm.bias, {x.cols()});
+  if constexpr (MIXGRAD_FOLDER_HAS_CUDA) {
+    const bool is_tracked = any_tracked({&x, &y, &norm.weight, &norm.bias, &a, &b});
+    if (x.device().is_cuda() && x.dim(1) == 1 && !context().check_devices && !is_tracked) {
+      SumAndResult made{.sum = x, .result = Tensor::empty(x.shape(), a.dtype(), x.device())};
+      const Tensor shifts = check(made.result, a, b, options);
+      check_ring(kNormed, made.result, ring, position, options);
+      if (y.defined()) made.sum = Tensor::empty(x.shape(), x.dtype(), x.device());
+      if (cuda::normed_shift_mix_ring(x, y, norm, a, b, shifts, options.boundary, ring, position, made)) return made;
+    }
+  }
+  return std::nullopt;
+}
+
 }  // namespace mixgrad

@@ -11,6 +11,9 @@
 //   source: Hierarchical Shift Mixing (arXiv 2601.22852), the (a,b) mixer
 #pragma once
 
+#include <optional>
+
+#include "ops/norm/row_norm.h"
 #include "ops/shift/shift.h"
 
 namespace mixgrad {
@@ -21,5 +24,13 @@ Tensor shift_mix(const Tensor& x, const Tensor& a, const Tensor& b, const ShiftO
 // is tracked.
 Tensor shift_mix_cached(const Tensor& x, const Tensor& a, const Tensor& b, const Tensor& ring, TokenPosition position,
                         const ShiftOptions& options);
+
+// One token of each sequence, with the norm before it, in one kernel on a CUDA device: sum = x + y,
+// result = shift_mix_cached(norm(sum) in the dtype of a). x: [B,1,D]   y: likewise or undefined (sum is x then).
+// nullopt, and nothing is done, where there is no such kernel: on a CPU, for several tokens, in f64, for more than
+// 1,024 channels, under a tape that tracks an argument, and when devices are compared (Context::check_devices).
+std::optional<SumAndResult> normed_shift_mix_cached(const Tensor& x, const Tensor& y, const RowNorm& norm,
+                                                    const Tensor& a, const Tensor& b, const Tensor& ring,
+                                                    TokenPosition position, const ShiftOptions& options);
 
 }  // namespace mixgrad

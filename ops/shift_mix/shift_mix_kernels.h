@@ -13,3 +13,10 @@ MIXGRAD_KERNELS(
                             const Tensor& dy, const GradTarget& dx, const GradTarget& da, const GradTarget& db);
     void shift_mix_ring(const Tensor& x, const Tensor& a, const Tensor& b, const Tensor& shifts, Boundary boundary,
                         const Tensor& ring, TokenPosition position, const Tensor& y);)
+
+namespace mixgrad::cuda {
+// normed_shift_mix_cached() into `made`; false, and nothing is done, where there is no such kernel.
+bool normed_shift_mix_ring(const Tensor& x, const Tensor& y, const RowNorm& norm, const Tensor& a, const Tensor& b,
+                           const Tensor& shifts, Boundary boundary, const Tensor& ring, TokenPosition position,
+                           const SumAndResult& made);
+}  // namespace mixgrad::cuda

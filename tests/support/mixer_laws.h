@@ -40,7 +40,7 @@ class DecoderMixer : public MixerOf<DecoderMixerState> {
   std::string name() const override { return "decoder"; }
   std::string describe() const override { return "decoder"; }
   // On the device under test; the results come to the host.
-  Tensor forward(const LayerInput& tokens) const override { return decoder_->logits(tokens.u).to(kCpu); }
+  Tensor forward(const LayerInput& tokens) const override { return decoder_->logits(tokens.u()).to(kCpu); }
   double operations(std::int64_t) const override { return 0; }
   std::size_t state_bytes(std::int64_t tokens, DType dtype) const override {
     std::size_t total = 0;
@@ -58,7 +58,7 @@ class DecoderMixer : public MixerOf<DecoderMixerState> {
     return state;
   }
   Tensor continued(const LayerInput& tokens, DecoderMixerState& state, TokenPosition) const override {
-    return decoder_->prefill(tokens.u, state.state).to(kCpu);
+    return decoder_->prefill(tokens.u(), state.state).to(kCpu);
   }
 
  private:

@@ -19,6 +19,16 @@ class CoefficientMixing : public HsmMixing {
     return shift_mix_cached(u, a_->value, b_->value, *past.ring, past.position, past.options);
   }
 
+  Tensor forward_normed(const NormedInput& u, const HsmPast& past) const override {
+    if (past.ring != nullptr) {
+      const std::optional<Tensor> y = u.in_one_by([&](const Tensor& x, const Tensor& added, const RowNorm& norm) {
+        return normed_shift_mix_cached(x, added, norm, a_->value, b_->value, *past.ring, past.position, past.options);
+      });
+      if (y) return *y;
+    }
+    return forward(u.tensor(), past);
+  }
+
   double operations() const override { return 3.0 * static_cast<double>(width_); }
 
  private:

@@ -62,7 +62,7 @@ class TintMixer : public MixerOf<TintState> {
   std::string describe() const override { return "tint"; }
   double operations(std::int64_t) const override { return static_cast<double>(factor_->shape.numel()); }
   std::size_t state_bytes(std::int64_t, DType) const override { return 0; }
-  Tensor forward(const LayerInput& input) const override { return head_linear(input.u, factor_->value); }
+  Tensor forward(const LayerInput& input) const override { return head_linear(input.u(), factor_->value); }
 
  protected:
   std::unique_ptr<TintState> empty_state(std::int64_t, std::int64_t, Placement) const override {

@@ -255,7 +255,7 @@ class FaultyMixer : public MixerOf<FaultyState> {
     return own_.mixer->state_bytes(tokens, dtype);
   }
   Tensor forward(const LayerInput& input) const override {
-    const Tensor& u = input.u;
+    const Tensor& u = input.u();
     const Tensor y = own_.mixer->forward(u);
     const std::int64_t length = u.dim(1) * u.dim(2);
     if (mistake_ == Mistake::sees_future) {  // one small number from the last time to the first
@@ -277,7 +277,7 @@ class FaultyMixer : public MixerOf<FaultyState> {
     return state;
   }
   Tensor continued(const LayerInput& input, FaultyState& state, TokenPosition) const override {
-    const bool many = input.u.dim(1) > 1;
+    const bool many = input.u().dim(1) > 1;
     if (mistake_ == Mistake::guesses && many) state.inner->reset();  // "more than one token: a new sequence"
     return own_.mixer->prefill(input, *state.inner);
   }
@@ -316,8 +316,8 @@ class AverageMixer : public MixerOf<AverageState> {
     return static_cast<std::size_t>(kWidth) * dtype_bytes(kept);
   }
   Tensor forward(const LayerInput& input) const override {
-    const Tensor average = Tensor::zeros({input.u.dim(0), kWidth}, accumulation_dtype(input.u.dtype()));
-    return run(input.u, average);
+    const Tensor average = Tensor::zeros({input.u().dim(0), kWidth}, accumulation_dtype(input.u().dtype()));
+    return run(input.u(), average);
   }
 
  protected:
@@ -328,7 +328,7 @@ class AverageMixer : public MixerOf<AverageState> {
     return state;
   }
   Tensor continued(const LayerInput& input, AverageState& state, TokenPosition) const override {
-    return run(input.u, state.average);
+    return run(input.u(), state.average);
   }
 
  private:
