@@ -19,18 +19,18 @@
 namespace mixgrad::test {
 namespace {
 
-struct Sizes {
+struct MambaSizes {
   std::int64_t batch, heads, channels, states, rank, taps, outputs;
 };
 
 // One and several sequences; channels that fill the threads once, often and not evenly; states that cannot be shared.
-const std::vector<Sizes> kSizes{{1, 12, 128, 16, 4, 4, 64},
-                                {3, 2, 64, 16, 2, 4, 32},
-                                {2, 1, 8, 3, 1, 2, 5},
-                                {1, 3, 24, 5, 3, 3, 9},
-                                {2, 2, 256, 16, 8, 4, 64}};
+const std::vector<MambaSizes> kMambaSizes{{1, 12, 128, 16, 4, 4, 64},
+                                          {3, 2, 64, 16, 2, 4, 32},
+                                          {2, 1, 8, 3, 1, 2, 5},
+                                          {1, 3, 24, 5, 3, 3, 9},
+                                          {2, 2, 256, 16, 8, 4, 64}};
 
-MambaStep random_step(const Sizes& s, DType dtype) {
+MambaStep random_mamba_step(const MambaSizes& s, DType dtype) {
   const Device device = test_device();
   const DType precise = accumulation_dtype(dtype);
   const auto random = [&](const Shape& shape, std::uint64_t seed, DType of) {
@@ -70,7 +70,7 @@ TEST_CASE("mamba_step: outputs and states of separate operators, over several to
     MESSAGE("runs with MIXGRAD_DEVICE=cuda");
     return;
   }
-  for (const Sizes& s : kSizes) {
+  for (const MambaSizes& s : kMambaSizes) {
     CAPTURE(s.channels);
     for (const DType dtype : {DType::f32, DType::bf16}) {
       CAPTURE(dtype_name(dtype));
@@ -78,7 +78,7 @@ TEST_CASE("mamba_step: outputs and states of separate operators, over several to
       for (const bool at_rest : {false, true}) {
         Context settings = context();
         settings.weights_at_rest = at_rest;
-        MambaStep fused = random_step(s, dtype);
+        MambaStep fused = random_mamba_step(s, dtype);
         MambaStep separate = fused;
         separate.history = fused.history.clone();
         separate.scan_state = fused.scan_state.clone();
@@ -100,10 +100,10 @@ TEST_CASE("mamba_step: outputs and states of separate operators, over several to
 }
 
 TEST_CASE("mamba_step: what has no kernel is left to the separate operators, and sizes that do not fit are errors") {
-  MambaStep step = random_step({1, 2, 64, 16, 2, 4, 32}, DType::f32);
+  MambaStep step = random_mamba_step({1, 2, 64, 16, 2, 4, 32}, DType::f32);
   CHECK(mamba_step(step).has_value() == test_device().is_cuda());
-  CHECK_FALSE(mamba_step(random_step({1, 1, 520, 16, 2, 4, 32}, DType::f32)));  // more channels than threads
-  CHECK_FALSE(mamba_step(random_step({1, 1, 12, 16, 2, 4, 32}, DType::bf16)));  // no whole chunks
+  CHECK_FALSE(mamba_step(random_mamba_step({1, 1, 520, 16, 2, 4, 32}, DType::f32)));  // more channels than threads
+  CHECK_FALSE(mamba_step(random_mamba_step({1, 1, 12, 16, 2, 4, 32}, DType::bf16)));  // no whole chunks
   MambaStep short_state = step;
   short_state.scan_state = step.scan_state.slice(0, 0);
   CHECK_THROWS_AS(mamba_step(short_state), ShapeError);

@@ -18,20 +18,21 @@
 namespace mixgrad::test {
 namespace {
 
-struct Sizes {
+struct NormedSizes {
   std::int64_t rows, width, outputs, head_dim;
 };
 
 // One and eight rows, a lane with one unit and with all, slices of a sum, a result of many blocks.
-const std::vector<Sizes> kSizes{{1, 64, 96, 32},   {1, 768, 2304, 64}, {3, 128, 40, 20},    {8, 256, 1000, 8},
-                                {2, 1024, 512, 2}, {5, 1000, 24, 4},   {1, 1024, 20000, 4}, {4, 8, 16386, 6}};
+const std::vector<NormedSizes> kNormedSizes{{1, 64, 96, 32},     {1, 768, 2304, 64}, {3, 128, 40, 20},
+                                            {8, 256, 1000, 8},   {2, 1024, 512, 2},  {5, 1000, 24, 4},
+                                            {1, 1024, 20000, 4}, {4, 8, 16386, 6}};
 
-struct Operands {
+struct NormedOperands {
   Tensor x, y, weight, bias, gate_weight, gate_bias;
   RowNorm norm;
 };
 
-Operands operands(const Sizes& s, DType dtype, bool centred) {
+NormedOperands normed_operands(const NormedSizes& s, DType dtype, bool centred) {
   const Device device = test_device();
   const Shape stream{s.rows, 1, s.width};
   const auto wide = [&](const Shape& shape, std::uint64_t seed) {
@@ -50,7 +51,7 @@ Operands operands(const Sizes& s, DType dtype, bool centred) {
                    .eps = 1e-5}};
 }
 
-SumAndNorm separate_norm(const Operands& o, bool add, DType dtype) {
+SumAndNorm separate_norm(const NormedOperands& o, bool add, DType dtype) {
   const RowNorm& n = o.norm;
   if (add) {
     return n.centred ? add_layer_norm(o.x, o.y, n.weight, n.bias, n.eps) : add_rms_norm(o.x, o.y, n.weight, n.eps);
@@ -58,7 +59,7 @@ SumAndNorm separate_norm(const Operands& o, bool add, DType dtype) {
   return {o.x, n.centred ? layer_norm(o.x, n.weight, n.bias, n.eps, dtype) : rms_norm(o.x, n.weight, n.eps, dtype)};
 }
 
-void check_one(const Operands& o, const Sizes& s, DType dtype, bool add, bool biased) {
+void check_normed(const NormedOperands& o, const NormedSizes& s, DType dtype, bool add, bool biased) {
   const SumAndNorm normed = separate_norm(o, add, dtype);
   const Tensor bias = biased ? o.bias : Tensor();
   const Tensor gate_bias = biased ? o.gate_bias : Tensor();
@@ -105,17 +106,17 @@ TEST_CASE("normed_linear: sum, norm, product and what follows as by separate ope
     MESSAGE("runs with MIXGRAD_DEVICE=cuda");
     return;
   }
-  for (const Sizes& s : kSizes) {
+  for (const NormedSizes& s : kNormedSizes) {
     CAPTURE(s.rows);
     CAPTURE(s.width);
     CAPTURE(s.outputs);
     for (const DType dtype : {DType::f32, DType::bf16}) {
       CAPTURE(dtype_name(dtype));
       for (const bool centred : {false, true}) {
-        const Operands o = operands(s, dtype, centred);
+        const NormedOperands o = normed_operands(s, dtype, centred);
         for (const bool add : {false, true}) {
           CAPTURE(add);
-          check_one(o, s, dtype, add, centred);
+          check_normed(o, s, dtype, add, centred);
         }
       }
     }
@@ -123,23 +124,23 @@ TEST_CASE("normed_linear: sum, norm, product and what follows as by separate ope
 }
 
 TEST_CASE("normed_linear: what has no kernel is left to the separate operators") {
-  const Sizes s{1, 64, 32, 4};
-  Operands o = operands(s, DType::f32, true);
-  const auto served = [&](const Operands& given) {
+  const NormedSizes s{1, 64, 32, 4};
+  NormedOperands o = normed_operands(s, DType::f32, true);
+  const auto served = [&](const NormedOperands& given) {
     return normed_linear(given.x, given.y, given.norm, {.weight = given.weight}).has_value();
   };
   CHECK(served(o) == test_device().is_cuda());
-  CHECK_FALSE(served(operands({9, 64, 32, 4}, DType::f32, true)));
-  CHECK_FALSE(served(operands({1, 1032, 32, 4}, DType::bf16, true)));
-  CHECK_FALSE(served(operands({1, 66, 32, 4}, DType::f32, true)));
+  CHECK_FALSE(served(normed_operands({9, 64, 32, 4}, DType::f32, true)));
+  CHECK_FALSE(served(normed_operands({1, 1032, 32, 4}, DType::bf16, true)));
+  CHECK_FALSE(served(normed_operands({1, 66, 32, 4}, DType::f32, true)));
   Tape tape;
   tape.watch(o.weight);
   CHECK_FALSE(served(o));
 }
 
 TEST_CASE("normed_linear: shapes that do not fit are errors") {
-  const Operands o = operands({1, 64, 32, 4}, DType::f32, true);
-  const Operands other = operands({1, 32, 32, 4}, DType::f32, true);
+  const NormedOperands o = normed_operands({1, 64, 32, 4}, DType::f32, true);
+  const NormedOperands other = normed_operands({1, 32, 32, 4}, DType::f32, true);
   CHECK_THROWS_WITH_AS(normed_linear(o.x, Tensor(), o.norm, {.weight = other.weight}),
                        "normed_linear: the last axis of x must be 32 to match weight [32,32], got x [1,1,64]",
                        ShapeError);

@@ -16,7 +16,7 @@
 namespace mixgrad::test {
 namespace {
 
-Tensor random_there(const Shape& shape, std::uint64_t seed, DType dtype) {
+Tensor random_mixed(const Shape& shape, std::uint64_t seed, DType dtype) {
   return random_tensor(shape, seed).to(dtype).to(test_device());
 }
 
@@ -44,20 +44,20 @@ void check_tokens(const MixCase& m, bool at_rest) {
   Context settings = context();
   settings.weights_at_rest = at_rest;
   const RowNorm norm{.centred = m.centred,
-                     .weight = random_there({m.width}, 1, DType::f32),
-                     .bias = m.centred ? random_there({m.width}, 2, DType::f32) : Tensor(),
+                     .weight = random_mixed({m.width}, 1, DType::f32),
+                     .bias = m.centred ? random_mixed({m.width}, 2, DType::f32) : Tensor(),
                      .eps = 1e-5};
   const Shape coefficients{m.by_channel ? m.width : static_cast<std::int64_t>(m.shifts.size())};
-  const Tensor a = random_there(coefficients, 3, m.dtype);
-  const Tensor b = random_there(coefficients, 4, m.dtype);
+  const Tensor a = random_mixed(coefficients, 3, m.dtype);
+  const Tensor b = random_mixed(coefficients, 4, m.dtype);
   const ShiftOptions options{m.shifts, m.boundary};
   const Tensor ring = Tensor::zeros({m.batch, ring_elements(m.width, m.shifts)}, m.dtype, test_device());
   const Tensor other_ring = ring.clone();
   for (std::int64_t t = 0; t < 12; ++t) {
     CAPTURE(t);
     const auto seed = static_cast<std::uint64_t>(100 + t);
-    const Tensor x = random_there({m.batch, 1, m.width}, seed, DType::f32);
-    const Tensor y = m.add ? random_there({m.batch, 1, m.width}, seed + 50, m.dtype) : Tensor();
+    const Tensor x = random_mixed({m.batch, 1, m.width}, seed, DType::f32);
+    const Tensor y = m.add ? random_mixed({m.batch, 1, m.width}, seed + 50, m.dtype) : Tensor();
     SumAndNorm normed;
     if (m.add) {
       normed = m.centred ? add_layer_norm(x, y, norm.weight, norm.bias, norm.eps)
@@ -92,9 +92,9 @@ TEST_CASE("normed_shift_mix_cached: sum, norm and mixing as by separate operator
 
 TEST_CASE("normed_shift_mix_cached: what has no kernel is left to the separate operators") {
   const auto served = [](std::int64_t tokens, std::int64_t width) {
-    const RowNorm norm{.weight = random_there({width}, 1, DType::f32)};
-    const Tensor x = random_there({1, tokens, width}, 2, DType::f32);
-    const Tensor one = random_there({1}, 3, DType::f32);
+    const RowNorm norm{.weight = random_mixed({width}, 1, DType::f32)};
+    const Tensor x = random_mixed({1, tokens, width}, 2, DType::f32);
+    const Tensor one = random_mixed({1}, 3, DType::f32);
     const std::vector<std::int64_t> shifts{2};
     const ShiftOptions options{shifts, Boundary::zero};
     const Tensor ring = Tensor::zeros({1, ring_elements(width, options.shifts)}, DType::f32, test_device());
@@ -104,8 +104,8 @@ TEST_CASE("normed_shift_mix_cached: what has no kernel is left to the separate o
   CHECK_FALSE(served(2, 64));
   CHECK_FALSE(served(1, 1028));
   CHECK_FALSE(served(1, 66));
-  const RowNorm norm{.weight = random_there({8}, 1, DType::f32)};
-  const Tensor x = random_there({1, 1, 12}, 2, DType::f32);
+  const RowNorm norm{.weight = random_mixed({8}, 1, DType::f32)};
+  const Tensor x = random_mixed({1, 1, 12}, 2, DType::f32);
   const std::vector<std::int64_t> shifts{2};
   CHECK_THROWS_AS(normed_shift_mix_cached(x, Tensor(), norm, x, x, x, 0, {shifts, Boundary::zero}), ShapeError);
 }
