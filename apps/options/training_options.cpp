@@ -131,7 +131,7 @@ void TrainingOptions::check() const {
 }
 
 OptimizerSettings TrainingOptions::optimizer_settings() const {
-  OptimizerSettings settings{.name = optimizer, .clip = clip, .values = {}};
+  OptimizerSettings settings{.name = optimizer, .clip = clip, .learning_rate = lr};
   for (const OptimizerOption& option : optimizer_kind(optimizer).options) {
     settings.values[option.name] = optimizer_values.at(option.name);
   }

@@ -42,8 +42,9 @@ inline constexpr const char* kDefaultOptimizer = "adamw";
 // Which optimizer, and its numbers. Those that are not given have their defaults.
 struct OptimizerSettings {
   std::string name = kDefaultOptimizer;
-  double clip = 1.0;  // largest norm of the gradient, for every optimizer
-  std::map<std::string, double> values;
+  double clip = 1.0;            // largest norm of the gradient, for every optimizer
+  double learning_rate = 1e-3;  // from which the schedule starts: rates of a rule's own are relative to it
+  std::map<std::string, double> values = {};
 };
 
 struct OptimizerKind {
