@@ -52,7 +52,6 @@ function(mixgrad_fetch_compiled target package repository commit headers)
     return()
   endif()
   mixgrad_fetch_source(${target} ${package} ${repository} ${commit} ${headers} source)
-  enable_language(C)
   string(MAKE_C_IDENTIFIER ${package} name)
   list(TRANSFORM ARGN PREPEND ${source}/${headers}/)
   add_library(${name}_objects OBJECT ${ARGN})
@@ -108,6 +107,9 @@ if(MIXGRAD_TESTS)
   mixgrad_fetch(doctest::doctest doctest-dev https://github.com/doctest/doctest.git
                 b7c21ec5ceeadb4951b00396fc1e4642dd347e5f .)  # 2.4.9
 endif()
+if(NOT TARGET PCRE2::8BIT OR NOT TARGET utf8proc::utf8proc)
+  enable_language(C)
+endif()
 # The C files of each, as their own instructions for a build by hand list them.
 mixgrad_fetch_compiled(utf8proc::utf8proc libutf8proc-dev https://github.com/JuliaStrings/utf8proc.git
                        1cb28a66ca79a0845e99433fd1056257456cef8b . utf8proc.c)  # 2.8.0
@@ -117,7 +119,7 @@ if(TARGET libutf8proc_dev_objects)
 endif()
 set(pcre2_files auto_possess chartables compile config context convert dfa_match error extuni find_bracket jit_compile maketables
                 match match_data newline ord2utf pattern_info script_run serialize string_utils study substitute substring tables
-                ucd ucptables valid_utf xclass)
+                ucd valid_utf xclass)
 list(TRANSFORM pcre2_files REPLACE "(.+)" "pcre2_\\1.c")
 mixgrad_fetch_compiled(PCRE2::8BIT libpcre2-dev https://github.com/PCRE2Project/pcre2.git
                        52c08847921a324c804cabf2814549f50bce1265 src ${pcre2_files})  # 10.42

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <functional>
+#include <utility>
 
 #include "core/error.h"
 #include "core/text/utf8.h"
@@ -63,7 +64,8 @@ void raise_no_such_symbol(const NoSuchSymbol& symbol, std::string_view text, con
 std::optional<std::span<const std::int32_t>> WordCache::find(std::string_view word) const {
   if (entries_.empty() || word.size() > kLongestWord) return std::nullopt;
   const std::size_t hash = std::hash<std::string_view>()(word);
-  for (std::size_t at = hash % kSlots;; at = (at + 1) % kSlots) {
+  const std::size_t mask = entries_.size() - 1;
+  for (std::size_t at = hash & mask;; at = (at + 1) & mask) {
     const Entry& entry = entries_[at];
     if (entry.id_count == 0) return std::nullopt;
     if (entry.hash == hash && std::string_view(words_).substr(entry.word, entry.word_size) == word) {
@@ -72,12 +74,26 @@ std::optional<std::span<const std::int32_t>> WordCache::find(std::string_view wo
   }
 }
 
+void WordCache::grow() {
+  constexpr std::size_t kFirstSlots = 64;
+  std::vector<Entry> old = std::exchange(entries_, {});
+  entries_.resize(std::max(kFirstSlots, 2 * old.size()));
+  const std::size_t mask = entries_.size() - 1;
+  for (const Entry& entry : old) {
+    if (entry.id_count == 0) continue;
+    std::size_t at = entry.hash & mask;
+    while (entries_[at].id_count != 0) at = (at + 1) & mask;
+    entries_[at] = entry;
+  }
+}
+
 void WordCache::add(std::string_view word, std::span<const std::int32_t> ids) {
-  if (size_ == kMostWords || word.size() > kLongestWord || ids.empty()) return;
-  if (entries_.empty()) entries_.resize(kSlots);
+  if (2 * size_ >= kMostSlots || word.size() > kLongestWord || ids.empty()) return;
+  if (2 * size_ >= entries_.size()) grow();
+  const std::size_t mask = entries_.size() - 1;
   const std::size_t hash = std::hash<std::string_view>()(word);
-  std::size_t at = hash % kSlots;
-  while (entries_[at].id_count != 0) at = (at + 1) % kSlots;
+  std::size_t at = hash & mask;
+  while (entries_[at].id_count != 0) at = (at + 1) & mask;
   entries_[at] = {hash, static_cast<std::uint32_t>(words_.size()), static_cast<std::uint32_t>(word.size()),
                   static_cast<std::uint32_t>(ids_.size()), static_cast<std::uint32_t>(ids.size())};
   words_ += word;

@@ -67,8 +67,9 @@ class WordCache {
     std::size_t hash = 0;
     std::uint32_t word = 0, word_size = 0, ids = 0, id_count = 0;  // where they begin; id_count 0 = an empty slot
   };
-  static constexpr std::size_t kSlots = std::size_t{1} << 16U, kMostWords = kSlots / 2, kLongestWord = 64;
-  std::vector<Entry> entries_;
+  static constexpr std::size_t kMostSlots = std::size_t{1} << 16U, kLongestWord = 64;
+  void grow();
+  std::vector<Entry> entries_;  // open addressing, at most half full; a power of two
   std::size_t size_ = 0;
   std::string words_;
   std::vector<std::int32_t> ids_;

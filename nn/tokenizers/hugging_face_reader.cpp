@@ -69,7 +69,9 @@ std::pair<std::string, std::string> read_pair(const json& value, const JsonPlace
 void read_merges(const json& value, const JsonPlace& place, const Vocabulary& ids, BpeModel& model) {
   json_array(value, place);
   for (std::size_t i = 0; i < value.size(); ++i) {
-    const auto [left, right] = read_pair(value[i], place.index(i));
+    const std::pair<std::string, std::string> pair = read_pair(value[i], place.index(i));
+    const std::string& left = pair.first;
+    const std::string& right = pair.second;
     const auto id_of = [&](const std::string& token) {
       const auto found = ids.find(token);
       if (found == ids.end()) {

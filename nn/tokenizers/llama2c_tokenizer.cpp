@@ -150,7 +150,9 @@ class Llama2cTokenizer : public Tokenizer {
     for (std::size_t id = kFirstWord; id < pieces_.size(); ++id) scores.push_back(pieces_[id].score);
     std::sort(scores.begin(), scores.end(), std::greater<>());
     scores.erase(std::unique(scores.begin(), scores.end()), scores.end());
-    for (const auto& [bytes, id] : ids_) {
+    for (const auto& entry : ids_) {
+      const std::string& bytes = entry.first;
+      const std::int32_t id = entry.second;
       const float score = pieces_[static_cast<std::size_t>(id)].score;
       if (score <= kLowestScore) continue;
       const auto rank = std::lower_bound(scores.begin(), scores.end(), score, std::greater<>()) - scores.begin();
