@@ -114,6 +114,11 @@ void TrainingOptions::declare_optimisation(OptionSet& options, const std::vector
   options.add("clip", clip, kAboveZero, "Largest norm of the gradient", traits);
 }
 
+void TrainingOptions::declare_frozen(OptionSet& options) {
+  options.add_several("freeze", frozen, "Parameters that stay as they are, by name: * stands for any text",
+                      {.group = OptionGroup::optimisation, .value = "PATTERN"});
+}
+
 void TrainingOptions::declare_seed(OptionSet& options) {
   options.add("seed", seed, "Seed of the initial weights and of the batches");
 }

@@ -23,11 +23,13 @@ struct TrainingOptions {
   std::map<std::string, double> optimizer_values;  // of the options of all optimizers
   PlacementOptions placement;
   std::uint64_t seed = 1;
+  std::vector<std::string> frozen;  // patterns of parameter names (nn/modules/freeze.h)
 
   // A verb declares the parts that it uses; `only_for` as in OptionTraits.
   void declare_batch(OptionSet& options, const std::vector<std::string>& only_for = {});
   void declare_steps(OptionSet& options);
   void declare_optimisation(OptionSet& options, const std::vector<std::string>& only_for = {});
+  void declare_frozen(OptionSet& options);
   void declare_seed(OptionSet& options);
   void declare_placement(OptionSet& options);
   void check() const;  // ValueError for options that do not fit together

@@ -23,6 +23,7 @@
 #include "core/text/plural.h"
 #include "nn/files/file.h"
 #include "nn/files/folder.h"
+#include "nn/modules/freeze.h"
 #include "nn/training/memory_plan.h"
 #include "nn/training/metrics_file.h"
 
@@ -75,6 +76,7 @@ class Train : public Verb, private StoredOptions {
     training_.declare_batch(options);
     training_.declare_steps(options);
     training_.declare_optimisation(options);
+    training_.declare_frozen(options);
     training_.declare_placement(options);
   }
 
@@ -150,7 +152,8 @@ class Train : public Verb, private StoredOptions {
     state_.text_xxh3 = data.text_id()->xxh3;
     run_.sample.start(data.tokenizer());  // refuses a prompt that would fail at the end
     if (const std::string note = unknown_note(data, parse_unknown(model_.unknown)); !note.empty()) say(note);
-    describe(model, data);
+    const std::int64_t frozen = freeze(model.parameters(), training_.frozen);
+    describe(model, data, frozen);
     for (const std::string& note : schedule_notes(training_.schedule_values(), stored_steps_, state_)) say(note);
     const std::unique_ptr<Optimizer> optimizer = make_optimizer(training_.optimizer_settings(), model.parameters());
     if (resumed()) load_optimizer(generation_, state_, *optimizer);
@@ -278,13 +281,14 @@ class Train : public Verb, private StoredOptions {
     return true;
   }
 
-  void describe(const Decoder& model, const TokenData& data) const {
+  void describe(const Decoder& model, const TokenData& data, std::int64_t frozen) const {
     std::fprintf(stderr, "%s: %lld tokens of %lld kinds, the last %lld for validation\n", data.source().c_str(),
                  static_cast<long long>(data.size()), static_cast<long long>(data.tokenizer().vocab_size()),
                  static_cast<long long>(data.valid().size()));
     const Device device = model.device();
-    std::fprintf(stderr, "model: %lld parameters, %s, %s, %s\n", static_cast<long long>(model.parameters().count()),
-                 count_text(static_cast<std::int64_t>(model.config().layers.size()), "layer").c_str(),
+    const std::string still = frozen > 0 ? " (" + std::to_string(frozen) + " of them frozen)" : "";
+    std::fprintf(stderr, "model: %lld parameters%s, %s, %s, %s\n", static_cast<long long>(model.parameters().count()),
+                 still.c_str(), count_text(static_cast<std::int64_t>(model.config().layers.size()), "layer").c_str(),
                  training_.placement.precision.c_str(),
                  device.is_cpu() ? count_text(threads(), "thread").c_str() : device.str().c_str());
     if (resumed()) {
