@@ -11,7 +11,7 @@
 #include "apps/output/error_line.h"
 #include "apps/output/standard_output.h"
 #include "apps/output/version.h"
-#include "apps/run/waiting.h"
+#include "apps/process/waiting.h"
 #include "apps/verbs/verbs.h"
 #include "core/dispatch/device_check.h"
 #include "core/error.h"

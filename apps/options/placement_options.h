@@ -29,7 +29,7 @@ struct PlacementOptions {
   Device where() const;
   bool checks() const { return device == kCheckedDevice; }
   // With the context of the scope that the verb has opened.
-  Placement place() const { return {parse_precision(precision), where()}; }
+  Placement model_placement() const { return {parse_precision(precision), where()}; }
 };
 
 }  // namespace mixgrad::app

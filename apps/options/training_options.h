@@ -34,7 +34,7 @@ struct TrainingOptions {
   void declare_placement(OptionSet& options);
   void check() const;  // ValueError for options that do not fit together
   Context context() const { return placement.context(threads); }
-  Placement place() const { return placement.place(); }
+  Placement model_placement() const { return placement.model_placement(); }
   OptimizerSettings optimizer_settings() const;
   Trainer::Options trainer_options() const {
     return {.batch = batch, .accumulate = accumulate, .schedule = schedule_values()};

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "apps/options/training_options.h"
-#include "apps/run/core_watch.h"
+#include "apps/process/core_watch.h"
 #include "apps/run/run_report.h"
 #include "apps/run/run_schedule.h"
 #include "nn/data/token_data.h"

@@ -10,7 +10,7 @@
 #include "apps/output/clock.h"
 #include "apps/output/json_line.h"
 #include "apps/output/table.h"
-#include "apps/run/allocation_counter.h"
+#include "apps/process/allocation_counter.h"
 #include "apps/run/open_run.h"
 #include "apps/verbs/verbs.h"
 #include "core/allocator.h"
@@ -72,7 +72,7 @@ class Bench : public Verb {
 
  private:
   int time_training() {
-    const OpenedRun run = open_run(model_, {.placement = training_.place(), .seed = training_.seed});
+    const OpenedRun run = open_run(model_, {.placement = training_.model_placement(), .seed = training_.seed});
     const TokenData& data = run.data;
     Decoder& model = *run.model;
     const std::unique_ptr<Optimizer> optimizer = make_optimizer(training_.optimizer_settings(), model.parameters());
@@ -113,8 +113,8 @@ class Bench : public Verb {
 
   // Ten equal parts of one sequence: a state that grows shows as a rising figure.
   int time_decoding() const {
-    const OpenedRun run =
-        open_run(model_, {.placement = training_.place(), .seed = training_.seed, .use = TextUse::vocabulary});
+    const OpenedRun run = open_run(
+        model_, {.placement = training_.model_placement(), .seed = training_.seed, .use = TextUse::vocabulary});
     const Decoder& model = *run.model;
     DecodingSession session(model, sequences_, model.config().context);
     Rng rng(training_.seed);
@@ -164,7 +164,8 @@ class Bench : public Verb {
       return {bytes, text};
     };
     table.add({state.position(), microseconds, state.bytes(),
-               mebibytes_cell(pool_stats(training_.place().device).in_use), mebibytes_cell(resident_bytes())});
+               mebibytes_cell(pool_stats(training_.model_placement().device).in_use),
+               mebibytes_cell(resident_bytes())});
   }
 
   void report(double best, double median, double tokens_per_s, std::size_t peak, double allocations) const {

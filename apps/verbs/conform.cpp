@@ -80,7 +80,7 @@ class Conform : public Verb {
  private:
   ConformanceResult compare(const std::string& file) const {
     try {
-      return run_conformance(file, placement_.place().dtype, placement_.where());
+      return run_conformance(file, placement_.model_placement().dtype, placement_.where());
     } catch (const FormatError&) {
       throw;
     } catch (const IoError&) {

@@ -159,7 +159,7 @@ class Eval : public Verb {
   }
 
   Checkpoint load(const std::string& path) const {
-    if (placement_.precision != "stored") return load_checkpoint(path, placement_.place());
+    if (placement_.precision != "stored") return load_checkpoint(path, placement_.model_placement());
     const std::filesystem::path folder = find_generation(path);
     const SafetensorsFile file = SafetensorsFile::open(folder / "model.safetensors");
     const bool f64 = !file.names().empty() && file.entry(file.names().front()).dtype == DType::f64;

@@ -38,7 +38,7 @@ class Generate : public Verb {
     placement_.check_device();
     const ContextScope scope(placement_.context(threads_));
     validate(sampling_);
-    const Checkpoint checkpoint = load_checkpoint(checkpoint_, placement_.place());
+    const Checkpoint checkpoint = load_checkpoint(checkpoint_, placement_.model_placement());
     stream_sample(*checkpoint.model, *checkpoint.tokenizer, prompt_.tokens(*checkpoint.tokenizer), tokens_, sampling_,
                   seed_);
     return kOk;

@@ -61,10 +61,10 @@ class Inspect : public Verb {
     TokenizerPtr tokenizer;
     if (checkpoint_.empty()) {
       tokenizer = model_.open_data().tokenizer_ptr();
-      model = std::make_unique<Decoder>(model_.config(tokenizer->vocab_size()), training_.place());
+      model = std::make_unique<Decoder>(model_.config(tokenizer->vocab_size()), training_.model_placement());
       model_.initialize(*model, training_.seed);
     } else {
-      Checkpoint trained = load_checkpoint(checkpoint_, training_.place());
+      Checkpoint trained = load_checkpoint(checkpoint_, training_.model_placement());
       tokenizer = trained.tokenizer;
       model = std::move(trained.model);
     }

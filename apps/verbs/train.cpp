@@ -8,11 +8,11 @@
 #include "apps/output/error_line.h"
 #include "apps/output/standard_output.h"
 #include "apps/output/table.h"
+#include "apps/process/signals.h"
 #include "apps/run/open_run.h"
 #include "apps/run/run_loop.h"
 #include "apps/run/run_text.h"
 #include "apps/run/schedule_notes.h"
-#include "apps/run/signals.h"
 #include "apps/verbs/verbs.h"
 #include "core/allocator.h"
 #include "core/error.h"
@@ -176,7 +176,7 @@ class Train : public Verb, private StoredOptions {
   OpenedRun open() {
     const auto open_it = [&] {
       return open_run(model_, {.weights = resumed() ? generation_ : fs::path(checkpoint_),
-                               .placement = training_.place(),
+                               .placement = training_.model_placement(),
                                .seed = training_.seed,
                                .identify = Identify::yes});
     };
@@ -244,8 +244,9 @@ class Train : public Verb, private StoredOptions {
 
   int print_plan() const {
     const ModelConfig config = planned_config();
-    const MemoryPlan plan = plan_training(config, training_.place(), training_.optimizer_settings(), training_.batch);
-    const std::size_t free = free_memory_on(training_.place().device);
+    const MemoryPlan plan =
+        plan_training(config, training_.model_placement(), training_.optimizer_settings(), training_.batch);
+    const std::size_t free = free_memory_on(training_.model_placement().device);
     const std::size_t checkpoint = plan.parameters + plan.optimizer;
     const auto bytes = [](const char* name, std::size_t count, std::string remark = {}) {
       return Figure{.key = name, .value = count, .label = name, .text = bytes_text(count), .remark = std::move(remark)};

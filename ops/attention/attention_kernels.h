@@ -46,9 +46,9 @@ AttentionImplementation attention_backward(AttentionImplementation highest, cons
                                            const GradTarget& dq, const GradTarget& dk, const GradTarget& dv);
 
 // The implementations of attention_step (attention_step.cu): as above, the highest that takes these shapes.
-enum class AttentionStepTier { naive, block, split };
-AttentionStepTier attention_step(AttentionStepTier highest, const Tensor& q, const Tensor& k, const Tensor& v,
-                                 TokenPosition position, std::int64_t keys_per_token, const AttentionOptions& options,
-                                 const Tensor& out);
+enum class AttentionStepImplementation { naive, block, split };
+AttentionStepImplementation attention_step(AttentionStepImplementation highest, const Tensor& q, const Tensor& k,
+                                           const Tensor& v, TokenPosition position, std::int64_t keys_per_token,
+                                           const AttentionOptions& options, const Tensor& out);
 
 }  // namespace mixgrad::cuda

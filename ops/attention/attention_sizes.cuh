@@ -146,16 +146,16 @@ struct KeyTile {
 };
 
 // The columns [begin,end) that a row of a tile of scores sees: keys of a query, or queries of a key.
-struct Sight {
+struct VisibleRange {
   int begin, end;
   __device__ bool has(int column) const { return column >= begin && column < end; }
   __device__ bool has_all(int first, int count) const { return first >= begin && first + count <= end; }
 };
 
-inline __device__ Sight keys_seen_by(const AttentionSizes& s, int i) {
+inline __device__ VisibleRange keys_seen_by(const AttentionSizes& s, int i) {
   return {static_cast<int>(s.first_key(i)), static_cast<int>(s.end_key(i))};
 }
-inline __device__ Sight queries_that_see(const AttentionSizes& s, int j) {
+inline __device__ VisibleRange queries_that_see(const AttentionSizes& s, int j) {
   return {static_cast<int>(s.first_query(j)), static_cast<int>(s.end_query(j))};
 }
 

@@ -17,27 +17,27 @@
 
 namespace mixgrad::cuda {
 
-AttentionStepTier attention_step(AttentionStepTier highest, const Tensor& q, const Tensor& k, const Tensor& v,
-                                 TokenPosition position, std::int64_t keys_per_token, const AttentionOptions& options,
-                                 const Tensor& out) {
+AttentionStepImplementation attention_step(AttentionStepImplementation highest, const Tensor& q, const Tensor& k,
+                                           const Tensor& v, TokenPosition position, std::int64_t keys_per_token,
+                                           const AttentionOptions& options, const Tensor& out) {
   const AttentionSizes s(q, k.dim(1), keys_per_token, options);
-  AttentionStepTier tier = AttentionStepTier::naive;
+  AttentionStepImplementation implementation = AttentionStepImplementation::naive;
   dispatch_float(q.dtype(), "attention", [&]<class T>() {
     const AttentionRows<T> x(s, q, k, v, out, Tensor());
-    if (step::takes<T>(s)) tier = AttentionStepTier::block;
-    if (split::takes<T>(s, x)) tier = AttentionStepTier::split;
-    tier = std::min(tier, highest);
-    switch (tier) {
-      case AttentionStepTier::naive: return naive::step<T>(q.device(), s, position, x);
-      case AttentionStepTier::block: return step::forward<T>(q.device(), s, position, x);
-      case AttentionStepTier::split: {
+    if (step::takes<T>(s)) implementation = AttentionStepImplementation::block;
+    if (split::takes<T>(s, x)) implementation = AttentionStepImplementation::split;
+    implementation = std::min(implementation, highest);
+    switch (implementation) {
+      case AttentionStepImplementation::naive: return naive::step<T>(q.device(), s, position, x);
+      case AttentionStepImplementation::block: return step::forward<T>(q.device(), s, position, x);
+      case AttentionStepImplementation::split: {
         const HeadRows<const T> none(Tensor(), s.head_dim);
         const HeadRows<T> nowhere(Tensor(), s.head_dim);
         return split::forward<T>(q.device(), s, position, x, {none, none, nowhere, nowhere});
       }
     }
   });
-  return tier;
+  return implementation;
 }
 
 void attention_append_step(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& k_cache,
@@ -60,7 +60,7 @@ void attention_append_step(const Tensor& q, const Tensor& k, const Tensor& v, co
 
 void attention_step(const Tensor& q, const Tensor& k, const Tensor& v, TokenPosition position,
                     std::int64_t keys_per_token, const AttentionOptions& options, const Tensor& out) {
-  attention_step(AttentionStepTier::split, q, k, v, position, keys_per_token, options, out);
+  attention_step(AttentionStepImplementation::split, q, k, v, position, keys_per_token, options, out);
 }
 
 }  // namespace mixgrad::cuda

@@ -147,7 +147,7 @@ __device__ void add_weighted_rows(float (&to)[kWidth / 8][4], const float (&weig
 
 // Replaces what the thread's two rows do not see of the columns from `first` on.
 template <int kTiles>
-__device__ void mask(float (&scores)[kTiles][4], const Sight (&visible)[2], int first, float hidden) {
+__device__ void mask(float (&scores)[kTiles][4], const VisibleRange (&visible)[2], int first, float hidden) {
   if (visible[0].has_all(first, kTiles * 8) && visible[1].has_all(first, kTiles * 8)) return;
 #pragma unroll
   for (int n = 0; n < kTiles; ++n) {
@@ -237,7 +237,7 @@ __global__ void __launch_bounds__(kTileThreads, kWidth <= 64 ? 4 : 2)
   copy_tile<kWidth, kTileRows>(queries, rows.q, at.b, at.first, at.end, at.head);
   copy_keys(0, begin, end);
   const int row = at.first + thread_row();
-  const Sight visible[2] = {keys_seen_by(s, row), keys_seen_by(s, row + 8)};
+  const VisibleRange visible[2] = {keys_seen_by(s, row), keys_seen_by(s, row + 8)};
   float sums[kWidth / 8][4] = {};
   float top[2] = {-INFINITY, -INFINITY};
   float total[2] = {};

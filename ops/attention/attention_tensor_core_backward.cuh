@@ -62,7 +62,7 @@ __global__ void __launch_bounds__(kTileThreads, kWidth <= 64 ? 4 : 2)
   float delta[2];
   row_deltas<kWidth>(delta, g, ups, at);
   const int row = at.first + thread_row();
-  const Sight visible[2] = {keys_seen_by(s, row), keys_seen_by(s, row + 8)};
+  const VisibleRange visible[2] = {keys_seen_by(s, row), keys_seen_by(s, row + 8)};
   float shift[2] = {};  // lse, in powers of 2
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
@@ -138,7 +138,7 @@ __global__ void __launch_bounds__(kTileThreads, kWidth <= 64 ? 3 : 2)
   copy_tile<kWidth, kTileRows>(values, g.v, at.b, at.first, at.end, at.group);
   if (steps > 0) copy_queries(0, 0);
   const int row = at.first + thread_row();
-  const Sight visible[2] = {queries_that_see(s, row), queries_that_see(s, row + 8)};
+  const VisibleRange visible[2] = {queries_that_see(s, row), queries_that_see(s, row + 8)};
   float sums_k[kWidth / 8][4] = {};
   float sums_v[kWidth / 8][4] = {};
   for (int step = 0; step < steps * per_group; ++step) {

@@ -184,8 +184,8 @@ __device__ void store_rows(const HeadRows<T>& to, bool add, int b, int first, in
 // One step of the softmax over the columns of a tile of scores, which become weights: for each row the largest score so
 // far, and the thread's part of the sum of the weights; sums of an output shrink along.
 template <int kOwn, int kColumns>
-__device__ void softmax_step(float (&scores)[kOwn][kScores], const Sight (&visible)[kOwn], int first, float scale,
-                             float (&top)[kOwn], float (&total)[kOwn], float (&sums)[kOwn][kColumns]) {
+__device__ void softmax_step(float (&scores)[kOwn][kScores], const VisibleRange (&visible)[kOwn], int first,
+                             float scale, float (&top)[kOwn], float (&total)[kOwn], float (&sums)[kOwn][kColumns]) {
 #pragma unroll
   for (int r = 0; r < kOwn; ++r) {
     float best = -INFINITY;
@@ -224,7 +224,7 @@ __global__ void __launch_bounds__(kThreads<kWidth>, kWidth <= 64 ? 3 : 1)
   commit_copies();
   load_tile<kWidth>(values, rows.v, at.b, begin, end, at.group);
   commit_copies();
-  Sight visible[kRows<kWidth>];
+  VisibleRange visible[kRows<kWidth>];
   float sums[kRows<kWidth>][Columns<kWidth>::kAll] = {};
   float top[kRows<kWidth>];
   float total[kRows<kWidth>] = {};

@@ -22,7 +22,7 @@ __global__ void __launch_bounds__(kThreads<kWidth>, kWidth <= 64 ? 2 : 1)
   load_tile<kWidth>(ups, g.dout, at.b, at.first, at.end, at.head);
   load_tile<kWidth>(keys, g.k, at.b, begin, end, at.group);
   load_tile<kWidth>(values, g.v, at.b, begin, end, at.group);
-  Sight visible[kRows<kWidth>];
+  VisibleRange visible[kRows<kWidth>];
   float lse[kRows<kWidth>];
   float delta[kRows<kWidth>];
   float sums[kRows<kWidth>][Columns<kWidth>::kAll] = {};
@@ -73,7 +73,7 @@ __global__ void __launch_bounds__(kThreads<kWidth>, kWidth <= 64 ? 2 : 1)
   float* weights = ups + kTileElements<kWidth>;
   load_tile<kWidth>(keys, g.k, at.b, at.first, at.end, at.group);
   load_tile<kWidth>(values, g.v, at.b, at.first, at.end, at.group);
-  Sight visible[kRows<kWidth>];
+  VisibleRange visible[kRows<kWidth>];
 #pragma unroll
   for (int r = 0; r < kRows<kWidth>; ++r) visible[r] = queries_that_see(s, at.first + thread_row<kWidth>() + r);
   float sums_k[kRows<kWidth>][Columns<kWidth>::kAll] = {};

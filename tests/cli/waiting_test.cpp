@@ -1,4 +1,4 @@
-// How the program waits for its threads (apps/run/waiting.h).
+// How the program waits for its threads (apps/process/waiting.h).
 #include <doctest/doctest.h>
 
 #include <cstdlib>

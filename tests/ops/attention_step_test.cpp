@@ -19,13 +19,13 @@
 namespace mixgrad::test {
 namespace {
 
-using cuda::AttentionStepTier;
+using cuda::AttentionStepImplementation;
 
 struct StepSizes {
   std::int64_t batch, capacity, head_dim;
   AttentionOptions options;
   std::int64_t sources = 1;  // rows of keys a token
-  AttentionStepTier best = AttentionStepTier::split;
+  AttentionStepImplementation best = AttentionStepImplementation::split;
 };
 
 const std::vector<StepSizes> kStepSizes{
@@ -42,12 +42,12 @@ const std::vector<StepSizes> kStepSizes{
      .capacity = 300,
      .head_dim = 45,
      .options = {.heads = 2, .kv_heads = 1},
-     .best = AttentionStepTier::block},
+     .best = AttentionStepImplementation::block},
     {.batch = 1,
      .capacity = 70,
      .head_dim = 264,
      .options = {.heads = 1, .kv_heads = 1},
-     .best = AttentionStepTier::block},
+     .best = AttentionStepImplementation::block},
 };
 
 // Rows from `valid` on are NaN: nothing may read them.
@@ -82,31 +82,32 @@ TEST_CASE("attention of a decoding step on CUDA: cut into pieces it is what a bl
         const std::int64_t valid = std::min(position + 1, s.capacity) * s.sources;
         const Tensor k = cache_of(s, valid, 2, dtype);
         const Tensor v = cache_of(s, valid, 3, dtype);
-        const auto run = [&](AttentionStepTier highest, TokenPosition at, AttentionStepTier& chosen) {
+        const auto run = [&](AttentionStepImplementation highest, TokenPosition at,
+                             AttentionStepImplementation& chosen) {
           const Tensor out = Tensor::full(q.shape(), dtype, std::nan(""), test_device());
           chosen = cuda::attention_step(highest, q, k, v, at, s.sources, s.options, out);
           return out;
         };
-        AttentionStepTier chosen{};
-        const Tensor naive = run(AttentionStepTier::naive, position, chosen);
-        CHECK(chosen == AttentionStepTier::naive);
-        const Tensor block = run(AttentionStepTier::block, position, chosen);
-        CHECK(chosen == AttentionStepTier::block);
-        const Tensor split = run(AttentionStepTier::split, position, chosen);
+        AttentionStepImplementation chosen{};
+        const Tensor naive = run(AttentionStepImplementation::naive, position, chosen);
+        CHECK(chosen == AttentionStepImplementation::naive);
+        const Tensor block = run(AttentionStepImplementation::block, position, chosen);
+        CHECK(chosen == AttentionStepImplementation::block);
+        const Tensor split = run(AttentionStepImplementation::split, position, chosen);
         // 264 elements of f64 are more than a warp reads at once, and of f32 too
-        if (s.best == AttentionStepTier::split && (dtype != DType::f64 || s.head_dim <= 64)) {
-          CHECK(chosen == AttentionStepTier::split);
+        if (s.best == AttentionStepImplementation::split && (dtype != DType::f64 || s.head_dim <= 64)) {
+          CHECK(chosen == AttentionStepImplementation::split);
         }
         const double tolerance = dtype == DType::f64 ? 1e-13 : dtype == DType::f32 ? 5e-6 : 1e-2;
         const double scale = largest_of(naive);
         CHECK(not_close_to_scale(block, naive, tolerance, scale) == kNothing);
         CHECK(not_close_to_scale(split, naive, tolerance, scale) == kNothing);
-        CHECK(run(AttentionStepTier::split, position, chosen).equal_bits(split));
+        CHECK(run(AttentionStepImplementation::split, position, chosen).equal_bits(split));
         const Tensor number = Tensor::empty({1}, DType::f64);  // the position's 64 bits
         std::memcpy(number.raw(), &position, sizeof position);
         const Tensor there = number.to(test_device());
         const TokenPosition on_device(0, static_cast<const std::int64_t*>(there.raw()));
-        CHECK(run(AttentionStepTier::split, on_device, chosen).equal_bits(split));
+        CHECK(run(AttentionStepImplementation::split, on_device, chosen).equal_bits(split));
       }
     }
   }

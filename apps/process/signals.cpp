@@ -1,4 +1,4 @@
-#include "apps/run/signals.h"
+#include "apps/process/signals.h"
 
 #include <unistd.h>
 

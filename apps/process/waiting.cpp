@@ -1,4 +1,4 @@
-#include "apps/run/waiting.h"
+#include "apps/process/waiting.h"
 
 #if defined(__linux__) && defined(__GNUC__) && !defined(__clang__) && !defined(MIXGRAD_SANITIZED)
 

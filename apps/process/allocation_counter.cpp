@@ -1,4 +1,4 @@
-#include "apps/run/allocation_counter.h"
+#include "apps/process/allocation_counter.h"
 
 #include <atomic>
 #include <cerrno>

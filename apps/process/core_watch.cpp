@@ -1,4 +1,4 @@
-#include "apps/run/core_watch.h"
+#include "apps/process/core_watch.h"
 
 #include <algorithm>
 #include <cstdio>
