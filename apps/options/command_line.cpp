@@ -180,8 +180,7 @@ class CommandLine {
       for (const OptionSpec& option : options_.options()) {
         if (option.traits.on_resume == OnResume::not_stored || !applies(option)) continue;
         const std::string value = option.get();
-        const std::string& implied = option.traits.absent_means;
-        if (implied.empty() || value != implied) values.emplace_back(option.name, value);
+        if (option.traits.absent_means != value) values.emplace_back(option.name, value);
       }
       stored->store(values);
     }
@@ -227,9 +226,8 @@ class CommandLine {
     if (stored.empty()) return;
     std::map<std::string, std::string> values(stored.begin(), stored.end());
     for (const OptionSpec& option : options_.options()) {
-      const std::string& implied = option.traits.absent_means;
-      if (implied.empty()) continue;
-      values.emplace(option.name, implied);
+      if (!option.traits.absent_means) continue;
+      values.emplace(option.name, *option.traits.absent_means);
       apply_stored(option, values.at(option.name));  // first: which other options belong to the run depends on it
     }
     Arguments names;

@@ -1,5 +1,6 @@
 #include "apps/options/model_options.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "apps/options/tokenizer_option.h"
@@ -9,6 +10,7 @@
 #include "nn/config/layer_kinds.h"
 #include "nn/config/mixer_pattern.h"
 #include "nn/config/shortcut_pattern.h"
+#include "nn/data/prepared.h"
 #include "nn/mixers/hsm_mixer.h"
 #include "nn/model/equal_parameters.h"
 #include "nn/tokenizers/tokenizer_files.h"
@@ -41,18 +43,41 @@ void ModelOptions::declare_unknown(OptionSet& options, OptionTraits traits) {
       std::move(traits));
 }
 
-void ModelOptions::declare_data(OptionSet& options, OnResume on_resume) {
-  options.add(
+void ModelOptions::declare_data(OptionSet& options, OnResume on_data, OnResume on_reading,
+                                const std::function<std::string()>& useless) {
+  options.add_several(
       "data", data,
-      "Text file; without it train and eval take the text of their checkpoint, a new run the shipped tiny Shakespeare",
-      {.group = OptionGroup::data, .value = "FILE", .on_resume = on_resume});
+      "Files, folders, globs of text, tokens, music or sound, or - (stdin); without it train and eval take the data of "
+      "their checkpoint, a new run the shipped tiny Shakespeare",
+      {.group = OptionGroup::data, .value = "SOURCE...", .on_resume = on_data, .not_empty = true});
+  source.declare(options, {.group = OptionGroup::data, .on_resume = on_reading, .useless = useless});
+}
+
+bool ModelOptions::data_are_ids() const {
+  if (std::find(data.begin(), data.end(), "-") != data.end()) return false;
+  try {
+    if (data.size() == 1 && is_prepared(data[0])) return true;
+    // Ids may be those of a tokenizer from a file, not of one that is made from a text.
+    return tokenizer_is_made(tokenizer) && !data.empty() &&
+           find_sources(data).files[0].reader->yields == Reader::Yields::ids;
+  } catch (const Error&) {  // reported when the data are opened
+    return false;
+  }
 }
 
 void ModelOptions::declare(OptionSet& options) {
-  declare_data(options, OnResume::may_change);  // the same text may lie elsewhere; its hash is checked
-  options.add(
-      "tokenizer", tokenizer, tokenizer_help(),
-      {.group = OptionGroup::data, .value = "TOKENIZER", .decided_by = DecidedBy::checkpoint, .not_empty = true});
+  declare_data(options);
+  declare_model(options);
+}
+
+void ModelOptions::declare_model(OptionSet& options) {
+  options.add("tokenizer", tokenizer, tokenizer_help(),
+              {.group = OptionGroup::data,
+               .value = "TOKENIZER",
+               .decided_by = DecidedBy::checkpoint,
+               .not_empty = true,
+               .useless = useless_when([this] { return data_are_ids(); },
+                                       "the data are token ids already, which are taken as they are")});
   const OptionTraits traits{.group = OptionGroup::model, .decided_by = DecidedBy::checkpoint};
   const auto with_value = [&](const char* value) {
     OptionTraits named = traits;
@@ -105,23 +130,30 @@ bool ModelOptions::mixes_by_coefficients() const {
   }
 }
 
-std::filesystem::path ModelOptions::data_path() const {
+DataSpec ModelOptions::data_spec() const {
   namespace fs = std::filesystem;
-  if (!data.empty()) return data;
+  DataSpec spec{.sources = data,
+                .reading = source.reader_options(),
+                .valid = source.valid_choice(),
+                .document_token = source.document_token,
+                .vocab = vocab};
+  if (!data.empty()) return spec;
   std::error_code error;
   const fs::path self = fs::read_symlink("/proc/self/exe", error);
   for (const fs::path& candidate : {fs::path(MIXGRAD_SOURCE_TEXT), self.parent_path() / MIXGRAD_INSTALL_TEXT}) {
-    if (fs::exists(candidate, error)) return candidate;
+    if (!fs::exists(candidate, error)) continue;
+    spec.sources = {candidate.string()};
+    return spec;
   }
   raise<IoError>("the shipped text is not where it was built (", MIXGRAD_SOURCE_TEXT,
                  "); give a text with --data FILE");
 }
 
 TokenData ModelOptions::open_data(Identify identify) const {
-  if (tokenizer_is_made(tokenizer)) return TokenData::open(data_path(), named_tokenizer_type(tokenizer), identify);
+  if (tokenizer_is_made(tokenizer)) return open_data_set(data_spec(), named_tokenizer_type(tokenizer), identify);
   try {
-    return TokenData::open(data_path(), open_tokenizer(tokenizer), identify);
-  } catch (const ValueError& error) {  // characters outside the vocabulary: it is the file that is wrong
+    return open_data_set(data_spec(), open_tokenizer(tokenizer), identify);
+  } catch (const MisfitError& error) {  // characters outside the vocabulary: it is the file that is wrong
     raise<FormatError>(error.what());
   }
 }
@@ -137,8 +169,8 @@ TokenData ModelOptions::open_data(TokenizerPtr known, Identify identify) const {
                       show_code_point(rule.replacement), "; choose another one");
   }
   try {
-    return TokenData::open(data_path(), std::move(known), identify, rule);
-  } catch (const ValueError& error) {  // characters outside the vocabulary: it is the file that is wrong
+    return open_data_set(data_spec(), std::move(known), identify, rule);
+  } catch (const MisfitError& error) {  // it is the file that is wrong
     raise<FormatError>(error.what(), "; or give --unknown skip or --unknown replace=C");
   }
 }

@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "apps/options/option_set.h"
+#include "apps/options/source_options.h"
 #include "nn/config/model_config.h"
 #include "nn/data/token_data.h"
 #include "nn/model/decoder.h"
@@ -14,7 +15,9 @@ namespace mixgrad::app {
 UnknownRule parse_unknown(const std::string& text);
 
 struct ModelOptions {
-  std::string data, unknown;
+  std::vector<std::string> data;
+  SourceOptions source;
+  std::string unknown;
   std::string tokenizer = "char";
   std::string mixer = "attention", shortcut;
   std::string mlp = "gelu", norm = "layernorm", positions = "rope", match = "width";
@@ -22,13 +25,16 @@ struct ModelOptions {
   double norm_eps = 1e-5, rope_theta = 1e4, hsm_scale = 0.05;
   bool bias = false, tie = true;
 
-  void declare(OptionSet& options);
-  void declare_data(OptionSet& options, OnResume on_resume = OnResume::not_stored);  // --data alone
+  void declare(OptionSet& options);        // all of them
+  void declare_model(OptionSet& options);  // all but --data and how it is read
+  // --data and how it is read. `useless`, if given, says why the latter would have no effect.
+  void declare_data(OptionSet& options, OnResume on_data = OnResume::not_stored,
+                    OnResume on_reading = OnResume::not_stored, const std::function<std::string()>& useless = {});
 
   void declare_unknown(OptionSet& options, OptionTraits traits = {});
 
-  // The text to work on: --data, or the shipped tiny Shakespeare. IoError, naming --data, when neither is there.
-  std::filesystem::path data_path() const;
+  // The data to work on: --data, or the shipped tiny Shakespeare. IoError, naming --data, when neither is there.
+  DataSpec data_spec() const;
   TokenData open_data(Identify identify = Identify::no) const;  // with the tokenizer of --tokenizer
   // With a tokenizer that exists, and --unknown. FormatError when its vocabulary cannot express the text; ValueError
   // when --unknown does not fit the tokenizer.
@@ -38,6 +44,8 @@ struct ModelOptions {
   void initialize(Decoder& model, std::uint64_t seed) const;
 
  private:
+  // Whether the sources hold token ids; false where that cannot be told.
+  bool data_are_ids() const;
   // Whether --mixer has layers with the coefficients a and b; true for a pattern that is an error.
   bool mixes_by_coefficients() const;
 };

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <limits>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -69,7 +70,7 @@ struct OptionTraits {
   std::function<std::string()> useless = {};
   std::vector<std::string> only_for = {};  // words of the verb's argument that the option belongs to; empty = all
   DependsOn depends_on = {};
-  std::string absent_means = {};  // where a run stored no value; a run does not store this one
+  std::optional<std::string> absent_means = {};  // where a run stored no value; a run does not store this one
 };
 
 // An option as declared.

@@ -10,13 +10,16 @@
 #include "apps/options/tokenizer_option.h"
 #include "apps/output/json_line.h"
 #include "apps/output/table.h"
+#include "apps/run/standard_input_data.h"
 #include "core/error.h"
 #include "core/text/escape.h"
 #include "core/text/plural.h"
 #include "core/text/suggest.h"
 #include "core/text/utf8.h"
+#include "nn/data/data_set.h"
 #include "nn/data/documents.h"
 #include "nn/data/ngram.h"
+#include "nn/data/prepared.h"
 #include "nn/files/strict_json.h"
 #include "nn/tokenizers/tokenizer_files.h"
 #include "nn/tokenizers/tokenizer_types.h"
@@ -34,9 +37,10 @@ using Ids = std::vector<std::int32_t>;
 struct ShownData {
   Documents documents;  // of the training source, whose text may be split below
   std::string left_out, valid_source;
-  TokenizerPtr tokenizer;  // nullptr: the data are ids
-  EncodedDocuments all;    // of the training source
-  Ids train, valid;        // valid is empty with --valid none
+  TokenizerPtr tokenizer;                    // nullptr: the data are ids
+  EncodedDocuments all;                      // of the training source
+  Ids train, valid;                          // valid is empty with --valid none
+  std::optional<PreparedManifest> manifest;  // of prepared data, whose single documents are not known
 };
 
 void cut_to(Ids& ids, std::int64_t first, const char* part) {
@@ -57,9 +61,39 @@ TokenizerPtr tokenizer_for(const std::string& type, const Documents& train, cons
   return make_tokenizer(name, {.text = both, .source = train.source + " and " + valid->source});
 }
 
+// Of a folder of data prepare: its parts, as far as --first asks for them.
+ShownData read_prepared_data(const DataReportOptions& options) {
+  const DataSpec spec{.sources = options.sources,
+                      .reading = options.source_options.reader_options(),
+                      .valid = options.source_options.valid_choice()};
+  prepared_folder(spec);  // refuses options that were decided when it was prepared
+  if (!options.tokenizer.empty())
+    raise<ValueError>("--tokenizer cannot be given here: the data have one; leave it out");
+  const TokenData tokens = open_prepared(options.sources[0], Identify::no);
+  const PreparedManifest manifest = read_manifest(options.sources[0]);
+  ShownData data;
+  data.documents.source = options.sources[0];
+  data.documents.rate = manifest.rate;
+  if (tokens.tokenizer().is_text()) data.tokenizer = tokens.tokenizer_ptr();
+  data.manifest = manifest;
+  const auto part = [&](TokenRange range, std::int64_t first, const char* name) {
+    const std::int64_t count = first > 0 ? std::min(first, range.size()) : range.size();
+    Ids ids(static_cast<std::size_t>(count));
+    tokens.gather(range.begin, count, ids.data());
+    cut_to(ids, first, name);
+    return ids;
+  };
+  data.train = part(tokens.train(), options.first_train, "training");
+  data.valid = part(tokens.valid(), options.first_valid, "validation");
+  data.all.ids = data.train;  // for samples
+  data.all.ends = {static_cast<std::int64_t>(data.train.size())};
+  return data;
+}
+
 ShownData read_shown(const DataReportOptions& options) {
   const ReaderOptions reading = options.source_options.reader_options();
   const ValidChoice choice = options.source_options.valid_choice();
+  if (options.sources.size() == 1 && is_prepared(options.sources[0])) return read_prepared_data(options);
   ShownData data;
   const SourceList list = find_sources(options.sources);
   data.left_out = list.left_out_text();
@@ -129,7 +163,20 @@ struct Lengths {
   std::int64_t shortest = 0, median = 0, longest = 0;
   double mean = 0;
 };
-Lengths lengths_of(const EncodedDocuments& documents) {
+std::int64_t document_count(const ShownData& data) {
+  return data.manifest ? data.manifest->documents : static_cast<std::int64_t>(data.all.ends.size());
+}
+std::int64_t token_count(const ShownData& data) {
+  return data.manifest ? data.manifest->tokens : static_cast<std::int64_t>(data.all.ids.size());
+}
+
+Lengths lengths_of(const ShownData& data) {
+  if (data.manifest) {
+    const PreparedManifest& manifest = *data.manifest;
+    return {manifest.shortest, 0, manifest.longest,
+            static_cast<double>(manifest.tokens) / static_cast<double>(std::max<std::int64_t>(manifest.documents, 1))};
+  }
+  const EncodedDocuments& documents = data.all;
   std::vector<std::int64_t> lengths;
   std::int64_t begin = 0;
   for (const std::int64_t end : documents.ends) {
@@ -167,15 +214,17 @@ void print_json_report(const ShownData& data, const std::vector<SymbolCount>& co
                        const std::vector<double>& ngram) {
   nlohmann::ordered_json report;
   report["data"] = json_text(data.documents.source);
-  report["documents"] = data.all.ends.size();
-  report["tokens"] = data.all.ids.size();
+  report["documents"] = document_count(data);
+  report["tokens"] = token_count(data);
   report["train_tokens"] = data.train.size();
   report["valid_tokens"] = data.valid.size();
   report["symbols"] = symbols;
   if (data.documents.rate > 0) report["rate"] = data.documents.rate;
-  const Lengths lengths = lengths_of(data.all);
-  report["lengths"] = {
-      {"shortest", lengths.shortest}, {"median", lengths.median}, {"mean", lengths.mean}, {"longest", lengths.longest}};
+  const Lengths lengths = lengths_of(data);
+  report["lengths"] = {{"shortest", lengths.shortest},
+                       {"median", data.manifest ? nlohmann::ordered_json() : nlohmann::ordered_json(lengths.median)},
+                       {"mean", lengths.mean},
+                       {"longest", lengths.longest}};
   report["frequent"] = nlohmann::ordered_json::array();
   for (std::size_t i = 0; i < std::min(counts.size(), kTopSymbols); ++i) {
     nlohmann::ordered_json row{{"id", counts[i].id}, {"count", counts[i].count}};
@@ -189,14 +238,16 @@ void print_json_report(const ShownData& data, const std::vector<SymbolCount>& co
 
 void print_text_report(const ShownData& data, const std::vector<SymbolCount>& counts, std::int64_t symbols,
                        const std::vector<double>& ngram) {
-  const Lengths lengths = lengths_of(data.all);
-  std::printf("%s: %s, %zu tokens of %lld kinds%s\n", data.documents.source.c_str(),
-              count_text(static_cast<std::int64_t>(data.all.ends.size()), "document").c_str(), data.all.ids.size(),
+  const Lengths lengths = lengths_of(data);
+  std::printf("%s: %s, %lld tokens of %lld kinds%s\n", data.documents.source.c_str(),
+              count_text(document_count(data), "document").c_str(), static_cast<long long>(token_count(data)),
               static_cast<long long>(symbols), data.left_out.c_str());
   if (data.documents.rate > 0)
     std::printf("rate: %lld samples a second\n", static_cast<long long>(data.documents.rate));
-  std::printf("length of a document: %lld to %lld, median %lld, mean %.1f\n", static_cast<long long>(lengths.shortest),
-              static_cast<long long>(lengths.longest), static_cast<long long>(lengths.median), lengths.mean);
+  std::printf("length of a document: %lld to %lld, mean %.1f", static_cast<long long>(lengths.shortest),
+              static_cast<long long>(lengths.longest), lengths.mean);
+  if (!data.manifest) std::printf(", median %lld", static_cast<long long>(lengths.median));
+  std::printf("\n");
   std::printf("training part: %zu tokens; validation part: %zu%s\n", data.train.size(), data.valid.size(),
               data.valid_source.empty() ? "" : (" of " + data.valid_source).c_str());
   std::printf("most frequent:");
@@ -219,7 +270,9 @@ void print_text_report(const ShownData& data, const std::vector<SymbolCount>& co
 
 }  // namespace
 
-void show_data(const DataReportOptions& options) {
+void show_data(const DataReportOptions& given) {
+  DataReportOptions options = given;
+  const TemporaryInput input(options.sources, options.source_options);
   const ShownData data = read_shown(options);
   if (data.train.empty()) {
     raise<FormatError>(data.documents.source, ": at least one token for training is required; there is none; ",

@@ -61,13 +61,13 @@ int RunLoop::run() {
   try {
     // A resumed run first writes the line of its step again, which an end without warning may have lost.
     After after = state_.evaluation_due ? evaluate_and_log() : After::next_step;
-    if (state_.step > 0 && !val_loss_ && schedule_.logs_at(state_.step)) report_.log(state_.step, *state_.last, {});
+    if (state_.step > 0 && !evaluated_ && schedule_.logs_at(state_.step)) report_.log(state_.step, *state_.last, {});
     while (after == After::next_step && state_.step < schedule_.last) {
       if (interrupt_requested() != 0) return stop_interrupted(interrupt_requested());
       if (!stdout_has_reader()) return stop_interrupted(SIGPIPE);
       if (run_to_next_stop() == Steps::not_finite) return stop_not_finite();
       const bool evaluates = schedule_.evaluates_at(state_.step);
-      state_.evaluation_due = evaluates && schedule_.evaluation_counts_at(state_.step);
+      state_.evaluation_due = evaluates && validates() && schedule_.evaluation_counts_at(state_.step);
       if (schedule_.saves_at(state_.step)) save();
       if (evaluates) {
         after = evaluate_and_log();
@@ -157,6 +157,11 @@ void RunLoop::record_evaluation(double val_loss) {
 }
 
 RunLoop::After RunLoop::evaluate_and_log() {
+  evaluated_ = true;
+  if (!validates()) {  // --valid none
+    report_.log(state_.step, *state_.last, {});
+    return After::next_step;
+  }
   val_loss_ = evaluate(model_, data_, data_.valid()).loss;
   report_.log(state_.step, *state_.last, val_loss_);
   if (!std::isfinite(*val_loss_)) {
@@ -173,11 +178,11 @@ RunLoop::After RunLoop::evaluate_and_log() {
 int RunLoop::finish(After after) {
   if (after == After::failed) return kCheckFailed;
   if (after == After::stop_early) report_.stopped_early(state_);
-  if (!val_loss_) {
+  if (!evaluated_) {
     report_.nothing_to_do(state_);
     return kOk;
   }
-  report_.finished(state_, *val_loss_, pool_stats(model_.device()).peak);
+  report_.finished(state_, val_loss_, pool_stats(model_.device()).peak);
   if (!options_.json && options_.sample.tokens > 0) {
     std::fprintf(stderr, "a sample:\n\n");
     sampling_ = true;

@@ -59,6 +59,7 @@ class RunLoop {
   void save();
   After evaluate_and_log();
   void record_evaluation(double val_loss);
+  bool validates() const { return data_.valid().size() > 0; }
   int finish(After after);
   bool complete() const { return sampling_ && state_.step == training_.steps; }
   int stop_interrupted(int signal);
@@ -78,6 +79,7 @@ class RunLoop {
   CoreWatch cores_;
   std::optional<std::int64_t> saved_step_;  // the generation on disk that is this state
   std::optional<double> val_loss_;          // of the last evaluation
+  bool evaluated_ = false;                  // by this command, or its evaluation left out with --valid none
   bool sampling_ = false;                   // all is saved, and the sample at the end is being printed
 };
 

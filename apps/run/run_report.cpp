@@ -106,9 +106,10 @@ void RunReport::nothing_to_do(const TrainerState& state) {
                number(last_step_));
 }
 
-void RunReport::finished(const TrainerState& state, double val_loss, std::size_t peak_bytes) {
+void RunReport::finished(const TrainerState& state, std::optional<double> val_loss, std::size_t peak_bytes) {
   end_line();
-  std::fprintf(stderr, "validation loss %.4f; saved in %s: %s; tensors took at most %s\n", val_loss, out_.c_str(),
+  if (val_loss) std::fprintf(stderr, "validation loss %.4f; ", *val_loss);
+  std::fprintf(stderr, "saved in %s: %s; tensors took at most %s\n", out_.c_str(),
                saved_generations(out_, state).c_str(), bytes_text(peak_bytes).c_str());
 }
 

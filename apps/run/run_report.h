@@ -31,7 +31,7 @@ class RunReport {
   void interrupted(const TrainerState& state, const char* signal, bool complete);
   void stopped_early(const TrainerState& state);
   void nothing_to_do(const TrainerState& state);
-  void finished(const TrainerState& state, double val_loss, std::size_t peak_bytes);
+  void finished(const TrainerState& state, std::optional<double> val_loss, std::size_t peak_bytes);
   void end_line() { progress_.finish(); }
 
  private:

@@ -1,5 +1,6 @@
 #include "apps/run/run_text.h"
 
+#include "apps/options/option_value.h"
 #include "core/text/plural.h"
 #include "core/text/utf8.h"
 #include "nn/files/file.h"
@@ -21,12 +22,18 @@ void require_same(const RunText& text, const TextId& id, const std::string& sour
 }  // namespace
 
 RunText text_of_run(const std::string& run, const TrainerState& state) {
-  const auto path = state.options.find("data");
+  const auto data = state.options.find("data");
   const auto unknown = state.options.find("unknown");
-  return {run,
-          path == state.options.end() ? fs::path() : fs::path(path->second),
-          {state.text_bytes, state.text_xxh3},
-          unknown == state.options.end() ? std::string() : unknown->second};
+  RunText text{.run = run, .data = {}, .source = {}, .id = {state.text_bytes, state.text_xxh3}, .unknown = {}};
+  if (data != state.options.end()) text.data = list_of_text("trainer.json: options.data", data->second);
+  if (unknown != state.options.end()) text.unknown = unknown->second;
+  text.source.take_stored(state.options);
+  return text;
+}
+
+void RunText::apply(ModelOptions& options) const {
+  options.data = data;
+  options.source = source;
 }
 
 RunText text_of_run(const std::string& verb, const fs::path& checkpoint) {
@@ -39,20 +46,27 @@ RunText text_of_run(const std::string& verb, const fs::path& checkpoint) {
   return text_of_run(checkpoint.string(), parse_trainer_state(read_text(path), path.string()));
 }
 
-void require_regular_text(const RunText& text) {
-  std::error_code error;
-  const fs::file_status status = fs::status(text.path, error);
-  if (text.path.empty() || fs::is_regular_file(status)) return;
-  raise<IoError>(text.run, " was trained on ", text.path.string(), " (", described(text.id), "), which is ",
-                 fs::exists(status) ? "not a regular file" : "not there any more", "; give that text with --data FILE");
+void require_present_text(const RunText& text) {
+  for (const std::string& source : text.data) {
+    std::error_code error;
+    const fs::file_status status = fs::status(source, error);
+    const bool folder = source.ends_with('/');
+    if (folder ? fs::is_directory(status) : fs::is_regular_file(status) || is_glob(source)) continue;
+    const char* other = folder ? "not a folder" : "not a regular file";
+    raise<IoError>(text.run, " was trained on ", source, " (", described(text.id), "), which is ",
+                   fs::exists(status) ? other : "not there any more", "; give that text with --data FILE");
+  }
 }
 
 void require_run_text(const RunText& text, const TokenData& data) {
   require_same(text, data.text_id().value(), data.source());
 }
 
-void require_same_text(const RunText& text, const fs::path& path) {
-  require_same(text, identify_text(path), path.string());
+void require_same_text(const RunText& text, const std::vector<std::string>& sources) {
+  ModelOptions options;
+  text.apply(options);
+  options.data = sources;
+  require_same(text, identify_data(options.data_spec()), sources.front());
 }
 
 std::string unknown_note(const TokenData& data, const UnknownRule& rule) {

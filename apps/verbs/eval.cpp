@@ -9,6 +9,7 @@
 #include "apps/output/error_line.h"
 #include "apps/output/table.h"
 #include "apps/run/run_text.h"
+#include "apps/run/standard_input_data.h"
 #include "apps/verbs/verbs.h"
 #include "core/error.h"
 #include "core/parallel.h"
@@ -30,7 +31,10 @@ class Eval : public Verb {
   void declare(OptionSet& options) override {
     options.add_list("checkpoint", checkpoints_,
                      "Folder of a run, or one generation of it; several print a table, a row each", {.value = "DIR"});
-    text_.declare_data(options);
+    text_.declare_data(options, OnResume::not_stored, OnResume::not_stored,
+                       useless_when([this] { return text_.data.empty(); },
+                                    "without --data the data are read as the run "
+                                    "read them"));
     text_.declare_unknown(options);
     options.add("split", split_, {"valid", "train", "all"},
                 "valid: the last 10 % of the tokens; train: the rest; all: every token", {.group = OptionGroup::data});
@@ -48,6 +52,7 @@ class Eval : public Verb {
     }
     placement_.check_device();
     const ContextScope scope(placement_.context(threads_));
+    const TemporaryInput input(text_.data, text_.source);
     if (checkpoints_.size() > 1) return compare();
     print_one(evaluate_one(checkpoints_.front()));
     return kOk;
@@ -56,7 +61,12 @@ class Eval : public Verb {
  private:
   struct Evaluated {
     Evaluation result;
-    std::string source;  // of the text
+    std::string source;   // of the text
+    bool is_text = true;  // or else ids, which stand for no bytes
+
+    nlohmann::ordered_json bits_per_byte() const {
+      return is_text ? nlohmann::ordered_json(result.bits_per_byte) : nlohmann::ordered_json();
+    }
   };
 
   Evaluated evaluate_one(const std::string& path) const {
@@ -69,7 +79,7 @@ class Eval : public Verb {
     if (!std::isfinite(result.loss)) {
       raise_not_finite("eval: " + data.source(), "the loss", result.loss, checkpoint.model->parameters());
     }
-    return {result, data.source()};
+    return {result, data.source(), data.tokenizer().is_text()};
   }
 
   // A row for each checkpoint, in the order in which they were given. One that cannot be read does not prevent the rows
@@ -85,11 +95,12 @@ class Eval : public Verb {
     int code = kOk;
     for (const std::string& path : checkpoints_) {
       try {
-        const auto [result, source] = evaluate_one(path);
+        const Evaluated evaluated = evaluate_one(path);
+        const auto& [result, source, is_text] = evaluated;
         table.add({{json_text(path), path},
                    result.loss,
                    result.perplexity,
-                   result.bits_per_byte,
+                   evaluated.bits_per_byte(),
                    result.targets,
                    split_,
                    {json_text(source), source}});
@@ -106,7 +117,7 @@ class Eval : public Verb {
   }
 
   void print_one(const Evaluated& evaluated) const {
-    const auto& [result, source] = evaluated;
+    const auto& [result, source, is_text] = evaluated;
     const auto number = [](const char* format, double value) {
       char text[32];
       std::snprintf(text, sizeof text, format, value);
@@ -123,9 +134,10 @@ class Eval : public Verb {
                     .label = "perplexity",
                     .text = number("%.3f", result.perplexity)},
                    {.key = "bits_per_byte",
-                    .value = result.bits_per_byte,
+                    .value = evaluated.bits_per_byte(),
                     .label = "bits per byte",
-                    .text = number("%.4f", result.bits_per_byte)},
+                    .text = is_text ? number("%.4f", result.bits_per_byte) : "-",
+                    .remark = is_text ? "" : "the tokens are no text"},
                    {.key = "targets",
                     .value = result.targets,
                     .label = "tokens",
@@ -150,7 +162,7 @@ class Eval : public Verb {
   // The text that the run was trained on, as it was read then.
   static TokenData open_own_text(const std::string& path, const Checkpoint& checkpoint, ModelOptions& text) {
     const RunText own = text_of_run("eval", path);
-    text.data = own.path.string();
+    own.apply(text);
     if (text.unknown.empty()) text.unknown = own.unknown;
     TokenData data = with_run_text(own, [&] { return text.open_data(checkpoint.tokenizer, Identify::yes); });
     require_run_text(own, data);

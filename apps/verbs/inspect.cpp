@@ -5,6 +5,7 @@
 #include "apps/options/training_options.h"
 #include "apps/output/table.h"
 #include "apps/run/prompt.h"
+#include "apps/run/standard_input_data.h"
 #include "apps/verbs/inspect_attention.h"
 #include "apps/verbs/verbs.h"
 #include "core/error.h"
@@ -41,7 +42,10 @@ class Inspect : public Verb {
     training_.declare_seed(options);
     options.add_flag("json", json_, "JSON on stdout, one object a line");
     options.add_presets(model_presets(), PresetUse::partial);
-    model_.declare(options);
+    model_.declare_data(
+        options, OnResume::not_stored, OnResume::not_stored,
+        useless_when([this] { return model_.data.empty() && !checkpoint_.empty(); }, "no --data are given"));
+    model_.declare_model(options);
     training_.declare_batch(options, {"tape"});
     training_.declare_placement(options);
   }
@@ -50,7 +54,7 @@ class Inspect : public Verb {
     training_.check();
     training_.placement.check_device();
     const ContextScope scope(training_.context());
-    const std::string data = model_.data;
+    const std::vector<std::string> data = model_.data;
     if (!checkpoint_.empty() && !data.empty() && what_ != "attention") {
       refuse_data("the checkpoint has its vocabulary");
     }
@@ -59,6 +63,7 @@ class Inspect : public Verb {
     }
     std::unique_ptr<Decoder> model;
     TokenizerPtr tokenizer;
+    const TemporaryInput input(model_.data, model_.source);
     if (checkpoint_.empty()) {
       tokenizer = model_.open_data().tokenizer_ptr();
       model = std::make_unique<Decoder>(model_.config(tokenizer->vocab_size()), training_.model_placement());
@@ -71,7 +76,7 @@ class Inspect : public Verb {
     if (what_ == "model") print_model(*model);
     if (what_ == "tape") print_tape(*model);
     if (what_ == "attention") {
-      inspect_attention(*model, *tokenizer, text_tokens(*model, *tokenizer, data), recency_, json_);
+      inspect_attention(*model, *tokenizer, text_tokens(*model, tokenizer), recency_, json_);
     }
     return kOk;
   }
@@ -82,15 +87,24 @@ class Inspect : public Verb {
   }
 
   // The tokens of --text or --text-file, or those of --data where the model has heads that read a text.
-  std::vector<std::int32_t> text_tokens(const Decoder& model, const Tokenizer& tokenizer,
-                                        const std::string& data) const {
+  std::vector<std::int32_t> text_tokens(const Decoder& model, const TokenizerPtr& known) const {
+    const Tokenizer& tokenizer = *known;
     if (text_ == "-") return encode_typed(tokenizer, read_typed_file(text_, "--text"), "--text -");
     if (!text_.empty()) return encode_typed(tokenizer, text_, "--text");
     if (!text_file_.empty()) return file_tokens(tokenizer, "--text-file", text_file_);
-    if (data.empty()) return {};
-    if (needs_text(model)) return file_tokens(tokenizer, "--data", data);
+    if (model_.data.empty()) return {};
+    if (needs_text(model)) return data_tokens(known);
     if (!checkpoint_.empty()) refuse_data("the model has no softmax heads that read a text");
     return {};
+  }
+  // A single text of any length, or all tokens of other sources.
+  std::vector<std::int32_t> data_tokens(const TokenizerPtr& known) const {
+    const DataSpec spec = model_.data_spec();
+    if (is_single_text(spec, find_sources(spec.sources))) return file_tokens(*known, "--data", spec.sources[0]);
+    const TokenData data = model_.open_data(known);
+    std::vector<std::int32_t> ids(static_cast<std::size_t>(data.size()));
+    data.gather(0, data.size(), ids.data());
+    return ids;
   }
   static std::vector<std::int32_t> file_tokens(const Tokenizer& tokenizer, const std::string& option,
                                                const std::string& path) {

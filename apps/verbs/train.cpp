@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "apps/options/model_options.h"
+#include "apps/options/option_value.h"
 #include "apps/options/stored_options.h"
 #include "apps/options/training_options.h"
 #include "apps/output/error_line.h"
@@ -13,6 +14,7 @@
 #include "apps/run/run_loop.h"
 #include "apps/run/run_text.h"
 #include "apps/run/schedule_notes.h"
+#include "apps/run/standard_input_data.h"
 #include "apps/verbs/verbs.h"
 #include "core/allocator.h"
 #include "core/error.h"
@@ -52,18 +54,23 @@ class Train : public Verb, private StoredOptions {
                 {.on_resume = OnResume::not_stored});
     options.add("eval-every", run_.eval_every, kCountOrNone,
                 "Steps between evaluations on the validation split; 0 = only at the end",
-                {.on_resume = OnResume::may_change});
+                {.on_resume = OnResume::may_change,
+                 .useless = useless_when([this] { return !validates(); }, "--valid none has no evaluation")});
     options.add("save-every", run_.save_every, kCountOrNone,
                 "Steps between checkpoints; one is written before each evaluation as well",
                 {.on_resume = OnResume::may_change});
     options.add("log-every", run_.log_every, kCount, "Steps between logged steps", {.on_resume = OnResume::may_change});
     options.add("early-stop", early_stop_,
                 "patience=N[,min-delta=X]: stop after N consecutive evaluations without an improvement of at least X",
-                {.value = "RULE",
-                 .useless = useless_when([this] { return run_.eval_every == 0; },
-                                         "--eval-every 0 has no evaluation before the end")});
+                {.value = "RULE", .useless = [this]() -> std::string {
+                   if (!validates()) return "--valid none has no evaluation";
+                   return run_.eval_every == 0 ? "--eval-every 0 has no evaluation before the end" : "";
+                 }});
     options.add("skip-nonfinite", run_.skip_nonfinite, kCountOrNone,
                 "Leave out up to this many steps whose loss or gradient is not finite; 0 = stop at the first");
+    options.add("sampling", sampling_, {"random", "shuffle"},
+                "random: windows that begin anywhere; shuffle: windows side by side, each once an epoch",
+                {.group = OptionGroup::data, .absent_means = "random"});
     training_.declare_seed(options);
     options.add_flag("plan", plan_, "Print the memory that the run needs, and stop",
                      {.on_resume = OnResume::not_stored});
@@ -71,7 +78,10 @@ class Train : public Verb, private StoredOptions {
                      {.on_resume = OnResume::not_stored});
     declare_sample(options);
     options.add_presets(model_presets(), PresetUse::complete);
-    model_.declare(options);
+    model_.declare_data(options, OnResume::may_change, OnResume::fixed,
+                        useless_when([this] { return model_.data.empty() && !checkpoint_.empty(); },
+                                     "without --data the data are read as the run of --checkpoint read them"));
+    model_.declare_model(options);
     declare_unknown(options);
     training_.declare_batch(options);
     training_.declare_steps(options);
@@ -112,8 +122,7 @@ class Train : public Verb, private StoredOptions {
   }
   void store(const OptionTexts& values) override {
     state_.options = {values.begin(), values.end()};
-    // Absolute, so that the run can be resumed from any folder.
-    if (!model_.data.empty()) state_.options["data"] = fs::absolute(model_.data).string();
+    store_data();
     if (model_.unknown.empty()) state_.options.erase("unknown");
   }
 
@@ -133,6 +142,23 @@ class Train : public Verb, private StoredOptions {
   }
 
  private:
+  // Paths are stored as absolute ones, so that the run can be resumed from any folder.
+  void store_data() {
+    if (resumed() && !text_given_) return;  // as they were stored
+    const std::map<std::string, std::string> values{{"data", list_text(SourceOptions::absolute_sources(model_.data))},
+                                                    {"valid", model_.source.absolute_valid()},
+                                                    {"field", model_.source.field},
+                                                    {"column", model_.source.column},
+                                                    {"codebooks", model_.source.codebooks},
+                                                    {"codebook-size", std::to_string(model_.source.codebook_size)},
+                                                    {"document-token", model_.source.document_token}};
+    for (const auto& [name, value] : values) {
+      const bool is_default = name == "codebook-size" ? model_.source.codebook_size == kCodebookSize : value.empty();
+      state_.options.erase(name);
+      if (name == "data" || !is_default) state_.options[name] = value;
+    }
+  }
+
   int train() {
     training_.check();
     run_.early_stop = parse_early_stop(early_stop_);
@@ -140,14 +166,18 @@ class Train : public Verb, private StoredOptions {
     const ContextScope scope(training_.context());
     if (plan_) return print_plan();
     choose_folder();
+    KeptInput input(model_.data, model_.source, run_.out);
     if (!resumed()) {
       state_.rng_seed = training_.seed;
-      state_.rng_counter = std::uint64_t{1} << 63U;  // counters that no parameter's draw uses
+      state_.rng_counter = kFirstDraw;
     }
-    const OpenedRun opened = open();
+    OpenedRun opened = open();
+    if (sampling_ == "shuffle") opened.data.set_sampling(Sampling::shuffle);
     Decoder& model = *opened.model;
     const TokenData& data = opened.data;
-    const EvalWindows windows(data, data.valid(), model.config().context);  // refuses a text too short to validate on
+    if (validates()) {
+      const EvalWindows windows(data, data.valid(), model.config().context);  // refuses a text too short for it
+    }
     state_.text_bytes = data.text_id()->bytes;
     state_.text_xxh3 = data.text_id()->xxh3;
     run_.sample.start(data.tokenizer());  // refuses a prompt that would fail at the end
@@ -170,6 +200,8 @@ class Train : public Verb, private StoredOptions {
       const std::string note = continue_metrics(from, run_.out / "metrics.jsonl", state_.step - 1, later);
       if (!note.empty()) say(note);
     }
+    store_data();
+    input.release();
     return RunLoop(model, data, *optimizer, training_, run_, state_).run();
   }
 
@@ -183,8 +215,8 @@ class Train : public Verb, private StoredOptions {
     if (resumed()) return open_again(open_it);
     if (checkpoint_.empty() || !model_.data.empty()) return open_it();
     const RunText own = text_of_run("train", checkpoint_);
-    model_.data = own.path.string();
-    state_.options["data"] = model_.data;
+    own.apply(model_);
+    store_data();
     if (model_.unknown.empty() && !own.unknown.empty()) state_.options["unknown"] = model_.unknown = own.unknown;
     OpenedRun opened = with_run_text(own, open_it);
     require_run_text(own, opened.data);
@@ -208,6 +240,7 @@ class Train : public Verb, private StoredOptions {
     }
   }
 
+  bool validates() const { return model_.source.valid_choice().kind != ValidChoice::Kind::none; }
   bool resumed() const { return !resume_.empty(); }
 
   void choose_folder() {
@@ -242,7 +275,8 @@ class Train : public Verb, private StoredOptions {
     return parse_model_config(read_text(path), path.string());
   }
 
-  int print_plan() const {
+  int print_plan() {
+    const TemporaryInput input(model_.data, model_.source);
     const ModelConfig config = planned_config();
     const MemoryPlan plan =
         plan_training(config, training_.model_placement(), training_.optimizer_settings(), training_.batch);
@@ -301,7 +335,7 @@ class Train : public Verb, private StoredOptions {
   ModelOptions model_;
   TrainingOptions training_;
   RunOptions run_;
-  std::string out_, resume_, checkpoint_, early_stop_;
+  std::string out_, resume_, checkpoint_, early_stop_, sampling_ = "random";
   fs::path generation_;  // of --resume
   TrainerState state_;
   std::int64_t stored_steps_ = 0;  // of the run that is resumed

@@ -62,7 +62,9 @@ void add_source(const std::string& source, SourceList& list) {
   std::error_code error;
   std::vector<fs::path> found;
   if (is_glob(source)) {
-    for (const fs::path& path : glob_matches(source)) {
+    const std::vector<fs::path> matches = glob_matches(source);
+    if (matches.empty()) MappedFile::open(source);  // an IoError: there is no such file
+    for (const fs::path& path : matches) {
       if (is_hidden(path)) {
         ++list.hidden;
       } else if (fs::is_directory(path, error)) {
@@ -77,8 +79,10 @@ void add_source(const std::string& source, SourceList& list) {
     list_folder(source, found, list.hidden);
     return add_found(found, source, list);
   }
-  const MappedFile file = MappedFile::open(source);
-  const Reader* reader = find_reader(source, file.text());
+  // Where the extension tells, the file is opened once, by who reads it.
+  constexpr std::string_view kBinary("\0", 1);
+  const Reader* reader = find_reader(source, kBinary);
+  if (reader == nullptr || !fs::exists(source, error)) reader = find_reader(source, MappedFile::open(source).text());
   // A binary file that is named itself is bytes, which the byte tokenizer reads.
   list.files.push_back({source, reader == nullptr ? &reader_by_name("text") : reader});
 }

@@ -9,6 +9,7 @@
 #include "core/system/interrupt.h"
 #include "core/text/byte_order_mark.h"
 #include "core/text/suggest.h"
+#include "nn/data/shuffle.h"
 #include "nn/files/hash.h"
 
 namespace mixgrad {
@@ -149,6 +150,43 @@ TokenData TokenData::from_text(std::string text, TokenizerPtr tokenizer, const s
   return data;
 }
 
+TokenData TokenData::from_ids(KnownIds known, TokenizerPtr tokenizer) {
+  TokenData data;
+  data.source_ = std::move(known.source);
+  data.tokenizer_ = std::move(tokenizer);
+  data.size_ = static_cast<std::int64_t>(known.ids.size());
+  data.train_ = known.train;
+  data.valid_apart_ = known.valid_apart;
+  data.text_id_ = std::move(known.id);
+  data.misfits_ = std::move(known.misfits);
+  data.require_two_tokens();
+  if (data.tokenizer_->vocab_size() <= kNarrowVocab) {
+    data.narrow_.assign(known.ids.begin(), known.ids.end());
+  } else {
+    data.wide_ = std::move(known.ids);
+  }
+  return data;
+}
+
+TokenData TokenData::from_shards(TokenShards shards, KnownIds known, TokenizerPtr tokenizer) {
+  TokenData data;
+  data.source_ = std::move(known.source);
+  data.tokenizer_ = std::move(tokenizer);
+  data.size_ = shards.size();
+  data.train_ = known.train;
+  data.valid_apart_ = known.valid_apart;
+  data.text_id_ = std::move(known.id);
+  data.shards_.emplace(std::move(shards));
+  data.require_two_tokens();
+  return data;
+}
+
+TokenRange TokenData::targets(TokenRange range) const {
+  MIXGRAD_ASSERT(range.begin >= 0 && range.end <= size_, "a range within the tokens");
+  const bool starts = range.begin == 0 || (valid_apart_ && range.begin == train_size());
+  return {range.begin + (starts ? 1 : 0), range.end};
+}
+
 void TokenData::index(Pass& pass) {
   if (const auto* ids = tokenizer_->byte_ids()) {
     const bool every_byte = std::none_of(ids->begin(), ids->end(), [](std::int32_t id) { return id < 0; });
@@ -233,8 +271,15 @@ TokenRange TokenData::split(std::string_view name) const {
 
 std::int64_t TokenData::byte_count(TokenRange range) const {
   MIXGRAD_ASSERT(range.begin >= 0 && range.begin <= range.end && range.end <= size_, "a range within the tokens");
-  if (tokenizer_->byte_ids() != nullptr) return range.size();
+  if (tokenizer_->byte_ids() != nullptr || !tokenizer_->is_text()) return range.size();
   std::int64_t bytes = 0;
+  std::array<std::int32_t, 4096> ids;
+  for (std::int64_t at = range.begin; shards_ && at < range.end; at += 4096) {
+    const std::int64_t count = std::min<std::int64_t>(range.end - at, 4096);
+    shards_->gather(at, count, ids.data());
+    for (std::int64_t i = 0; i < count; ++i) bytes += tokenizer_->byte_count(ids[static_cast<std::size_t>(i)]);
+  }
+  if (shards_) return bytes;
   for (auto i = static_cast<std::size_t>(range.begin); i < static_cast<std::size_t>(range.end); ++i) {
     bytes += tokenizer_->byte_count(narrow_.empty() ? wide_[i] : std::int32_t{narrow_[i]});
   }
@@ -243,7 +288,9 @@ std::int64_t TokenData::byte_count(TokenRange range) const {
 
 void TokenData::gather(std::int64_t begin, std::int64_t count, std::int32_t* out) const {
   MIXGRAD_ASSERT(begin >= 0 && count >= 0 && begin <= size_ && count <= size_ - begin, "a range within the tokens");
-  if (!narrow_.empty()) {
+  if (shards_) {
+    shards_->gather(begin, count, out);
+  } else if (!narrow_.empty()) {
     std::copy_n(narrow_.begin() + begin, count, out);
   } else if (!wide_.empty()) {
     std::copy_n(wide_.begin() + begin, count, out);
@@ -268,7 +315,7 @@ void TokenData::check_context(std::int64_t context) const {
   if (context < 1 || context >= train_size()) {
     raise<ValueError>(source_, ": training with context ", context, " needs at least ",
                       context < 1 ? "a context of 1" : std::to_string(context) + " + 1 training tokens", "; there are ",
-                      train_size(), " (the first 90 % of ", size_, "); choose a ",
+                      train_size(), train_ >= 0 ? " (of " : " (the first 90 % of ", size_, "); choose a ",
                       context < 1 ? "larger context" : "smaller context or a longer text");
   }
 }
@@ -281,16 +328,22 @@ void TokenData::sample_batch(Rng& rng, const Tensor& tokens, const Tensor& targe
   auto* inputs = tokens.data<std::int32_t>();
   auto* wanted = targets.data<std::int32_t>();
   const auto starts = static_cast<std::uint64_t>(train_size() - context);
+  const WindowGrid grid = WindowGrid::of(train_size(), context);
   for (std::int64_t b = 0; b < tokens.dim(0); ++b) {
-    const auto begin = static_cast<std::int64_t>(rng.below(starts));
+    std::int64_t begin = 0;
+    if (sampling_ == Sampling::random) {
+      begin = static_cast<std::int64_t>(rng.below(starts));
+    } else {
+      begin = shuffled_window(grid, rng.seed(), rng.counter() - kFirstDraw);
+      rng = Rng(rng.seed(), rng.counter() + 1);
+    }
     gather(begin, context, inputs + b * context);
     gather(begin + 1, context, wanted + b * context);
   }
 }
 
 EvalWindows::EvalWindows(const TokenData& data, TokenRange range, std::int64_t context)
-    : data_(data), targets_{std::max<std::int64_t>(range.begin, 1), range.end}, context_(context) {
-  MIXGRAD_ASSERT(range.begin >= 0 && range.end <= data.size(), "a range within the tokens");
+    : data_(data), targets_(data.targets(range)), context_(context) {
   if (context < 1) raise<ValueError>("eval: context must be at least 1; got ", context, "; choose a larger one");
   if (targets_.size() < 1) {
     raise<ValueError>(data.source(), ": at least one token to predict is required; the part has ",

@@ -4,7 +4,8 @@
 //   data.sample_batch(rng, tokens, targets);
 //   const EvalWindows windows(data, data.valid(), context);
 //
-// The first floor(0.9 n) tokens are for training, the rest is the validation split. When every token is one byte (the
+// The first floor(0.9 n) tokens are for training, the rest is the validation split; other splits, and data of several
+// files: nn/data/data_set.h. When every token is one byte (the
 // byte tokenizer, or an ASCII vocabulary) the file stays mapped and ids are looked up when they are read; otherwise the
 // text is encoded once into memory, two or four bytes a token. A byte order mark at the start of the file is no part of
 // the text.
@@ -20,6 +21,7 @@
 
 #include "core/rng.h"
 #include "core/tensor.h"
+#include "nn/data/token_shards.h"
 #include "nn/files/file.h"
 #include "nn/tokenizers/misfits.h"
 #include "nn/tokenizers/tokenizer_types.h"
@@ -47,6 +49,12 @@ TextId identify_text(const std::filesystem::path& path);
 // Whether text_id() is computed while the text is read. Without it a text of one-byte tokens may not be read at all.
 enum class Identify : std::uint8_t { no, yes };
 
+// How batches are drawn: windows that begin anywhere, with replacement; or windows side by side, each once an epoch.
+enum class Sampling : std::uint8_t { random, shuffle };
+
+// The counter of the random numbers with which a run draws its first batch; no parameter's draw uses it or those above.
+inline constexpr std::uint64_t kFirstDraw = std::uint64_t{1} << 63U;
+
 // Reading a long text ends with Interrupted (core/system/interrupt.h) when a stop is requested.
 class TokenData {
   friend class EvalWindows;
@@ -62,12 +70,27 @@ class TokenData {
                         const UnknownRule& unknown = {});
   // With a tokenizer made from the file.
   static TokenData open(const std::filesystem::path& path, const TokenizerType& type, Identify identify = Identify::no);
+  // Ids that are known, the first `train` of them for training. FormatError: fewer than two.
+  struct KnownIds {
+    std::vector<std::int32_t> ids = {};
+    std::int64_t train = 0;
+    bool valid_apart = false;  // the validation part does not continue the training part
+    std::string source = {};
+    std::optional<TextId> id = {};
+    Misfits misfits = {};
+  };
+  static TokenData from_ids(KnownIds known, TokenizerPtr tokenizer);
+  // The same, of ids in mapped files; `known` has none itself.
+  static TokenData from_shards(TokenShards shards, KnownIds known, TokenizerPtr tokenizer);
   static TokenData from_text(std::string text, TokenizerPtr tokenizer, const std::string& source = "text");
 
   std::int64_t size() const { return size_; }  // tokens
   TokenRange all() const { return {0, size_}; }
   TokenRange train() const { return {0, train_size()}; }
   TokenRange valid() const { return {train_size(), size_}; }
+  // Tokens of the range that have a predecessor in it or before it: not the first of all, nor the first of a validation
+  // part that stands apart.
+  TokenRange targets(TokenRange range) const;
   // "train", "valid" or "all"; ValueError for another name.
   TokenRange split(std::string_view name) const;
   const Tokenizer& tokenizer() const { return *tokenizer_; }
@@ -84,7 +107,12 @@ class TokenData {
   // ValueError when the training part has no window of context + 1 tokens.
   void check_context(std::int64_t context) const;
 
-  // Uniformly random windows of the training part: row b gets tokens [s, s+T) and, as targets, [s+1, s+T+1).
+  // How batches are drawn from here on; `random` at first.
+  void set_sampling(Sampling sampling) { sampling_ = sampling; }
+  Sampling sampling() const { return sampling_; }
+
+  // Windows of the training part: row b gets tokens [s, s+T) and, as targets, [s+1, s+T+1). Of `random`, s is uniform;
+  // of `shuffle` it is that of position rng.counter() - kFirstDraw + b (nn/data/shuffle.h).
   //   tokens, targets: [B,T] i32, contiguous. Draws B numbers from rng, allocates nothing.
   // ShapeError, DTypeError for other tensors; ValueError as check_context(T). IoError, as for every batch of
   // EvalWindows, when somebody has overwritten a mapped file that was opened with Identify::yes with another content;
@@ -97,7 +125,7 @@ class TokenData {
   class Pass;
 
   TokenData() = default;
-  std::int64_t train_size() const { return size_ / 10 * 9 + size_ % 10 * 9 / 10; }
+  std::int64_t train_size() const { return train_ >= 0 ? train_ : size_ / 10 * 9 + size_ % 10 * 9 / 10; }
   std::string_view text() const;  // without the byte order mark
   void map(const std::filesystem::path& path);
   template <class Read>
@@ -117,7 +145,11 @@ class TokenData {
   std::string text_;
   std::vector<std::uint16_t> narrow_;  // ids when the vocabulary has at most 65536
   std::vector<std::int32_t> wide_;     // ids otherwise
+  std::optional<TokenShards> shards_;  // or ids in files
   std::int64_t size_ = 0;
+  std::int64_t train_ = -1;  // tokens for training; -1: nine tenths
+  bool valid_apart_ = false;
+  Sampling sampling_ = Sampling::random;
   std::optional<TextId> text_id_;
   Misfits misfits_;
   // Of a file that stays mapped: the last write up to which its content is known to be the identified one, and the time
@@ -127,9 +159,9 @@ class TokenData {
 };
 
 // Non-overlapping windows of T = context tokens in which every token of a range is a target exactly once. The inputs
-// start one token before the range, so that a split is predicted from its first token on; the first token of the file
-// has no predecessor and is no target. The last window is padded with token 0 and target -1.
-// Keeps a reference to the data.
+// start one token before the range, so that a split is predicted from its first token on; the first token of the file,
+// and of a validation part that stands apart, has no predecessor and is no target. The last window is padded with token
+// 0 and target -1. Keeps a reference to the data.
 class EvalWindows {
  public:
   // ValueError: context < 1, or a range without a target.

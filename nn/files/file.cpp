@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -120,6 +121,12 @@ MappedFile MappedFile::open(const std::filesystem::path& path) {
   file.descriptor_ = descriptor.release();
   note_mapping(data, size);
   return file;
+}
+
+void MappedFile::forget(std::size_t bytes) const {
+  const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  const std::size_t whole = std::min(bytes, size_) / page * page;
+  if (descriptor_ >= 0 && whole > 0) ::madvise(data_, whole, MADV_DONTNEED);
 }
 
 void MappedFile::require_whole() const {

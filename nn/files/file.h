@@ -39,6 +39,10 @@ class MappedFile {
   // of a long-lived mapping call it after each piece. Costs one system call.
   void require_whole() const;
 
+  // The pages of the first `bytes` bytes are not needed for now: they no longer count as memory of this process, and
+  // are read from the file again when they are used.
+  void forget(std::size_t bytes) const;
+
   // When somebody last wrote to the mapped file, wherever it lies by now: nanoseconds since 1970. 0 for the caller's
   // memory. Costs one system call.
   std::int64_t last_write() const;

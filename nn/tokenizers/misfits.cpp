@@ -118,9 +118,9 @@ void raise_misfits(std::string_view text, const Tokenizer& tokenizer, const std:
                                  ? std::string()
                                  : std::to_string(misfits.count) + " others of " +
                                        count_text(static_cast<std::int64_t>(misfits.kinds.size()), "kind") + ": ";
-  raise<ValueError>(source, ": every character must be one of the ", tokenizer.vocab_size(),
-                    " of the vocabulary; found ", others, misfits.list(), rest,
-                    "; leave them out, or use a model with the byte tokenizer");
+  raise<MisfitError>(source, ": every character must be one of the ", tokenizer.vocab_size(),
+                     " of the vocabulary; found ", others, misfits.list(), rest,
+                     "; leave them out, or use a model with the byte tokenizer");
 }
 
 void raise_not_utf8(std::string_view text, std::size_t offset, const std::string& source) {

@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/error.h"
 #include "nn/tokenizers/tokenizer.h"
 
 namespace mixgrad {
@@ -59,7 +60,12 @@ struct FittedText {
 FittedText fit_text(std::string_view text, const Tokenizer& tokenizer, const UnknownRule& rule,
                     const std::string& source, const std::function<void(std::size_t bytes)>& progress = {});
 
-// ValueError that lists all characters of the text that the vocabulary lacks; there is at least one.
+// Characters that the vocabulary lacks.
+struct MisfitError : ValueError {
+  using ValueError::ValueError;
+};
+
+// MisfitError that lists all characters of the text that the vocabulary lacks; there is at least one.
 [[noreturn]] void raise_misfits(std::string_view text, const Tokenizer& tokenizer, const std::string& source);
 
 // FormatError for the byte at `offset`, at which no character begins.

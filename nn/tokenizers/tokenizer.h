@@ -71,6 +71,9 @@ class Tokenizer {
   virtual bool expresses_any_text() const { return true; }
   virtual bool has_character(char32_t /*code*/) const { return true; }
 
+  // Whether the tokens stand for text. If not (nn/tokenizers/ids_tokenizer.h), bytes per token mean nothing.
+  virtual bool is_text() const { return true; }
+
   // The text of the ids: that which was encoded, after the tokenizer's normalisation. ValueError: no such id.
   std::string decode(std::span<const std::int32_t> ids) const;
   // The decoder must not outlive the tokenizer. By default the text is that of the pieces, one after the other.

@@ -9,6 +9,7 @@
 #include "nn/files/strict_json.h"
 #include "nn/tokenizers/built_in.h"
 #include "nn/tokenizers/hugging_face_internal.h"
+#include "nn/tokenizers/ids_tokenizer.h"
 
 namespace mixgrad {
 namespace {
@@ -141,6 +142,7 @@ TokenizerPtr load_tokenizer(std::string_view json, const std::string& source) {
     return hugging_face_tokenizer(root, json, source);
   }
   const nlohmann::json& name = json_at(root, place, "type");
+  if (name == "ids") return load_ids_tokenizer(json, source);
   const TokenizerType* type =
       name.is_string() ? TokenizerRegistry::instance().find(name.get_ref<const std::string&>()) : nullptr;
   if (type == nullptr) place.key("type").wrong("one of " + join(tokenizer_type_names()), name);

@@ -8,6 +8,7 @@
 #include "core/cuda/launch.cuh"
 #include "core/numeric/philox.h"
 #include "core/rng.h"
+#include "nn/data/shuffle.h"
 #include "nn/data/token_data.h"
 #include "nn/training/optimizers/optimizer_kernels.h"
 
@@ -46,10 +47,14 @@ class BatchSource {
 class ResidentText final : public BatchSource {
  public:
   ResidentText(const TokenData& data, std::int64_t batch, Device device)
-      : text_(upload(data, device)), starts_(Tensor::zeros({batch}, DType::f64, device)) {}
+      : text_(upload(data, device)), starts_(Tensor::zeros({batch}, DType::f64, device)), sampling_(data.sampling()) {}
 
   void fill(const StepMemory& memory, std::int64_t, const Tensor& tokens, const Tensor& targets) override {
-    draw_starts(memory, tokens.dim(0), static_cast<std::uint64_t>(text_.numel() - tokens.dim(1)));
+    if (sampling_ == Sampling::random) {
+      draw_starts(memory, tokens.dim(0), static_cast<std::uint64_t>(text_.numel() - tokens.dim(1)));
+    } else {
+      shuffle_starts(memory, tokens.dim(0), WindowGrid::of(text_.numel(), tokens.dim(1)));
+    }
     gather(tokens, targets);
   }
 
@@ -85,6 +90,20 @@ class ResidentText final : public BatchSource {
     });
   }
 
+  // The windows of the next positions, as TokenData::sample_batch takes them.
+  void shuffle_starts(const StepMemory& memory, std::int64_t batch, WindowGrid grid) const {
+    DeviceProgress* now = memory.trainer;
+    auto* starts = static_cast<std::int64_t*>(starts_.raw());
+    for_each_row("shuffle batch", memory.device, 1, [=] __device__(std::int64_t) {
+      const std::uint64_t first = now->next_counter - kFirstDraw;
+      for (std::int64_t b = threadIdx.x; b < batch; b += kRowThreads) {
+        starts[b] = shuffled_window(grid, now->seed, first + static_cast<std::uint64_t>(b));
+      }
+      __syncthreads();  // all have read the counter
+      if (threadIdx.x == 0) now->next_counter += static_cast<std::uint64_t>(batch);
+    });
+  }
+
   void gather(const Tensor& tokens, const Tensor& targets) const {
     const std::int64_t context = tokens.dim(1);
     const std::int32_t* from = text_.data<std::int32_t>();
@@ -107,6 +126,7 @@ class ResidentText final : public BatchSource {
 
   Tensor text_;    // [training tokens] i32
   Tensor starts_;  // [B] i64 in the memory of f64
+  Sampling sampling_;
 };
 
 // Each half of the double buffer holds the random counter after the step's draws (two i32), then tokens and targets of

@@ -26,7 +26,7 @@ TEST_CASE("cli bad input: data files") {
     CHECK(!fs::exists(folder / "run"));
   };
   refused((folder / "missing").string(), "", 4, "No such file or directory");
-  refused(folder.path().string(), "", 4, "this is a directory");
+  refused(folder.path().string(), "", 3, "at least one file to read is required; there is none");
   refused("/dev/null", "", 4, "this is not a regular file");
   refused(folder.put("empty", "").string(), "", 3, "text is required to take the vocabulary from; it is empty");
   refused(folder.put("empty", "").string(), "--tokenizer byte", 3, "at least two tokens are required");

@@ -164,6 +164,7 @@ TEST_CASE("cli config: 60 misspelt options and keys are refused, and the right o
   std::string unnamed;
   for (int i = 0; done < 60; ++i) {
     const std::string& name = names[static_cast<std::size_t>(i) % names.size()];
+    if (name.size() < 4) continue;  // of words so short only exchanged letters are recognised (core/text/suggest.h)
     const std::string word = misspelt(name, i % 4, random);
     if (std::find(names.begin(), names.end(), word) != names.end()) continue;
     const bool in_file = ++done % 2 == 0;

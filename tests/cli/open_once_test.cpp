@@ -30,8 +30,8 @@ TEST_CASE("cli: the text of a run is opened once, whether the run is new, resume
   const std::string model = " --layers 1 --d-model 16 --heads 2 --context 8 ";
   const std::string training = " --batch 2 --threads 1 --warmup 0 --steps 4 ";
   for (const std::string ending : {"", "é"}) {  // mapped, or encoded once
-    const std::string text = (texts / ("text" + ending)).string();
-    folder.put("texts/text" + ending, small_text() + ending);
+    const std::string text = (texts / ("text" + ending + ".txt")).string();
+    folder.put("texts/text" + ending + ".txt", small_text() + ending);
     const auto run = [&](const std::string& line, const Arguments& more = {}) {
       INFO(line);
       Arguments arguments = words(line);
