@@ -90,7 +90,7 @@ int exit_code_of(const Arguments& arguments) {
   } catch (const Interrupted& interrupted) {
     return 128 + interrupted.signal;  // the code that stopped has already printed what was saved
   } catch (const std::bad_alloc&) {
-    return fail(kSystem, "out of memory; try a smaller --batch or model");
+    return fail(kSystem, "out of memory");
   } catch (const DeviceMismatch& error) {
     return fail(kCheckFailed, error.what());
   } catch (const NotFinite& error) {

@@ -126,7 +126,7 @@ class Pool {
     }
     raise<DeviceError>(
         "allocate: ", build::has_cuda ? "there is no device " : "this build has the device cpu only, got ",
-        device.str(), build::has_cuda ? "" : "; build with --preset cuda");
+        device.str(), build::has_cuda ? "" : "; build with cmake --preset cuda");
   }
 
   // The pool from which this thread allocates: the device's, or the private one whose scope it is in.
@@ -238,7 +238,7 @@ class Pool {
       raise<OutOfMemory>("out of memory on ", device.str(), ": ", bytes_text(bytes), " asked for (", describe(label),
                          "), ", bytes_text(stats_.in_use), " in use, ", bytes_text(cached), " cached, ",
                          bytes_text(free_memory_on(device)), " free; the largest: ", largest(),
-                         "; try a smaller --batch, a shorter --context, or more --accumulate");
+                         "; free some of them, or compute less at once");
     }
     auto* block = new Block;
     block->data = data;

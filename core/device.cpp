@@ -28,7 +28,8 @@ void require_device(Device device) {
   if constexpr (build::has_cuda) {
     cuda::require_device(device);
   } else {
-    raise<DeviceError>("device: this build has the device cpu only, got ", device.str(), "; build with --preset cuda");
+    raise<DeviceError>("device: this build has the device cpu only, got ", device.str(),
+                       "; build with cmake --preset cuda");
   }
 }
 

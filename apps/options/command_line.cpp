@@ -7,6 +7,7 @@
 #include <iostream>
 #include <map>
 #include <memory>
+#include <new>
 #include <utility>
 
 #include "apps/options/help.h"
@@ -62,6 +63,23 @@ class CommandLine {
     if (!flag("print-config")) return true;
     print_values();
     return false;
+  }
+
+  // Which options of the verb make it take less memory, as "; try a smaller --batch or a shorter --context".
+  std::string memory_advice() const {
+    const std::pair<const char*, const char*> kOptions[] = {
+        {"batch", "a smaller --batch"}, {"context", "a shorter --context"}, {"accumulate", "more --accumulate"}};
+    const std::vector<OptionSpec>& all = options_.options();
+    const bool resumes = std::any_of(all.begin(), all.end(), [](const OptionSpec& option) {
+      return option.traits.resumes_run && !option.get().empty();
+    });
+    std::vector<std::string> advice;
+    for (const auto& [name, text] : kOptions) {
+      const OptionSpec* option = options_.find(name);
+      if (option == nullptr || !without_effect(*option).empty()) continue;
+      if (!resumes || option->traits.on_resume != OnResume::fixed) advice.emplace_back(text);
+    }
+    return "; try " + (advice.empty() ? "again with more free memory" : join(advice));
   }
 
  private:
@@ -361,7 +379,14 @@ int run_verb(const std::string& name, Verb& verb, const Arguments& arguments) {
     const std::string text = error.what();
     raise<ValueError>(name, ": ", text, text.ends_with("?") ? "" : ";", " see mixgrad ", name, " --help");
   }
-  return runs ? verb.run() : kOk;
+  if (!runs) return kOk;
+  try {
+    return verb.run();
+  } catch (const OutOfMemory& error) {
+    raise<OutOfMemory>(error.what(), line.memory_advice());
+  } catch (const std::bad_alloc&) {
+    raise<OutOfMemory>("out of memory", line.memory_advice());
+  }
 }
 
 }  // namespace mixgrad::app

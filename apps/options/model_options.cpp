@@ -5,6 +5,7 @@
 
 #include "apps/options/tokenizer_option.h"
 #include "core/error.h"
+#include "core/text/plural.h"
 #include "core/text/suggest.h"
 #include "core/text/utf8.h"
 #include "nn/config/layer_kinds.h"
@@ -177,7 +178,8 @@ TokenData ModelOptions::open_data(TokenizerPtr known, Identify identify) const {
 
 ModelConfig ModelOptions::config(std::int64_t tokenizer_vocabulary) const {
   if (vocab != 0 && vocab < tokenizer_vocabulary) {
-    raise<ValueError>("--vocab must be at least the tokenizer's ", tokenizer_vocabulary, " tokens (or 0), got ", vocab);
+    raise<ValueError>("--vocab must be at least the tokenizer's ", count_text(tokenizer_vocabulary, "token"),
+                      " (or 0), got ", vocab);
   }
   ModelConfig config;
   config.vocab_size = vocab == 0 ? tokenizer_vocabulary : vocab;

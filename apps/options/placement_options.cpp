@@ -34,7 +34,8 @@ void declare_threads(OptionSet& options, std::int64_t& threads) {
 Device checked_device() {
   if constexpr (!build::has_cuda) {
     raise<DeviceError>(
-        "device: this build has the device cpu only, got check, which compares cuda with it; build with --preset cuda");
+        "device: this build has the device cpu only, got check, which compares cuda with it; build with cmake --preset "
+        "cuda");
   }
   const Device device = parse_device("cuda");
   require_device(device);

@@ -8,13 +8,6 @@
 
 namespace mixgrad::app {
 
-// --early-stop patience=5,min-delta=0.001
-struct EarlyStop {
-  std::int64_t patience = 0;  // scheduled evaluations without a gain; 0 = never stop early
-  double min_delta = 0;       // what counts as a gain, nats a token: a loss below the best by more than this
-};
-EarlyStop parse_early_stop(const std::string& text);  // ValueError; "" = never
-
 struct TrainingOptions {
   std::int64_t batch = 12, steps = 1000, accumulate = 1, warmup = 100, threads = 0;
   double lr = 1e-3, min_lr = 1e-4, clip = 1.0;

@@ -10,6 +10,7 @@
 
 #include "apps/options/training_options.h"
 #include "apps/process/core_watch.h"
+#include "apps/run/early_stop.h"
 #include "apps/run/run_report.h"
 #include "apps/run/run_schedule.h"
 #include "nn/data/token_data.h"

@@ -5,6 +5,7 @@
 #include "apps/output/clock.h"
 #include "apps/output/error_line.h"
 #include "core/text/bytes.h"
+#include "core/text/plural.h"
 #include "nn/files/generations.h"
 
 namespace mixgrad::app {
@@ -96,14 +97,14 @@ void RunReport::interrupted(const TrainerState& state, const char* signal, bool 
 
 void RunReport::stopped_early(const TrainerState& state) {
   end_line();
-  std::fprintf(stderr, "stopped early at step %lld: %lld evaluations without a gain\n", number(state.step),
-               number(state.evaluations_since_best));
+  std::fprintf(stderr, "stopped early at step %lld: %s without a gain\n", number(state.step),
+               count_text(state.evaluations_since_best, "evaluation").c_str());
 }
 
 void RunReport::nothing_to_do(const TrainerState& state) {
   end_line();
-  std::fprintf(stderr, "nothing to do: %s has %lld of %lld steps\n", out_.c_str(), number(state.step),
-               number(last_step_));
+  std::fprintf(stderr, "nothing to do: %s has %lld of %s\n", out_.c_str(), number(state.step),
+               count_text(last_step_, "step").c_str());
 }
 
 void RunReport::finished(const TrainerState& state, std::optional<double> val_loss, std::size_t peak_bytes) {

@@ -11,7 +11,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string described(const TextId& id) { return std::to_string(id.bytes) + " bytes with the XXH3 " + id.xxh3; }
+std::string described(const TextId& id) {
+  return count_text(static_cast<std::int64_t>(id.bytes), "byte") + " with the XXH3 " + id.xxh3;
+}
 
 void require_same(const RunText& text, const TextId& id, const std::string& source) {
   if (id == text.id) return;

@@ -1,4 +1,5 @@
 #include "apps/run/schedule_notes.h"
+#include "core/text/plural.h"
 
 #include <sstream>
 
@@ -20,8 +21,8 @@ std::vector<std::string> schedule_notes(const Schedule& schedule, std::int64_t s
   if (resumed && schedule.steps > stored_steps) {
     Schedule before = schedule;
     before.steps = stored_steps;
-    notes.push_back(line("the run is lengthened from ", stored_steps, " to ", schedule.steps,
-                         " steps and its schedule computed anew: step ", state.step + 1, " has the learning rate ",
+    notes.push_back(line("the run is lengthened from ", stored_steps, " to ", count_text(schedule.steps, "step"),
+                         " and its schedule computed anew: step ", state.step + 1, " has the learning rate ",
                          schedule.at(state.step), " (", before.at(state.step), " before); trainer.json keeps this"));
     state.lengthened.push_back({state.step, stored_steps, schedule.steps});
   }
@@ -34,7 +35,7 @@ std::vector<std::string> schedule_notes(const Schedule& schedule, std::int64_t s
   }
   if (schedule.warmup >= schedule.steps) {
     notes.push_back(
-        line("the warm-up of ", schedule.warmup, " steps takes the whole run of ", schedule.steps,
+        line("the warm-up of ", count_text(schedule.warmup, "step"), " takes the whole run of ", schedule.steps,
              ": the learning rate rises to ", schedule.at(schedule.steps - 1),
              " in the last step and never falls; with a --warmup below --steps it reaches --lr and falls again"));
   }

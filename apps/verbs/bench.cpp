@@ -187,7 +187,7 @@ class Bench : public Verb {
     std::printf("median %.2f ms a step (best %.2f), %.0f tokens/s, tensors at most %.1f MiB, ", median, best,
                 tokens_per_s, mebibytes(peak));
     if (counts_allocations()) {
-      std::printf("%g allocations a step", allocations);
+      std::printf("%g allocation%s a step", allocations, allocations == 1 ? "" : "s");
     } else {
       std::printf("allocations not counted in this build");
     }

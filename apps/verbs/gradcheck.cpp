@@ -14,6 +14,7 @@
 #include "core/build.h"
 #include "core/error.h"
 #include "core/parallel.h"
+#include "core/text/plural.h"
 #include "core/text/suggest.h"
 #include "ops/cases/case_gradients.h"
 
@@ -243,11 +244,13 @@ class Gradcheck : public Verb {
     });
     print_line("allowed", [&](Device, DType dtype) { return figure(test::allowed_gradient_error(dtype)); });
     print_what_is_missing();
-    std::printf("%zu operators, %d rows, %d failed, worst error %.1e", ops_.size(), rows(), failed(), worst());
+    std::printf("%s, %s, %d failed, worst error %.1e",
+                count_text(static_cast<std::int64_t>(ops_.size()), "operator").c_str(),
+                count_text(rows(), "row").c_str(), failed(), worst());
     const int of_f64 = rows_of_f64();
     if (of_f64 > 0) {
-      std::printf("; sabotage caught in %d of %d rows with a gradient in f64 (%d are identically zero)", caught_,
-                  of_f64 - vacuous_, vacuous_);
+      std::printf("; sabotage caught in %d of %s with a gradient in f64 (%d %s identically zero)", caught_,
+                  count_text(of_f64 - vacuous_, "row").c_str(), vacuous_, vacuous_ == 1 ? "is" : "are");
     }
     std::printf("\n");
   }
@@ -263,7 +266,9 @@ class Gradcheck : public Verb {
 
   void print_what_is_missing() const {
     const std::size_t all = test::all_cases().size();
-    if (ops_.size() < all) std::printf("not run: %zu of %zu operators (--op)\n", all - ops_.size(), all);
+    if (ops_.size() < all)
+      std::printf("not run: %zu of %s (--op)\n", all - ops_.size(),
+                  count_text(static_cast<std::int64_t>(all), "operator").c_str());
     if (dtypes_.size() < std::size(kDTypes)) std::printf("not run: the dtypes with - (--dtype f64,f32,bf16)\n");
     if (!build::has_cuda) std::printf("not run: cuda, which this build does not have (docs/building.md)\n");
     if (columns().size() > devices_.size()) std::printf("not run: the devices with - (--device cpu,cuda)\n");

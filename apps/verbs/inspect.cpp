@@ -9,6 +9,8 @@
 #include "apps/verbs/inspect_attention.h"
 #include "apps/verbs/verbs.h"
 #include "core/error.h"
+#include "core/text/plural.h"
+#include "nn/analysis/hsm_paths.h"
 #include "nn/training/checkpoint.h"
 #include "nn/training/train_step.h"
 
@@ -37,9 +39,14 @@ class Inspect : public Verb {
                  .not_empty = true,
                  .useless = useless_when([this] { return !text_.empty(); }, "--text gives the text"),
                  .only_for = {"attention"}});
-    options.add("recency", recency_, {0, kMaxContext}, "k of the recency ratio: tokens before a token",
+    options.add("recency", attention_.window, {0, kMaxContext}, "k of the recency ratio: tokens before a token",
                 {.only_for = {"attention"}});
-    training_.declare_seed(options);
+    options.add("layer", attention_.selection.layer, {HeadSelection::kAll, kMaxLayers - 1},
+                "Only this layer, counted from 0; -1 = all", {.only_for = {"attention"}});
+    options.add("head", attention_.selection.head, {HeadSelection::kAll, kMaxHeads - 1},
+                "Only this head of each layer, counted from 0; -1 = all", {.only_for = {"attention"}});
+    options.add("seed", training_.seed, "Seed of the initial weights",
+                {.decided_by = DecidedBy::checkpoint, .only_for = {"attention"}});
     options.add_flag("json", json_, "JSON on stdout, one object a line");
     options.add_presets(model_presets(), PresetUse::partial);
     model_.declare_data(
@@ -76,7 +83,9 @@ class Inspect : public Verb {
     if (what_ == "model") print_model(*model);
     if (what_ == "tape") print_tape(*model);
     if (what_ == "attention") {
-      inspect_attention(*model, *tokenizer, text_tokens(*model, tokenizer), recency_, json_);
+      check_heads(*model);
+      attention_.json = json_;
+      inspect_attention(*model, *tokenizer, text_tokens(*model, tokenizer), attention_);
     }
     return kOk;
   }
@@ -86,16 +95,40 @@ class Inspect : public Verb {
     raise<ValueError>("inspect ", what_, ": --data cannot be given here: ", reason, "; leave it out");
   }
 
-  // The tokens of --text or --text-file, or those of --data where the model has heads that read a text.
+  void check_heads(const Decoder& model) const {
+    try {
+      check_selection(model, attention_.selection);
+      hsm_paths(model, 1, attention_.selection);
+    } catch (const ValueError& error) {
+      raise<ValueError>("inspect attention: ", error.what(), " with --layer and --head");
+    }
+  }
+
+  // The tokens of --text or --text-file, or those of --data where there are heads that read a text.
   std::vector<std::int32_t> text_tokens(const Decoder& model, const TokenizerPtr& known) const {
     const Tokenizer& tokenizer = *known;
+    if (!needs_text(model, attention_.selection)) refuse_useless_text();
     if (text_ == "-") return encode_typed(tokenizer, read_typed_file(text_, "--text"), "--text -");
     if (!text_.empty()) return encode_typed(tokenizer, text_, "--text");
     if (!text_file_.empty()) return file_tokens(tokenizer, "--text-file", text_file_);
-    if (model_.data.empty()) return {};
-    if (needs_text(model)) return data_tokens(known);
-    if (!checkpoint_.empty()) refuse_data("the model has no softmax heads that read a text");
-    return {};
+    // Without softmax heads that of --data gives a new model its vocabulary alone.
+    const bool read = !model_.data.empty() && needs_text(model, attention_.selection);
+    return read ? data_tokens(known) : std::vector<std::int32_t>();
+  }
+
+  // Of a model without softmax heads a text that was typed still shows whether the model computes; that is said.
+  void refuse_useless_text() const {
+    const HeadSelection& selection = attention_.selection;
+    const bool all = selection.layer == HeadSelection::kAll && selection.head == HeadSelection::kAll;
+    const bool typed = !text_.empty() || !text_file_.empty();
+    const bool of_data = !model_.data.empty() && !checkpoint_.empty();
+    if (!of_data && (all || !typed)) return;
+    raise<ValueError>("inspect attention: ",
+                      !text_.empty()        ? "--text"
+                      : !text_file_.empty() ? "--text-file"
+                                            : "--data",
+                      " cannot be given here: ", all ? "the model has" : "--layer and --head leave",
+                      " no softmax heads that read a text; leave it out");
   }
   // A single text of any length, or all tokens of other sources.
   std::vector<std::int32_t> data_tokens(const TokenizerPtr& known) const {
@@ -125,9 +158,9 @@ class Inspect : public Verb {
     print_parts(rows);
     if (!json_) {
       std::printf(
-          "operations: forward, per token at %lld tokens; a training step takes three times as many. "
+          "operations: forward, per token at a length of %s; a training step takes three times as many. "
           "state: one sequence of that length while decoding, %s\n",
-          static_cast<long long>(model.config().context), dtype_name(model.dtype()));
+          count_text(model.config().context, "token").c_str(), dtype_name(model.dtype()));
     }
   }
 
@@ -181,9 +214,9 @@ class Inspect : public Verb {
     table.finish();
     if (!json_) {
       std::printf(
-          "%d entries for tokens %s; saved in all %zu bytes, counting a tensor once for each entry that saves it "
+          "%d %s for tokens %s; saved in all %zu bytes, counting a tensor once for each entry that saves it "
           "(parameters too)\n",
-          number, shape.str().c_str(), total);
+          number, number == 1 ? "entry" : "entries", shape.str().c_str(), total);
     }
   }
 
@@ -191,7 +224,7 @@ class Inspect : public Verb {
   ModelOptions model_;
   TrainingOptions training_;
   std::string checkpoint_, text_, text_file_;
-  std::int64_t recency_ = 4;
+  InspectAttention attention_;
   bool json_ = false;
 };
 

@@ -9,11 +9,12 @@
 
 #include "apps/output/json_line.h"
 #include "apps/output/terminal.h"
+#include "apps/verbs/inspect_shifts.h"
 #include "core/error.h"
+#include "core/text/plural.h"
 #include "core/text/utf8.h"
-#include "nn/analysis/hsm_paths.h"
 #include "nn/analysis/mamba_decay.h"
-#include "nn/config/kinds/hsm.h"
+#include "nn/analysis/shift_head_list.h"
 #include "nn/mixers/attention_mixer.h"
 #include "nn/modules/finite_values.h"
 
@@ -31,9 +32,11 @@ std::string shown(const std::string& piece) {
 
 }  // namespace
 
-bool needs_text(const Decoder& model) {
+bool needs_text(const Decoder& model, const HeadSelection& selection) {
   for (std::size_t l = 0; l < model.config().layers.size(); ++l) {
-    if (model.mixer(l).softmax_heads() > 0) return true;
+    for (const std::int64_t head : softmax_head_numbers(model, l)) {
+      if (selection.takes(l, head)) return true;
+    }
   }
   return false;
 }
@@ -68,8 +71,12 @@ struct MeanMass {
 
 class AttentionReport {
  public:
-  AttentionReport(const Decoder& model, const Tokenizer& tokenizer, std::int64_t window, bool json)
-      : model_(model), tokenizer_(tokenizer), window_(window), json_(json) {}
+  AttentionReport(const Decoder& model, const Tokenizer& tokenizer, const InspectAttention& options)
+      : model_(model),
+        tokenizer_(tokenizer),
+        selection_(options.selection),
+        window_(options.window),
+        json_(options.json) {}
 
   void read(std::vector<std::int32_t> ids) {
     ids_ = std::move(ids);
@@ -78,10 +85,11 @@ class AttentionReport {
     sequences_ = count / length_;
     require_finite_model();
     if (json_) return;
-    std::printf("%lld tokens in %lld sequence%s of %lld", number(count), number(sequences_), sequences_ == 1 ? "" : "s",
+    std::printf("%s in %s of %lld", count_text(count, "token").c_str(), count_text(sequences_, "sequence").c_str(),
                 number(length_));
     const std::int64_t rest = count % length_;
     if (rest > 0) std::printf("; the last %s left out", rest == 1 ? "one is" : (std::to_string(rest) + " are").c_str());
+    if (!needs_text(model_, {})) std::printf("; the model has no softmax heads that read them");
     std::printf("\n");
   }
 
@@ -92,7 +100,7 @@ class AttentionReport {
       print_recency();
       print_depth();
     }
-    print_shifts();
+    print_shifts(model_, selection_, json_);
     print_decays();
   }
 
@@ -143,22 +151,48 @@ class AttentionReport {
     return means;
   }
 
+  // The ratios of the selected heads, by layer.
+  std::vector<std::vector<double>> selected_recency() const {
+    std::vector<std::vector<double>> ratios = recency();
+    for (std::size_t l = 0; l < ratios.size(); ++l) {
+      if (ratios[l].empty()) continue;
+      const std::vector<std::int64_t> numbers = softmax_head_numbers(model_, l);
+      std::vector<double> selected;
+      for (std::size_t i = 0; i < numbers.size(); ++i) {
+        if (selection_.takes(l, numbers[i])) selected.push_back(ratios[l][i]);
+      }
+      ratios[l] = std::move(selected);
+    }
+    return ratios;
+  }
+  // Their numbers in the layer.
+  std::vector<std::int64_t> heads_of(std::size_t layer) const {
+    std::vector<std::int64_t> numbers = softmax_head_numbers(model_, layer);
+    std::erase_if(numbers, [&](std::int64_t head) { return !selection_.takes(layer, head); });
+    return numbers;
+  }
+
   // One line per layer with softmax heads.
   void print_recency() const {
-    const std::vector<std::vector<double>> ratios = recency();
+    const std::vector<std::vector<double>> ratios = selected_recency();
     if (std::all_of(ratios.begin(), ratios.end(), [](const auto& heads) { return heads.empty(); })) return;
     const std::int64_t n = length_;
     const double uniform = uniform_recency(n, window_);
     if (!json_) {
       std::printf(
           "\nrecency ratio of each softmax head: attention on a token itself and the k = %lld before it, mean over n = "
-          "%lld positions\na head that looks at all tokens alike has %.3f\n",
-          number(window_), number(n), uniform);
+          "%s\na head that looks at all tokens alike has %.3f\n",
+          number(window_), count_text(n, "position").c_str(), uniform);
     }
     for (std::size_t l = 0; l < ratios.size(); ++l) {
       if (ratios[l].empty()) continue;
       if (json_) {
-        print_json({{"layer", l}, {"recency", ratios[l]}, {"n", n}, {"k", window_}, {"uniform", uniform}});
+        print_json({{"layer", l},
+                    {"heads", heads_of(l)},
+                    {"recency", ratios[l]},
+                    {"n", n},
+                    {"k", window_},
+                    {"uniform", uniform}});
         continue;
       }
       std::printf("layer %-3zu", l);
@@ -170,16 +204,18 @@ class AttentionReport {
   // Of the shortcut: one line per token of the first sequence, mean over the heads.
   void print_depth() const {
     const auto& shortcut = model_.config().shortcut;
-    if (!shortcut) return;
+    if (!shortcut || !selection_.takes_layer(model_.config().layers.size() - 1)) return;
     if (shortcut->concat == ShortcutConcat::feature) {
       if (!json_) std::printf("\nno depth mass: in a shortcut of concat feature every key is made of all sources\n");
       return;
     }
     if (!json_) {
+      const std::string heads =
+          selection_.head == HeadSelection::kAll ? "mean over the heads" : "head " + std::to_string(selection_.head);
       std::printf(
-          "\ndepth mass of the shortcut, mean over the heads: attention on each source (0 = the embedding, m = what "
-          "m layers have made of it)\n%-19s",
-          "  t     id token");
+          "\ndepth mass of the shortcut, %s: attention on each source (0 = the embedding, m = what m layers have made "
+          "of it)\n%-19s",
+          heads.c_str(), "  t     id token");
       for (const std::int64_t source : shortcut->sources) std::printf(" %6lld", number(source));
       std::printf("  effective depth\n");
     }
@@ -189,12 +225,17 @@ class AttentionReport {
       const DepthMass depth = model_.depth_mass(tokens);  // [B,H,T,M]
       for (std::int64_t t = 0; first && t < length_; ++t) print_token(depth, t);
       first = false;
-      const std::int64_t rows = depth.mass.rows() / tokens.dim(0) * sequences_;  // of all batches
-      for (std::int64_t row = 0; row < depth.mass.rows(); ++row) mean.add(depth, row, rows);
+      const std::int64_t heads = depth.mass.dim(1);
+      const std::int64_t rows = sequences_ * selected_of(heads) * depth.mass.dim(2);  // of all batches
+      for (std::int64_t row = 0; row < depth.mass.rows(); ++row) {
+        if (selection_.takes_head(row / depth.mass.dim(2) % heads)) mean.add(depth, row, rows);
+      }
     });
     require_finite(mean.mass);
     print_mean(mean);
   }
+
+  std::int64_t selected_of(std::int64_t heads) const { return selection_.head == HeadSelection::kAll ? heads : 1; }
 
   // One token of the first sequence: the mass of each head, and in a table the mean over the heads.
   void print_token(const DepthMass& depth, std::int64_t t) const {
@@ -204,7 +245,9 @@ class AttentionReport {
     const std::string text = tokenizer_.piece(id);
     MeanMass mean(depth.mass.cols());
     Json of_heads = Json::array();
-    for (std::int64_t h = 0; h < heads; ++h) of_heads.push_back(mean.add(depth, h * steps + t, heads));
+    for (std::int64_t h = 0; h < heads; ++h) {
+      if (selection_.takes_head(h)) of_heads.push_back(mean.add(depth, h * steps + t, selected_of(heads)));
+    }
     if (json_) {
       print_json({{"token", t},
                   {"id", id},
@@ -229,53 +272,17 @@ class AttentionReport {
     mean.print();
   }
 
-  // Of shift-mixing layers (nn/analysis/hsm_paths.h): what they shift by, and one line per lag.
-  void print_shifts() const {
-    constexpr std::int64_t kLags = 4096;  // more are cut off
-    const HsmPaths report = hsm_paths(model_, kLags);
-    if (report.layers.empty()) return;
-    Json shifts = Json::array();
-    for (const std::int64_t l : report.layers) shifts.push_back(shift_layer(l).shifts);
-    if (json_) {
-      print_json({{"shift_layers", report.layers}, {"shifts", shifts}, {"receptive_field", report.receptive_field}});
-    } else {
-      std::printf("\nshift mixing\n%5s  %-12s shifts of its heads\n", "layer", "variant");
-      for (const std::int64_t l : report.layers) {
-        std::printf("%5lld  %-12s", number(l), to_string(shift_layer(l).variant).c_str());
-        for (const std::int64_t shift : shift_layer(l).shifts) std::printf(" %lld", number(shift));
-        std::printf("\n");
-      }
-      std::printf("receptive field of these layers: %lld tokens\n\n%8s %10s %12s\n", number(report.receptive_field),
-                  "lag", "paths", "weight");
-    }
-    for (std::size_t lag = 0; lag < report.paths.size(); ++lag) print_lag(report, lag);
-    if (!json_)
-      std::printf(
-          "means over the channels, without norms and MLPs; lags that no path reaches are left out; weights where all "
-          "layers have a and b\n");
-  }
-
-  const HsmConfig& shift_layer(std::int64_t l) const {
-    return model_.config().layers[static_cast<std::size_t>(l)].get<HsmConfig>();
-  }
-
-  void print_lag(const HsmPaths& report, std::size_t lag) const {
-    const bool weighted = !report.weights.empty();
-    if (json_) {
-      print_json(
-          {{"lag", lag}, {"paths", report.paths[lag]}, {"weight", weighted ? Json(report.weights[lag]) : Json()}});
-    } else if (report.paths[lag] == 0) {
-      return;  // no path reaches this lag
-    } else if (weighted) {
-      std::printf("%8zu %10.3f %12.6f\n", lag, report.paths[lag], report.weights[lag]);
-    } else {
-      std::printf("%8zu %10.3f %12s\n", lag, report.paths[lag], "-");
-    }
+  std::vector<MambaDecay> selected_decays() const {
+    std::vector<MambaDecay> heads = mamba_decays(model_.parameters(), model_.config());
+    std::erase_if(heads, [&](const MambaDecay& head) {
+      return !selection_.takes(static_cast<std::size_t>(head.layer), head.head);
+    });
+    return heads;
   }
 
   // Of Mamba heads: one line per head.
   void print_decays() const {
-    const std::vector<MambaDecay> heads = mamba_decays(model_.parameters(), model_.config());
+    const std::vector<MambaDecay> heads = selected_decays();
     if (heads.empty()) return;
     if (!json_) {
       std::printf(
@@ -301,6 +308,7 @@ class AttentionReport {
 
   const Decoder& model_;
   const Tokenizer& tokenizer_;
+  HeadSelection selection_;
   std::vector<std::int32_t> ids_;  // of the text; empty without one
   std::int64_t length_ = 0;        // tokens of a sequence
   std::int64_t sequences_ = 0;
@@ -311,19 +319,19 @@ class AttentionReport {
 }  // namespace
 
 void inspect_attention(const Decoder& model, const Tokenizer& tokenizer, std::vector<std::int32_t> ids,
-                       std::int64_t window, bool json) {
-  if (ids.empty() && needs_text(model)) {
+                       const InspectAttention& options) {
+  if (ids.empty() && needs_text(model, options.selection)) {
     raise<ValueError>(
         "inspect attention: a text with at least one token is required for a model with softmax heads; give one with "
         "--text TEXT, --text-file FILE or --data FILE");
   }
-  if (!needs_text(model) && hsm_paths(model, 1).layers.empty() &&
+  if (!needs_text(model, {}) && shift_head_list(model).empty() &&
       mamba_decays(model.parameters(), model.config()).empty()) {
     raise<ValueError>(
-        "inspect attention: the model must have softmax heads, shift-mixing layers or Mamba heads; it has none; choose "
-        "another --mixer");
+        "inspect attention: the model must have softmax heads, shift heads or Mamba heads; it has none; choose another "
+        "model");
   }
-  AttentionReport report(model, tokenizer, window, json);
+  AttentionReport report(model, tokenizer, options);
   if (!ids.empty()) report.read(std::move(ids));
   report.print();
 }

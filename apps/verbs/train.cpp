@@ -317,12 +317,12 @@ class Train : public Verb, private StoredOptions {
   }
 
   void describe(const Decoder& model, const TokenData& data, std::int64_t frozen) const {
-    std::fprintf(stderr, "%s: %lld tokens of %lld kinds, the last %lld for validation\n", data.source().c_str(),
-                 static_cast<long long>(data.size()), static_cast<long long>(data.tokenizer().vocab_size()),
+    std::fprintf(stderr, "%s: %s of %s, the last %lld for validation\n", data.source().c_str(),
+                 count_text(data.size(), "token").c_str(), count_text(data.tokenizer().vocab_size(), "kind").c_str(),
                  static_cast<long long>(data.valid().size()));
     const Device device = model.device();
     const std::string still = frozen > 0 ? " (" + std::to_string(frozen) + " of them frozen)" : "";
-    std::fprintf(stderr, "model: %lld parameters%s, %s, %s, %s\n", static_cast<long long>(model.parameters().count()),
+    std::fprintf(stderr, "model: %s%s, %s, %s, %s\n", count_text(model.parameters().count(), "parameter").c_str(),
                  still.c_str(), count_text(static_cast<std::int64_t>(model.config().layers.size()), "layer").c_str(),
                  training_.placement.precision.c_str(),
                  device.is_cpu() ? count_text(threads(), "thread").c_str() : device.str().c_str());

@@ -86,11 +86,11 @@ void require_device(Device device) {
     int runtime = 0;
     cudaRuntimeGetVersion(&runtime);
     raise<DeviceError>("cuda: a driver for CUDA ", runtime / 1000, ".", runtime % 1000 / 10,
-                       " or newer is required; the installed one is older or missing; update it or use --device cpu");
+                       " or newer is required; the installed one is older or missing; update it or use the device cpu");
   }
   raise<DeviceError>("cuda: the device ", device.str(), " is required; this machine has ", count, " CUDA device",
                      count == 1 ? "" : "s", error == cudaSuccess ? "" : " (" + text_of(error) + ")",
-                     "; choose another or use --device cpu");
+                     "; choose another or use the device cpu");
 }
 
 cudaStream_t stream(Device device) {

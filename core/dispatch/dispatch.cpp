@@ -7,8 +7,8 @@ namespace mixgrad {
 
 void raise_no_cuda(const char* op) {
   raise<DeviceError>(op, ": the tensors are on cuda, but ",
-                     build::has_cuda ? "this operator has no CUDA kernels yet; use --device cpu"
-                                     : "this build has no CUDA kernels; build with --preset cuda");
+                     build::has_cuda ? "this operator has no CUDA kernels yet; use the device cpu"
+                                     : "this build has no CUDA kernels; build with cmake --preset cuda");
 }
 
 }  // namespace mixgrad

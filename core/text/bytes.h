@@ -10,7 +10,7 @@ namespace mixgrad {
 
 // "812 bytes", "1.5 KiB", "39.2 MiB"
 inline std::string bytes_text(std::size_t bytes) {
-  if (bytes < 1024) return std::to_string(bytes) + " bytes";
+  if (bytes < 1024) return bytes == 1 ? "1 byte" : std::to_string(bytes) + " bytes";
   constexpr std::array kUnits{"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
   auto value = static_cast<double>(bytes) / 1024;
   std::size_t unit = 0;

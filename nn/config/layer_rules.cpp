@@ -1,4 +1,5 @@
 #include "nn/config/layer_rules.h"
+#include "core/text/plural.h"
 
 #include <cmath>
 
@@ -56,8 +57,9 @@ void LayerRules::rotary_head_width(std::int64_t heads) {
 
 void LayerRules::shifts(const std::vector<std::int64_t>& values, std::int64_t heads, const std::string& per) {
   if (hold() && values.size() != static_cast<std::size_t>(heads)) {
-    broken(key("shifts"), " must hold one shift per ", per, "; got ", values.size(), " shifts and ", heads,
-           " heads; give as many shifts as heads");
+    broken(key("shifts"), " must hold one shift per ", per, "; got ",
+           count_text(static_cast<std::int64_t>(values.size()), "shift"), " and ", count_text(heads, "head"),
+           "; give as many shifts as heads");
   }
   sizes("shifts", values, kMaxContext);
 }

@@ -40,14 +40,31 @@ fs::path canonical_folder(const fs::path& path) {
   return whole;
 }
 
-// The course that trainer.json names; 0 when it names none, as that of version 0.1, or cannot be read.
-std::int64_t course_of(const fs::path& generation) {
+// A number of trainer.json, such as lineage.course; nothing when it has none, as that of version 0.1, or cannot be
+// read.
+std::optional<std::int64_t> trainer_number(const fs::path& generation, const char* object, const char* key) {
   try {
     const nlohmann::json root = nlohmann::json::parse(read_text(generation / "trainer.json"));
-    return root.at("lineage").at("course").get<std::int64_t>();
+    return root.at(object).at(key).get<std::int64_t>();
   } catch (const std::exception&) {
-    return 0;
+    return std::nullopt;
   }
+}
+
+std::int64_t course_of(const fs::path& generation) {
+  return trainer_number(generation, "lineage", "course").value_or(0);
+}
+
+// The folder in which DIR/latest or DIR/best stands, whatever slashes and "." follow; nothing for another name. A ".."
+// before it stays, because the system looks for it behind a link.
+std::optional<fs::path> folder_of_link(const fs::path& path, std::string_view name) {
+  fs::path whole = path;
+  while ((!whole.has_filename() || whole.filename() == ".") && whole.has_parent_path() &&
+         whole != whole.parent_path()) {
+    whole = whole.parent_path();
+  }
+  if (whole.filename() != name) return std::nullopt;
+  return whole.has_parent_path() ? whole.parent_path() : fs::path(".");
 }
 
 // The generation that a text file names, as a zip from elsewhere or a file system without links has `latest` and
@@ -62,14 +79,33 @@ std::optional<fs::path> named_by_text(const fs::path& path) {
   return generation;
 }
 
+// The step that trainer.json of the newest generation calls the best.
+std::optional<std::int64_t> best_step(const fs::path& run) {
+  const std::optional<GenerationId> newest = newest_generation(run);
+  return newest ? trainer_number(run / generation_name(newest->step), "best", "step") : std::nullopt;
+}
+
+// Of DIR/best where there is no such link: in a run of version 0.1, or after a copy that lost it.
+std::optional<fs::path> generation_of_best(const fs::path& path) {
+  const std::optional<fs::path> run = folder_of_link(path, "best");
+  const std::optional<std::int64_t> step = run ? best_step(*run) : std::nullopt;
+  if (!step || !holds_checkpoint(*run / generation_name(*step))) return std::nullopt;
+  return *run / generation_name(*step);
+}
+
 [[noreturn]] void refuse_missing(const fs::path& path) {
-  const fs::path whole = path.has_filename() ? path : path.parent_path();
-  if (whole.filename() == "best" && holds_run(whole.has_parent_path() ? whole.parent_path() : ".")) {
-    raise<IoError>(path.string(), ": the run has no best generation here: no evaluation counted yet, or the link was ",
-                   "lost in a copy; give the run's folder for the newest, or one of its step-N");
+  const std::optional<fs::path> run = folder_of_link(path, "best");
+  if (run && !generations(*run).empty()) {
+    const std::optional<std::int64_t> best = best_step(*run);
+    std::string here;
+    for (const std::int64_t step : generations(*run)) here += (here.empty() ? "" : ", ") + generation_name(step);
+    raise<IoError>(path.string(), ": the run has no best generation here: ",
+                   best ? generation_name(*best) + " had the lowest validation loss and is not in this folder"
+                        : std::string("no evaluation counted yet"),
+                   "; give one that is: ", here);
   }
   raise<IoError>(path.string(), ": a checkpoint is required (a folder with config.json and model.safetensors, or a ",
-                 "run with latest -> step-N), found none; give the --out folder of a training run");
+                 "run with latest -> step-N), found none; give the folder of a training run");
 }
 
 void remove_quietly(const fs::path& path) {
@@ -107,15 +143,18 @@ bool holds_run(const fs::path& run) {
 }
 
 fs::path find_generation(const fs::path& path) {
+  const std::optional<fs::path> run = folder_of_link(path, "latest");
+  if (run && !generations(*run).empty()) return find_generation(*run);
   if (holds_checkpoint(path)) return canonical_folder(path);
+  if (const std::optional<fs::path> named = named_by_text(path)) return canonical_folder(*named);
   const fs::path latest = path / "latest";
-  if (holds_checkpoint(latest)) return canonical_folder(latest);
-  for (const fs::path& text : {path, latest}) {
-    if (const std::optional<fs::path> named = named_by_text(text)) return canonical_folder(*named);
-  }
   const std::optional<GenerationId> newest = newest_generation(path);
-  if (!newest) refuse_missing(path);
-  return canonical_folder(path / generation_name(newest->step));
+  const auto named = holds_checkpoint(latest) ? std::optional(latest) : named_by_text(latest);
+  // A crash between the first save of another course and the swap of `latest` leaves the course that was left.
+  if (named && (!newest || newest->course <= course_of(*named))) return canonical_folder(*named);
+  if (newest) return canonical_folder(path / generation_name(newest->step));
+  if (const std::optional<fs::path> best = generation_of_best(path)) return canonical_folder(*best);
+  refuse_missing(path);
 }
 
 std::optional<GenerationId> newest_generation(const fs::path& run) {

@@ -8,6 +8,7 @@
 #include <tuple>
 
 #include "core/error.h"
+#include "core/text/plural.h"
 #include "core/text/suggest.h"
 #include "nn/files/hash.h"
 #include "nn/files/safetensors_header.h"
@@ -91,7 +92,8 @@ SafetensorsFile SafetensorsFile::parse(MappedFile mapped) {
   }
   const std::size_t data_bytes = content.size() - file.data_offset_;
   if (static_cast<std::uint64_t>(next) != data_bytes) {
-    raise<FormatError>(file.path(), ": the header describes ", next, " bytes of data; the file has ", data_bytes,
+    raise<FormatError>(file.path(), ": the header describes ", count_text(static_cast<std::int64_t>(next), "byte"),
+                       " of data; the file has ", data_bytes,
                        static_cast<std::uint64_t>(next) > data_bytes ? " (it is truncated)" : " (trailing bytes)",
                        kSafetensorsAdvice);
   }
@@ -134,9 +136,9 @@ void SafetensorsFile::verify(const std::string& name, const Entry& entry) const 
 const SafetensorsFile::Entry& SafetensorsFile::entry(const std::string& name) const {
   const auto found = entries_.find(name);
   if (found == entries_.end()) {
-    raise<FormatError>(path(), ": a tensor ", quote(name), " is required; the file has ", names_.size(),
-                       " tensors, but not this one; ", did_you_mean(name, names_),
-                       "check that the file belongs to this model");
+    raise<FormatError>(path(), ": a tensor ", quote(name), " is required; the file has ",
+                       count_text(static_cast<std::int64_t>(names_.size()), "tensor"), ", but not this one; ",
+                       did_you_mean(name, names_), "check that the file belongs to this model");
   }
   return found->second;
 }

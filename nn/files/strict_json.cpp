@@ -6,6 +6,7 @@
 #include <set>
 
 #include "core/error.h"
+#include "core/text/plural.h"
 #include "core/text/suggest.h"
 #include "core/text/utf8.h"
 
@@ -99,7 +100,7 @@ json parse_strict_json(std::string_view text, const std::string& source) {
 }
 
 std::string describe(const json& value) {
-  if (value.is_array()) return "an array of " + std::to_string(value.size()) + " values";
+  if (value.is_array()) return "an array of " + count_text(static_cast<std::int64_t>(value.size()), "value");
   if (value.is_object()) return "an object";
   if (value.is_string()) return quote(value.get_ref<const std::string&>());
   return value.dump();

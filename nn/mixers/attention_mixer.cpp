@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "autograd/tape.h"
+#include "core/text/plural.h"
 #include "ops/rope/rope.h"
 
 namespace mixgrad {
@@ -26,8 +27,8 @@ AttentionHeads::AttentionHeads(const MixerSetup& setup, std::int64_t heads, std:
            setup.config.bias, kInitDeviation) {}
 
 std::string AttentionHeads::describe() const {
-  return std::to_string(heads_) + " heads of width " + std::to_string(head_dim_) + ", " + std::to_string(kv_heads_) +
-         " key/value heads" + (rotary_ ? ", rotary" : "");
+  return count_text(heads_, "head") + " of width " + std::to_string(head_dim_) + ", " +
+         count_text(kv_heads_, "key/value head") + (rotary_ ? ", rotary" : "");
 }
 
 AttentionHeads::Packed AttentionHeads::packed_qkv(const NormedInput& u, TokenPosition first) const {

@@ -20,7 +20,7 @@ HsmMixer::HsmMixer(const HsmConfig& layer, const MixerSetup& setup) : width_(set
 }
 
 std::string HsmMixer::describe() const {
-  std::string text = "hsm " + to_string(layer_.variant) + ", shifts";
+  std::string text = "hsm " + to_string(layer_.variant) + (layer_.shifts.size() == 1 ? ", shift" : ", shifts");
   for (const std::int64_t shift : layer_.shifts) text += " " + std::to_string(shift);
   if (v_) text += ", projected v";
   if (o_) text += ", projected o";

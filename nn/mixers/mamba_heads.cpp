@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "autograd/tape.h"
+#include "core/text/plural.h"
 #include "ops/causal_conv/causal_conv.h"
 #include "ops/elementwise/elementwise.h"
 #include "ops/head_linear/head_linear.h"
@@ -43,8 +44,8 @@ MambaHeads::MambaHeads(ParameterSet& parameters, const std::string& prefix, std:
 }
 
 std::string MambaHeads::describe() const {
-  return std::to_string(heads_) + " heads of width " + std::to_string(head_dim_) + ", " + std::to_string(inner_) +
-         " inner channels, " + std::to_string(states_) + " states, rank " + std::to_string(rank_);
+  return count_text(heads_, "head") + " of width " + std::to_string(head_dim_) + ", " +
+         count_text(inner_, "inner channel") + ", " + count_text(states_, "state") + ", rank " + std::to_string(rank_);
 }
 
 Tensor MambaHeads::forward(const NormedInput& u, const MambaState* state) const {

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "core/text/plural.h"
 #include "ops/shift_mix/shift_mix.h"
 
 namespace mixgrad {
@@ -18,7 +19,8 @@ ShiftHeads::ShiftHeads(ParameterSet& parameters, const std::string& prefix, cons
 }
 
 std::string ShiftHeads::describe() const {
-  std::string text = std::to_string(shifts_.size()) + " heads of width " + std::to_string(head_dim_) + ", shifts";
+  std::string text = count_text(static_cast<std::int64_t>(shifts_.size()), "head") + " of width " +
+                     std::to_string(head_dim_) + (shifts_.size() == 1 ? ", shift" : ", shifts");
   for (const std::int64_t shift : shifts_) text += " " + std::to_string(shift);
   return text;
 }

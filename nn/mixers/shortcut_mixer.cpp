@@ -4,6 +4,7 @@
 
 #include "autograd/tape.h"
 #include "core/error.h"
+#include "core/text/plural.h"
 #include "nn/config/kinds/attention.h"
 #include "ops/attention/attention.h"
 #include "ops/elementwise/elementwise.h"
@@ -49,9 +50,8 @@ ShortcutMixer::ShortcutMixer(const MixerSetup& setup)
 std::string ShortcutMixer::describe() const {
   std::string text = "shortcut to";
   for (const Source& source : sources_) text += " " + std::to_string(source.depth);
-  return text + " (" + to_string(concat_) + "), " + std::to_string(heads_) + " heads of width " +
-         std::to_string(head_dim_) + ", " + std::to_string(kv_heads_) + " key/value heads" +
-         (rotary_ ? ", rotary" : "");
+  return text + " (" + to_string(concat_) + "), " + count_text(heads_, "head") + " of width " +
+         std::to_string(head_dim_) + ", " + count_text(kv_heads_, "key/value head") + (rotary_ ? ", rotary" : "");
 }
 
 std::int64_t ShortcutMixer::rows_per_token() const {

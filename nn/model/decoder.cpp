@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "core/text/plural.h"
 #include "nn/mixers/mixer_kinds.h"
 #include "nn/mixers/shortcut_mixer.h"
 #include "ops/embedding/embedding.h"
@@ -158,14 +159,15 @@ void Decoder::check_prefill(const Tensor& tokens, const DecoderState& state) con
                       tokens.shape());
   }
   if (positions_ != nullptr && state.consumed + tokens.dim(1) > config_.context) {
-    raise<ValueError>("decoder: with learned positions at most ", config_.context, " tokens can be decoded, got ",
-                      state.consumed, " + ", tokens.dim(1), "; restart the state from the last tokens");
+    raise<ValueError>("decoder: with learned positions at most ", count_text(config_.context, "token"),
+                      " can be decoded, got ", state.consumed, " + ", tokens.dim(1),
+                      "; restart the state from the last tokens");
   }
   check_untracked("prefill");
   for (const auto& mixer : state.mixers) {
     if (mixer->position() == state.consumed) continue;
-    raise<ValueError>("decoder: every mixer of the state must have consumed ", state.consumed, " tokens, one has ",
-                      mixer->position(), ": an earlier call failed half-way; reset() the state");
+    raise<ValueError>("decoder: every mixer of the state must have consumed ", count_text(state.consumed, "token"),
+                      ", one has ", mixer->position(), ": an earlier call failed half-way; reset() the state");
   }
 }
 

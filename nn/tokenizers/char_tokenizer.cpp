@@ -12,6 +12,8 @@
 namespace mixgrad {
 namespace {
 
+constexpr const char* kReader = "the char tokenizer";
+
 // The table grows with the highest code point; for all of them it takes 136 KiB.
 class CodePointSet {
  public:
@@ -102,7 +104,7 @@ class CharTokenizer : public Tokenizer {
     }
     const std::size_t begin = offset;
     const std::int32_t code = next_code_point(text, offset);
-    if (code < 0) raise_not_utf8(text, begin, source);
+    if (code < 0) raise_not_utf8(text, begin, source, kReader);
     const std::int32_t id = find(static_cast<char32_t>(code));
     if (id < 0) raise_misfits(text, *this, source);
     return id;
@@ -126,7 +128,7 @@ TokenizerPtr make_char(const TokenizerInput& input) {
     const std::size_t stretch_end = std::min(offset + kStretch, text.size());
     while (offset < stretch_end) {
       const std::int32_t code = next_code_point(text, offset);
-      if (code < 0) raise_not_utf8(text, offset, input.source);
+      if (code < 0) raise_not_utf8(text, offset, input.source, kReader);
       if (seen.insert(static_cast<char32_t>(code))) codes.push_back(static_cast<char32_t>(code));
     }
     input.read(offset);

@@ -86,7 +86,7 @@ FittedText fit_text(std::string_view text, const Tokenizer& tokenizer, const Unk
   for (std::size_t offset = 0; offset < text.size();) {
     const std::size_t begin = offset;
     const std::int32_t code = next_code_point(text, offset);
-    if (code < 0) raise_not_utf8(text, begin, source);
+    if (code < 0) raise_not_utf8(text, begin, source, "a vocabulary of characters");
     const bool known = tokenizer.has_character(static_cast<char32_t>(code));
     if (!known && rule.action == Action::refuse) raise_misfits(text, tokenizer, source);
     if (!known && !copies) fitted.text = text.substr(0, begin);
@@ -123,10 +123,10 @@ void raise_misfits(std::string_view text, const Tokenizer& tokenizer, const std:
                      "; leave them out, or use a model with the byte tokenizer");
 }
 
-void raise_not_utf8(std::string_view text, std::size_t offset, const std::string& source) {
+void raise_not_utf8(std::string_view text, std::size_t offset, const std::string& source, const std::string& reader) {
   const auto lines = std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(offset), '\n');
-  raise<FormatError>(source, ": the char tokenizer needs UTF-8 text; an invalid sequence begins at byte ", offset,
-                     " (line ", lines + 1, "); the byte tokenizer takes any text");
+  raise<FormatError>(source, ": ", reader, " needs UTF-8 text; an invalid sequence begins at byte ", offset, " (line ",
+                     lines + 1, "); the byte tokenizer takes any text");
 }
 
 }  // namespace mixgrad

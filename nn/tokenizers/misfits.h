@@ -68,7 +68,8 @@ struct MisfitError : ValueError {
 // MisfitError that lists all characters of the text that the vocabulary lacks; there is at least one.
 [[noreturn]] void raise_misfits(std::string_view text, const Tokenizer& tokenizer, const std::string& source);
 
-// FormatError for the byte at `offset`, at which no character begins.
-[[noreturn]] void raise_not_utf8(std::string_view text, std::size_t offset, const std::string& source);
+// FormatError for the byte at `offset`, at which no character begins; `reader` needs UTF-8.
+[[noreturn]] void raise_not_utf8(std::string_view text, std::size_t offset, const std::string& source,
+                                 const std::string& reader);
 
 }  // namespace mixgrad

@@ -41,11 +41,11 @@ void require_finite(const fs::path& run, const ParameterSet& parameters, std::in
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     const std::int64_t at = first_not_finite(parameters[i].master);
     if (at < 0) continue;
-    raise<ValueError>("checkpoint of step ", step, ": every parameter must be finite; element ", at, " of ",
-                      parameters[i].name, " is ", parameters[i].master.at(at), "; nothing was written; ",
-                      holds_run(run) ? "earlier generations are intact: start a new run from one with --checkpoint and"
-                                     : "start again with",
-                      " a lower --lr");
+    raise<ValueError>(
+        "checkpoint of step ", step, ": every parameter must be finite; element ", at, " of ", parameters[i].name,
+        " is ", parameters[i].master.at(at), "; nothing was written; ",
+        holds_run(run) ? "earlier generations are intact: start a new run from one with" : "start again with",
+        " a lower learning rate");
   }
 }
 
@@ -162,7 +162,7 @@ Checkpoint load_checkpoint(const fs::path& path, Placement placement) {
   const std::string bad = first_parameter_not_finite(parameters);
   if (!bad.empty()) {
     raise<FormatError>(file.path(), ": every parameter must be finite in ", dtype_name(placement.dtype), "; ", bad,
-                       "; take another generation, or train again with a lower --lr");
+                       "; take another generation, or train again with a lower learning rate");
   }
   return {std::move(model), std::move(tokenizer), folder};
 }
@@ -172,7 +172,7 @@ TrainerState load_trainer_state(const fs::path& generation) {
   std::error_code error;
   if (!fs::exists(path, error)) {
     raise<IoError>(path.string(), ": resuming needs it; this generation holds a model only; start a new run from its ",
-                   "weights with --checkpoint");
+                   "weights with mixgrad train --checkpoint");
   }
   const std::string text = read_text(path);
   TrainerState state = parse_trainer_state(text, path.string());
@@ -203,8 +203,10 @@ void load_optimizer(const fs::path& generation, const TrainerState& state, Optim
     file.read_into(name, tensor);
     const std::int64_t at = first_not_finite(tensor);
     if (at >= 0) {
-      raise<FormatError>(file.path(), ": the optimizer's state must be finite; element ", at, " of ", name, " is ",
-                         tensor.to(kCpu).at(at), "; take another generation, or start a new run with --checkpoint");
+      raise<FormatError>(
+          file.path(), ": the optimizer's state must be finite; element ", at, " of ", name, " is ",
+          tensor.to(kCpu).at(at),
+          "; take another generation, or start a new run from its weights with mixgrad train --checkpoint");
     }
   }
   optimizer.set_steps(state.optimizer_steps);

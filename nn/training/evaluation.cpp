@@ -5,13 +5,15 @@
 
 #include "core/error.h"
 #include "core/system/interrupt.h"
+#include "core/text/plural.h"
 
 namespace mixgrad {
 
 Evaluation evaluate(const Decoder& model, const TokenData& data, TokenRange range, std::int64_t batch) {
   if (data.tokenizer().vocab_size() > model.config().vocab_size) {
-    raise<ValueError>("evaluate: the data has ", data.tokenizer().vocab_size(), " kinds of tokens, the model ",
-                      model.config().vocab_size);
+    raise<ValueError>("evaluate: a model with at least ", count_text(data.tokenizer().vocab_size(), "token"),
+                      " is required for this text; this one has ", model.config().vocab_size,
+                      "; take the tokenizer of the model");
   }
   const EvalWindows windows(data, range, model.config().context);
   const Tensor tokens = Tensor::empty({batch, windows.context()}, DType::i32);

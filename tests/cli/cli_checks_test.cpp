@@ -66,7 +66,7 @@ TEST_CASE("cli: gradcheck of one operator: a row for each case and input, and a 
   CHECK(trouble(table) == "");
   CHECK(std::ranges::count_if(lines_of(table.out), [](const std::string& line) { return has(line, " cpu f64 "); }) ==
         static_cast<std::ptrdiff_t>(rows.size()));  // its rows and the matrix's title
-  CHECK(has(table.out, "1 operators, " + std::to_string(rows.size() - 1) + " rows, 0 failed"));
+  CHECK(has(table.out, "1 operator, " + std::to_string(rows.size() - 1) + " rows, 0 failed"));
 
   const Finished unknown = mixgrad("gradcheck --op rleu");
   CHECK(not_refused(unknown, 2) == "");

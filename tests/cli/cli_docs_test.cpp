@@ -4,7 +4,9 @@
 #include <algorithm>
 #include <set>
 
+#include "nn/config/layer_kinds.h"
 #include "tests/support/cli.h"
+#include "tests/support/named_options.h"
 
 namespace mixgrad::test {
 namespace {
@@ -41,32 +43,8 @@ Arguments lines_of_file(const std::string& name) {
   return lines;
 }
 
-// "train --batch" or, for an option that belongs to some words of the argument, "bench train --batch".
-Words options_of_program() {
-  Words found;
-  for (const std::string& verb : verb_names()) {
-    std::string option;
-    for (const std::string& line : lines_of(mixgrad(verb + " --help").out)) {
-      if (line.starts_with("  --")) option = words(line)[0];
-      if (option.empty()) continue;
-      // The explanation stands in column 27 of this line or, after a long option, of the next.
-      const std::string explanation = line.size() > 27 ? line.substr(27) : "";
-      if (explanation.empty()) continue;
-      if (explanation[0] == '[') {
-        for (const std::string& word : words(explanation.substr(1, explanation.find(']') - 1))) {
-          if (word != "and") found.insert(joined({verb, " ", word, " ", option}));
-        }
-      } else {
-        found.insert(joined({verb, " ", option}));
-      }
-      option.clear();
-    }
-  }
-  return found;
-}
-
 TEST_CASE("cli docs: docs/cli.md has exactly the options of each verb") {
-  const Words program = options_of_program();
+  const Words& program = options_of_program();
   CHECK(program.size() > 150);
   CHECK(program.count("train --resume") == 1);
   CHECK(program.count("bench decode --tokens") == 1);
@@ -121,6 +99,113 @@ TEST_CASE("cli docs: every choice of a verb's argument stands in the table of do
     }
   }
   CHECK(choices >= 5);
+}
+
+// A line of the page as a shell takes it apart: blanks, and "..." around a word.
+Arguments shell_words(const std::string& line) {
+  Arguments found;
+  std::string word;
+  bool quoted = false;
+  bool begun = false;
+  for (const char c : line + " ") {
+    if (c == '"') {
+      quoted = !quoted;
+      begun = true;
+    } else if (c == ' ' && !quoted) {
+      if (begun) found.push_back(word);
+      word.clear();
+      begun = false;
+    } else {
+      word += c;
+      begun = true;
+    }
+  }
+  return found;
+}
+
+TEST_CASE("cli docs: every command of docs/cli.md is one that the program takes") {
+  Arguments commands;
+  bool block = false;
+  for (const std::string& line : lines_of_file("docs/cli.md")) {
+    if (line.starts_with("```")) block = !block;
+    if (block && line.starts_with("mixgrad ")) commands.push_back(line);
+    for (const std::string& quoted : block ? Arguments() : quoted_words(line)) {
+      if (quoted.starts_with("mixgrad ") && has(quoted, " --") && !has(quoted, "VERB")) commands.push_back(quoted);
+    }
+  }
+  CHECK(commands.size() >= 8);
+  for (const std::string& command : commands) {
+    Arguments arguments = shell_words(command.substr(0, command.find('#')));
+    arguments.erase(arguments.begin());
+    if (arguments[0] != "--version") arguments.emplace_back("--print-config");
+    const Finished run = run_program(arguments);
+    CHECK_MESSAGE(trouble(run) == "", command);
+  }
+}
+
+TEST_CASE("cli docs: the table of patterns has every mixer, and every pattern of it makes a model") {
+  Words names;
+  int patterns = 0;
+  bool table = false;
+  for (std::string line : lines_of_file("docs/cli.md")) {
+    if (line.starts_with("| pattern |")) table = true;
+    if (!line.starts_with("|")) table = false;
+    for (std::size_t at = line.find("\\|"); at != std::string::npos; at = line.find("\\|")) line.replace(at, 2, "!");
+    const Arguments cells = table ? cells_of(line) : Arguments();
+    if (cells.empty()) continue;
+    for (std::string pattern : quoted_words(cells[0])) {
+      std::replace(pattern.begin(), pattern.end(), '!', '|');
+      CAPTURE(pattern);
+      ++patterns;
+      for (std::string rest = pattern; !rest.empty();) {  // the names of its items
+        const std::size_t end = rest.find_first_of("(,");
+        names.insert(rest.substr(0, end));
+        const std::size_t close = end == std::string::npos || rest[end] == ',' ? end : rest.find(')', end);
+        const std::size_t comma = close == std::string::npos ? close : rest.find(',', close);
+        rest = comma == std::string::npos ? "" : rest.substr(comma + 1);
+      }
+      const Finished run = mixgrad("inspect model --layers 4 --heads 4", {"--mixer", pattern});
+      CHECK(trouble(run) == "");
+    }
+  }
+  CHECK(patterns >= 13);
+  const std::vector<std::string> known = pattern_names();
+  CHECK(names == Words(known.begin(), known.end()));
+}
+
+TEST_CASE("cli docs: the words and presets that options take stand in docs/cli.md") {
+  const std::string page = TempFolder::get(std::string(MIXGRAD_SOURCE_DIR) + "/docs/cli.md");
+  Words all;
+  for (const std::string& quoted : quoted_words(page)) {
+    for (const std::string& word : words(quoted)) all.insert(word);
+  }
+  int checked = 0;
+  for (const std::string& verb : verb_names()) {
+    bool presets = false;
+    for (const std::string& line : lines_of(mixgrad(verb + " --help").out)) {
+      if (line.starts_with("  --")) presets = line.starts_with("  --preset");
+      if (presets && line.size() > 27 && has(line, ": ") && !line.starts_with("  --preset")) {
+        const std::string name = line.substr(27, line.find(':') - 27);
+        if (line[27] != ' ' && !has(name, " ")) {
+          ++checked;
+          CHECK_MESSAGE(all.count(name) == 1, verb << ": the preset " << name << " is not in docs/cli.md");
+        }
+      }
+      if (!line.starts_with("  --") || words(line).size() < 2) continue;
+      // "  --tokenizer char|byte  ..." or "  --mlp WORD  gelu|relu. ..."
+      std::string values = words(line)[1] == "WORD" && words(line).size() > 2 ? words(line)[2] : words(line)[1];
+      if (values.find('|') == std::string::npos) continue;
+      values = values.substr(0, values.find_last_not_of('.') + 1);
+      std::replace(values.begin(), values.end(), '|', ' ');
+      for (const std::string& word : words(values)) {
+        if (word == "SOURCE..." || word == "FRACTION" || word == "true" || word == "false") continue;
+        ++checked;
+        CHECK_MESSAGE(all.count(word) == 1,
+                      verb << " " << words(line)[0] << ": the word " << word << " is not in docs/cli.md");
+      }
+    }
+  }
+  CHECK(checked > 60);
 }
 
 }  // namespace

@@ -52,7 +52,7 @@ TEST_CASE("cli: inspect attention prints recency, depth mass and shifts of a mod
   CHECK(has(shown.out, "\n  3 "));
   CHECK(has(shown.out, " \" \"      "));
   CHECK(has(shown.out, "\nall "));
-  CHECK(has(shown.out, "receptive field of these layers: 3 tokens"));
+  CHECK(has(shown.out, "receptive field of this layer: 3 tokens"));
 }
 
 TEST_CASE("cli: inspect attention in JSON has the same figures, whole") {
@@ -60,7 +60,8 @@ TEST_CASE("cli: inspect attention in JSON has the same figures, whole") {
   CHECK(trouble(shown) == "");
   const std::vector<Json> rows = json_lines(shown.out);
   const Json recency = first_with(rows, "recency");
-  CHECK(keys_of(recency) == "layer,recency,n,k,uniform");
+  CHECK(keys_of(recency) == "layer,heads,recency,n,k,uniform");
+  CHECK(recency["heads"] == Json{0, 1});
   CHECK(recency["layer"] == 1);
   CHECK(recency["recency"].size() == 2);
   CHECK(recency["n"] == 8);
@@ -99,6 +100,7 @@ TEST_CASE("cli: inspect attention in JSON has the same figures, whole") {
 TEST_CASE("cli: inspect attention leaves out what a model does not have") {
   const Finished shifts = inspect(trained("hsm", "--mixer hsm:vector"), "the cat");
   CHECK(trouble(shifts) == "");
+  CHECK(shifts.out.starts_with("7 tokens in 1 sequence of 7; the model has no softmax heads that read them\n"));
   CHECK(!has(shifts.out, "recency ratio"));
   CHECK(!has(shifts.out, "depth mass"));
   CHECK(has(shifts.out, "receptive field"));
@@ -136,16 +138,20 @@ TEST_CASE("cli: inspect attention needs neither a text nor a checkpoint for what
   shifts.insert(shifts.end(), {"--mixer", "hsm:scalar"});
   const Finished table = mixgrad("inspect attention", shifts);
   CHECK(trouble(table) == "");
-  CHECK(has(table.out, "\n    2  scalar       4\n"));
+  CHECK(has(table.out, "\n    2     0  scalar       4  0.050000  0.050000\n"));
   CHECK(has(table.out, "receptive field of these layers: 8 tokens"));
   CHECK(!has(table.out, "recency"));
   const std::vector<Json> rows = json_lines(mixgrad("inspect attention --json", shifts).out);
-  REQUIRE(rows.size() == 9);
-  CHECK(rows[0] == Json{{"shift_layers", {0, 1, 2}}, {"shifts", {{1}, {2}, {4}}}, {"receptive_field", 8}});
-  CHECK(keys_of(rows[8]) == "lag,paths,weight");
-  CHECK(rows[8]["lag"] == 7);
-  CHECK(rows[8]["paths"] == 1);
-  CHECK(rows[8]["weight"].get<double>() == doctest::Approx(0.05 * 0.05 * 0.05));
+  REQUIRE(rows.size() == 12);
+  CHECK(keys_of(rows[2]) == "layer,head,variant,shift,a,b");
+  CHECK(rows[2]["layer"] == 2);
+  CHECK(rows[2]["shift"] == 4);
+  CHECK(rows[2]["b"].get<double>() == doctest::Approx(0.05));
+  CHECK(rows[3] == Json{{"shift_layers", {0, 1, 2}}, {"shifts", {{1}, {2}, {4}}}, {"receptive_field", 8}});
+  CHECK(keys_of(rows[11]) == "lag,paths,weight");
+  CHECK(rows[11]["lag"] == 7);
+  CHECK(rows[11]["paths"] == 1);
+  CHECK(rows[11]["weight"].get<double>() == doctest::Approx(0.05 * 0.05 * 0.05));
 
   Arguments mamba = model;
   mamba.insert(mamba.end(), {"--mixer", "mamba", "--heads", "2"});
@@ -223,13 +229,85 @@ TEST_CASE("cli: inspect attention reads a text of any length from a file, stdin 
   const Finished shifts =
       mixgrad("inspect attention", {"--checkpoint", trained("shifts", "--mixer hsm:scalar"), "--data", file});
   CHECK(not_refused(shifts, 2) == "");
-  CHECK(has(shifts.err, "--data cannot be given here: the model has no softmax heads that read a text"));
+  CHECK(has(shifts.err, "--data cannot be given here: the model has no softmax heads that read a text; leave it out"));
   const Finished both = mixgrad("inspect attention --text x", {"--checkpoint", run, "--data", file});
   CHECK(not_refused(both, 2) == "");
   CHECK(has(both.err, "inspect attention: --data cannot be given here: --text gives the text; leave it out"));
   const Finished model = mixgrad("inspect model", {"--checkpoint", run, "--data", file});
   CHECK(not_refused(model, 2) == "");
   CHECK(has(model.err, "inspect model: --data cannot be given here: the checkpoint has its vocabulary; leave it out"));
+}
+
+TEST_CASE("cli: inspect attention shows one layer or one head of any kind") {
+  const std::string run = trained(
+      "kinds", "--layers 3 --heads 4",
+      {"--mixer", "hsm:scalar(heads=4),mixed(softmax=1,mamba=1,shift=2),attention", "--shortcut", "0,1(hidden=8)"});
+  const auto rows = [&](const std::string& options, const std::string& text = "") {
+    Arguments more{"--checkpoint", run};
+    if (!text.empty()) more.insert(more.end(), {"--text", text});
+    const Finished shown = mixgrad("inspect attention --json --threads 1 " + options, more);
+    INFO(options << shown.err);
+    CHECK(trouble(shown) == "");
+    return json_lines(shown.out);
+  };
+  // Everything, then parts that are the same rows.
+  const std::vector<Json> all = rows("", "the cat");
+  const auto stands_in_all = [&](const Json& row) { return std::find(all.begin(), all.end(), row) != all.end(); };
+  CHECK(first_with(all, "recency")["heads"] == Json{0});
+  const std::vector<Json> one = rows("--layer 0 --head 2");
+  REQUIRE(one.size() == 4);
+  CHECK(keys_of(one[0]) == "layer,head,variant,shift,a,b");
+  CHECK(one[0]["shift"] == 4);
+  CHECK(stands_in_all(one[0]));
+  CHECK(one[1] == Json{{"shift_layers", {0}}, {"shifts", {{4}}}, {"receptive_field", 5}});
+  CHECK(one[2]["lag"] == 0);
+  CHECK(one[3]["lag"] == 4);  // the lags between are out of reach
+  CHECK(one[2]["weight"].get<double>() == doctest::Approx(1 + one[0]["a"].get<double>()));
+  CHECK(one[3]["weight"].get<double>() == doctest::Approx(std::abs(one[0]["b"].get<double>())));
+  for (const std::string options : {"--layer 1 --head 2", "--layer 1 --head 3"}) {
+    const std::vector<Json> shift = rows(options);  // shift heads beside others: their channels are projected
+    REQUIRE(shift.size() == 1);
+    CHECK(shift[0]["variant"] == "mixed");
+    CHECK(stands_in_all(shift[0]));
+  }
+  const std::vector<Json> mamba = rows("--layer 1 --head 1");
+  REQUIRE(mamba.size() == 1);
+  CHECK(stands_in_all(mamba[0]));
+  CHECK(mamba[0].contains("decay_longest"));
+  const std::vector<Json> softmax = rows("--layer 1 --head 0", "the cat");
+  REQUIRE(softmax.size() == 1);
+  CHECK(softmax[0] == first_with(all, "recency"));
+  CHECK(rows("--layer 1", "the cat").size() == 4);
+  // Head 2 of every layer: of the shift-mixing one, of the mixed one, and of the shortcut.
+  const std::vector<Json> third = rows("--head 2", "the cat");
+  CHECK(first_with(third, "recency").is_null());
+  CHECK(first_with(third, "depth_mass")["depth_mass"].size() == 1);
+  CHECK(first_with(third, "depth_mass")["depth_mass"][0] == first_with(all, "depth_mass")["depth_mass"][2]);
+  CHECK(first_with(rows("--layer 2 --head 2", "the cat"), "mean_depth_mass") == first_with(third, "mean_depth_mass"));
+
+  const auto refused = [&](const std::string& options, const std::string& why) {
+    const Finished finished = mixgrad("inspect attention " + options, {"--checkpoint", run});
+    CHECK(not_refused(finished, 2) == "");
+    CHECK_MESSAGE(has(finished.err, why), finished.err);
+    CHECK(finished.out == "");
+  };
+  refused("--layer 3", "the layer must be from 0 to 2: the model has 3 layers; got 3; choose one of them");
+  refused("--head 4", "the head must be from 0 to 3: no layer has more than 4 heads; got 4; choose one of them");
+  refused("--layer 1 --head 7", "the head must be from 0 to 3: layer 1 has 4 heads; got 7; choose one of them");
+  refused("--layer -2", "--layer must be an integer from -1 to 1023; got \"-2\"");
+  refused("--layer 1", "a text with at least one token is required for a model with softmax heads");
+  refused("--layer 0 --text cat", "--text cannot be given here: --layer and --head leave no softmax heads that read a");
+  refused("--layer 1 --head 2 --text-file x", "--text-file cannot be given here: --layer and --head leave no softmax");
+  refused("--seed 2 --text cat", "--seed cannot be given here: the checkpoint of --checkpoint decides the model");
+  const Finished unequal =
+      mixgrad("inspect attention --layers 2 --head 1", {"--mixer", "hsm:gate_single(heads=2),hsm:scalar(heads=4)"});
+  CHECK(not_refused(unequal, 2) == "");
+  CHECK(has(unequal.err,
+            "must have as many heads each, so that head 1 has the same channels in all of them; found 2 and"));
+  CHECK(has(mixgrad("inspect model --seed 2").err, "--seed cannot be given here: it belongs to inspect attention"));
+  // Variants without a and b have none.
+  const Finished gate = mixgrad("inspect attention --layers 1", {"--mixer", "hsm:gate_single(heads=2)"});
+  CHECK(has(gate.out, "\n    0     1  gate_single      2  -  -\n"));
 }
 
 TEST_CASE("cli: inspect attention refuses what it cannot read") {
@@ -244,8 +322,6 @@ TEST_CASE("cli: inspect attention refuses what it cannot read") {
   refused(inspect(run, ""),
           "inspect attention: a text with at least one token is required for a model with softmax heads; give one");
   refused(inspect(trained("mamba", "", {"--mixer", "recurformer(fraction=0.5)"}), ""), "give one with --text TEXT");
-  refused(mixgrad("inspect attention", {"--mixer", "mixed(shift=4)"}),
-          "the model must have softmax heads, shift-mixing layers or Mamba heads; it has none; choose another --mixer");
   refused(mixgrad("inspect shifts"), "must be one of model, tape, attention");
   refused(inspect(run, "the CAT"), "--text");
   refused(inspect(run, "the cat", "--recency -1"), "--recency must be an integer from 0");

@@ -44,7 +44,7 @@ TEST_CASE("cli: inspect model tells parameters and layers, inspect tape one step
   CHECK(rows.back()["parameters"] == numbers);
   CHECK(rows.back()["operations_per_token"].get<double>() > static_cast<double>(numbers));
 
-  CHECK(has(text.out, "\nlayer 0 hsm scalar, shifts 1"));
+  CHECK(has(text.out, "\nlayer 0 hsm scalar, shift 1"));
   model[0] = "tape";
   const Finished tape = mixgrad("inspect --batch 2 --threads 1", model);
   CHECK(trouble(tape) == "");

@@ -118,7 +118,8 @@ TEST_CASE("cli resume: damaged generations are refused by name, and the others s
   fs::remove(folder / "run/step-4/trainer.json");
   const Finished finished = run_program(resumption(folder / "run/step-4", ""));
   CHECK(finished.code == 4);
-  CHECK(has(finished.err, "this generation holds a model only; start a new run from its weights with --checkpoint"));
+  CHECK(has(finished.err,
+            "this generation holds a model only; start a new run from its weights with mixgrad train --checkpoint"));
 }
 
 TEST_CASE("cli train: --early-stop ends after evaluations without a gain, also after a resumption") {
@@ -194,11 +195,11 @@ TEST_CASE("checkpoint: parameters that are not finite are not written") {
   const std::string text = error_of<ValueError>(
       [&] { save_checkpoint(folder / "run", *checkpoint.model, *checkpoint.tokenizer, optimizer, state); });
   CHECK(has(text, "checkpoint of step 3: every parameter must be finite; element 5 of layers.0.norm1.weight is nan"));
-  CHECK(has(text, "earlier generations are intact: start a new run from one with --checkpoint and a lower --lr"));
+  CHECK(has(text, "earlier generations are intact: start a new run from one with a lower learning rate"));
   CHECK(saved_steps(folder / "run") == "2");
   const std::string first = error_of<ValueError>(
       [&] { save_checkpoint(folder / "empty", *checkpoint.model, *checkpoint.tokenizer, optimizer, state); });
-  CHECK(has(first, "nothing was written; start again with a lower --lr"));
+  CHECK(has(first, "nothing was written; start again with a lower learning rate"));
 }
 
 TEST_CASE("hash: XXH3 as published, in pieces as at once") {

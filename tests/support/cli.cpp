@@ -1,5 +1,6 @@
 #include "tests/support/cli.h"
 
+#include <doctest/doctest.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/resource.h>
@@ -11,6 +12,8 @@
 #include <chrono>
 #include <csignal>
 #include <sstream>
+
+#include "tests/support/named_options.h"
 
 namespace mixgrad::test {
 namespace {
@@ -47,6 +50,27 @@ Arguments words(const std::string& text) {
 }
 
 Finished run_program(const Arguments& arguments, const std::string& out_path) {
+  Finished result = run_unchecked(arguments, out_path);
+  for (const std::string& text : {result.err, arguments.empty() || arguments[0] == "generate" ? "" : result.out}) {
+    CHECK_MESSAGE(wrong_plural(text) == "", text);
+  }
+  const Arguments verbs = result.err.find("--") == std::string::npos ? Arguments() : verb_names();
+  if (arguments.empty() || std::find(verbs.begin(), verbs.end(), arguments[0]) == verbs.end()) return result;
+  const bool word = arguments.size() > 1 && !arguments[1].starts_with("-");
+  const std::string verb = arguments[0] + (word ? " " + arguments[1] : "");
+  for (const std::string& line : lines_of(result.err)) {
+    for (const NamedOption& named : named_options(line)) {
+      const bool typed = std::any_of(arguments.begin(), arguments.end(), [&](const std::string& argument) {
+        return argument.substr(0, argument.find('=')) == named.option;
+      });
+      const std::string& owner = named.verb.empty() ? verb : named.verb;
+      if (!typed) CHECK_MESSAGE(verb_has(owner, named.option), owner << " has no " << named.option << ": " << line);
+    }
+  }
+  return result;
+}
+
+Finished run_unchecked(const Arguments& arguments, const std::string& out_path) {
   std::array<int, 2> out{};
   std::array<int, 2> err{};
   if (::pipe2(out.data(), O_CLOEXEC) != 0 || ::pipe2(err.data(), O_CLOEXEC) != 0) return {255, "", "no pipe"};

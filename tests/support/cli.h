@@ -22,8 +22,10 @@ inline constexpr int kTimedOut = -1;
 
 Arguments words(const std::string& text);
 
-// Runs the program; with `out_path`, its stdout goes there.
+// Runs the program; with `out_path`, its stdout goes there. Fails the test when stderr names an option that the verb
+// does not have, unless it was among the arguments, and when a count of one stands before a plural (named_options.h).
 Finished run_program(const Arguments& arguments, const std::string& out_path = {});
+Finished run_unchecked(const Arguments& arguments, const std::string& out_path = {});
 
 // Without the options that are given again further on, and their values: so that a test can change one option of a
 // line.

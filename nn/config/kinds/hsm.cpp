@@ -4,6 +4,7 @@
 #include <deque>
 
 #include "core/error.h"
+#include "core/text/plural.h"
 #include "core/text/suggest.h"
 #include "nn/config/layer_fields.h"
 #include "nn/config/layer_rules.h"
@@ -49,8 +50,8 @@ LayerConfig expand_hsm(const PatternItem& item, const PatternDefaults& defaults,
   const auto given = static_cast<std::int64_t>(config.shifts.size());
   config.heads = item.count("heads", std::max<std::int64_t>(1, given));
   if (given != 0 && given != config.heads) {
-    raise<ValueError>("mixer: ", item.name(), " needs one shift per head; got ", given, " shifts and ", config.heads,
-                      " heads in ", quote(item.text()), "; give as many shifts as heads");
+    raise<ValueError>("mixer: ", item.name(), " needs one shift per head; got ", count_text(given, "shift"), " and ",
+                      count_text(config.heads, "head"), " in ", quote(item.text()), "; give as many shifts as heads");
   }
   config.proj = item.choice("proj", HsmProjection::none);
   config.boundary = item.choice("boundary", Boundary::zero);

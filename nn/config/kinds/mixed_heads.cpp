@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "core/text/plural.h"
 #include "core/text/suggest.h"
 #include "nn/config/layer_fields.h"
 #include "nn/config/layer_rules.h"
@@ -91,8 +92,9 @@ LayerConfig expand_mixed(const PatternItem& item, const PatternDefaults& default
     }
   }
   if (static_cast<std::int64_t>(config.shifts.size()) != shift) {
-    raise<ValueError>("mixer: mixed needs one shift per shift head; got ", config.shifts.size(), " shifts and ", shift,
-                      " heads in ", quote(item.text()), "; give as many shifts as heads");
+    raise<ValueError>("mixer: mixed needs one shift per shift head; got ",
+                      count_text(static_cast<std::int64_t>(config.shifts.size()), "shift"), " and ",
+                      count_text(shift, "head"), " in ", quote(item.text()), "; give as many shifts as heads");
   }
   return config;
 }

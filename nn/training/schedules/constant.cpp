@@ -3,7 +3,7 @@
 namespace mixgrad::schedules {
 
 // lr in every step after the warm-up.
-extern const ScheduleRule constant{.summary = "--lr to the end",
+extern const ScheduleRule constant{.summary = "the full rate to the end",
                                    .learning_rate = [](const Schedule& schedule, std::int64_t) { return schedule.lr; },
                                    .end = ScheduleEnd::at_lr};
 

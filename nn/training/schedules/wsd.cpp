@@ -5,7 +5,7 @@
 namespace mixgrad::schedules {
 
 // Warm-up, stable, decay: lr until the last fifth of the steps (at least one), then linear to min_lr.
-extern const ScheduleRule wsd{.summary = "--lr, then in the last fifth of the steps linear to --min-lr",
+extern const ScheduleRule wsd{.summary = "the full rate, then in the last fifth of the steps linear to the lowest",
                               .learning_rate = [](const Schedule& schedule, std::int64_t step) {
                                 const std::int64_t decay = std::max<std::int64_t>(schedule.steps / 5, 1);
                                 const std::int64_t decay_from = std::max(schedule.warmup, schedule.steps - decay);

@@ -187,8 +187,7 @@ TEST_CASE("mixer pattern: recurformer and mixed heads that do not fit") {
   CHECK(has(pattern_refusal("mamba(expand=65)"), "mamba expand must be an integer from 1 to 64; got \"65\""));
   CHECK(has(pattern_refusal("mixed"), "mixed needs heads of a kind"));
   CHECK(has(pattern_refusal("mixed(softmax=0)"), "mixed softmax must be an integer from 1"));
-  CHECK(
-      has(pattern_refusal("mixed(softmax=2,shift=2,shifts=1)"), "one shift per shift head; got 1 shifts and 2 heads"));
+  CHECK(has(pattern_refusal("mixed(softmax=2,shift=2,shifts=1)"), "one shift per shift head; got 1 shift and 2 heads"));
   CHECK(has(pattern_refusal("mixed(softmax=3,mamba=1,kv_heads=2)"), "mixed needs whole key/value groups of each kind"));
   CHECK(has(pattern_refusal("mixed(softmax=3,kv_heads=2)"), "got 3 softmax, 0 mamba and 0 shift heads and 2 kv_heads"));
 }

@@ -220,7 +220,7 @@ TEST_CASE("model config: recurformer layers") {
   CHECK(has(config_refusal(mixed_layer("[1, 3]", "[1, 1]")), "must be ascending, each once; got 1 after 1"));
   CHECK(has(config_refusal(mixed_layer("[1, 3]", "[0, 3]")), "recurrent_groups or in shift_groups; got 0 in both"));
   CHECK(has(config_refusal(mixed_layer("[1, 9]", "[1]")),
-            "layers[0].shifts must hold one shift per head of shift_groups; got 1 shifts and 2 heads"));
+            "layers[0].shifts must hold one shift per head of shift_groups; got 1 shift and 2 heads"));
   CHECK(has(config_refusal(mixed_layer("[1, 9]", "[1, 0]")), "layers[0].shifts[1] must be an integer from 1"));
   CHECK(has(config_refusal(mixed_layer("\"d_conv\": 3", "\"d_conv\": 0")),
             "layers[0].d_conv must be an integer from 1 to 64"));
@@ -293,7 +293,7 @@ TEST_CASE("model config: rules between the numbers, in a file and from the comma
   config.layers[1] = HsmConfig{HsmVariant::scalar, 3, {1, 1, 1}};
   CHECK(has(broken(config), "d_model must be a multiple of layers[1].heads; got 16 and 3"));
   config.layers[1] = HsmConfig{HsmVariant::scalar, 2, {1}};
-  CHECK(has(broken(config), "layers[1].shifts must hold one shift per head; got 1 shifts and 2 heads"));
+  CHECK(has(broken(config), "layers[1].shifts must hold one shift per head; got 1 shift and 2 heads"));
   config.layers[1] = HsmConfig{HsmVariant::scalar, 2, {1, 0}};
   CHECK(has(broken(config), "layers[1].shifts[1] must be from 1 to 16777216; got 0"));
   config.layers[1] = HsmConfig{HsmVariant::scalar, 0, {}};

@@ -158,10 +158,63 @@ TEST_CASE("generations: `best` goes when its generation is not there, and its ab
     CHECK_FALSE(fs::exists(fs::symlink_status(run / "best")));
   }
   for (const char* spelling : {"best", "best/"}) {
-    CHECK(has(error_of<IoError>([&] { find_generation(run / spelling); }), "the run has no best generation here: "));
+    CHECK(has(error_of<IoError>([&] { find_generation(run / spelling); }),
+              "the run has no best generation here: no evaluation counted yet; give one that is: step-10, step-20"));
   }
   fs::create_symlink("step-99", run / "best");
   CHECK(has(error_of<IoError>([&] { find_generation(run / "best"); }), "the run has no best generation here: "));
+}
+
+TEST_CASE("generations: `best` without a link is the one that trainer.json names") {
+  const TempFolder folder;
+  const fs::path run = folder / "run";
+  make_run(run, {10, 20, 30});
+  const auto best_is = [&](const std::string& value) {
+    folder.put("run/step-30/trainer.json", "{\"best\": " + value + "}");
+  };
+  best_is("{\"step\": 20, \"val_loss\": 1.5}");
+  for (const std::string spelling : {"best", "best/", "./best", "best//", "../run/best/.", "step-10/../best"}) {
+    CAPTURE(spelling);
+    CHECK(find_generation(run / spelling) == fs::canonical(run / "step-20"));
+  }
+  CHECK(has(error_of<IoError>([&] { find_generation(run / "worst"); }), "a checkpoint is required"));
+  best_is("{\"step\": 15, \"val_loss\": 1.5}");
+  CHECK(
+      has(error_of<IoError>([&] { find_generation(run / "best"); }),
+          "the run has no best generation here: step-15 had the lowest validation loss and is not in this folder; give "
+          "one that is: step-10, step-20, step-30"));
+  best_is("null");
+  CHECK(has(error_of<IoError>([&] { find_generation(run / "best"); }), "no evaluation counted yet"));
+}
+
+TEST_CASE("generations: `latest` that a crash left on the course before is not taken for the newest") {
+  for (const std::string form : {"link", "text", "folder"}) {
+    CAPTURE(form);
+    const TempFolder folder;
+    const fs::path run = folder / "run";
+    make_run(run, {10, 30});
+    // The first generation of another course stands, and the process died before it swapped `latest`.
+    folder.put("run/step-10/trainer.json", "{\"lineage\": {\"course\": 0, \"parent\": null}}");
+    make_run(run, {12});
+    folder.put("run/step-12/trainer.json", "{\"lineage\": {\"course\": 1, \"parent\": 10}}");
+    fs::remove(run / "latest");
+    if (form == "link") fs::create_directory_symlink("step-30", run / "latest");
+    if (form == "text") std::ofstream(run / "latest") << "step-30\n";
+    if (form == "folder") fs::copy(run / "step-30", run / "latest", fs::copy_options::recursive);
+    for (const char* spelling : {"", "latest", "latest/", "./latest/.", "step-10/../latest"}) {
+      CAPTURE(spelling);
+      CHECK(find_generation(run / spelling) == fs::canonical(run / "step-12"));
+    }
+    CHECK(find_generation(run / "step-30") == fs::canonical(run / "step-30"));
+    // What stands before `..` is followed where it is a link, as the system does.
+    make_run(folder / "other", {7});
+    fs::create_directory_symlink(run / "step-10", folder / "other/into");
+    CHECK(find_generation(folder / "other/into/../latest") == fs::canonical(run / "step-12"));
+    CHECK(find_generation(folder / "other/step-7/../latest") == fs::canonical(folder / "other/step-7"));
+    // Within a course `latest` is what it says.
+    folder.put("run/step-12/trainer.json", "{\"lineage\": {\"course\": 0, \"parent\": 10}}");
+    CHECK(TempFolder::get(find_generation(run) / "config.json") == "step-30");
+  }
 }
 
 TEST_CASE("generations: what a crash left is swept, and nothing else") {

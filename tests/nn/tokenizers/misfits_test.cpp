@@ -67,7 +67,7 @@ TEST_CASE("misfits: a text is fitted to a vocabulary") {
   CHECK(error_of<ValueError>([&] { fit_text(text, *tokenizer, UnknownRule::replace_by(U'?'), "t"); }) ==
         "t: what replaces unknown characters must be in the vocabulary; got '?' (U+003F); choose another character");
   CHECK(has(error_of<FormatError>([&] { fit_text("a\nXb\xc3", *tokenizer, UnknownRule::skip(), "t"); }),
-            "t: the char tokenizer needs UTF-8 text; an invalid sequence begins at byte 4 (line 2)"));
+            "t: a vocabulary of characters needs UTF-8 text; an invalid sequence begins at byte 4 (line 2)"));
 }
 
 TEST_CASE("misfits: progress is told about every MiB, and a tokenizer says whether it has misfits at all") {
