@@ -79,7 +79,7 @@ TEST_CASE("cli: unknown verbs and options are refused, and the nearest right one
   refused("train -batch 3", "did you mean --batch?");
   refused("train --out a eval", "unexpected argument \"eval\"");
   refused("train --out --json", "--out needs a value (DIR); got the option --json");
-  refused("eval --data", "--data needs a value (FILE); got nothing");
+  refused("eval --data", "--data needs a value (SOURCE...); got nothing");
   refused("help trian", "unknown verb \"trian\"; did you mean \"train\"?");
   refused("help train eval", "help: at most one verb can be given; got 2 words");
   refused("hlep", "did you mean \"help\"?");
