@@ -127,7 +127,7 @@ std::string wrong_plural(const std::string& text) {
 std::string misnamed_option(const std::string& verb, const std::string& message) {
   for (const NamedOption& named : named_options(message)) {
     const std::string& owner = named.verb.empty() ? verb : named.verb;
-    if (!verb_has(owner, named.option)) return owner + " has no " + named.option + ": " + message;
+    if (!verb_has(owner, named.option)) return joined({owner, " has no ", named.option, ": ", message});
   }
   return {};
 }
