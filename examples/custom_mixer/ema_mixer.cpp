@@ -48,7 +48,9 @@ EmaMixer::EmaMixer(const EmaConfig& layer, const MixerSetup& setup)
                                              Init::uniform(std::log(static_cast<double>(layer.slowest))), false))),
       o_(setup.parameters, setup.prefix + ".o", width_, width_, setup.config.bias, setup.out_deviation) {}
 
-Tensor EmaMixer::forward(const LayerInput& input) const { return o_.forward(ema(v_.forward(input.u()), gate_->value)); }
+Tensor EmaMixer::forward(const LayerInput& input) const {
+  return o_.forward(ema(v_.forward(input.normed), gate_->value));
+}
 
 double EmaMixer::operations(std::int64_t) const {
   return static_cast<double>(v_.operations() + 3 * width_ + o_.operations());
@@ -65,7 +67,7 @@ std::unique_ptr<EmaState> EmaMixer::empty_state(std::int64_t batch, std::int64_t
 }
 
 Tensor EmaMixer::continued(const LayerInput& input, EmaState& state, TokenPosition) const {
-  return o_.forward(ema_cached(v_.forward(input.u()), gate_->value, state.mean));
+  return o_.forward(ema_cached(v_.forward(input.normed), gate_->value, state.mean));
 }
 
 void register_ema() {

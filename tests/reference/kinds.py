@@ -38,7 +38,8 @@ def problems():
             if name not in covered and name not in WITHOUT_REFERENCE:
                 found.append(
                     f"nn/config/{file}: {name} has no reference; add it to MIXERS or VARIANTS in tests/reference/kinds.py "
-                    "and to mixers.py, config.py and generate.py, or say in WITHOUT_REFERENCE why it has none"
+                    "and to mixers.py, config.py, model.py and generate.py (tests/reference/README.md), or say in "
+                    "WITHOUT_REFERENCE why it has none"
                 )
         for name in covered:
             if name not in names:
