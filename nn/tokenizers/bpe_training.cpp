@@ -73,7 +73,8 @@ class BpeLearner {
       }
       const BpePair pair = ids_of(top.pair);
       if (!add_piece(piece_of(pair.first) + piece_of(pair.second))) continue;  // these bytes are a token already
-      apply(pair, static_cast<std::int32_t>(pieces_.size()) - 1, std::move(info.words));
+      const std::vector<std::uint32_t> words = std::move(info.words);          // no word has the pair any more
+      apply(pair, static_cast<std::int32_t>(pieces_.size()) - 1, words);
       merged = pair;
       return true;
     }

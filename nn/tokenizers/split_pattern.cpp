@@ -103,10 +103,10 @@ std::optional<SplitPattern> split_pattern_of_regex(std::string_view regex) {
 
 struct WordSplitter::Match {
   struct FreeData {
-    void operator()(pcre2_match_data* data) const { pcre2_match_data_free(data); }
+    void operator()(pcre2_match_data* freed) const { pcre2_match_data_free(freed); }
   };
   struct FreeContext {
-    void operator()(pcre2_match_context* context) const { pcre2_match_context_free(context); }
+    void operator()(pcre2_match_context* freed) const { pcre2_match_context_free(freed); }
   };
   const Compiled* pattern;
   std::unique_ptr<pcre2_match_data, FreeData> data;
