@@ -108,14 +108,17 @@ struct WordSplitter::Match {
   struct FreeContext {
     void operator()(pcre2_match_context* freed) const { pcre2_match_context_free(freed); }
   };
-  const Compiled* pattern;
+  const pcre2_code* code;
+  bool jit;
   std::unique_ptr<pcre2_match_data, FreeData> data;
   std::unique_ptr<pcre2_match_context, FreeContext> context;
 };
 
 WordSplitter::WordSplitter(SplitPattern pattern) : match_(std::make_unique<Match>()) {
-  match_->pattern = &compiled(pattern);
-  match_->data.reset(pcre2_match_data_create_from_pattern(match_->pattern->code.get(), nullptr));
+  const Compiled& pattern_code = compiled(pattern);
+  match_->code = pattern_code.code.get();
+  match_->jit = pattern_code.jit;
+  match_->data.reset(pcre2_match_data_create_from_pattern(match_->code, nullptr));
   match_->context.reset(pcre2_match_context_create(nullptr));
   if (match_->data == nullptr || match_->context == nullptr) {
     raise<OutOfMemory>("tokenizer: memory for matching a pattern is required; there is none; free some");
@@ -131,9 +134,9 @@ WordSplitter& WordSplitter::operator=(WordSplitter&&) noexcept = default;
 
 std::size_t WordSplitter::word_end(std::string_view valid, std::size_t begin) {
   const auto* subject = reinterpret_cast<PCRE2_SPTR>(valid.data());
-  const auto match = match_->pattern->jit ? pcre2_jit_match : pcre2_match;
-  const int found = match(match_->pattern->code.get(), subject, valid.size(), begin, PCRE2_NO_UTF_CHECK,
-                          match_->data.get(), match_->context.get());
+  const auto match = match_->jit ? pcre2_jit_match : pcre2_match;
+  const int found =
+      match(match_->code, subject, valid.size(), begin, PCRE2_NO_UTF_CHECK, match_->data.get(), match_->context.get());
   MIXGRAD_ASSERT(found > 0, "every pattern matches wherever a text is left");
   const std::size_t end = pcre2_get_ovector_pointer(match_->data.get())[1];
   MIXGRAD_ASSERT(end > begin, "a word is not empty");
