@@ -19,7 +19,8 @@ Tensor rotated(const Tensor& x, const RopeOptions& options) {
   Tensor y = Tensor::empty(x.shape(), DType::f64);
   for (std::int64_t i = 0; i < x.numel(); ++i) y.set(i, x.at(i));
   for (std::int64_t row = 0; row < x.dim(0) * time; ++row) {
-    const auto position = static_cast<double>(options.first_position.host + row % time / options.rows_per_position);
+    const std::int64_t tokens_before = row % time / options.rows_per_position;
+    const auto position = static_cast<double>(options.first_position.host + tokens_before);
     for (std::int64_t h = 0; h < options.heads; ++h) {
       for (std::int64_t i = 0; i < half; ++i) {
         const double angle =

@@ -30,8 +30,9 @@ TEST_CASE("shift head list: every head with its shift and the means of its own a
   CHECK(heads[1].head == 1);
   CHECK(heads[1].variant == "vector");
   CHECK(heads[1].shift == 5);
-  CHECK(heads[0].a.value() == doctest::Approx((kWidth / 2 - 1) / 2.0));
-  CHECK(heads[1].a.value() == doctest::Approx((kWidth / 2 - 1) / 2.0 + kWidth / 2.0));
+  constexpr std::int64_t kHalf = kWidth / 2;  // channels of a head
+  CHECK(heads[0].a.value() == doctest::Approx(static_cast<double>(kHalf - 1) / 2));
+  CHECK(heads[1].a.value() == doctest::Approx(static_cast<double>(kHalf - 1) / 2 + static_cast<double>(kHalf)));
   CHECK(heads[2].layer == 1);
   CHECK(heads[2].variant == "mixed");
   CHECK(heads[2].head == 2);
