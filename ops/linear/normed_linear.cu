@@ -167,7 +167,7 @@ void run_rows(const NormedVectors<X, T>& p, Device device) {
   go.template operator()<8>();
 }
 
-// The same slices as a product by itself, so the same bits.
+// The same slices as a product by itself, so that its sums have the same order.
 template <Together kTogether, int kColumns, class X, class T>
 void run_slices(const NormedVectors<X, T>& p, Device device) {
   switch (slices_for(p.n, p.chunks)) {
@@ -225,7 +225,7 @@ bool takes(const Tensor& x, const Tensor& y, const RowNorm& norm, const NormedLi
   if (rows < 1 || rows > kMostVectors || product.weight.dim(0) < 1 || product.weight.dim(0) > (1 << 28)) return false;
   if (!block_norm_takes(x, y, norm, dtype) || !are_chunks({&product.weight, &product.gate_weight})) return false;
   if (product.after != AfterLinear::rope) return true;
-  // One token of each sequence; whole heads; the columns of a pair are as many slices as those of a product by itself.
+  // One token of each sequence, and whole heads.
   return x.shape().rank() == 3 && x.dim(1) == 1 && product.rope.rows_per_position == 1 &&
          product.weight.dim(0) % product.rope.head_dim == 0;
 }
