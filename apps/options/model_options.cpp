@@ -99,10 +99,12 @@ void ModelOptions::declare_model(OptionSet& options) {
   options.add("heads", heads, {1, kMaxHeads}, "Attention heads", traits);
   options.add("kv-heads", kv_heads, {0, kMaxHeads}, "Key/value heads; 0 = as many as heads", traits);
   options.add("context", context, {1, kMaxContext}, "Tokens of a training sequence", traits);
-  options.add("d-ff", d_ff, {0, kMaxHidden}, "Hidden width of the MLP; 0 = 4 d-model", traits);
+  OptionTraits of_mlp = traits;
+  of_mlp.useless = useless_when([this] { return mlp == to_string(Mlp::none); }, "with --mlp none there is no MLP");
+  options.add("d-ff", d_ff, {0, kMaxHidden}, "Hidden width of the MLP; 0 = 4 d-model", of_mlp);
   options.add("match", match, {"width", "params"},
-              "width: d-ff as given; params: the MLP gets what the mixers save against softmax attention", traits);
-  options.add("mlp", mlp, enum_names<Mlp>(), "Activation of the MLP", traits);
+              "width: d-ff as given; params: the MLP gets what the mixers save against softmax attention", of_mlp);
+  options.add("mlp", mlp, enum_names<Mlp>(), "Activation of the MLP; none: layers have no MLP", traits);
   options.add("norm", norm, enum_names<Norm>(), "Normalisation", traits);
   options.add("norm-eps", norm_eps, kAboveZero, "Added inside the root of the norm", traits);
   options.add("positions", positions, enum_names<Positions>(), "How softmax layers know positions", traits);
@@ -121,7 +123,8 @@ void ModelOptions::declare_model(OptionSet& options) {
 
 bool ModelOptions::mixes_by_coefficients() const {
   try {
-    const std::vector<LayerConfig> expanded = expand_mixer_pattern(mixer, {layers, heads, kv_heads, context, d_model});
+    const std::vector<LayerConfig> expanded =
+        expand_mixer_pattern(mixer, {layers, heads, kv_heads, context, d_model, bias});
     return std::any_of(expanded.begin(), expanded.end(), [](const LayerConfig& layer) {
       const auto* hsm = layer.get_if<HsmConfig>();
       return hsm != nullptr && (hsm->variant == HsmVariant::scalar || hsm->variant == HsmVariant::vector);
@@ -185,18 +188,18 @@ ModelConfig ModelOptions::config(std::int64_t tokenizer_vocabulary) const {
   config.vocab_size = vocab == 0 ? tokenizer_vocabulary : vocab;
   config.context = context;
   config.d_model = d_model;
-  config.d_ff = d_ff == 0 ? 4 * d_model : d_ff;
   config.norm = parse_enum<Norm>(norm, "--norm");
   config.norm_eps = norm_eps;
   config.positions = parse_enum<Positions>(positions, "--positions");
   config.rope_theta = rope_theta;
   config.mlp = parse_enum<Mlp>(mlp, "--mlp");
+  if (config.mlp != Mlp::none) config.d_ff = d_ff == 0 ? 4 * d_model : d_ff;
   config.bias = bias;
   config.tie_embeddings = tie;
-  config.layers = expand_mixer_pattern(mixer, {layers, heads, kv_heads, context, d_model});
+  config.layers = expand_mixer_pattern(mixer, {layers, heads, kv_heads, context, d_model, bias});
   if (!shortcut.empty()) config.shortcut = parse_shortcut_pattern(shortcut);
   validate(config, "model options");
-  if (match == "params") {
+  if (match == "params" && config.mlp != Mlp::none) {
     config.d_ff = equal_parameter_width(config, {heads, kv_heads == 0 ? heads : kv_heads});
   }
   return config;

@@ -165,6 +165,16 @@ class AttentionReport {
     }
     return ratios;
   }
+  // How many tokens they see; 0: all.
+  std::vector<std::int64_t> selected_windows(std::size_t layer) const {
+    const std::vector<std::int64_t> numbers = softmax_head_numbers(model_, layer);
+    const std::vector<std::int64_t> windows = model_.mixer(layer).softmax_windows();
+    std::vector<std::int64_t> selected;
+    for (std::size_t i = 0; i < numbers.size(); ++i) {
+      if (selection_.takes(layer, numbers[i])) selected.push_back(windows[i]);
+    }
+    return selected;
+  }
   // Their numbers in the layer.
   std::vector<std::int64_t> heads_of(std::size_t layer) const {
     std::vector<std::int64_t> numbers = softmax_head_numbers(model_, layer);
@@ -186,19 +196,36 @@ class AttentionReport {
     }
     for (std::size_t l = 0; l < ratios.size(); ++l) {
       if (ratios[l].empty()) continue;
+      const std::vector<std::int64_t> windows = selected_windows(l);
+      const bool any = std::any_of(windows.begin(), windows.end(), [](std::int64_t window) { return window > 0; });
+      std::vector<double> uniforms;  // of a head that looks at all it sees alike
+      for (const std::int64_t window : windows) uniforms.push_back(uniform_recency(n, window_, window));
       if (json_) {
-        print_json({{"layer", l},
-                    {"heads", heads_of(l)},
-                    {"recency", ratios[l]},
-                    {"n", n},
-                    {"k", window_},
-                    {"uniform", uniform}});
+        Json row{{"layer", l}, {"heads", heads_of(l)}, {"recency", ratios[l]},
+                 {"n", n},     {"k", window_},         {"uniform", uniform}};
+        if (any) {
+          row["windows"] = windows;
+          row["uniform_of_heads"] = uniforms;
+        }
+        print_json(row);
         continue;
       }
       std::printf("layer %-3zu", l);
       for (const double ratio : ratios[l]) std::printf(" %6.3f", ratio);
       std::printf("\n");
+      if (any) print_windows(windows, uniforms);
     }
+  }
+
+  // Of a layer with heads that see a window only: how many tokens, and what such a head has that looks at them alike.
+  static void print_windows(const std::vector<std::int64_t>& windows, const std::vector<double>& uniforms) {
+    std::printf("%-9s", " window");
+    for (const std::int64_t window : windows) {
+      std::printf(" %6s", window == 0 ? "all" : std::to_string(window).c_str());
+    }
+    std::printf("\n%-9s", " uniform");
+    for (const double uniform : uniforms) std::printf(" %6.3f", uniform);
+    std::printf("\n");
   }
 
   // Of the shortcut: one line per token of the first sequence, mean over the heads.

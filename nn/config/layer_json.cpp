@@ -23,7 +23,16 @@ class KeyList final : public LayerFields {
   }
   void positive(const char* key, double&) override { keys_.emplace_back(key); }
   void flag(const char* key, bool&) override { keys_.emplace_back(key); }
+  void optional_integer(const char* key, std::int64_t&, IntegerRange, std::int64_t) override {
+    optional_.emplace_back(key);
+  }
+  void optional_integers(const char* key, std::vector<std::int64_t>&, IntegerRange) override {
+    optional_.emplace_back(key);
+  }
+  void optional_flag(const char* key, bool&, bool) override { optional_.emplace_back(key); }
+  void optional_bias(const char* key, std::optional<bool>&) override { optional_.emplace_back(key); }
   const std::vector<std::string>& keys() const { return keys_; }
+  const std::vector<std::string>& optional() const { return optional_; }
 
  protected:
   void name(const char* key, std::size_t& index, const std::vector<std::string>& names) override {
@@ -36,11 +45,13 @@ class KeyList final : public LayerFields {
   const json& layer_;
   const JsonPlace& place_;
   std::vector<std::string> keys_{"mixer"};
+  std::vector<std::string> optional_;
 };
 
 class Reader final : public LayerFields {
  public:
-  Reader(const json& layer, const JsonPlace& place) : layer_(layer), place_(place) {}
+  Reader(const json& layer, const JsonPlace& place, bool model_bias)
+      : layer_(layer), place_(place), model_bias_(model_bias) {}
 
   void integer(const char* key, std::int64_t& value, IntegerRange range) override {
     value = json_integer(layer_[key], place_.key(key), range.low, range.high);
@@ -55,6 +66,23 @@ class Reader final : public LayerFields {
   }
   void positive(const char* key, double& value) override { value = json_positive(layer_[key], place_.key(key)); }
   void flag(const char* key, bool& value) override { value = json_bool(layer_[key], place_.key(key)); }
+  void optional_integer(const char* key, std::int64_t& value, IntegerRange range, std::int64_t absent) override {
+    value = absent;
+    if (layer_.contains(key)) integer(key, value, range);
+  }
+  void optional_integers(const char* key, std::vector<std::int64_t>& values, IntegerRange range) override {
+    values.clear();
+    if (layer_.contains(key)) integers(key, values, range, {});
+  }
+  void optional_flag(const char* key, bool& value, bool absent) override {
+    value = absent;
+    if (layer_.contains(key)) flag(key, value);
+  }
+  void optional_bias(const char* key, std::optional<bool>& value) override {
+    bool found = model_bias_;
+    optional_flag(key, found, model_bias_);
+    value = found == model_bias_ ? std::nullopt : std::optional(found);
+  }
 
  protected:
   void name(const char* key, std::size_t& index, const std::vector<std::string>& names) override {
@@ -64,11 +92,12 @@ class Reader final : public LayerFields {
  private:
   const json& layer_;
   const JsonPlace& place_;
+  bool model_bias_;
 };
 
 class Writer final : public LayerFields {
  public:
-  explicit Writer(ordered_json& layer) : layer_(layer) {}
+  Writer(ordered_json& layer, std::optional<bool> model_bias) : layer_(layer), model_bias_(model_bias) {}
 
   void integer(const char* key, std::int64_t& value, IntegerRange) override { layer_[key] = value; }
   void integers(const char* key, std::vector<std::int64_t>& values, IntegerRange, const ListLength&) override {
@@ -76,6 +105,18 @@ class Writer final : public LayerFields {
   }
   void positive(const char* key, double& value) override { layer_[key] = value; }
   void flag(const char* key, bool& value) override { layer_[key] = value; }
+  void optional_integer(const char* key, std::int64_t& value, IntegerRange, std::int64_t absent) override {
+    if (value != absent) layer_[key] = value;
+  }
+  void optional_integers(const char* key, std::vector<std::int64_t>& values, IntegerRange) override {
+    if (!values.empty()) layer_[key] = values;
+  }
+  void optional_flag(const char* key, bool& value, bool absent) override {
+    if (value != absent) layer_[key] = value;
+  }
+  void optional_bias(const char* key, std::optional<bool>& value) override {
+    if (value && value != model_bias_) layer_[key] = *value;
+  }
 
  protected:
   void name(const char* key, std::size_t& index, const std::vector<std::string>& names) override {
@@ -84,6 +125,7 @@ class Writer final : public LayerFields {
 
  private:
   ordered_json& layer_;
+  std::optional<bool> model_bias_;
 };
 
 }  // namespace
@@ -108,7 +150,7 @@ std::vector<std::int64_t> json_integers(const json& value, const JsonPlace& plac
   return numbers;
 }
 
-LayerConfig read_layer(const json& layer, const JsonPlace& place) {
+LayerConfig read_layer(const json& layer, const JsonPlace& place, bool model_bias) {
   json_object(layer, place);
   const json& mixer = json_at(layer, place, "mixer");
   json_string(mixer, place.key("mixer"));
@@ -116,16 +158,16 @@ LayerConfig read_layer(const json& layer, const JsonPlace& place) {
   const LayerConfig& empty = *kinds[json_name(mixer, place.key("mixer"), mixer_names())]->values;
   KeyList list(layer, place);
   empty.visited(list);
-  json_exact_keys(layer, place, list.keys());
-  Reader reader(layer, place);
+  json_exact_keys(layer, place, list.keys(), list.optional());
+  Reader reader(layer, place, model_bias);
   return empty.visited(reader);
 }
 
 std::string to_text(const LayerConfig& layer) { return layer_json(layer).dump(); }
 
-ordered_json layer_json(const LayerConfig& layer) {
+ordered_json layer_json(const LayerConfig& layer, std::optional<bool> model_bias) {
   ordered_json value{{"mixer", layer.kind().name}};
-  Writer writer(value);
+  Writer writer(value, model_bias);
   layer.visited(writer);
   return value;
 }

@@ -1,15 +1,19 @@
 // Layers of config.json, whatever their kind.
 #pragma once
 
+#include <optional>
+
 #include "nn/config/layer_config.h"
 #include "nn/files/strict_json.h"
 
 namespace mixgrad {
 
 // {"mixer": NAME, ...}: FormatError for an unknown kind, unknown and missing keys, wrong types and values.
-LayerConfig read_layer(const nlohmann::json& layer, const JsonPlace& place);
+// `model_bias`: the model's `bias`, which a layer's own may say again.
+LayerConfig read_layer(const nlohmann::json& layer, const JsonPlace& place, bool model_bias);
 
-nlohmann::ordered_json layer_json(const LayerConfig& layer);
+// Without a model, a bias of the layer's own is written whatever it says.
+nlohmann::ordered_json layer_json(const LayerConfig& layer, std::optional<bool> model_bias = std::nullopt);
 
 // A string that must be one of `names`: its index. FormatError with the nearest right one.
 std::size_t json_name(const nlohmann::json& value, const JsonPlace& place, const std::vector<std::string>& names);

@@ -20,6 +20,7 @@ struct PatternDefaults {
   std::int64_t kv_heads = 0;  // 0: as many as the layer has heads
   std::int64_t context = 1;   // tokens; the period of a schedule of shifts follows it
   std::int64_t d_model = 1;   // the model's width, for sizes that follow it
+  bool bias = false;          // the model's bias, of which a layer's own may differ
 };
 
 // The layer for which an item of --mixer is expanded: the index-th of the `count` layers of its kind.

@@ -20,7 +20,7 @@ const std::vector<std::string>& enum_names<Positions>() {
 }
 template <>
 const std::vector<std::string>& enum_names<Mlp>() {
-  static const std::vector<std::string> names{"gelu", "gelu_erf", "relu", "swiglu"};
+  static const std::vector<std::string> names{"gelu", "gelu_erf", "relu", "swiglu", "none"};
   return names;
 }
 template <>
@@ -69,7 +69,7 @@ ModelConfig parse_model_config(std::string_view text, const std::string& source)
   config.vocab_size = json_integer(root["vocab_size"], place.key("vocab_size"), 1, kMaxVocab);
   config.context = json_integer(root["context"], place.key("context"), 1, kMaxContext);
   config.d_model = json_integer(root["d_model"], place.key("d_model"), 1, kMaxWidth);
-  config.d_ff = json_integer(root["d_ff"], place.key("d_ff"), 1, kMaxHidden);
+  config.d_ff = json_integer(root["d_ff"], place.key("d_ff"), 0, kMaxHidden);
   config.norm = json_enum<Norm>(root["norm"], place.key("norm"));
   config.norm_eps = json_positive(root["norm_eps"], place.key("norm_eps"));
   config.positions = json_enum<Positions>(root["positions"], place.key("positions"));
@@ -82,7 +82,7 @@ ModelConfig parse_model_config(std::string_view text, const std::string& source)
     place.key("layers").wrong("an array of 1 to " + std::to_string(kMaxLayers) + " layers", layers);
   }
   for (std::size_t i = 0; i < layers.size(); ++i) {
-    config.layers.push_back(read_layer(layers[i], place.key("layers").index(i)));
+    config.layers.push_back(read_layer(layers[i], place.key("layers").index(i), config.bias));
   }
   config.shortcut = parse_shortcut(root["shortcut"], place.key("shortcut"));
   const std::string broken = first_broken_rule(config);
@@ -104,7 +104,7 @@ std::string to_json(const ModelConfig& config) {
   root["bias"] = config.bias;
   root["tie_embeddings"] = config.tie_embeddings;
   root["layers"] = ordered_json::array();
-  for (const LayerConfig& layer : config.layers) root["layers"].push_back(layer_json(layer));
+  for (const LayerConfig& layer : config.layers) root["layers"].push_back(layer_json(layer, config.bias));
   root["shortcut"] = config.shortcut ? shortcut_json(*config.shortcut) : ordered_json();
   return root.dump(2) + "\n";
 }

@@ -15,7 +15,8 @@ namespace mixgrad {
 
 enum class Norm : std::uint8_t { layernorm, rmsnorm };
 enum class Positions : std::uint8_t { learned, rope, none };
-enum class Mlp : std::uint8_t { gelu, gelu_erf, relu, swiglu };  // gelu: the tanh form
+// gelu: the tanh form. none: layers have neither norm2 nor an MLP, and d_ff is 0.
+enum class Mlp : std::uint8_t { gelu, gelu_erf, relu, swiglu, none };
 enum class ShortcutConcat : std::uint8_t { sequence, feature, depth };
 
 template <>
@@ -39,7 +40,7 @@ struct ModelConfig {
   std::int64_t vocab_size = 0;  // V
   std::int64_t context = 0;     // tokens
   std::int64_t d_model = 0;     // D
-  std::int64_t d_ff = 0;        // hidden units of the MLP
+  std::int64_t d_ff = 0;        // hidden units of the MLP; 0 without one
   Norm norm = Norm::layernorm;
   double norm_eps = 1e-5;
   Positions positions = Positions::learned;
@@ -66,11 +67,13 @@ std::string first_broken_rule(const ModelConfig& config);
 // ValueError, beginning with `what`, for sizes outside their range or that do not fit together.
 void validate(const ModelConfig& config, std::string_view what = "model");
 
-// The stored form, read strictly: all keys, no others. `source` is the file's name for errors. FormatError names the
-// key's path (layers[2].shifts[0]), what is allowed and what was found. The result is validated.
+// The stored form, read strictly: all keys but the optional ones of layers, no others. `source` is the file's name for
+// errors. FormatError names the key's path (layers[2].shifts[0]), what is allowed and what was found. The result is
+// validated.
 ModelConfig parse_model_config(std::string_view text, const std::string& source);
 
-// The stored form: all keys in the order above, two spaces a level, a final newline.
+// The stored form: all keys in the order above, of the optional ones those that say something, two spaces a level, a
+// final newline.
 std::string to_json(const ModelConfig& config);
 
 }  // namespace mixgrad

@@ -14,7 +14,10 @@ void check_sizes(LayerRules& rules) {
   rules.size("vocab_size", config.vocab_size, kMaxVocab);
   rules.size("context", config.context, kMaxContext);
   rules.size("d_model", config.d_model, kMaxWidth);
-  rules.size("d_ff", config.d_ff, kMaxHidden);
+  if (config.mlp != Mlp::none) rules.size("d_ff", config.d_ff, kMaxHidden);
+  if (config.mlp == Mlp::none && config.d_ff != 0) {
+    rules.broken("d_ff must be 0 where mlp is none; got ", config.d_ff, "; set it to 0 or choose another mlp");
+  }
   rules.positive("norm_eps", config.norm_eps);
   rules.positive("rope_theta", config.rope_theta);
   const auto count = static_cast<std::int64_t>(config.layers.size());
@@ -27,9 +30,13 @@ void check_shortcut(LayerRules& rules) {
   const ModelConfig& config = rules.model();
   const ShortcutConfig& shortcut = *config.shortcut;
   const auto last = static_cast<std::int64_t>(config.layers.size()) - 1;
-  if (config.layers.back().get_if<AttentionConfig>() == nullptr) {
+  const auto* attention = config.layers.back().get_if<AttentionConfig>();
+  if (attention == nullptr) {
     rules.broken("a shortcut needs attention as the last layer; got ", config.layers.back().kind().name, " in layers[",
                  last, "]; make the last layer attention");
+  } else if (attention->window != 0 || attention->qkv_bias) {
+    rules.broken("the last layer of a model with a shortcut takes neither window nor qkv_bias; got ",
+                 attention->window != 0 ? "window" : "qkv_bias", " in layers[", last, "]; leave it out");
   }
   if (shortcut.sources.empty()) {
     rules.broken("shortcut.sources must name at least one hidden state; got none; give hidden states from 0 (the ",

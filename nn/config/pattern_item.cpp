@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "core/text/suggest.h"
+#include "nn/config/layer_kind.h"
 #include "nn/config/pattern_text.h"
 
 namespace mixgrad {
@@ -60,6 +61,18 @@ std::int64_t PatternItem::count(const std::string& key, std::int64_t otherwise, 
 double PatternItem::share(const std::string& key, double otherwise) const {
   const std::string* value = option(key);
   return value == nullptr ? otherwise : parse_share(*value, name_ + " " + key);
+}
+
+bool PatternItem::flag(const std::string& key, bool otherwise) const {
+  const std::string* value = option(key);
+  if (value == nullptr) return otherwise;
+  if (*value == "true" || *value == "false") return *value == "true";
+  raise<ValueError>("mixer: ", name_, " ", key, " must be true or false; got ", quote(*value), "; correct the pattern");
+}
+
+std::optional<bool> PatternItem::bias(const std::string& key, const PatternDefaults& defaults) const {
+  const bool own = flag(key, defaults.bias);
+  return own == defaults.bias ? std::nullopt : std::optional(own);
 }
 
 void PatternItem::not_both(const std::string& one, const std::string& other, const std::string& text) const {

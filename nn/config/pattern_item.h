@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,6 +14,8 @@
 #include "nn/config/model_config.h"
 
 namespace mixgrad {
+
+struct PatternDefaults;  // nn/config/layer_kind.h
 
 class PatternItem {
  public:
@@ -31,6 +34,9 @@ class PatternItem {
   // The same as a number from 1 to high, a number from 0 to 1, one of an enumeration; `otherwise` when it is not given.
   std::int64_t count(const std::string& key, std::int64_t otherwise, std::int64_t high = kMaxHeads) const;
   double share(const std::string& key, double otherwise) const;
+  bool flag(const std::string& key, bool otherwise) const;  // true or false
+  // A bias of the layer's own; nullopt when it is not given, or says what the model's bias says.
+  std::optional<bool> bias(const std::string& key, const PatternDefaults& defaults) const;
   template <class E>
   E choice(const std::string& key, E otherwise) const {
     const std::string* value = option(key);

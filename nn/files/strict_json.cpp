@@ -156,12 +156,16 @@ const json& json_object(const json& value, const JsonPlace& place) {
   return value;
 }
 
-void json_exact_keys(const json& value, const JsonPlace& place, const std::vector<std::string>& keys) {
+void json_exact_keys(const json& value, const JsonPlace& place, const std::vector<std::string>& keys,
+                     const std::vector<std::string>& optional) {
   json_object(value, place);
+  std::vector<std::string> known = keys;
+  known.insert(known.end(), optional.begin(), optional.end());
   for (const auto& item : value.items()) {
-    if (std::find(keys.begin(), keys.end(), item.key()) == keys.end()) {
+    if (std::find(known.begin(), known.end(), item.key()) == known.end()) {
       raise<FormatError>(place.source, ": ", place.path.empty() ? "" : place.path + ": ", "unknown key ",
-                         quote(item.key()), "; ", did_you_mean(item.key(), keys), "the keys are ", join(keys));
+                         quote(item.key()), "; ", did_you_mean(item.key(), known), "the keys are ", join(keys),
+                         optional.empty() ? "" : "; optional ones are " + join(optional));
     }
   }
   for (const std::string& key : keys) json_at(value, place, key);

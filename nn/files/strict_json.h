@@ -45,8 +45,9 @@ const std::string& json_string(const nlohmann::json& value, const JsonPlace& pla
 const nlohmann::json& json_array(const nlohmann::json& value, const JsonPlace& place);
 const nlohmann::json& json_object(const nlohmann::json& value, const JsonPlace& place);
 
-// An object with exactly these keys; an unknown one is answered with the nearest known.
-void json_exact_keys(const nlohmann::json& value, const JsonPlace& place, const std::vector<std::string>& keys);
+// An object with exactly these keys, and any of the optional ones; an unknown one is answered with the nearest known.
+void json_exact_keys(const nlohmann::json& value, const JsonPlace& place, const std::vector<std::string>& keys,
+                     const std::vector<std::string>& optional = {});
 // The value of a key that must be there.
 const nlohmann::json& json_at(const nlohmann::json& object, const JsonPlace& place, const std::string& key);
 

@@ -4,78 +4,188 @@
 
 #include "autograd/tape.h"
 #include "core/text/plural.h"
+#include "ops/heads/heads.h"
 #include "ops/rope/rope.h"
 
 namespace mixgrad {
+namespace {
 
-double uniform_recency(std::int64_t n, std::int64_t k) {
-  if (k + 1 >= n) return 1;
-  double tail = 0;  // H_n - H_{k+1}
-  for (std::int64_t i = k + 2; i <= n; ++i) tail += 1.0 / static_cast<double>(i);
-  return static_cast<double>(k + 1) / static_cast<double>(n) * (1 + tail);
+// The smaller of two windows, of which 0 stands for no limit.
+std::int64_t narrower(std::int64_t a, std::int64_t b) { return a == 0 ? b : b == 0 ? a : std::min(a, b); }
+
+// Keys that a query sees, in the mean over `tokens` of them.
+double mean_keys(std::int64_t tokens, std::int64_t window) {
+  const auto n = static_cast<double>(tokens);
+  if (window == 0 || window >= tokens) return (n + 1) / 2;
+  const auto w = static_cast<double>(window);
+  return w - w * (w - 1) / (2 * n);
 }
 
-AttentionHeads::AttentionHeads(const MixerSetup& setup, std::int64_t heads, std::int64_t kv_heads,
-                               std::int64_t head_dim)
-    : heads_(heads),
-      kv_heads_(kv_heads),
-      head_dim_(head_dim),
+}  // namespace
+
+double uniform_recency(std::int64_t n, std::int64_t k, std::int64_t attention_window) {
+  const std::int64_t seen = narrower(n, attention_window);
+  if (k + 1 >= seen) return 1;
+  double tail = 0;  // H_seen - H_{k+1}
+  for (std::int64_t i = k + 2; i <= seen; ++i) tail += 1.0 / static_cast<double>(i);
+  const auto recent = static_cast<double>(k + 1);
+  const double full = static_cast<double>(n - seen) / static_cast<double>(seen);  // queries that see a whole window
+  return recent / static_cast<double>(n) * (1 + tail + full);
+}
+
+AttentionHeads::AttentionHeads(const MixerSetup& setup, const Sizes& sizes)
+    : heads_(sizes.heads),
+      kv_heads_(sizes.kv_heads),
+      head_dim_(sizes.head_dim),
       context_(setup.config.context),
       rotary_(setup.config.positions == Positions::rope),
       theta_(setup.config.rope_theta),
-      qkv_(setup.parameters, setup.prefix + ".qkv", setup.config.d_model, (heads + 2 * kv_heads) * head_dim,
-           setup.config.bias, kInitDeviation) {}
+      qkv_(setup.parameters, setup.prefix + ".qkv", setup.config.d_model,
+           (sizes.heads + 2 * sizes.kv_heads) * sizes.head_dim, sizes.bias.value_or(setup.config.bias),
+           kInitDeviation) {
+  std::vector<std::int64_t> others;
+  for (std::int64_t g = 0; g < kv_heads_; ++g) {
+    const auto& windowed = sizes.windowed_groups;
+    if (std::find(windowed.begin(), windowed.end(), g) == windowed.end()) others.push_back(g);
+  }
+  // The band with the first group comes first, so that two that lie one after the other keep their order.
+  const bool windowed_first = !sizes.windowed_groups.empty() && (others.empty() || others.front() != 0);
+  if (windowed_first) add_band(sizes.window, sizes.windowed_groups);
+  if (!others.empty()) add_band(0, others);
+  if (!windowed_first && !sizes.windowed_groups.empty()) add_band(sizes.window, sizes.windowed_groups);
+  const std::int64_t per_group = heads_ / kv_heads_;
+  std::int64_t group = 0;
+  std::vector<std::int64_t> slots(static_cast<std::size_t>(heads_ + 2 * kv_heads_));
+  for (Band& band : bands_) {
+    band.q = group * per_group * head_dim_;
+    band.k = (heads_ + group) * head_dim_;
+    band.v = (heads_ + kv_heads_ + group) * head_dim_;
+    for (std::int64_t i = 0; i < band.kv_heads; ++i, ++group) {
+      const std::int64_t from = band.numbers[static_cast<std::size_t>(i * per_group)] / per_group;
+      for (std::int64_t h = 0; h < per_group; ++h) {
+        slots[static_cast<std::size_t>(from * per_group + h)] = group * per_group + h;
+      }
+      slots[static_cast<std::size_t>(heads_ + from)] = heads_ + group;
+      slots[static_cast<std::size_t>(heads_ + kv_heads_ + from)] = heads_ + kv_heads_ + group;
+    }
+  }
+  if (!std::is_sorted(slots.begin(), slots.end())) slots_ = std::move(slots);
+}
+
+void AttentionHeads::add_band(std::int64_t window, const std::vector<std::int64_t>& groups) {
+  const std::int64_t per_group = heads_ / kv_heads_;
+  const auto count = static_cast<std::int64_t>(groups.size());
+  Band band{.heads = count * per_group, .kv_heads = count, .window = window};
+  for (const std::int64_t group : groups) {
+    for (std::int64_t h = 0; h < per_group; ++h) band.numbers.push_back(group * per_group + h);
+  }
+  bands_.push_back(std::move(band));
+}
+
+AttentionOptions AttentionHeads::Band::options(std::int64_t most) const {
+  return {heads, kv_heads, narrower(window, most)};
+}
 
 std::string AttentionHeads::describe() const {
-  return count_text(heads_, "head") + " of width " + std::to_string(head_dim_) + ", " +
-         count_text(kv_heads_, "key/value head") + (rotary_ ? ", rotary" : "");
+  std::string text = count_text(heads_, "head") + " of width " + std::to_string(head_dim_) + ", " +
+                     count_text(kv_heads_, "key/value head") + (rotary_ ? ", rotary" : "");
+  for (const Band& band : bands_) {
+    if (band.window == 0) continue;
+    text += bands_.size() == 1 ? ", a window of " : ", " + count_text(band.heads, "head") + " with a window of ";
+    text += count_text(band.window, "token");
+  }
+  return text;
 }
 
-AttentionHeads::Packed AttentionHeads::packed_qkv(const NormedInput& u, TokenPosition first) const {
+Tensor AttentionHeads::packed_qkv(const NormedInput& u, TokenPosition first) const {
   const Tensor packed =
       rotary_ ? qkv_.forward_rope(u, {heads_ + kv_heads_, head_dim_, theta_, first}) : qkv_.forward(u);
-  return {packed, heads_ * head_dim_, (heads_ + kv_heads_) * head_dim_};
+  return slots_.empty() ? packed : concat_heads(std::span(&packed, 1), slots_, head_dim_);
 }
 
-Tensor AttentionHeads::forward(const NormedInput& u, std::int64_t window) const {
-  const auto [packed, q_end, k_end] = packed_qkv(u, 0);
-  return attention(columns(packed, 0, q_end), columns(packed, q_end, k_end), columns(packed, k_end, packed.cols()),
-                   {heads_, kv_heads_, window});
+void AttentionHeads::forward(const NormedInput& u, std::int64_t window, HeadParts& parts) const {
+  const Tensor packed = packed_qkv(u, 0);
+  for (const Band& band : bands_) {
+    const std::int64_t width = band.kv_heads * head_dim_;
+    parts.add(attention(columns(packed, band.q, band.q + band.heads * head_dim_),
+                        columns(packed, band.k, band.k + width), columns(packed, band.v, band.v + width),
+                        band.options(window)));
+  }
 }
 
 Tensor AttentionHeads::recency(const NormedInput& u, std::int64_t k) const {
-  const auto [packed, q_end, k_end] = packed_qkv(u, 0);
-  const Tensor q = packed.column_view(0, q_end);
-  const Tensor key = packed.column_view(q_end, k_end);
-  const AttentionOptions options{heads_, kv_heads_, 0};
-  const Tensor lse = attention_with_lse(q, key, packed.column_view(k_end, packed.cols()), options).lse;
-  return attention_recency(q, key, lse, k, options);
-}
-
-KeyValueRing AttentionHeads::new_ring(std::int64_t batch, std::int64_t max_tokens, Placement placement) const {
-  return {batch, std::min(max_tokens, context_), 1, kv_heads_ * head_dim_, placement};
-}
-
-Tensor AttentionHeads::continued(const NormedInput& u, const KeyValueRing& ring, TokenPosition first) const {
-  const auto [packed, q_end, k_end] = packed_qkv(u, first);
-  const Tensor q = packed.column_view(0, q_end);
-  const Tensor k = packed.column_view(q_end, k_end);
-  const Tensor v = packed.column_view(k_end, packed.cols());
-  if (q.dim(1) == 1) {
-    return attention_append_cached(q, k, v, ring.keys, ring.values, first, {heads_, kv_heads_, 0});
+  const Tensor packed = packed_qkv(u, 0);
+  Tensor ratios;
+  for (const Band& band : bands_) {
+    const std::int64_t width = band.kv_heads * head_dim_;
+    const Tensor q = packed.column_view(band.q, band.q + band.heads * head_dim_);
+    const Tensor key = packed.column_view(band.k, band.k + width);
+    const Tensor lse = attention_with_lse(q, key, packed.column_view(band.v, band.v + width), band.options()).lse;
+    const Tensor of_band = attention_recency(q, key, lse, k, band.options());
+    if (bands_.size() == 1) return of_band;
+    const Tensor values = of_band.to(kCpu);
+    if (!ratios.defined()) ratios = Tensor::empty({heads_}, values.dtype());
+    for (std::size_t i = 0; i < band.numbers.size(); ++i) {
+      ratios.set(band.numbers[i], values.at(static_cast<std::int64_t>(i)));
+    }
   }
-  return ring.append(q, k, v, first, [&](const Tensor& queries, TokenPosition position) {
-    return attention_cached(queries, ring.keys, ring.values, position, {heads_, kv_heads_, 0});
-  });
+  return ratios.to(packed.device());
+}
+
+std::vector<std::int64_t> AttentionHeads::windows() const {
+  std::vector<std::int64_t> windows(static_cast<std::size_t>(heads_));
+  for (const Band& band : bands_) {
+    for (const std::int64_t head : band.numbers) windows[static_cast<std::size_t>(head)] = band.window;
+  }
+  return windows;
+}
+
+std::vector<KeyValueRing> AttentionHeads::new_rings(std::int64_t batch, std::int64_t max_tokens,
+                                                    Placement placement) const {
+  std::vector<KeyValueRing> rings;
+  for (const Band& band : bands_) {
+    const std::int64_t tokens = narrower(std::min(max_tokens, context_), band.window);
+    rings.emplace_back(batch, tokens, 1, band.kv_heads * head_dim_, placement);
+  }
+  return rings;
+}
+
+void AttentionHeads::continued(const NormedInput& u, const std::vector<KeyValueRing>& rings, TokenPosition first,
+                               HeadParts& parts) const {
+  const Tensor packed = packed_qkv(u, first);
+  for (std::size_t b = 0; b < bands_.size(); ++b) {
+    const Band& band = bands_[b];
+    const KeyValueRing& ring = rings[b];
+    const std::int64_t width = band.kv_heads * head_dim_;
+    const Tensor q = packed.column_view(band.q, band.q + band.heads * head_dim_);
+    const Tensor k = packed.column_view(band.k, band.k + width);
+    const Tensor v = packed.column_view(band.v, band.v + width);
+    AttentionOptions options{band.heads, band.kv_heads, 0};  // the ring holds what the window shows
+    if (q.dim(1) == 1) {
+      parts.add(attention_append_cached(q, k, v, ring.keys, ring.values, first, options));
+      continue;
+    }
+    parts.add(ring.append(k, v, first, [&](const KeyValueRing::Sight& sight) {
+      options.window = sight.window;
+      return attention_cached(q, sight.keys, sight.values, sight.before, options);
+    }));
+  }
 }
 
 double AttentionHeads::operations(std::int64_t tokens) const {
-  const double mean_keys = static_cast<double>(tokens + 1) / 2.0;
-  return static_cast<double>(qkv_.operations()) + 4.0 * mean_keys * static_cast<double>(heads_ * head_dim_);
+  auto total = static_cast<double>(qkv_.operations());
+  for (const Band& band : bands_) {
+    total += 4.0 * mean_keys(tokens, band.window) * static_cast<double>(band.heads * head_dim_);
+  }
+  return total;
 }
 
 std::size_t AttentionHeads::state_bytes(std::int64_t tokens, DType dtype) const {
-  return static_cast<std::size_t>(2 * std::min(tokens, context_) * kv_heads_ * head_dim_) * dtype_bytes(dtype);
+  std::int64_t elements = 0;
+  for (const Band& band : bands_) {
+    elements += 2 * narrower(std::min(tokens, context_), band.window) * band.kv_heads * head_dim_;
+  }
+  return static_cast<std::size_t>(elements) * dtype_bytes(dtype);
 }
 
 RowRange AttentionHeads::rows_without_gradient(std::string_view parameter) const {
@@ -83,16 +193,43 @@ RowRange AttentionHeads::rows_without_gradient(std::string_view parameter) const
   return {heads_ * head_dim_, (heads_ + kv_heads_) * head_dim_};
 }
 
+namespace {
+
+AttentionHeads::Sizes sizes_of(const AttentionConfig& layer, const MixerSetup& setup) {
+  AttentionHeads::Sizes sizes{.heads = layer.heads,
+                              .kv_heads = layer.kv_heads,
+                              .head_dim = setup.config.d_model / layer.heads,
+                              .window = layer.window,
+                              .bias = layer.qkv_bias};
+  for (std::int64_t g = 0; layer.window > 0 && g < layer.kv_heads; ++g) sizes.windowed_groups.push_back(g);
+  return sizes;
+}
+
+}  // namespace
+
 AttentionMixer::AttentionMixer(const AttentionConfig& layer, const MixerSetup& setup)
-    : heads_(setup, layer.heads, layer.kv_heads, setup.config.d_model / layer.heads),
+    : heads_(setup, sizes_of(layer, setup)),
       o_(setup.parameters, setup.prefix + ".o", setup.config.d_model, setup.config.d_model, setup.config.bias,
          setup.out_deviation) {}
+
+// All groups have the same window, so there is one part and one ring.
+Tensor AttentionMixer::windowed(const LayerInput& input, std::int64_t window) const {
+  HeadParts parts;
+  heads_.forward(input.normed, window, parts);
+  return o_.forward(parts.parts.front());
+}
 
 std::unique_ptr<KeyValueState> AttentionMixer::empty_state(std::int64_t batch, std::int64_t max_tokens,
                                                            Placement placement) const {
   auto state = std::make_unique<KeyValueState>();
-  state->ring = heads_.new_ring(batch, max_tokens, placement);
+  state->rings = heads_.new_rings(batch, max_tokens, placement);
   return state;
+}
+
+Tensor AttentionMixer::continued(const LayerInput& input, KeyValueState& state, TokenPosition first) const {
+  HeadParts parts;
+  heads_.continued(input.normed, state.rings, first, parts);
+  return o_.forward(parts.parts.front());
 }
 
 double AttentionMixer::operations(std::int64_t tokens) const {

@@ -21,7 +21,7 @@ void MambaState::reset() {
 }
 
 MambaHeads::MambaHeads(ParameterSet& parameters, const std::string& prefix, std::int64_t width, std::int64_t head_dim,
-                       std::int64_t heads, const MixedHeadsConfig& layer)
+                       std::int64_t heads, const MixedHeadsConfig& layer, double out_scale)
     : heads_(heads),
       head_dim_(head_dim),
       inner_(layer.expand * head_dim),
@@ -40,7 +40,8 @@ MambaHeads::MambaHeads(ParameterSet& parameters, const std::string& prefix, std:
   dt_bias_ = add(".dt_proj.bias", {heads, inner_}, Init::step_bias(), false);
   a_log_ = add(".A_log", {heads, inner_, states_}, Init::log_count(), false);
   d_ = add(".D", {heads, inner_}, Init::constant(1), false);
-  out_proj_ = add(".out_proj.weight", {heads, head_dim, inner_}, within(inner_), true);
+  out_proj_ = add(".out_proj.weight", {heads, head_dim, inner_},
+                  Init::uniform(out_scale / std::sqrt(static_cast<double>(inner_))), true);
 }
 
 std::string MambaHeads::describe() const {

@@ -6,7 +6,8 @@
 //   dt_proj.bias [R,di], A_log [R,di,N], D [R,di], out_proj.weight [R,dh,di]
 // All heads go through each operator at once; in_proj is one product, the others one of a batch of R.
 // Init: A_log = log(n+1), D = 1, dt_proj uniform within rank^-1/2, its bias such that the steps lie in [1e-3, 1e-1]
-//   (Mamba); in_proj, x_proj, out_proj, conv and its bias uniform within fan_in^-1/2, as Mamba's code leaves them.
+//   (Mamba); in_proj, x_proj, out_proj, conv and its bias uniform within fan_in^-1/2, as Mamba's code leaves them;
+//   out_proj times out_scale, which is below 1 where nothing follows the heads in their layer, as Mamba's code does.
 // State: the last W-1 inputs x and the scan's state, constant in the generated length:
 //   B R di (W-1) elements and B R di N elements of f32 (f64 for f64).
 #pragma once
@@ -30,7 +31,7 @@ struct MambaState {
 class MambaHeads {
  public:
   MambaHeads(ParameterSet& parameters, const std::string& prefix, std::int64_t width, std::int64_t head_dim,
-             std::int64_t heads, const MixedHeadsConfig& layer);
+             std::int64_t heads, const MixedHeadsConfig& layer, double out_scale);
 
   std::string describe() const;  // "2 heads of width 32, 64 inner channels, 16 states, rank 2"
   // [B,T,D] -> [B,T,R,dh]. With a state: continues it (not recorded); null: from the start.

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "ops/heads/heads.h"
+
 namespace mixgrad {
 namespace {
 
@@ -9,18 +11,32 @@ bool contains(const std::vector<std::int64_t>& values, std::int64_t value) {
   return std::find(values.begin(), values.end(), value) != values.end();
 }
 
-// Appends the query heads of the groups for which `in` holds, ascending.
-template <class In>
-void append_heads(const MixedHeadsConfig& layer, const In& in, std::vector<std::int64_t>& heads) {
-  for (std::int64_t h = 0; h < layer.heads; ++h) {
-    if (in(h / layer.heads_per_group())) heads.push_back(h);
+// The query heads of these groups, ascending.
+std::vector<std::int64_t> heads_of(const MixedHeadsConfig& layer, const std::vector<std::int64_t>& groups) {
+  std::vector<std::int64_t> heads;
+  for (const std::int64_t group : groups) {
+    for (std::int64_t h = 0; h < layer.heads_per_group(); ++h) heads.push_back(group * layer.heads_per_group() + h);
   }
+  return heads;
+}
+
+AttentionHeads::Sizes softmax_sizes(const MixedHeadsConfig& layer, const std::vector<std::int64_t>& groups,
+                                    std::int64_t head_dim) {
+  AttentionHeads::Sizes sizes{.heads = static_cast<std::int64_t>(groups.size()) * layer.heads_per_group(),
+                              .kv_heads = static_cast<std::int64_t>(groups.size()),
+                              .head_dim = head_dim,
+                              .window = layer.window,
+                              .bias = layer.qkv_bias};
+  for (std::size_t i = 0; i < groups.size(); ++i) {
+    if (contains(layer.window_groups, groups[i])) sizes.windowed_groups.push_back(static_cast<std::int64_t>(i));
+  }
+  return sizes;
 }
 
 }  // namespace
 
 std::size_t MixedHeadsState::bytes() const {
-  return (attention ? attention->bytes() : 0) + (mamba ? mamba->bytes() : 0) + (ring.defined() ? ring.bytes() : 0);
+  return bytes_of(attention) + (mamba ? mamba->bytes() : 0) + (ring.defined() ? ring.bytes() : 0);
 }
 
 void MixedHeadsState::clear() {
@@ -29,7 +45,7 @@ void MixedHeadsState::clear() {
 
 std::unique_ptr<MixerState> MixedHeadsState::clone() const {
   auto copy = std::make_unique<MixedHeadsState>(*this);
-  if (attention) copy->attention = attention->clone();
+  copy->attention = mixgrad::clone(attention);
   if (mamba) copy->mamba = mamba->clone();
   if (ring.defined()) copy->ring = ring.clone();
   return copy;
@@ -37,24 +53,38 @@ std::unique_ptr<MixerState> MixedHeadsState::clone() const {
 
 MixedHeadsMixer::MixedHeadsMixer(const MixedHeadsConfig& layer, const MixerSetup& setup)
     : name_(layer.pattern_name()), head_dim_(setup.config.d_model / layer.heads) {
-  const auto recurrent = [&](std::int64_t group) { return contains(layer.recurrent_groups, group); };
-  const auto shifted = [&](std::int64_t group) { return contains(layer.shift_groups, group); };
-  append_heads(
-      layer, [&](std::int64_t group) { return !recurrent(group) && !shifted(group); }, order_);
-  const auto softmax_heads = static_cast<std::int64_t>(order_.size());
-  append_heads(layer, recurrent, order_);
-  const auto mamba_heads = static_cast<std::int64_t>(order_.size()) - softmax_heads;
-  append_heads(layer, shifted, order_);
-  in_order_ = softmax_heads == layer.heads || mamba_heads == layer.heads || softmax_heads + mamba_heads == 0;
+  std::vector<std::int64_t> softmax_groups;
+  for (std::int64_t group = 0; group < layer.kv_heads; ++group) {
+    if (contains(layer.recurrent_groups, group) || contains(layer.shift_groups, group)) continue;
+    softmax_groups.push_back(group);
+  }
+  const std::vector<std::int64_t> softmax = heads_of(layer, softmax_groups);
+  const std::vector<std::int64_t> recurrent = heads_of(layer, layer.recurrent_groups);
+  const std::vector<std::int64_t> shifted = heads_of(layer, layer.shift_groups);
   const std::int64_t width = setup.config.d_model;
-  if (softmax_heads > 0) attention_.emplace(setup, softmax_heads, layer.softmax_groups(), head_dim_);
-  if (mamba_heads > 0) {
-    mamba_.emplace(setup.parameters, setup.prefix + ".mamba", width, head_dim_, mamba_heads, layer);
+  std::size_t parts = 0;
+  if (!softmax.empty()) {
+    attention_.emplace(setup, softmax_sizes(layer, softmax_groups, head_dim_));
+    parts += attention_->bands();
+    for (std::size_t b = 0; b < attention_->bands(); ++b) {
+      for (const std::int64_t i : attention_->heads_of(b)) order_.push_back(softmax[static_cast<std::size_t>(i)]);
+    }
   }
-  if (!layer.shift_groups.empty()) {
+  if (!recurrent.empty()) {
+    // Where no product follows the heads, theirs is the last before the residual stream.
+    const double out_scale = layer.o ? 1.0 : setup.out_deviation / kInitDeviation;
+    mamba_.emplace(setup.parameters, setup.prefix + ".mamba", width, head_dim_,
+                   static_cast<std::int64_t>(recurrent.size()), layer, out_scale);
+    order_.insert(order_.end(), recurrent.begin(), recurrent.end());
+    ++parts;
+  }
+  if (!shifted.empty()) {
     shift_.emplace(setup.parameters, setup.prefix + ".shift", setup.config, head_dim_, layer.shifts);
+    order_.insert(order_.end(), shifted.begin(), shifted.end());
+    ++parts;
   }
-  o_.emplace(setup.parameters, setup.prefix + ".o", width, width, setup.config.bias, setup.out_deviation);
+  in_order_ = parts == 1;
+  if (layer.o) o_.emplace(setup.parameters, setup.prefix + ".o", width, width, setup.config.bias, setup.out_deviation);
 }
 
 std::string MixedHeadsMixer::describe() const {
@@ -68,18 +98,25 @@ std::string MixedHeadsMixer::describe() const {
   return text;
 }
 
-Tensor MixedHeadsMixer::joined(const Parts& parts) const {
-  if (!in_order_) return o_->forward_heads({parts.of_kind.data(), parts.count}, order_, head_dim_);
-  const Tensor& only = parts.of_kind.front();
-  return o_->forward(only.reshape({only.dim(0), only.dim(1), only.numel() / (only.dim(0) * only.dim(1))}));
+Tensor MixedHeadsMixer::joined(const HeadParts& parts) const {
+  if (!in_order_) {
+    return o_ ? o_->forward_heads(parts.all(), order_, head_dim_) : concat_heads(parts.all(), order_, head_dim_);
+  }
+  const Tensor& only = parts.parts.front();
+  const Tensor heads = only.reshape({only.dim(0), only.dim(1), only.numel() / (only.dim(0) * only.dim(1))});
+  return o_ ? o_->forward(heads) : heads;
 }
 
 Tensor MixedHeadsMixer::windowed(const LayerInput& input, std::int64_t window) const {
-  Parts parts;
-  if (attention_) parts.add(attention_->forward(input.normed, window));
+  HeadParts parts;
+  if (attention_) attention_->forward(input.normed, window, parts);
   if (mamba_) parts.add(mamba_->forward(input.normed, nullptr));
   if (shift_) parts.add(shift_->forward(input.normed));
   return joined(parts);
+}
+
+std::vector<std::int64_t> MixedHeadsMixer::softmax_windows() const {
+  return attention_ ? attention_->windows() : std::vector<std::int64_t>();
 }
 
 Tensor MixedHeadsMixer::recency(const LayerInput& input, std::int64_t k) const {
@@ -93,15 +130,15 @@ RowRange MixedHeadsMixer::rows_without_gradient(std::string_view parameter) cons
 std::unique_ptr<MixedHeadsState> MixedHeadsMixer::empty_state(std::int64_t batch, std::int64_t max_tokens,
                                                               Placement placement) const {
   auto state = std::make_unique<MixedHeadsState>();
-  if (attention_) state->attention = attention_->new_ring(batch, max_tokens, placement);
+  if (attention_) state->attention = attention_->new_rings(batch, max_tokens, placement);
   if (mamba_) state->mamba = mamba_->new_state(batch, placement);
   if (shift_) state->ring = shift_->new_ring(batch, placement);
   return state;
 }
 
 Tensor MixedHeadsMixer::continued(const LayerInput& input, MixedHeadsState& state, TokenPosition first) const {
-  Parts parts;
-  if (attention_) parts.add(attention_->continued(input.normed, *state.attention, first));
+  HeadParts parts;
+  if (attention_) attention_->continued(input.normed, state.attention, first, parts);
   if (mamba_) parts.add(mamba_->forward(input.normed, &*state.mamba));
   if (shift_) parts.add(shift_->prefill(input.normed, state.ring, first));
   return joined(parts);
@@ -109,7 +146,7 @@ Tensor MixedHeadsMixer::continued(const LayerInput& input, MixedHeadsState& stat
 
 double MixedHeadsMixer::operations(std::int64_t tokens) const {
   return (attention_ ? attention_->operations(tokens) : 0) + (mamba_ ? mamba_->operations() : 0) +
-         (shift_ ? shift_->operations() : 0) + static_cast<double>(o_->operations());
+         (shift_ ? shift_->operations() : 0) + (o_ ? static_cast<double>(o_->operations()) : 0);
 }
 
 std::size_t MixedHeadsMixer::state_bytes(std::int64_t tokens, DType dtype) const {

@@ -1,13 +1,13 @@
 // Heads of several kinds side by side in one layer (RecurFormer, Mamba heads, mixed heads): a key/value group with all
 // its query heads is softmax attention, Mamba, or shift mixing.
 //   each kind computes its heads from u; the output of head h goes to columns [h dh, (h+1) dh) of the concatenation;
-//   y = o(concatenation)
+//   y = o(concatenation), or the concatenation itself in a layer without o
 //   parameters: PREFIX.qkv (attention_mixer.h) with the rows of the softmax groups in their order, PREFIX.mamba.*
 //   (mamba_heads.h), PREFIX.shift.* (shift_heads.h), PREFIX.o.weight [D,D] and bias; none of a kind without heads
-// State: keys and values of the softmax groups only, the Mamba heads' two states, the shift heads' rings.
+// State: keys and values of the softmax groups only, of those with a window the last W, the Mamba heads' two states,
+// the shift heads' rings.
 #pragma once
 
-#include <array>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -21,9 +21,9 @@
 namespace mixgrad {
 
 struct MixedHeadsState : MixerState {
-  std::optional<KeyValueRing> attention;  // empty without softmax heads
-  std::optional<MambaState> mamba;        // empty without Mamba heads
-  Tensor ring;                            // undefined without shift heads
+  std::vector<KeyValueRing> attention;  // of softmax groups with a window and of those without; empty without any
+  std::optional<MambaState> mamba;      // empty without Mamba heads
+  Tensor ring;                          // undefined without shift heads
 
   std::size_t bytes() const override;
   std::unique_ptr<MixerState> clone() const override;
@@ -44,6 +44,7 @@ class MixedHeadsMixer : public MixerOf<MixedHeadsState> {
   std::size_t state_bytes(std::int64_t tokens, DType dtype) const override;
   std::int64_t softmax_heads() const override { return attention_ ? attention_->heads() : 0; }
   Tensor recency(const LayerInput& input, std::int64_t k) const override;
+  std::vector<std::int64_t> softmax_windows() const override;
   RowRange rows_without_gradient(std::string_view parameter) const override;
 
  protected:
@@ -52,21 +53,16 @@ class MixedHeadsMixer : public MixerOf<MixedHeadsState> {
   Tensor continued(const LayerInput& input, MixedHeadsState& state, TokenPosition first) const override;
 
  private:
-  struct Parts {  // what the kinds of heads computed, in order, of those kinds that the layer has
-    std::array<Tensor, 3> of_kind;
-    std::size_t count = 0;
-    void add(Tensor part) { of_kind[count++] = std::move(part); }
-  };
-  Tensor joined(const Parts& parts) const;  // -> o
+  Tensor joined(const HeadParts& parts) const;  // -> o, if there is one
 
   std::string name_;
   std::int64_t head_dim_;
-  std::vector<std::int64_t> order_;  // the softmax heads, then the Mamba heads, then the shift heads
-  bool in_order_;                    // one kind only: nothing to put side by side
+  std::vector<std::int64_t> order_;  // the softmax heads by their parts, then the Mamba heads, then the shift heads
+  bool in_order_;                    // one part only: nothing to put side by side
   std::optional<AttentionHeads> attention_;
   std::optional<MambaHeads> mamba_;
   std::optional<ShiftHeads> shift_;
-  std::optional<Linear> o_;
+  std::optional<Linear> o_;  // empty in a layer without
 };
 
 }  // namespace mixgrad

@@ -16,6 +16,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "core/numeric/token_position.h"
 #include "core/tensor.h"
@@ -110,6 +111,10 @@ class Mixer {
   virtual std::int64_t softmax_heads() const { return 0; }
   // Recency ratios with window k of the softmax heads, [their number], in order; undefined when there are none.
   virtual Tensor recency(const LayerInput& /*input*/, std::int64_t /*k*/) const { return {}; }
+  // How many tokens each of them sees, itself included; 0: all before it.
+  virtual std::vector<std::int64_t> softmax_windows() const {
+    return std::vector<std::int64_t>(static_cast<std::size_t>(softmax_heads()));
+  }
   // How much of its attention each query gives to each source, [B,H,T,M]; undefined without sources.
   virtual Tensor depth_mass(const LayerInput& /*input*/) const { return {}; }
   // Rows of a parameter, named without its prefix ("qkv.bias"), whose gradient is zero on paper, so that rounding alone

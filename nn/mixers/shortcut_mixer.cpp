@@ -114,7 +114,7 @@ RowRange ShortcutMixer::rows_without_gradient(std::string_view parameter) const 
 std::unique_ptr<KeyValueState> ShortcutMixer::empty_state(std::int64_t batch, std::int64_t max_tokens,
                                                           Placement placement) const {
   auto state = std::make_unique<KeyValueState>();
-  state->ring = KeyValueRing(batch, std::min(max_tokens, context_), state_rows(), kv_heads_ * head_dim_, placement);
+  state->rings.emplace_back(batch, std::min(max_tokens, context_), state_rows(), kv_heads_ * head_dim_, placement);
   return state;
 }
 
@@ -124,10 +124,10 @@ Tensor ShortcutMixer::continued(const LayerInput& input, KeyValueState& state, T
   const std::int64_t half = kv_heads_ * head_dim_;
   const Tensor k = kv.column_view(0, half);
   const Tensor v = kv.column_view(half, 2 * half);
-  const KeyValueRing& ring = state.ring;
+  const KeyValueRing& ring = state.rings.front();
   if (ring.rows_per_token == 0) return o_.forward(shortcut_attention(q, k, v, options(0)));
-  return o_.forward(ring.append(q, k, v, first, [&](const Tensor& some, TokenPosition position) {
-    return shortcut_attention_cached(some, ring.keys, ring.values, position, options(0));
+  return o_.forward(ring.append(k, v, first, [&](const KeyValueRing::Sight& sight) {
+    return shortcut_attention_cached(q, sight.keys, sight.values, sight.before, options(sight.window));
   }));
 }
 

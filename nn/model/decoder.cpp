@@ -56,8 +56,9 @@ Decoder::Decoder(const ModelConfig& config, Placement placement) : Decoder(confi
 
 Decoder::Decoder(const ModelConfig& config) : config_(config) {
   validate(config_);
-  // What is added to the residual stream starts smaller the deeper the model, as in GPT-2.
-  const double out_deviation = kInitDeviation / std::sqrt(2.0 * static_cast<double>(config_.layers.size()));
+  // What is added to the residual stream starts smaller the more often something is added, as in GPT-2.
+  const double additions = config_.mlp == Mlp::none ? 1 : 2;  // of a layer
+  const double out_deviation = kInitDeviation / std::sqrt(additions * static_cast<double>(config_.layers.size()));
   const Shape table{config_.vocab_size, config_.d_model};
   embed_ = parameters_.add("embed.weight", table, Init::normal(kInitDeviation), true);
   if (config_.positions == Positions::learned) {
@@ -70,8 +71,10 @@ Decoder::Decoder(const ModelConfig& config) : config_(config) {
     const bool has_shortcut = config_.shortcut && l + 1 == config_.layers.size();
     std::unique_ptr<Mixer> mixer =
         has_shortcut ? std::make_unique<ShortcutMixer>(setup) : make_mixer(config_.layers[l], setup);
-    NormLayer norm2(parameters_, prefix + ".norm2", config_);
-    layers_.push_back({norm1, std::move(mixer), norm2, MlpLayer(parameters_, prefix + ".mlp", config_, out_deviation)});
+    layers_.push_back({.norm1 = norm1, .mixer = std::move(mixer), .norm2 = {}, .mlp = {}});
+    if (config_.mlp == Mlp::none) continue;
+    layers_.back().norm2.emplace(parameters_, prefix + ".norm2", config_);
+    layers_.back().mlp.emplace(parameters_, prefix + ".mlp", config_, out_deviation);
   }
   norm_.emplace(parameters_, "norm", config_);
   if (!config_.tie_embeddings) head_ = parameters_.add("head.weight", table, Init::normal(kInitDeviation), true);
@@ -90,15 +93,17 @@ NormedInput Decoder::run(const Tensor& tokens, TokenPosition first, const Mix& m
   };
   Tensor sources;  // [B,T,M D] in a model with a shortcut
   Tensor x = embedding(tokens.to(device()), embed_->value, positions_ == nullptr ? Tensor() : positions_->value, first);
-  Tensor y;  // what the last MLP adds to x
+  Tensor y;  // what is still to be added to x
   for (std::size_t l = 0; l < layers_.size(); ++l) {
     const Layer& layer = layers_[l];
     const NormedInput below = normed(layer.norm1, x, y);
     layers_.back().mixer->add_source(static_cast<std::int64_t>(l), below, dtype(), sources);
     const LayerInput input(below, sources);
-    const Tensor mixed = mix(l, *layer.mixer, input);
-    const NormedInput middle = normed(layer.norm2, input.normed.sum(), mixed);
-    y = layer.mlp.forward(middle);
+    y = mix(l, *layer.mixer, input);
+    x = input.normed.sum();
+    if (!layer.mlp) continue;
+    const NormedInput middle = normed(*layer.norm2, x, y);
+    y = layer.mlp->forward(middle);
     x = middle.sum();
   }
   return normed(*norm_, x, y);
@@ -238,8 +243,9 @@ std::vector<LayerReport> Decoder::report() const {
     const std::int64_t below = l + 1 == layers_.size() ? count("shortcut.") : 0;
     rows.push_back({name + layer.mixer->describe(), count(prefix + "mixer.") + count(prefix + "norm1.") + below,
                     layer.mixer->operations(config_.context), layer.mixer->state_bytes(config_.context, dtype())});
+    if (!layer.mlp) continue;
     rows.push_back({name + "mlp " + to_string(config_.mlp), count(prefix + "mlp.") + count(prefix + "norm2."),
-                    static_cast<double>(layer.mlp.operations()), 0});
+                    static_cast<double>(layer.mlp->operations()), 0});
   }
   const double head_operations = 2.0 * static_cast<double>(config_.vocab_size * config_.d_model);
   rows.push_back({head_ == nullptr ? "norm and head (tied)" : "norm and head", count("norm.") + count("head."),

@@ -1,5 +1,6 @@
 // The decoder of the model specification: embedding, layers of a mixer and an MLP, final norm, head.
 //   x = embed[token] (+ pos[t]);  per layer: x += mixer(norm1(x)), x += mlp(norm2(x));  logits = norm(x) head^T
+//   With mlp none a layer is its mixer alone.
 // x, the residual stream, to which every layer adds, is f32 in a bf16 model. Residual sums are fused with the norm that
 // follows them. In a model with a shortcut the mixer of the last layer is a ShortcutMixer, which attends to the hidden
 // states of layers below it; it is given each of them as it appears.
@@ -95,8 +96,8 @@ class Decoder {
   struct Layer {
     NormLayer norm1;
     std::unique_ptr<Mixer> mixer;
-    NormLayer norm2;
-    MlpLayer mlp;
+    std::optional<NormLayer> norm2;  // this and mlp are empty with mlp none
+    std::optional<MlpLayer> mlp;
   };
 
   friend std::map<std::string, Shape> parameter_shapes(const ModelConfig& config);

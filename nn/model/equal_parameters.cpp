@@ -24,6 +24,10 @@ Counts count(const ModelConfig& config) {
 }  // namespace
 
 std::int64_t equal_parameter_width(const ModelConfig& config, const AttentionConfig& attention) {
+  if (config.mlp == Mlp::none) {
+    raise<ValueError>("equal parameters: an MLP is required, which gets what the mixers save; got mlp none; choose ",
+                      "another mlp, or keep the width");
+  }
   ModelConfig softmax = config;
   softmax.layers.assign(config.layers.size(), attention);
   softmax.shortcut.reset();

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "core/error.h"
 #include "ops/elementwise/elementwise.h"
 #include "ops/heads/heads.h"
 #include "ops/linear/heads_linear.h"
@@ -132,6 +133,7 @@ std::optional<Tensor> NormedInput::in_one(const NormedLinear& product) const {
 
 MlpLayer::MlpLayer(ParameterSet& parameters, const std::string& prefix, const ModelConfig& config, double out_deviation)
     : kind_(config.mlp) {
+  MIXGRAD_ASSERT(kind_ != Mlp::none, "a model without an MLP makes no MlpLayer");
   if (kind_ == Mlp::swiglu) {
     layers_.emplace_back(parameters, prefix + ".gate", config.d_model, config.d_ff, config.bias, kInitDeviation);
   }
@@ -144,7 +146,8 @@ Tensor MlpLayer::forward(const NormedInput& u) const {
     case Mlp::gelu: return layers_[1].forward(layers_[0].forward_gelu(u));
     case Mlp::gelu_erf: return layers_[1].forward(gelu_erf(layers_[0].forward(u)));
     case Mlp::relu: return layers_[1].forward(relu(layers_[0].forward(u)));
-    case Mlp::swiglu: break;
+    case Mlp::swiglu:
+    case Mlp::none: break;  // none: refused by the constructor
   }
   return layers_[2].forward(layers_[1].forward_swiglu(u, layers_[0]));
 }

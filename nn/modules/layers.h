@@ -91,7 +91,8 @@ class NormedInput {
   mutable Tensor u_;      // undefined until it is computed
 };
 
-// down(act(up(u))), or down(silu(gate(u)) up(u)) for swiglu;  [...,D] -> [...,D]
+// down(act(up(u))), or down(silu(gate(u)) up(u)) for swiglu;  [...,D] -> [...,D]. The model has an MLP (Mlp::none:
+// not).
 class MlpLayer {
  public:
   MlpLayer(ParameterSet& parameters, const std::string& prefix, const ModelConfig& config, double out_deviation);

@@ -12,7 +12,7 @@
 namespace mixgrad {
 namespace {
 
-constexpr std::size_t kMaxParts = 3;
+constexpr std::size_t kMaxParts = 4;
 
 struct ConcatAttributes {
   std::int64_t head_dim;
@@ -53,10 +53,10 @@ const OpSpec concat_heads_spec{
     .formula = "y[b,t,slot C + c] = the head of that slot at c",
     .gradient = "each head's gradient is dy at its slot",
     .saves = "slots",
-    .inputs = 3,
+    .inputs = kMaxParts,
     .outputs = 1,
-    .differentiable = {0, 1, 2},
-    .roles = {InputRole::activation, InputRole::activation, InputRole::activation},
+    .differentiable = {0, 1, 2, 3},
+    .roles = {InputRole::activation, InputRole::activation, InputRole::activation, InputRole::activation},
     .backward = concat_heads_gradient,
 };
 
@@ -119,9 +119,9 @@ Tensor concat_heads(std::span<const Tensor> parts, std::span<const std::int64_t>
   for (std::size_t p = 0; p < parts.size(); ++p) {
     MIXGRAD_DISPATCH(y.device(), heads_to_slots, part[p], slots_of[p], y);
   }
-  if (any_tracked({&part[0], &part[1], &part[2]})) {
-    record(concat_heads_spec, {&part[0], &part[1], &part[2]}, {&y}, {&slots_of[0], &slots_of[1], &slots_of[2]},
-           attributes);
+  if (any_tracked({&part[0], &part[1], &part[2], &part[3]})) {
+    record(concat_heads_spec, {&part[0], &part[1], &part[2], &part[3]}, {&y},
+           {&slots_of[0], &slots_of[1], &slots_of[2], &slots_of[3]}, attributes);
   }
   return y;
 }

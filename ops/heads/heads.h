@@ -3,7 +3,7 @@
 //   gradient: dx = dy, handed on without a copy                        saves nothing
 //   errors: ShapeError when the last axis is no multiple of H or x is a row view
 //
-// concat_heads: the heads of up to three tensors side by side, each in a slot of its own.
+// concat_heads: the heads of up to four tensors side by side, each in a slot of its own.
 //   y[b,t,slots[i] C + c] = head i at c, the heads counted through the parts in order
 //   parts: [B,T,H_p C] or [B,T,H_p,C] float   slots: sum H_p values, a permutation of 0...H-1   y: [B,T,H C]
 //   gradient: the same way back                                         saves the slots

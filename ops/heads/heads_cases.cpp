@@ -41,8 +41,8 @@ Tensor joined(std::span<const Tensor> parts, const Slots& slots, std::int64_t wi
 OpCase concat(const std::string& note, const std::vector<Shape>& parts, const Slots& slots, std::int64_t width) {
   std::vector<Tensor> inputs;
   for (const Shape& shape : parts) inputs.push_back(random_tensor(shape, inputs.size() + 1));
-  std::vector<InputRole> roles;  // with three parts they are the operator's inputs
-  if (parts.size() < 3) roles.assign(parts.size(), activation);
+  std::vector<InputRole> roles;  // with four parts they are the operator's inputs
+  if (parts.size() < 4) roles.assign(parts.size(), activation);
   return {note, inputs, [=](std::span<const Tensor> in) { return std::vector{concat_heads(in, slots, width)}; },
           [=](std::span<const Tensor> in) { return std::vector{joined(in, slots, width)}; }, roles};
 }
@@ -96,6 +96,7 @@ OpCases concat_heads_cases() {
       concat("one part, in another order", {{2, 3, 6}}, {2, 0, 1}, 2),
       concat("two parts, interleaved", {{2, 5, 6}, {2, 5, 6}}, {1, 3, 0, 2}, 3),
       concat("three parts of unlike size", {{1, 4, 2}, {1, 4, 6}, {1, 4, 4}}, {3, 0, 5, 1, 4, 2}, 2),
+      concat("four parts", {{2, 3, 2}, {2, 3, 4}, {2, 3, 2, 2}, {2, 3, 2}}, {5, 1, 3, 0, 4, 2}, 2),
       concat("a part with a row for each head", {{2, 3, 5}, {2, 3, 2, 5}}, {1, 2, 0}, 5),
       concat("2100 tokens, many blocks", {{1, 2100, 8}, {1, 2100, 8}}, {1, 0}, 8),
       {"parts are columns",
@@ -124,12 +125,12 @@ OpCases concat_heads_cases() {
     concat_heads(parts, slots, width);
   };
   all.errors = {
-      {"no parts", [=] { call({}, {}, 2); }, "concat_heads: from 1 to 3 parts are required, got 0"},
-      {"four parts",
+      {"no parts", [=] { call({}, {}, 2); }, "concat_heads: from 1 to 4 parts are required, got 0"},
+      {"five parts",
        [=] {
-         call({x, x, x, x}, {0, 1, 2, 3}, 6);
+         call({x, x, x, x, x}, {0, 1, 2, 3, 4}, 6);
        },
-       "concat_heads: from 1 to 3 parts are required, got 4"},
+       "concat_heads: from 1 to 4 parts are required, got 5"},
       {"heads without width", [=] { call({x}, {0}, 0); },
        "concat_heads: the width of a head must be at least 1, got 0"},
       {"a slot beyond the heads",

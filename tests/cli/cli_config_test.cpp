@@ -127,7 +127,8 @@ TEST_CASE("cli config: what must not stand in a file") {
   refused("bias = 1\n", "bias must be true or false; got \"1\"");
   refused("batch = 1.5\n", "line 1: batch must be an integer from 1 to 1048576; got \"1.5\"");
   refused("lr = nan\n", "line 1: lr must be a number from 0 to 1000; got \"nan\"");
-  refused("mlp = 'gelo'\n", "mlp must be one of gelu, gelu_erf, relu, swiglu; got \"gelo\"; did you mean \"gelu\"?");
+  refused("mlp = 'gelo'\n",
+          "mlp must be one of gelu, gelu_erf, relu, swiglu, none; got \"gelo\"; did you mean \"gelu\"?");
   refused("[eval]\nbatch = 3\n", "line 1: only the section [train] is read here; got \"[eval]\"");
   refused("mixer = hsm:scalar, attention\n", "must be a number, true, false or a text in quotes");
   refused("lr =\n", "must be a number, true, false or a text in quotes; got \"\"");

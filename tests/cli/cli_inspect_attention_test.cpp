@@ -55,6 +55,23 @@ TEST_CASE("cli: inspect attention prints recency, depth mass and shifts of a mod
   CHECK(has(shown.out, "receptive field of this layer: 3 tokens"));
 }
 
+TEST_CASE("cli: inspect attention says which heads see a window, and what a head has that looks at it alike") {
+  const std::string run =
+      trained("windowed", "--layers 2 --heads 2 --mixer attention,mixed(softmax=1,windowed=1,window=3)");
+  const Finished shown = inspect(run, "the cat sat on a", "--recency 1");
+  CHECK(trouble(shown) == "");
+  INFO(shown.out);
+  CHECK(has(shown.out, "\n window      all      3\n uniform   "));
+  const std::vector<Json> rows = json_lines(inspect(run, "the cat sat on a", "--recency 1 --json").out);
+  const Json plain = rows[0];
+  CHECK(keys_of(plain) == "layer,heads,recency,n,k,uniform");
+  const Json windowed = rows[1];
+  CHECK(keys_of(windowed) == "layer,heads,recency,n,k,uniform,windows,uniform_of_heads");
+  CHECK(windowed["windows"] == Json{0, 3});
+  CHECK(std::abs(windowed["uniform_of_heads"][1].get<double>() - uniform_recency(8, 1, 3)) < 1e-12);
+  CHECK(std::abs(windowed["uniform_of_heads"][0].get<double>() - windowed["uniform"].get<double>()) < 1e-12);
+}
+
 TEST_CASE("cli: inspect attention in JSON has the same figures, whole") {
   const Finished shown = inspect(with_shortcut(), "the cat sat on a", "--json");
   CHECK(trouble(shown) == "");

@@ -56,6 +56,13 @@ TEST_CASE("uniform_recency: the recency of a head whose queries are zero") {
       CAPTURE(time);
       CAPTURE(window);
       CHECK(std::abs(uniform_recency(time, window) - ratio) <= 1e-14);
+      for (const std::int64_t attention_window : {1, 2, 5, 9, 36, 37, 100}) {
+        const AttentionOptions windowed{.window = attention_window};
+        const Tensor of_window = attention_with_lse(q, k, k, windowed).lse;
+        const double seen = attention_recency(q, k, of_window, window, windowed).item();
+        CAPTURE(attention_window);
+        CHECK(std::abs(uniform_recency(time, window, attention_window) - seen) <= 3e-14);
+      }
     }
   }
 }

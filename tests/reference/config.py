@@ -17,6 +17,10 @@ LAYER_KEYS = {
         "shifts",
     ],
 }  # fmt: skip
+OPTIONAL_KEYS = {
+    "attention": ["window", "qkv_bias"],
+    "recurformer": ["window_groups", "window", "qkv_bias", "o"],
+}  # absent: all keys are seen, the bias is the model's, no group has a window, there is an o
 
 
 def require(good, where, allowed, found):
@@ -24,8 +28,9 @@ def require(good, where, allowed, found):
         raise ValueError(f"config: {where} must be {allowed}, found {found!r}")
 
 
-def require_keys(found, keys, where):
-    require(isinstance(found, dict) and set(found) == set(keys), where, f"an object with the keys {keys}", found)
+def require_keys(found, keys, where, optional=()):
+    good = isinstance(found, dict) and set(keys) <= set(found) <= set(keys) | set(optional)
+    require(good, where, f"an object with the keys {keys}, optionally {list(optional)}", found)
 
 
 def is_positive(value):
@@ -44,10 +49,14 @@ def require_choice(found, key, choices, where=""):
 def check(config):
     """Raises ValueError with the first thing that is wrong."""
     require_keys(config, MODEL_KEYS, "the model")
-    require_positive(config, ["vocab_size", "context", "d_model", "d_ff"], "")
+    require_positive(config, ["vocab_size", "context", "d_model"], "")
+    if config["mlp"] == "none":
+        require(config["d_ff"] == 0, "d_ff", "0 where mlp is none", config["d_ff"])
+    else:
+        require_positive(config, ["d_ff"], "")
     require_choice(config, "norm", ["layernorm", "rmsnorm"])
     require_choice(config, "positions", ["learned", "rope", "none"])
-    require_choice(config, "mlp", ["gelu", "gelu_erf", "relu", "swiglu"])
+    require_choice(config, "mlp", ["gelu", "gelu_erf", "relu", "swiglu", "none"])
     for key in ["bias", "tie_embeddings"]:
         require_choice(config, key, [True, False])
     for key in ["norm_eps", "rope_theta"]:
@@ -62,7 +71,7 @@ def check(config):
 def check_layer(config, layer, where):
     require(layer.get("mixer") in LAYER_KEYS, where + "mixer", f"one of {list(LAYER_KEYS)}", layer.get("mixer"))
     keys = LAYER_KEYS[layer["mixer"]] + (["hidden"] if layer.get("variant") == "fusion" else [])
-    require_keys(layer, keys, where[:-1])
+    require_keys(layer, keys, where[:-1], OPTIONAL_KEYS.get(layer["mixer"], []))
     require_positive(layer, ["heads"], where)
     require(config["d_model"] % layer["heads"] == 0, where + "heads", "a divisor of d_model", layer["heads"])
     if layer["mixer"] == "hsm":
@@ -79,11 +88,14 @@ def check_layer(config, layer, where):
     if layer["mixer"] == "recurformer":
         require_positive(layer, ["d_state", "d_conv", "expand", "dt_rank"], where)
         both = layer["recurrent_groups"] + layer["shift_groups"]
-        for key in ["recurrent_groups", "shift_groups"]:
-            groups = layer[key]
+        windowed = layer.get("window_groups", [])
+        for key in ["recurrent_groups", "shift_groups", "window_groups"]:
+            groups = layer.get(key, [])
             require(groups == sorted(set(groups)), where + key, "ascending and distinct", groups)
             require(set(groups) <= set(range(layer["kv_heads"])), where + key, "below kv_heads", groups)
         require(len(set(both)) == len(both), where + "shift_groups", "disjoint from recurrent_groups", both)
+        require(not set(both) & set(windowed), where + "window_groups", "softmax groups", windowed)
+        require((layer.get("window", 0) > 0) == (windowed != []), where + "window", "that of window_groups", layer)
         check_shifts(layer["shifts"], len(heads_of(layer, layer["shift_groups"])), where)
         softmax_groups -= len(both)
     if config["positions"] == "rope" and softmax_groups > 0:
@@ -118,6 +130,14 @@ def softmax_groups(layer):
     return [g for g in range(layer["kv_heads"]) if g not in others]
 
 
+def windows(layer):
+    """How many tokens each softmax head sees, itself included, in the order of these heads; 0: all."""
+    if layer["mixer"] == "attention":
+        return [layer.get("window", 0)] * layer["heads"]
+    windowed = heads_of(layer, layer.get("window_groups", []))
+    return [layer["window"] if h in windowed else 0 for h in heads_of(layer, softmax_groups(layer))]
+
+
 def parameter_shapes(config):
     """Name -> shape of every parameter, in the order of the model."""
     shapes = {}
@@ -143,14 +163,17 @@ def parameter_shapes(config):
         if config["shortcut"] is not None and number == last:
             shortcut_layer_shapes(config, layer, at + "mixer.", linear)
         elif layer["mixer"] == "attention":
-            linear(at + "mixer.qkv", (layer["heads"] + 2 * layer["kv_heads"]) * (D // layer["heads"]), D)
+            rows = (layer["heads"] + 2 * layer["kv_heads"]) * (D // layer["heads"])
+            linear(at + "mixer.qkv", rows, D, layer.get("qkv_bias", config["bias"]))
             linear(at + "mixer.o", D, D)
         elif layer["mixer"] == "hsm":
             hsm_shapes(layer, D, at + "mixer.", linear, shapes)
         elif layer["mixer"] == "recurformer":
-            recurformer_shapes(layer, D, at + "mixer.", linear, shapes)
+            recurformer_shapes(config, layer, at + "mixer.", linear, shapes)
         else:
             raise ValueError(f"config.py has no shapes for the mixer {layer['mixer']}")
+        if config["mlp"] == "none":
+            continue
         norm(at + "norm2")
         if config["mlp"] == "swiglu":
             linear(at + "mlp.gate", config["d_ff"], D)
@@ -203,11 +226,13 @@ def hsm_shapes(layer, D, at, linear, shapes):
         linear(at + "o", D, D)
 
 
-def recurformer_shapes(layer, D, at, linear, shapes):
+def recurformer_shapes(config, layer, at, linear, shapes):
+    D = config["d_model"]
     dh = D // layer["heads"]
     kept = softmax_groups(layer)
     if kept:
-        linear(at + "qkv", (len(heads_of(layer, kept)) + 2 * len(kept)) * dh, D)
+        rows = (len(heads_of(layer, kept)) + 2 * len(kept)) * dh
+        linear(at + "qkv", rows, D, layer.get("qkv_bias", config["bias"]))
     R = len(heads_of(layer, layer["recurrent_groups"]))
     if R > 0:
         di, N, rank = layer["expand"] * dh, layer["d_state"], layer["dt_rank"]
@@ -225,4 +250,5 @@ def recurformer_shapes(layer, D, at, linear, shapes):
         linear(at + "shift.v", S * dh, D)
         shapes[at + "shift.a"] = [S]
         shapes[at + "shift.b"] = [S]
-    linear(at + "o", D, D)
+    if layer.get("o", True):
+        linear(at + "o", D, D)

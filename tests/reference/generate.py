@@ -35,22 +35,23 @@ def random_config(rng, kinds):
     layers = [random_layer(rng, kind, d_model, context, positions) for kind in chosen]
     shortcut = None
     if "shortcut" in kinds and rng.random() < 0.35:
-        layers[-1] = random_layer(rng, "attention", d_model, context, positions)
+        layers[-1] = random_layer(rng, "attention", d_model, context, positions, under_shortcut=True)
         shortcut = {
             "sources": sorted(rng.sample(range(len(layers)), rng.randint(1, len(layers)))),
             "hidden": rng.randint(1, 20),
             "concat": rng.choice(["sequence", "feature", "depth"]),
         }
+    mlp = rng.choice(["gelu", "gelu_erf", "relu", "swiglu", "none"])
     return {
         "vocab_size": rng.randint(2, 23),
         "context": context,
         "d_model": d_model,
-        "d_ff": rng.randint(1, 40),
+        "d_ff": 0 if mlp == "none" else rng.randint(1, 40),
         "norm": rng.choice(["layernorm", "rmsnorm"]),
         "norm_eps": rng.choice([1e-5, 1e-6, 1e-3]),
         "positions": positions,
         "rope_theta": rng.choice([10000.0, 500.0, 2.5]),
-        "mlp": rng.choice(["gelu", "gelu_erf", "relu", "swiglu"]),
+        "mlp": mlp,
         "bias": rng.random() < 0.5,
         "tie_embeddings": rng.random() < 0.5,
         "layers": layers,
@@ -58,7 +59,7 @@ def random_config(rng, kinds):
     }
 
 
-def random_layer(rng, kind, d_model, context, positions):
+def random_layer(rng, kind, d_model, context, positions, under_shortcut=False):
     if kind in VARIANTS:
         heads = rng.choice(divisors(d_model))
         layer = {
@@ -76,13 +77,26 @@ def random_layer(rng, kind, d_model, context, positions):
     heads = rng.choices(possible, weights=possible)[0]  # rather many than one
     kv_heads = rng.choices(divisors(heads), weights=divisors(heads))[0]
     if kind == "attention":
-        return {"mixer": "attention", "heads": heads, "kv_heads": kv_heads}
+        layer = {"mixer": "attention", "heads": heads, "kv_heads": kv_heads}
+        if not under_shortcut:
+            layer.update({"window": random_window(rng, context)} if rng.random() < 0.4 else {})
+            layer.update({"qkv_bias": rng.random() < 0.5} if rng.random() < 0.3 else {})
+        return layer
     if kind != "recurformer":
         raise ValueError(f"generate.py cannot draw a layer of the kind {kind}")
     roles = ["mamba", "shift"] if positions == "rope" and d_model // heads % 2 == 1 else ["softmax", "mamba", "shift"]
     roles = rng.choices(roles, k=kv_heads)
     recurrent = [group for group in range(kv_heads) if roles[group] == "mamba"]
     shift = [group for group in range(kv_heads) if roles[group] == "shift"]
+    softmax = [group for group in range(kv_heads) if roles[group] == "softmax"]
+    optional = {}
+    if softmax and rng.random() < 0.5:
+        optional["window_groups"] = sorted(rng.sample(softmax, rng.randint(1, len(softmax))))
+        optional["window"] = random_window(rng, context)
+    if softmax and rng.random() < 0.3:
+        optional["qkv_bias"] = rng.random() < 0.5
+    if rng.random() < 0.3:
+        optional["o"] = rng.random() < 0.5
     return {
         "mixer": "recurformer",
         "heads": heads,
@@ -94,7 +108,12 @@ def random_layer(rng, kind, d_model, context, positions):
         "dt_rank": rng.choice([1, 2, 3]),
         "shift_groups": shift,
         "shifts": random_shifts(rng, len(shift) * (heads // kv_heads), context),
+        **optional,
     }
+
+
+def random_window(rng, context):
+    return rng.choice([1, 2, 3, max(1, context - 1), context, 3 * context])
 
 
 def divisors(n):
@@ -197,13 +216,17 @@ def write_case(folder, seed, number, kinds=KINDS, config=None, length=None):
 
 
 def describe(config, tokens, targets):
+    def optional_text(layer):
+        keys = model_config.OPTIONAL_KEYS[layer["mixer"]]
+        return "".join(f",{key}={layer[key]}" for key in keys if key in layer)
+
     def layer_text(layer):
         if layer["mixer"] == "attention":
-            return f"attention({layer['heads']}/{layer['kv_heads']})"
+            return f"attention({layer['heads']}/{layer['kv_heads']}{optional_text(layer)})"
         if layer["mixer"] == "hsm":
             return f"{layer['variant']}({','.join(map(str, layer['shifts']))})"
         kinds = f"mamba={layer['recurrent_groups']},shift={layer['shift_groups']}"
-        return f"{layer['mixer']}({layer['heads']}/{layer['kv_heads']},{kinds})"
+        return f"{layer['mixer']}({layer['heads']}/{layer['kv_heads']},{kinds}{optional_text(layer)})"
 
     K, B, T = tokens.shape
     shortcut = config["shortcut"]

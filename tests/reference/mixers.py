@@ -9,7 +9,7 @@ import math
 
 import torch
 
-from config import heads_of, softmax_groups
+from config import heads_of, softmax_groups, windows
 from functions import below, gelu, linear, rope, silu, softmax, softplus
 
 
@@ -40,32 +40,37 @@ def rotated(config, x):
     return torch.stack([rope(x[:, t], t, config["rope_theta"]) for t in range(x.shape[1])], dim=1)
 
 
-def softmax_heads(config, qkv, number_of_heads, number_of_groups, dh):
-    """qkv [B, T, (H + 2G)·dh]: q of every head, k of every group, v of every group. Causal: query i sees j ≤ i.
+def softmax_heads(config, qkv, seen, number_of_groups, dh):
+    """qkv [B, T, (H + 2G)·dh]: q of every head, k of every group, v of every group. Causal: query i sees j ≤ i, and of
+    a head h with seen[h] = W > 0 only i − W < j.
 
-    Returns outputs[h][i] [B, dh] and weights[h][i] [B, i + 1]."""
+    Returns outputs[h][i] [B, dh] and weights[h][i] [B, keys seen], the last of them that of key i."""
+    number_of_heads = len(seen)
     outputs, weights = [], []
     for h in range(number_of_heads):
         g = h // (number_of_heads // number_of_groups)
         q = rotated(config, columns(qkv, h, dh))
         k = rotated(config, columns(qkv, number_of_heads + g, dh))
         v = columns(qkv, number_of_heads + number_of_groups + g, dh)
-        pairs = [attend(q[:, i], k[:, : i + 1], v[:, : i + 1]) for i in range(qkv.shape[1])]
+        pairs = []
+        for i in range(qkv.shape[1]):
+            keys = slice(max(0, i - seen[h] + 1) if seen[h] > 0 else 0, i + 1)
+            pairs.append(attend(q[:, i], k[:, keys], v[:, keys]))
         outputs.append([output for output, _ in pairs])
         weights.append([weight for _, weight in pairs])
     return outputs, weights
 
 
 def recency(weights, window):
-    """Of one head, weights[i] [B, i + 1]: the mean over queries and batch of the mass on keys max(0, i − window) … i."""
-    mass = [weights[i][:, max(0, i - window) :].sum(dim=-1) for i in range(len(weights))]
+    """Of one head, weights[i] [B, keys seen]: the mean over queries and batch of the mass on the last window + 1 keys."""
+    mass = [of_query[:, max(0, of_query.shape[1] - 1 - window) :].sum(dim=-1) for of_query in weights]
     return torch.stack(mass).mean()
 
 
 def attention(config, layer, p, u):
     """Returns the output and the weights of its heads."""
     H, G = layer["heads"], layer["kv_heads"]
-    heads, weights = softmax_heads(config, linear(p, "qkv", u), H, G, config["d_model"] // H)
+    heads, weights = softmax_heads(config, linear(p, "qkv", u), windows(layer), G, config["d_model"] // H)
     return linear(p, "o", side_by_side(heads)), weights
 
 
@@ -126,7 +131,7 @@ def recurformer(config, layer, p, u):
     kept = softmax_groups(layer)
     if kept:
         kept_heads = heads_of(layer, kept)
-        outputs, weights = softmax_heads(config, linear(p, "qkv", u), len(kept_heads), len(kept), dh)
+        outputs, weights = softmax_heads(config, linear(p, "qkv", u), windows(layer), len(kept), dh)
         slots.update(zip(kept_heads, outputs))
     for r, h in enumerate(heads_of(layer, layer["recurrent_groups"])):
         slots[h] = mamba_head(layer, {name: value[r] for name, value in below(p, "mamba.").items()}, u)
@@ -135,8 +140,8 @@ def recurformer(config, layer, p, u):
         v = linear(p, "shift.v", u)
         for r, h in enumerate(shift_heads):
             slots[h] = shift_head(p["shift.a"][r], p["shift.b"][r], layer["shifts"][r], columns(v, r, dh))
-    heads = [slots[h] for h in range(layer["heads"])]
-    return linear(p, "o", side_by_side(heads)), weights
+    y = side_by_side([slots[h] for h in range(layer["heads"])])
+    return linear(p, "o", y) if layer.get("o", True) else y, weights
 
 
 def shift_head(a, b, shift, v):

@@ -38,7 +38,8 @@ def forward(config, p, tokens):
         else:
             raise ValueError(f"model.py has no formula for the mixer {layer['mixer']}")
         x = x + y
-        x = x + mlp(config, below(p, at + "mlp."), norm(config, p, at + "norm2", x))
+        if config["mlp"] != "none":
+            x = x + mlp(config, below(p, at + "mlp."), norm(config, p, at + "norm2", x))
         hidden_states.append(x)
     output = p["embed.weight"] if config["tie_embeddings"] else p["head.weight"]
     return norm(config, p, "norm", x) @ output.T, weights, depth_mass

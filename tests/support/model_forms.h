@@ -104,6 +104,9 @@ inline std::vector<std::string> decoder_patterns() {
       "attention(kv_heads=2),attention(kv_heads=1);0,1(hidden=5)",
       "hsm:scalar,attention;0,1(hidden=6,concat=feature)",
       "hsm:vector(heads=4),attention,attention(kv_heads=2);0,2(hidden=5,concat=depth)",
+      "attention(window=3),attention(window=40,kv_heads=2,qkv_bias=true),attention(window=1)",
+      "recurformer(groups=1,window_groups=0|2,window=5,d_state=2),mixed(windowed=2,softmax=2,window=2,o=false)",
+      "mamba(heads=1,o=false,d_state=3),attention",
   };
   const std::size_t chosen = patterns.size();
   for (const LayerKind* kind : layer_kinds()) {
@@ -122,7 +125,7 @@ inline ModelConfig decoder_config(const std::string& whole_pattern, Positions po
   config.vocab_size = kVocabulary;
   config.context = kContext;
   config.d_model = kWidth;
-  config.d_ff = 20;
+  config.d_ff = mlp == Mlp::none ? 0 : 20;
   config.norm = norm;
   config.positions = positions;
   config.mlp = mlp;
@@ -138,7 +141,8 @@ inline ModelConfig decoder_config(const std::string& whole_pattern, Positions po
     layers += c == ',' && depth == 0 ? 1 : 0;
   }
   layers = std::max<std::int64_t>(2, layers);
-  config.layers = expand_mixer_pattern(pattern, {.layers = layers, .heads = 4, .context = kContext, .d_model = kWidth});
+  config.layers = expand_mixer_pattern(
+      pattern, {.layers = layers, .heads = 4, .context = kContext, .d_model = kWidth, .bias = bias});
   return config;
 }
 
@@ -149,7 +153,7 @@ inline std::vector<DecoderForm> decoder_forms() {
   const std::vector<std::string> patterns = decoder_patterns();
   for (std::size_t n = 0; n < 6 * patterns.size(); ++n) {
     const auto positions = static_cast<Positions>(n % 3);
-    const auto mlp = static_cast<Mlp>(n % 4);
+    const auto mlp = static_cast<Mlp>(n % enum_names<Mlp>().size());
     const auto norm = static_cast<Norm>(n / 3 % 2);
     const bool tie = n / 5 % 2 == 0;
     const bool bias = n / 4 % 2 == 0;

@@ -35,53 +35,73 @@ MixedHeadsConfig with_last_groups_recurrent(MixedHeadsConfig config, double shar
   return config;
 }
 
+Groups parse_groups(const std::string& text, const MixedHeadsConfig& config) {
+  Groups groups;
+  for (const std::string_view group : split(text, '|')) {
+    groups.push_back(parse_integer(group, "each of the groups (like groups=0|2)", 0, config.kv_heads - 1));
+  }
+  return groups;
+}
+
 LayerConfig expand_mamba(const PatternItem& item, const PatternDefaults& defaults, const PatternLayer&) {
-  item.only({"heads", "kv_heads", "d_state", "d_conv", "expand", "dt_rank"});
+  item.only({"heads", "kv_heads", "d_state", "d_conv", "expand", "dt_rank", "o"});
   MixedHeadsConfig config;
   config.heads = item.count("heads", defaults.heads);
+  config.o = item.flag("o", true);
   set_kv_heads(item, defaults, config);
   set_mamba_sizes(item, defaults, config);
   return with_last_groups_recurrent(config, 1);
 }
 
 LayerConfig expand_recurformer(const PatternItem& item, const PatternDefaults& defaults, const PatternLayer&) {
-  item.only({"heads", "kv_heads", "d_state", "d_conv", "expand", "dt_rank", "fraction", "groups"});
+  item.only({"heads", "kv_heads", "d_state", "d_conv", "expand", "dt_rank", "fraction", "groups", "window_groups",
+             "window", "qkv_bias", "o"});
   MixedHeadsConfig config;
   config.heads = item.count("heads", defaults.heads);
   set_kv_heads(item, defaults, config);
   set_mamba_sizes(item, defaults, config);
+  config.qkv_bias = item.bias("qkv_bias", defaults);
+  config.o = item.flag("o", true);
+  config.window = item.count("window", 0, kMaxContext);
+  if (const std::string* windowed = item.option("window_groups"))
+    config.window_groups = parse_groups(*windowed, config);
   item.not_both("fraction", "groups", "groups (like groups=0|2) or a fraction of them");
   const std::string* groups = item.option("groups");
   if (groups == nullptr) return with_last_groups_recurrent(config, item.share("fraction", 0.5));
-  for (const std::string_view group : split(*groups, '|')) {
-    config.recurrent_groups.push_back(
-        parse_integer(group, "each of the groups (like groups=0|2)", 0, config.kv_heads - 1));
-  }
+  config.recurrent_groups = parse_groups(*groups, config);
   return config;
 }
 
 // How many heads of each kind, in this order.
 LayerConfig expand_mixed(const PatternItem& item, const PatternDefaults& defaults, const PatternLayer&) {
-  item.only({"softmax", "mamba", "shift", "kv_heads", "shifts", "d_state", "d_conv", "expand", "dt_rank"});
+  item.only({"softmax", "windowed", "mamba", "shift", "window", "kv_heads", "shifts", "d_state", "d_conv", "expand",
+             "dt_rank", "qkv_bias", "o"});
   const std::int64_t softmax = item.count("softmax", 0);
+  const std::int64_t windowed = item.count("windowed", 0);
   const std::int64_t mamba = item.count("mamba", 0);
   const std::int64_t shift = item.count("shift", 0);
   MixedHeadsConfig config;
-  config.heads = softmax + mamba + shift;
+  config.heads = softmax + windowed + mamba + shift;
+  config.window = item.count("window", 0, kMaxContext);
+  config.qkv_bias = item.bias("qkv_bias", defaults);
+  config.o = item.flag("o", true);
   if (config.heads == 0) {
     raise<ValueError>("mixer: mixed needs heads of a kind, like mixed(softmax=2,mamba=1,shift=1); got ",
                       quote(item.text()), "; say how many");
   }
   set_kv_heads(item, defaults, config);
   const std::int64_t group = std::max<std::int64_t>(1, config.heads / config.kv_heads);
-  if (config.heads % config.kv_heads != 0 || softmax % group != 0 || mamba % group != 0) {
-    raise<ValueError>("mixer: mixed needs whole key/value groups of each kind; got ", softmax, " softmax, ", mamba,
-                      " mamba and ", shift, " shift heads and ", config.kv_heads, " kv_heads in ", quote(item.text()),
+  if (config.heads % config.kv_heads != 0 || softmax % group != 0 || windowed % group != 0 || mamba % group != 0) {
+    raise<ValueError>("mixer: mixed needs whole key/value groups of each kind; got ", softmax, " softmax, ",
+                      windowed == 0 ? "" : std::to_string(windowed) + " windowed, ", mamba, " mamba and ", shift,
+                      " shift heads and ", config.kv_heads, " kv_heads in ", quote(item.text()),
                       "; choose numbers that the heads of a group divide");
   }
   set_mamba_sizes(item, defaults, config);
   for (std::int64_t g = softmax / group; g < config.kv_heads; ++g) {
-    Groups& groups = g < (softmax + mamba) / group ? config.recurrent_groups : config.shift_groups;
+    Groups& groups = g < (softmax + windowed) / group           ? config.window_groups
+                     : g < (softmax + windowed + mamba) / group ? config.recurrent_groups
+                                                                : config.shift_groups;
     groups.push_back(g);
   }
   if (const std::string* shifts = item.option("shifts")) {
@@ -97,6 +117,38 @@ LayerConfig expand_mixed(const PatternItem& item, const PatternDefaults& default
                       count_text(shift, "head"), " in ", quote(item.text()), "; give as many shifts as heads");
   }
   return config;
+}
+
+// Softmax groups with and without a window, in order and interleaved, alone and beside the other kinds; without o.
+std::vector<LayerForm> windowed_forms(std::int64_t length) {
+  const std::int64_t within = std::max<std::int64_t>(1, length - 1);
+  MixedHeadsConfig base{.heads = 4, .kv_heads = 4, .d_state = 2, .expand = 1};
+  const auto with = [&](Groups window_groups, std::int64_t window) {
+    MixedHeadsConfig layer = base;
+    layer.window_groups = std::move(window_groups);
+    layer.window = window;
+    return layer;
+  };
+  MixedHeadsConfig all_kinds = with({2}, 3);
+  all_kinds.recurrent_groups = {0};
+  all_kinds.shift_groups = {3};
+  all_kinds.shifts = {2};
+  MixedHeadsConfig grouped = with({0}, within);
+  grouped.kv_heads = 2;
+  grouped.qkv_bias = false;
+  MixedHeadsConfig no_product = with({1, 3}, 1);
+  no_product.recurrent_groups = {0};
+  no_product.o = false;
+  MixedHeadsConfig mamba{.heads = 1, .kv_heads = 1, .recurrent_groups = {0}, .d_state = 2, .o = false};
+  MixedHeadsConfig softmax{.heads = 4, .kv_heads = 2, .o = false};
+  return {{with({2, 3}, 2)},
+          {with({0, 2}, within), Positions::rope},
+          {with({0, 1, 2, 3}, length + 1)},
+          {grouped, Positions::rope},
+          {all_kinds, Positions::rope},
+          {no_product},
+          {mamba},
+          {softmax, Positions::rope}};
 }
 
 // Splits of four heads, and of four heads in two groups and in one, over softmax, Mamba and shift.
@@ -122,12 +174,22 @@ std::vector<LayerForm> mixed_heads_forms(std::int64_t length) {
     for (std::size_t s = 0; s < shift_heads; ++s) layer.shifts.push_back(shifts[(s + i) % shifts.size()]);
     forms.push_back({layer, i % 2 == 0 ? Positions::none : Positions::rope});
   }
+  for (LayerForm& form : windowed_forms(length)) forms.push_back(std::move(form));
   return forms;
 }
 
 void check_groups(LayerRules& rules, const std::string& name, const Groups& values, std::int64_t kv_heads) {
   rules.sizes(name, values, kv_heads - 1, 0);
   rules.ascending(name, values);
+}
+
+void require_disjoint(LayerRules& rules, const char* one, const Groups& of_one, const char* other,
+                      const Groups& of_other) {
+  for (const std::int64_t group : of_other) {
+    if (std::find(of_one.begin(), of_one.end(), group) == of_one.end()) continue;
+    rules.broken(rules.where(), ": a group may stand in ", one, " or in ", other, "; got ", group,
+                 " in both; remove it from one");
+  }
 }
 
 }  // namespace
@@ -147,6 +209,10 @@ void MixedHeadsConfig::fields(LayerFields& fields) {
   fields.integer("dt_rank", dt_rank, {1, kMaxRank});
   fields.integers("shift_groups", shift_groups, {0, kv_heads - 1});
   fields.integers("shifts", shifts, {1, kMaxContext});
+  fields.optional_integers("window_groups", window_groups, {0, kv_heads - 1});
+  fields.optional_integer("window", window, {0, kMaxContext}, 0);
+  fields.optional_bias("qkv_bias", qkv_bias);
+  fields.optional_flag("o", o, true);
 }
 
 void MixedHeadsConfig::check(LayerRules& rules) const {
@@ -158,10 +224,22 @@ void MixedHeadsConfig::check(LayerRules& rules) const {
   if (!rules.hold()) return;
   check_groups(rules, "recurrent_groups", recurrent_groups, kv_heads);
   check_groups(rules, "shift_groups", shift_groups, kv_heads);
-  for (const std::int64_t group : shift_groups) {
-    if (std::find(recurrent_groups.begin(), recurrent_groups.end(), group) == recurrent_groups.end()) continue;
-    rules.broken(rules.where(), ": a group may stand in recurrent_groups or in shift_groups; got ", group,
-                 " in both; remove it from one");
+  check_groups(rules, "window_groups", window_groups, kv_heads);
+  require_disjoint(rules, "recurrent_groups", recurrent_groups, "shift_groups", shift_groups);
+  require_disjoint(rules, "recurrent_groups", recurrent_groups, "window_groups", window_groups);
+  require_disjoint(rules, "shift_groups", shift_groups, "window_groups", window_groups);
+  rules.size("window", window, kMaxContext, 0);
+  if (window == 0 && !window_groups.empty()) {
+    rules.broken(rules.key("window"), " must be from 1 to ", kMaxContext, " where window_groups names groups; got 0; ",
+                 "give the tokens that these groups see");
+  }
+  if (window > 0 && window_groups.empty()) {
+    rules.broken(rules.key("window"), " belongs to the groups of window_groups; got ", window, " and no such group; ",
+                 "name groups or leave the window out");
+  }
+  if (qkv_bias && softmax_groups() == 0) {
+    rules.broken(rules.key("qkv_bias"), " belongs to softmax groups; got ", *qkv_bias ? "true" : "false",
+                 " and no such group; leave it out");
   }
   const auto shift_heads = static_cast<std::int64_t>(shift_groups.size()) * heads_per_group();
   rules.shifts(shifts, shift_heads, "head of shift_groups");

@@ -42,6 +42,39 @@ TEST_CASE("mixer pattern: attention and its defaults") {
   CHECK(expand(" attention ( heads = 4 , kv_heads = 1 ) ")[2] == LayerConfig(AttentionConfig{4, 1}));
 }
 
+TEST_CASE("mixer pattern: windows, biases of qkv, and layers without a last product") {
+  CHECK(expand("attention(window=64)")[0] == LayerConfig(AttentionConfig{8, 8, 64}));
+  CHECK(expand("attention(qkv_bias=true)")[0] == LayerConfig(AttentionConfig{8, 8, 0, true}));
+  CHECK(expand("attention(qkv_bias=false)")[0] == LayerConfig(AttentionConfig{8, 8}));  // as the model's
+  PatternDefaults biased = kDefaults;
+  biased.bias = true;
+  CHECK(expand("attention(qkv_bias=false)", biased)[0] == LayerConfig(AttentionConfig{8, 8, 0, false}));
+  CHECK(expand("attention(qkv_bias=true)", biased)[0] == LayerConfig(AttentionConfig{8, 8}));
+  const auto mixed = [](const std::string& pattern) { return expand(pattern)[0].get<MixedHeadsConfig>(); };
+  const MixedHeadsConfig windows = mixed("recurformer(fraction=0.25,window_groups=0|3,window=9,qkv_bias=true,o=false)");
+  CHECK(windows.recurrent_groups == std::vector<std::int64_t>{6, 7});
+  CHECK(windows.window_groups == std::vector<std::int64_t>{0, 3});
+  CHECK(windows.window == 9);
+  CHECK(windows.qkv_bias == true);
+  CHECK_FALSE(windows.o);
+  const MixedHeadsConfig counted = mixed("mixed(softmax=1,windowed=2,mamba=1,shift=1,window=5)");
+  CHECK(counted.heads == 5);
+  CHECK(counted.window_groups == std::vector<std::int64_t>{1, 2});
+  CHECK(counted.recurrent_groups == std::vector<std::int64_t>{3});
+  CHECK(counted.shift_groups == std::vector<std::int64_t>{4});
+  CHECK(counted.window == 5);
+  CHECK(counted.o);
+  CHECK_FALSE(mixed("mamba(heads=1,o=false)").o);
+  CHECK(
+      has(pattern_refusal("attention(window=0)"), "attention window must be an integer from 1 to 16777216; got \"0\""));
+  CHECK(pattern_refusal("attention(qkv_bias=1)") ==
+        "mixer: attention qkv_bias must be true or false; got \"1\"; correct the pattern");
+  CHECK(has(pattern_refusal("mamba(o=no)"), "mamba o must be true or false; got \"no\""));
+  CHECK(has(pattern_refusal("recurformer(window_groups=8,window=3)"), "from 0 to 7; got \"8\""));
+  CHECK(has(pattern_refusal("mixed(softmax=2,windowed=1,kv_heads=1)"),
+            "got 2 softmax, 1 windowed, 0 mamba and 0 shift heads and 1 kv_heads"));
+}
+
 TEST_CASE("mixer pattern: repeated over the layers; only HSM layers count for the shifts") {
   PatternDefaults defaults = kDefaults;
   defaults.layers = 8;
@@ -203,7 +236,7 @@ TEST_CASE("mixer pattern: unknown names and options") {
   CHECK(has(pattern_refusal("hsm"), " is required; got \"hsm\""));
   CHECK(has(pattern_refusal("lstm"), "got \"lstm\""));
   CHECK(has(pattern_refusal("attention(head=4)"),
-            "attention has the options heads, kv_heads; got \"head\"; did you mean \"heads\"?"));
+            "attention has the options heads, kv_heads, window, qkv_bias; got \"head\"; did you mean \"heads\"?"));
   CHECK(has(pattern_refusal("attention(shifts=1)"), "attention has the options"));
   CHECK(has(pattern_refusal("hsm:scalar(kv_heads=1)"),
             "hsm:scalar has the options heads, proj, boundary, shifts, schedule"));

@@ -151,7 +151,7 @@ TEST_CASE("model config: wrong types and values name the key's path, what is all
   CHECK(has(config_refusal(with("\"layernorm\"", "\"layer_norm\"")),
             "norm must be one of layernorm, rmsnorm (did you mean \"layernorm\"?); found \"layer_norm\""));
   CHECK(has(config_refusal(with("\"gelu\"", "\"tanh\"")),
-            "mlp must be one of gelu, gelu_erf, relu, swiglu; found \"tanh\""));
+            "mlp must be one of gelu, gelu_erf, relu, swiglu, none; found \"tanh\""));
   CHECK(has(config_refusal(with("\"rope\"", "3")), "positions must be one of learned, rope, none; found 3"));
   CHECK(has(config_refusal(with("\"vo\"", "\"ov\"")), "layers[1].proj must be one of none, v, o, vo"));
   CHECK(
@@ -245,6 +245,75 @@ TEST_CASE("model config: recurformer layers") {
   CHECK(broken(wrong).empty());  // nothing is rotated
 }
 
+// kGood with these keys in its attention layer.
+std::string with_attention_keys(const std::string& keys) {
+  return with("\"kv_heads\": 2", "\"kv_heads\": 2,\n      " + keys);
+}
+
+TEST_CASE("model config: optional keys mean what they say, and are written when they say something else") {
+  const auto attention = [](const std::string& keys) {
+    return parse_model_config(with_attention_keys(keys), "x").layers[0].get<AttentionConfig>();
+  };
+  CHECK(attention("\"window\": 5") == AttentionConfig{4, 2, 5});
+  CHECK(attention("\"window\": 0") == AttentionConfig{4, 2});
+  CHECK(attention("\"qkv_bias\": false") == AttentionConfig{4, 2, 0, false});
+  CHECK(attention("\"qkv_bias\": true") == AttentionConfig{4, 2});  // as the model's
+  CHECK(to_json(parse_model_config(with_attention_keys("\"qkv_bias\": true, \"window\": 0"), "x")) == kGood);
+  const std::string both = with_attention_keys("\"window\": 5,\n      \"qkv_bias\": false");
+  CHECK(to_json(parse_model_config(both, "x")) == both);
+  CHECK(has(config_refusal(with_attention_keys("\"window\": -1")),
+            "layers[0].window must be an integer from 0 to 16777216; found -1"));
+  CHECK(has(config_refusal(with_attention_keys("\"window\": true")), "layers[0].window must be an integer"));
+  CHECK(has(config_refusal(with_attention_keys("\"qkv_bias\": null")), "layers[0].qkv_bias must be true or false"));
+  CHECK(has(config_refusal(with_attention_keys("\"windows\": 3")),
+            "layers[0]: unknown key \"windows\"; did you mean \"window\"? the keys are mixer, heads, kv_heads; "
+            "optional ones are window, qkv_bias"));
+  ModelConfig config = good();
+  config.layers[0] = AttentionConfig{.heads = 4, .kv_heads = 2, .window = -1};
+  CHECK(has(broken(config), "layers[0].window must be from 0 to 16777216; got -1"));
+}
+
+TEST_CASE("model config: mlp none has no hidden units, and any other MLP has some") {
+  std::string text = with("\"d_ff\": 32", "\"d_ff\": 0");
+  text.replace(text.find("\"gelu\""), 6, "\"none\"");
+  const ModelConfig config = parse_model_config(text, "x");
+  CHECK(config.mlp == Mlp::none);
+  CHECK(config.d_ff == 0);
+  CHECK(parse_model_config(to_json(config), "x") == config);
+  CHECK(has(config_refusal(with("\"gelu\"", "\"none\"")), "d_ff must be 0 where mlp is none; got 32; set it to 0"));
+  CHECK(has(config_refusal(with("\"d_ff\": 32", "\"d_ff\": 0")), "d_ff must be from 1 to 1048576; got 0"));
+}
+
+TEST_CASE("model config: window_groups, qkv_bias and o of recurformer layers") {
+  const auto layer = [](const std::string& keys) { return mixed_layer("[1, 9]", "[1, 9], " + keys); };
+  const auto parsed = [&](const std::string& keys) {
+    const ModelConfig config = parse_model_config(layer(keys), "x");
+    CHECK(parse_model_config(to_json(config), "x") == config);
+    return config.layers[0].get<MixedHeadsConfig>();
+  };
+  MixedHeadsConfig expected{8, 4, {1, 3}, 8, 3, 1, 2, {0}, {1, 9}};
+  CHECK(parsed("\"window_groups\": [], \"window\": 0, \"o\": true, \"qkv_bias\": true") == expected);
+  expected.window_groups = {2};
+  expected.window = 7;
+  expected.o = false;
+  expected.qkv_bias = false;
+  CHECK(parsed("\"window_groups\": [2], \"window\": 7, \"o\": false, \"qkv_bias\": false") == expected);
+  CHECK(has(config_refusal(layer("\"window_groups\": [2]")),
+            "layers[0].window must be from 1 to 16777216 where window_groups names groups; got 0"));
+  CHECK(has(config_refusal(layer("\"window\": 7")),
+            "layers[0].window belongs to the groups of window_groups; got 7 and no such group"));
+  CHECK(has(config_refusal(layer("\"window_groups\": [1], \"window\": 7")),
+            "layers[0]: a group may stand in recurrent_groups or in window_groups; got 1 in both"));
+  CHECK(has(config_refusal(layer("\"window_groups\": [0], \"window\": 7")),
+            "layers[0]: a group may stand in shift_groups or in window_groups; got 0 in both"));
+  CHECK(has(config_refusal(layer("\"window_groups\": [4], \"window\": 7")),
+            "layers[0].window_groups[0] must be an integer from 0 to 3; found 4"));
+  CHECK(has(config_refusal(layer("\"window_groups\": [2, 2], \"window\": 7")), "must be ascending, each once"));
+  ModelConfig config = good();
+  config.layers[0] = MixedHeadsConfig{.heads = 1, .kv_heads = 1, .recurrent_groups = {0}, .qkv_bias = false};
+  CHECK(has(broken(config), "layers[0].qkv_bias belongs to softmax groups; got false and no such group; leave it out"));
+}
+
 TEST_CASE("model config: shortcuts") {
   const std::string layers =
       kGood.substr(kGood.find("\"layers\""), kGood.find(",\n  \"shortcut\"") - kGood.find("\"layers\""));
@@ -272,6 +341,12 @@ TEST_CASE("model config: shortcuts") {
             "shortcut must be null or an object; found 3"));
   CHECK(has(config_refusal(with("null", R"({"sources": [0], "hidden": 5, "concat": "depth"})")),
             "a shortcut needs attention as the last layer; got hsm in layers[1]"));
+  ModelConfig windowed = config;
+  windowed.layers[1] = AttentionConfig{.heads = 2, .kv_heads = 1, .window = 3};
+  CHECK(has(broken(windowed),
+            "the last layer of a model with a shortcut takes neither window nor qkv_bias; got window in layers[1]"));
+  windowed.layers[1] = AttentionConfig{.heads = 2, .kv_heads = 1, .qkv_bias = false};
+  CHECK(has(broken(windowed), "takes neither window nor qkv_bias; got qkv_bias in layers[1]"));
 }
 
 TEST_CASE("model config: rules between the numbers, in a file and from the command line") {

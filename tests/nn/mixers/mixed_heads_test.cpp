@@ -10,6 +10,7 @@
 #include "autograd/tape.h"
 #include "core/error.h"
 #include "tests/support/mixer_laws.h"
+#include "tests/support/text.h"
 
 namespace mixgrad::test {
 namespace {
@@ -62,6 +63,72 @@ TEST_CASE("recurformer without recurrent groups is the base attention, bit for b
       for (std::size_t l = 0; l < 2; ++l) CHECK(same_ratios[l].equal_bits(ratios[l]));
     }
   }
+}
+
+TEST_CASE("recurformer whose groups all see a window is attention with that window, bit for bit") {
+  const Tensor tokens = token_tensor(2, 17, kVocabulary, 1);
+  for (const DType dtype : {DType::f64, DType::f32}) {
+    const auto base = make_decoder(with_layers({2, AttentionConfig{.heads = 4, .kv_heads = 2, .window = 5}}), dtype);
+    Decoder same(with_layers({2, MixedHeadsConfig{.heads = 4, .kv_heads = 2, .window_groups = {0, 1}, .window = 5}}),
+                 dtype);
+    copy_parameters(*base, same);
+    const Run want = run_with_gradients(*base, tokens);
+    const Run got = run_with_gradients(same, tokens);
+    CHECK(got.logits.equal_bits(want.logits));
+    CHECK(got.gradients.flat().equal_bits(want.gradients.flat()));
+    DecoderState state = base->new_state(2, 17);
+    DecoderState same_state = same.new_state(2, 17);
+    CHECK(same_state.bytes() == state.bytes());
+    CHECK(same.prefill(tokens, same_state).equal_bits(base->prefill(tokens, state)));
+    const std::vector<Tensor> ratios = base->recency(tokens, 3);
+    const std::vector<Tensor> same_ratios = same.recency(tokens, 3);
+    for (std::size_t l = 0; l < 2; ++l) CHECK(same_ratios[l].equal_bits(ratios[l]));
+  }
+}
+
+// A window that no sequence fills changes nothing: so groups with and without one may lie in any order.
+TEST_CASE("recurformer: window groups in any order with a window beyond the text give the base's outputs") {
+  const Tensor tokens = token_tensor(2, 17, kVocabulary, 1);
+  const auto base = make_decoder(with_layers({2, AttentionConfig{8, 4}}), DType::f64);
+  const Tensor want = base->logits(tokens);
+  const std::vector<Tensor> ratios = base->recency(tokens, 3);
+  for (const Sizes& groups : {Sizes{0}, {3}, {1}, {0, 2}, {1, 3}, {0, 3}, {1, 2}, {0, 1, 2}, {0, 1, 3}}) {
+    Decoder other(with_layers({2, MixedHeadsConfig{.heads = 8, .kv_heads = 4, .window_groups = groups, .window = 17}}),
+                  DType::f64);
+    copy_parameters(*base, other);
+    CHECK(not_close_to_scale(other.logits(tokens), want, 1e-13, largest_of(want)) == kHolds);
+    DecoderState state = other.new_state(2, 17);
+    CHECK(not_close_to_scale(other.prefill(tokens, state), want, 1e-13, largest_of(want)) == kHolds);
+    const std::vector<Tensor> of_other = other.recency(tokens, 3);
+    for (std::size_t l = 0; l < 2; ++l) CHECK(not_close_to_scale(of_other[l], ratios[l], 1e-13, 1) == kHolds);
+  }
+}
+
+TEST_CASE("recurformer: which softmax heads see a window, in order") {
+  const auto model = make_decoder(
+      with_layers(
+          {MixedHeadsConfig{.heads = 8, .kv_heads = 4, .recurrent_groups = {1}, .window_groups = {0, 3}, .window = 6},
+           AttentionConfig{.heads = 2, .kv_heads = 1, .window = 9}}),
+      DType::f64);
+  CHECK(model->mixer(0).softmax_windows() == Sizes{6, 6, 0, 0, 6, 6});
+  CHECK(model->mixer(1).softmax_windows() == Sizes{9, 9});
+  CHECK(has(model->mixer(0).describe(),
+            "softmax 6 heads of width 2, 3 key/value heads, rotary, 4 heads with a window of "
+            "6 tokens"));
+  CHECK(model->mixer(1).describe() == "attention, 2 heads of width 8, 1 key/value head, rotary, a window of 9 tokens");
+}
+
+TEST_CASE("recurformer without o: the heads side by side are the output; the last product starts smaller") {
+  ModelConfig config =
+      with_layers({MixedHeadsConfig{.heads = 1, .kv_heads = 1, .recurrent_groups = {0}, .d_state = 3, .o = false}});
+  Decoder model(config, DType::f64);
+  CHECK(model.parameters().find("layers.0.mixer.o.weight") == nullptr);
+  CHECK(model.parameters().find("layers.0.mixer.o.bias") == nullptr);
+  model.parameters().initialize(3);
+  const double bound = 1 / std::sqrt(2.0) / std::sqrt(32.0);  // one layer with an MLP: two additions
+  const double largest = largest_of(model.parameters().at("layers.0.mixer.mamba.out_proj.weight").value);
+  CHECK(largest <= bound);
+  CHECK(largest > 0.9 * bound);
 }
 
 TEST_CASE("recurformer: one layer of shift heads alone is hsm scalar with v and o") {

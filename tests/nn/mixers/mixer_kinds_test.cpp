@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "core/error.h"
 #include "nn/config/layer_fields.h"
@@ -41,6 +42,10 @@ struct TintConfig {
   double strength = 1;
   bool mirrored = false;
   Shade shade = Shade::light;
+  std::int64_t depth = 2;
+  std::vector<std::int64_t> more{};
+  bool round = true;
+  std::optional<bool> bias{};
   friend bool operator==(const TintConfig&, const TintConfig&) = default;
 
   static const LayerKind& kind() { return tint_kind(); }
@@ -102,6 +107,10 @@ void TintConfig::fields(LayerFields& fields) {
   fields.positive("strength", strength);
   fields.flag("mirrored", mirrored);
   fields.choice("shade", shade);
+  fields.optional_integer("depth", depth, {1, 5}, 2);
+  fields.optional_integers("more", more, {0, 9});
+  fields.optional_flag("round", round, true);
+  fields.optional_bias("bias", bias);
 }
 
 std::string refused_kind(const LayerKind& kind, const MakeMixer& make = make_tint_mixer) {
@@ -162,6 +171,23 @@ TEST_CASE("mixer kinds: a registered kind is read, written, expanded, made and d
   CHECK(has(refusal("\"mirrored\": false", "\"mirrored\": 1"), "layers[0].mirrored must be true or false; found 1"));
   CHECK(has(refusal("\"light\"", "\"ligth\""), "layers[0].shade must be one of light, dark (did you mean \"light\"?)"));
   CHECK(has(refusal("\"shade\"", "\"shades\""), "layers[0]: unknown key \"shades\"; did you mean \"shade\"?"));
+  CHECK(
+      has(refusal("\"light\"", "\"light\", \"depth\": 6"), "layers[0].depth must be an integer from 1 to 5; found 6"));
+  const auto read_with = [&](const std::string& keys) {
+    std::string other = text;
+    other.replace(other.find("\"light\""), 7, "\"light\", " + keys);
+    const ModelConfig read = parse_model_config(other, "x");
+    CHECK(parse_model_config(to_json(read), "x") == read);
+    return read.layers[0].get<TintConfig>();
+  };
+  TintConfig changed{.rounds = 3, .marks = {0, 1}};
+  CHECK(read_with("\"depth\": 2, \"more\": [], \"round\": true, \"bias\": false") == changed);
+  changed.depth = 5;
+  changed.more = {9, 0};
+  changed.round = false;
+  changed.bias = true;
+  CHECK(read_with("\"depth\": 5, \"more\": [9, 0], \"round\": false, \"bias\": true") == changed);
+  CHECK(to_text(changed).ends_with("\"depth\":5,\"more\":[9,0],\"round\":false,\"bias\":true}"));
   CHECK(has(error_of<ValueError>([] { expand_mixer_pattern("tint:plain(round=3)", {}); }),
             "tint:plain has the options rounds; got \"round\"; did you mean \"rounds\"?"));
   CHECK(has(error_of<ValueError>([&] { config.layers[0].get<AttentionConfig>(); }),

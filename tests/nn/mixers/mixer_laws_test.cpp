@@ -132,7 +132,8 @@ TEST_CASE("attention beyond the ring is forward with that window, whatever the p
       if (test_device().is_cpu()) {
         CHECK(time_slice(windowed, 0, kRing).equal_bits(time_slice(unlimited, 0, kRing)));
       }
-      CHECK(differs(windowed, unlimited) != kHolds);
+      const std::int64_t own = form.layer.get<AttentionConfig>().window;
+      CHECK((differs(windowed, unlimited) == kHolds) == (own > 0 && own <= kRing));
       for (const Sizes& sizes : pieces) {
         const auto state = subject.new_state(2, 1000);
         CHECK(differs(in_pieces(attention, x, *state, sizes), windowed) == kHolds);
@@ -142,6 +143,34 @@ TEST_CASE("attention beyond the ring is forward with that window, whatever the p
       const auto state = subject.new_state(2, 5);
       CHECK(differs(in_pieces(attention, x, *state, {4, 3}), attention.windowed(x, 5)) == kHolds);
     }
+  }
+}
+
+// The oracle of windows: the output at t of the last W tokens alone is that of the whole sequence. Positions are none:
+// then it does not matter where those tokens stand.
+TEST_CASE("attention with a window: a token's output is that of a text that begins where its window does") {
+  const OneThread one_thread;
+  constexpr std::int64_t kSteps = 21;
+  for (const std::int64_t window : {1, 2, 7, 20, 21, 22}) {
+    const Subject subject = subject_of({AttentionConfig{.heads = 4, .kv_heads = 2, .window = window}}, DType::f64);
+    CAPTURE(window);
+    const Tensor x = subject.input(2, kSteps, 9);
+    const Tensor y = subject.mixer->forward(x);
+    for (std::int64_t t = 0; t < kSteps; ++t) {
+      const std::int64_t first = std::max<std::int64_t>(0, t - window + 1);
+      const Tensor alone = subject.mixer->forward(time_slice(x, first, t + 1));
+      CHECK(differs(time_slice(alone, t - first, t - first + 1), time_slice(y, t, t + 1)) == kHolds);
+    }
+  }
+}
+
+TEST_CASE("attention with a window keeps a ring of so many tokens, and no more than the context or the text has") {
+  const OneThread one_thread;
+  const Subject subject = subject_of({AttentionConfig{.heads = 4, .kv_heads = 2, .window = 7}}, DType::f32);
+  for (const std::int64_t tokens : {1, 6, 7, 8, 40, 1000}) {
+    const auto bytes = static_cast<std::size_t>(2 * std::min<std::int64_t>(tokens, 7) * 2 * 4 * 4);
+    CHECK(subject.mixer->state_bytes(tokens, DType::f32) == bytes);
+    CHECK(subject.new_state(3, tokens)->bytes() == 3 * bytes);
   }
 }
 
@@ -176,6 +205,11 @@ TEST_CASE("mixers: the documented bytes of a state, in numbers") {
   };
   const Known all[] = {
       {AttentionConfig{4, 2}, 2 * 40 * 2 * 4, 0},
+      {AttentionConfig{4, 2, 7}, 2 * 7 * 2 * 4, 0},
+      // Heads of width 4: groups 0 and 3 see 5 tokens, group 2 all 40; group 1 is Mamba with 4 inner channels.
+      {MixedHeadsConfig{4, 4, {1}, 16, 4, 1, 1, {}, {}, {0, 3}, 5}, 2 * 5 * 2 * 4 + 2 * 40 * 4 + 4 * 3, 4 * 16},
+      // One Mamba head as wide as the model, without o.
+      {MixedHeadsConfig{.heads = 1, .kv_heads = 1, .recurrent_groups = {0}, .o = false}, 32 * 3, 32 * 16},
       {HsmConfig{HsmVariant::gate_single, 4, {1, 2, 64, 5}}, (1 + 2 + 64 + 5) * 4, 0},
       // Heads of width 4: one softmax, one Mamba with 8 inner channels, one shift by 3 and one by 9.
       {MixedHeadsConfig{4, 4, {1}, 16, 4, 2, 1, {2, 3}, {3, 9}}, 2 * 40 * 4 + 8 * 3 + (3 + 9) * 4, 8 * 16}};

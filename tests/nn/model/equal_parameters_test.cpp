@@ -73,6 +73,13 @@ TEST_CASE("equal parameters: mixers that are too large, and softmax layers that 
         })
             .starts_with("equal parameters: the model with softmax layers: d_model must be a multiple of "
                          "layers[0].heads; got 128 and 5"));
+  ModelConfig config = model("hsm:scalar", Mlp::none, false);
+  config.d_ff = 0;
+  CHECK(error_of<ValueError>([&] {
+          equal_parameter_width(config, {4, 4});
+        }) ==
+        "equal parameters: an MLP is required, which gets what the mixers save; got mlp none; choose another mlp, or "
+        "keep the width");
 }
 
 }  // namespace
