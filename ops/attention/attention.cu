@@ -1,8 +1,10 @@
-// Three implementations of the same formulas, each tested against the one before it. The shape alone chooses
+// Four implementations of the same formulas, each tested against the one before it. The shape alone chooses
 // (implementation_of):
 //   naive         a block per query or key, plain loops: anything, f64 above all, and the few queries of a short piece
 //   tiled         64 x 64 tiles in shared memory, f32 multiply-adds on the plain units: f32, unaligned bf16
 //   tensor_core   the same tiles through mma.sync: bf16 whose rows of a head are whole 16-byte chunks
+//   warpgroup     larger tiles through wgmma and the copy engine, on compute capability 9.0: the same, heads of 40 to
+//   128
 // The one query of a decoding step has implementations of its own (attention_step.cu).
 #include <algorithm>
 #include <initializer_list>
@@ -16,6 +18,7 @@
 #include "ops/attention/attention_tensor_core_backward.cuh"
 #include "ops/attention/attention_tiled.cuh"
 #include "ops/attention/attention_tiled_backward.cuh"
+#include "ops/attention/attention_warpgroup.h"
 
 namespace mixgrad::cuda {
 namespace {
@@ -49,7 +52,8 @@ AttentionImplementation implementation_of(const Tensor& q, const AttentionSizes&
   }
   if (q.dtype() == DType::bf16 && has_whole_chunks(tensors, s.head_dim) &&
       attribute(cudaDevAttrComputeCapabilityMajor, q.device()) >= 8) {
-    return AttentionImplementation::tensor_core;
+    const bool groups = warpgroup::takes(s) && warpgroup::available(q.device());
+    return groups ? AttentionImplementation::warpgroup : AttentionImplementation::tensor_core;
   }
   const auto bytes = static_cast<std::size_t>(attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, q.device()));
   return bytes >= tiled::most_shared_bytes(s) ? AttentionImplementation::tiled : AttentionImplementation::naive;
@@ -107,6 +111,8 @@ void append(const Tensor& k, const Tensor& v, const Tensor& k_cache, const Tenso
 
 }  // namespace
 
+bool has_warpgroup_attention(Device device) { return warpgroup::available(device); }
+
 AttentionImplementation attention_forward(AttentionImplementation highest, const Tensor& q, const Tensor& k,
                                           const Tensor& v, std::int64_t length, std::int64_t keys_per_token,
                                           const AttentionOptions& options, const Tensor& out, const Tensor& lse) {
@@ -115,6 +121,7 @@ AttentionImplementation attention_forward(AttentionImplementation highest, const
   dispatch_float(q.dtype(), "attention", [&]<class T>() {
     const AttentionRows<T> x(s, q, k, v, out, lse);
     if constexpr (std::is_same_v<T, bf16>) {
+      if (implementation == AttentionImplementation::warpgroup) return warpgroup::forward(q.device(), s, x);
       if (implementation == AttentionImplementation::tensor_core) return tensor_core::forward(q.device(), s, x);
     }
     if constexpr (!std::is_same_v<T, double>) {
@@ -136,6 +143,7 @@ AttentionImplementation attention_backward(AttentionImplementation highest, cons
     const Tensor delta = Tensor::empty(lse.shape(), lse.dtype(), q.device());
     const AttentionGradient<T> g(s, q, k, v, out, lse, dout, delta, dq, dk, dv);
     if constexpr (std::is_same_v<T, bf16>) {
+      if (implementation == AttentionImplementation::warpgroup) return warpgroup::backward(q.device(), s, g);
       if (implementation == AttentionImplementation::tensor_core) return tensor_core::backward(q.device(), s, g);
     }
     if constexpr (!std::is_same_v<T, double>) {
@@ -149,7 +157,7 @@ AttentionImplementation attention_backward(AttentionImplementation highest, cons
 void attention_forward(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t length,
                        std::int64_t keys_per_token, const AttentionOptions& options, const Tensor& out,
                        const Tensor& lse) {
-  attention_forward(AttentionImplementation::tensor_core, q, k, v, length, keys_per_token, options, out, lse);
+  attention_forward(AttentionImplementation::warpgroup, q, k, v, length, keys_per_token, options, out, lse);
 }
 
 void attention_append(const Tensor& k, const Tensor& v, const Tensor& k_cache, const Tensor& v_cache,
@@ -161,8 +169,7 @@ void attention_append(const Tensor& k, const Tensor& v, const Tensor& k_cache, c
 void attention_backward(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& out, const Tensor& lse,
                         const Tensor& dout, std::int64_t keys_per_token, const AttentionOptions& options,
                         const GradTarget& dq, const GradTarget& dk, const GradTarget& dv) {
-  attention_backward(AttentionImplementation::tensor_core, q, k, v, out, lse, dout, keys_per_token, options, dq, dk,
-                     dv);
+  attention_backward(AttentionImplementation::warpgroup, q, k, v, out, lse, dout, keys_per_token, options, dq, dk, dv);
 }
 
 void attention_recency(const Tensor& q, const Tensor& k, const Tensor& lse, std::int64_t recency_window,

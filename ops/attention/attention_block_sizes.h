@@ -14,9 +14,14 @@ inline constexpr std::int64_t kAttentionLargeBlock = 64;
 inline constexpr int kAttentionTileRows = 64;               // of queries or keys, of a tile on CUDA
 inline constexpr std::int64_t kAttentionTiledQueries = 16;  // CUDA works in tiles from here on
 inline constexpr std::int64_t kAttentionTiledWidth = 128;   // of a head; CUDA has no tiles for wider ones
+inline constexpr std::int64_t kAttentionNarrowHead = 32;    // CUDA's warp groups take wider ones
+// Keys up to which CUDA's warp groups work in small tiles, and beyond which three of them work together.
+inline constexpr std::int64_t kAttentionShortKeys = 512;
+inline constexpr std::int64_t kAttentionLongKeys = 2048;
 
 inline constexpr BlockSize kAttentionBlocks[] = {
-    {"tokens", kAttentionSmallBlock}, {"tokens", kAttentionLargeBlock},   {"tokens", kAttentionFewKeys},
-    {"tokens", kAttentionTileRows},   {"tokens", kAttentionTiledQueries}, {"head channels", kAttentionTiledWidth}};
+    {"tokens", kAttentionSmallBlock},       {"tokens", kAttentionLargeBlock},   {"tokens", kAttentionFewKeys},
+    {"tokens", kAttentionTileRows},         {"tokens", kAttentionTiledQueries}, {"head channels", kAttentionTiledWidth},
+    {"head channels", kAttentionNarrowHead}};
 
 }  // namespace mixgrad

@@ -29,11 +29,14 @@ MIXGRAD_KERNELS(
     void attention_recency(const Tensor& q, const Tensor& k, const Tensor& lse, std::int64_t recency_window,
                            const AttentionOptions& options, const Tensor& ratio);)
 
-// In builds with CUDA. Three implementations of the same formulas, from the plainest to the quickest: each is the
+// In builds with CUDA. Four implementations of the same formulas, from the plainest to the quickest: each is the
 // reference of the next.
 namespace mixgrad::cuda {
 
-enum class AttentionImplementation { naive, tiled, tensor_core };
+enum class AttentionImplementation { naive, tiled, tensor_core, warpgroup };
+
+// Whether this device has the last of them, and this build its code.
+bool has_warpgroup_attention(Device device);
 
 // As the kernels above, by the highest implementation that takes these shapes and is at most `highest`; returns which
 // it was.

@@ -60,6 +60,11 @@ std::vector<AttentionSizes> sizes() {
   all.push_back({1, 100, 100, 45, {.heads = 2, .kv_heads = 1}, 1, 1});
   all.push_back({1, 1, 200, 64, {.heads = 4, .kv_heads = 2}});
   all.push_back({1, 66, 66, 136, {}});
+  for (const std::int64_t tokens : {520, 2100}) {  // other blocks of warp groups
+    all.push_back({1, tokens, tokens, 64, {.heads = 2, .kv_heads = 1}});
+  }
+  all.push_back({1, 530, 530, 128, {.heads = 2, .kv_heads = 1, .window = 190}});
+  all.push_back({3, 140, 140, 40, {.heads = 50, .kv_heads = 50}});  // more tiles than a launch has blocks
   return all;
 }
 
@@ -176,7 +181,9 @@ using cuda::AttentionImplementation;
 AttentionImplementation expected_implementation(const AttentionSizes& s, DType dtype) {
   if (s.queries < 16 || s.head_dim > 128) return AttentionImplementation::naive;
   const bool chunks = s.head_dim % 8 == 0 && s.gap % 8 == 0;
-  return dtype == DType::bf16 && chunks ? AttentionImplementation::tensor_core : AttentionImplementation::tiled;
+  if (dtype != DType::bf16 || !chunks) return AttentionImplementation::tiled;
+  return s.head_dim > 32 && cuda::has_warpgroup_attention(test_device()) ? AttentionImplementation::warpgroup
+                                                                         : AttentionImplementation::tensor_core;
 }
 
 struct RunResults {
@@ -236,7 +243,8 @@ TEST_CASE("attention on CUDA: every implementation equals the naive one, into po
         const RunResults want =
             run_on(AttentionImplementation::naive, AttentionImplementation::naive, s, in, dout, add);
         for (const AttentionImplementation highest :
-             {AttentionImplementation::tiled, AttentionImplementation::tensor_core}) {
+             {AttentionImplementation::tiled, AttentionImplementation::tensor_core,
+              AttentionImplementation::warpgroup}) {
           const RunResults got =
               run_on(highest, std::min(highest, expected_implementation(s, dtype)), s, in, dout, add);
           const auto near = [&](const Tensor& a, const Tensor& b, double allowed) {
