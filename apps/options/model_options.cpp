@@ -12,6 +12,7 @@
 #include "nn/config/mixer_pattern.h"
 #include "nn/config/shortcut_pattern.h"
 #include "nn/data/prepared.h"
+#include "nn/data/tasks/task.h"
 #include "nn/mixers/hsm_mixer.h"
 #include "nn/model/equal_parameters.h"
 #include "nn/tokenizers/tokenizer_files.h"
@@ -37,6 +38,7 @@ void ModelOptions::declare_unknown(OptionSet& options, OptionTraits traits) {
   traits.group = OptionGroup::data;
   traits.value = "error|skip|replace=C";
   traits.not_empty = true;
+  traits.useless = useless_for_task("a task has no unknown characters", std::move(traits.useless));
   options.add(
       "unknown", unknown,
       "Characters of the text that the checkpoint's vocabulary lacks: refused (error), left out (skip), or replaced "
@@ -50,8 +52,40 @@ void ModelOptions::declare_data(OptionSet& options, OnResume on_data, OnResume o
       "data", data,
       "Files, folders, globs of text, tokens, music or sound, or - (stdin); without it train and eval take the data of "
       "their checkpoint, a new run the shipped tiny Shakespeare",
-      {.group = OptionGroup::data, .value = "SOURCE...", .on_resume = on_data, .not_empty = true});
-  source.declare(options, {.group = OptionGroup::data, .on_resume = on_reading, .useless = useless});
+      {.group = OptionGroup::data,
+       .value = "SOURCE...",
+       .on_resume = on_data,
+       .not_empty = true,
+       .useless = useless_for_task("the sequences of --task are generated")});
+  source.declare(options, {.group = OptionGroup::data,
+                           .on_resume = on_reading,
+                           .useless = useless_for_task("the sequences of --task are generated", useless)});
+}
+
+std::function<std::string()> ModelOptions::useless_for_task(const char* reason,
+                                                            std::function<std::string()> otherwise) const {
+  return [this, reason, otherwise = std::move(otherwise)]() -> std::string {
+    if (!task.empty()) return reason;
+    return otherwise ? otherwise() : "";
+  };
+}
+
+void ModelOptions::declare_task(OptionSet& options, OnResume on_resume, const std::function<std::string()>& useless) {
+  options.add("task", task, "A synthetic task in place of data, generated as it is needed: " + task_help(),
+              {.group = OptionGroup::data,
+               .value = "TASK",
+               .on_resume = on_resume,
+               .not_empty = true,
+               .canonical =
+                   [](const std::string& what, const std::string& text) {
+                     try {
+                       return parse_task(text)->text();
+                     } catch (const ValueError& error) {
+                       raise<ValueError>(what, std::string_view(error.what()).substr(std::string_view("task").size()));
+                     }
+                   },
+               .useless = useless,
+               .absent_means = ""});
 }
 
 bool ModelOptions::data_are_ids() const {
@@ -72,21 +106,25 @@ void ModelOptions::declare(OptionSet& options) {
 }
 
 void ModelOptions::declare_model(OptionSet& options) {
-  options.add("tokenizer", tokenizer, tokenizer_help(),
-              {.group = OptionGroup::data,
-               .value = "TOKENIZER",
-               .decided_by = DecidedBy::checkpoint,
-               .not_empty = true,
-               .useless = useless_when([this] { return data_are_ids(); },
-                                       "the data are token ids already, which are taken as they are")});
+  options.add(
+      "tokenizer", tokenizer, tokenizer_help(),
+      {.group = OptionGroup::data,
+       .value = "TOKENIZER",
+       .decided_by = DecidedBy::checkpoint,
+       .not_empty = true,
+       .useless = useless_for_task("the tokens of --task are its own",
+                                   useless_when([this] { return data_are_ids(); },
+                                                "the data are token ids already, which are taken as they are"))});
   const OptionTraits traits{.group = OptionGroup::model, .decided_by = DecidedBy::checkpoint};
   const auto with_value = [&](const char* value) {
     OptionTraits named = traits;
     named.value = value;
     return named;
   };
+  OptionTraits of_data = traits;
+  of_data.useless = useless_for_task("--task sets it");
   options.add("vocab", vocab, {0, kMaxVocab}, "Size of the token table, at least the tokenizer's; 0 = the tokenizer's",
-              traits);
+              of_data);
   options.add("mixer", mixer,
               "Mixers, comma-separated, repeated over the layers, with options like hsm:vector(heads=4): " +
                   join(pattern_names()),
@@ -98,7 +136,7 @@ void ModelOptions::declare_model(OptionSet& options) {
   options.add("d-model", d_model, {1, kMaxWidth}, "Width of the residual stream", traits);
   options.add("heads", heads, {1, kMaxHeads}, "Attention heads", traits);
   options.add("kv-heads", kv_heads, {0, kMaxHeads}, "Key/value heads; 0 = as many as heads", traits);
-  options.add("context", context, {1, kMaxContext}, "Tokens of a training sequence", traits);
+  options.add("context", context, {1, kMaxContext}, "Tokens of a training sequence", of_data);
   OptionTraits of_mlp = traits;
   of_mlp.useless = useless_when([this] { return mlp == to_string(Mlp::none); }, "with --mlp none there is no MLP");
   options.add("d-ff", d_ff, {0, kMaxHidden}, "Hidden width of the MLP; 0 = 4 d-model", of_mlp);

@@ -17,6 +17,7 @@ UnknownRule parse_unknown(const std::string& text);
 struct ModelOptions {
   std::vector<std::string> data;
   SourceOptions source;
+  std::string task;  // "" = the data; else as Task::text() has it
   std::string unknown;
   std::string tokenizer = "char";
   std::string mixer = "attention", shortcut;
@@ -32,6 +33,8 @@ struct ModelOptions {
                     OnResume on_reading = OnResume::not_stored, const std::function<std::string()>& useless = {});
 
   void declare_unknown(OptionSet& options, OptionTraits traits = {});
+  // --task, of a verb that can take a task in place of data.
+  void declare_task(OptionSet& options, OnResume on_resume, const std::function<std::string()>& useless = {});
 
   // The data to work on: --data, or the shipped tiny Shakespeare. IoError, naming --data, when neither is there.
   DataSpec data_spec() const;
@@ -44,6 +47,8 @@ struct ModelOptions {
   void initialize(Decoder& model, std::uint64_t seed) const;
 
  private:
+  // For OptionTraits::useless: what an option of texts means beside a task, else what `otherwise` says.
+  std::function<std::string()> useless_for_task(const char* reason, std::function<std::string()> otherwise = {}) const;
   // Whether the sources hold token ids; false where that cannot be told.
   bool data_are_ids() const;
   // Whether --mixer has layers with the coefficients a and b; true for a pattern that is an error.

@@ -26,7 +26,10 @@ OptionSpec& OptionSet::declare(const std::string& name, const std::string& help,
 void OptionSet::add(const std::string& name, std::string& value, const std::string& help, OptionTraits traits) {
   OptionSpec& option = declare(name, help, std::move(traits), "TEXT");
   option.default_text = value;
-  option.set = [&value](const auto&, const auto& text) { value = text; };
+  const auto& canonical = option.traits.canonical;
+  option.set = [&value, canonical](const auto& what, const auto& text) {
+    value = canonical && !text.empty() ? canonical(what, text) : text;
+  };
   option.get = [&value] { return value; };
 }
 

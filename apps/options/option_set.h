@@ -66,6 +66,8 @@ struct OptionTraits {
   bool loads_checkpoint = false;  // names the checkpoint that decides the options that a checkpoint decides
   bool resumes_run = false;       // names the run whose options are stored; a preset means nothing beside it
   bool not_empty = false;         // an empty text is refused; "" is what it has when none is given
+  // Of a text: the one form in which it is kept and compared. ValueError for a text that is no value of the option.
+  std::function<std::string(const std::string& what, const std::string& text)> canonical = {};
   // Why the option means nothing beside the values that the others have, or "". It is refused then, though stored.
   std::function<std::string()> useless = {};
   std::vector<std::string> only_for = {};  // words of the verb's argument that the option belongs to; empty = all

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "apps/options/model_options.h"
+#include "nn/data/task_batches.h"
 #include "nn/data/token_data.h"
 #include "nn/model/decoder.h"
 
@@ -33,5 +34,16 @@ struct OpenRunOptions {
 // allocates anything.
 // FormatError, IoError as TokenData::open and load_checkpoint.
 OpenedRun open_run(const ModelOptions& options, const OpenRunOptions& run);
+
+struct OpenedTaskRun {
+  std::unique_ptr<Decoder> model;
+  TaskBatches batches;
+};
+
+// The same for the task of options.task, which sets vocabulary and context of a new model.
+// ValueError when the model with `weights` has another context, or fewer tokens.
+OpenedTaskRun open_task_run(const ModelOptions& options, const OpenRunOptions& run);
+// The configuration of a new model for that task.
+ModelConfig task_model_config(const ModelOptions& options, const Task& task);
 
 }  // namespace mixgrad::app

@@ -44,6 +44,7 @@ std::string line_of(const StepLog& entry) {
   } else {
     line["val_loss"] = nullptr;
   }
+  if (entry.accuracy) line["accuracy"] = *entry.accuracy;
   line["lr"] = entry.lr;
   line["grad_norm"] = entry.grad_norm;
   line["tokens_per_s"] = std::round(entry.tokens_per_s * 10) / 10;
@@ -71,6 +72,7 @@ void Progress::log(const StepLog& entry) {
     flush_stdout();
   }
   if (entry.val_loss) val_loss_ = entry.val_loss;
+  if (entry.accuracy) accuracy_ = entry.accuracy;
   const double elapsed = now() - start_;
   const bool last = entry.step == steps_;
   if (!terminal_ && !entry.val_loss && !last && elapsed - last_plain_ < kPlainSeconds) return;
@@ -107,6 +109,7 @@ std::string Progress::text_of(const StepLog& entry, double left, std::size_t col
       {4, number("%.0f tok/s", entry.tokens_per_s)},
       {2, "left " + duration(left)},
   };
+  if (accuracy_) parts.insert(parts.begin() + 3, {3, number("right %.2f %%", 100 * *accuracy_)});
   const auto joined = [&] {
     std::string text;
     for (const Part& part : parts) text += (text.empty() ? "" : "  ") + part.text;

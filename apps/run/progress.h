@@ -16,6 +16,7 @@ struct StepLog {
   std::int64_t step = 0;  // steps done
   double loss = 0;
   std::optional<double> val_loss;
+  std::optional<double> accuracy;  // of an evaluation on a task
   double lr = 0;
   double grad_norm = 0;
   double tokens_per_s = 0;
@@ -42,7 +43,7 @@ class Progress {
   bool open_line_ = false;
   double start_;
   double last_plain_ = 0;
-  std::optional<double> val_loss_;  // of the last evaluation
+  std::optional<double> val_loss_, accuracy_;  // of the last evaluation
 };
 
 }  // namespace mixgrad::app

@@ -16,7 +16,6 @@
 #include "core/error.h"
 #include "core/parallel.h"
 #include "core/system/interrupt.h"
-#include "nn/training/evaluation.h"
 #include "nn/training/explain.h"
 #include "ops/matmul/matmul_cuda.h"
 
@@ -34,7 +33,7 @@ RunSchedule RunOptions::schedule(std::int64_t steps) const {
           .save_every = save_every};
 }
 
-RunLoop::RunLoop(Decoder& model, const TokenData& data, Optimizer& optimizer, const TrainingOptions& training,
+RunLoop::RunLoop(Decoder& model, const RunData& data, Optimizer& optimizer, const TrainingOptions& training,
                  const RunOptions& options, TrainerState state)
     : model_(model),
       data_(data),
@@ -51,7 +50,7 @@ RunLoop::RunLoop(Decoder& model, const TokenData& data, Optimizer& optimizer, co
   install_product_choices();
   Trainer::Options how = training.trainer_options();
   if (records_product_choices_) how.products = Trainer::ProductAlgorithms::timed;
-  trainer_ = make_trainer(model, optimizer, data, how);
+  trainer_ = make_trainer(model, optimizer, data.batches(), how);
   trainer_->start(state_.step, rng_);
 }
 
@@ -118,7 +117,7 @@ RunLoop::Steps RunLoop::run_to_next_stop() {
 void RunLoop::skip_batch() {
   const Tensor tokens = Tensor::empty({training_.batch, model_.config().context}, DType::i32);
   const Tensor targets = Tensor::empty({training_.batch, model_.config().context}, DType::i32);
-  for (std::int64_t part = 0; part < training_.accumulate; ++part) data_.sample_batch(rng_, tokens, targets);
+  for (std::int64_t part = 0; part < training_.accumulate; ++part) data_.batches().sample_batch(rng_, tokens, targets);
 }
 
 // A resumed run uses the algorithms of matrix products that its checkpoint holds; it never times them again.
@@ -162,14 +161,14 @@ RunLoop::After RunLoop::evaluate_and_log() {
     report_.log(state_.step, *state_.last, {});
     return After::next_step;
   }
-  val_loss_ = evaluate(model_, data_, data_.valid()).loss;
-  report_.log(state_.step, *state_.last, val_loss_);
-  if (!std::isfinite(*val_loss_)) {
-    report_.validation_not_finite(state_, *val_loss_);
+  validation_ = data_.validate(model_);
+  report_.log(state_.step, *state_.last, validation_);
+  if (!std::isfinite(validation_->loss)) {
+    report_.validation_not_finite(state_, validation_->loss);
     return After::failed;
   }
   if (!schedule_.evaluation_counts_at(state_.step)) return After::next_step;
-  record_evaluation(*val_loss_);
+  record_evaluation(validation_->loss);
   const std::int64_t patience = options_.early_stop.patience;
   const bool stops = patience > 0 && state_.step != training_.steps && state_.evaluations_since_best >= patience;
   return stops ? After::stop_early : After::next_step;
@@ -182,7 +181,7 @@ int RunLoop::finish(After after) {
     report_.nothing_to_do(state_);
     return kOk;
   }
-  report_.finished(state_, val_loss_, pool_stats(model_.device()).peak);
+  report_.finished(state_, validation_, pool_stats(model_.device()).peak);
   if (!options_.json && options_.sample.tokens > 0) {
     std::fprintf(stderr, "a sample:\n\n");
     sampling_ = true;
@@ -203,7 +202,7 @@ int RunLoop::stop_not_finite() {
   report_.end_line();
   trainer_.reset();  // its memory is needed
   const std::string explanation =
-      explain_not_finite(model_, optimizer_, data_, rng_, training_.batch, training_.accumulate);
+      explain_not_finite(model_, optimizer_, data_.batches(), rng_, training_.batch, training_.accumulate);
   report_.not_finite(state_, explanation);
   return kCheckFailed;
 }

@@ -11,9 +11,9 @@
 #include "apps/options/training_options.h"
 #include "apps/process/core_watch.h"
 #include "apps/run/early_stop.h"
+#include "apps/run/run_data.h"
 #include "apps/run/run_report.h"
 #include "apps/run/run_schedule.h"
-#include "nn/data/token_data.h"
 #include "nn/training/checkpoint.h"
 #include "nn/training/trainer.h"
 
@@ -44,7 +44,7 @@ struct RunOptions {
 class RunLoop {
  public:
   // Continues from `state`; `optimizer` belongs to the model.
-  RunLoop(Decoder& model, const TokenData& data, Optimizer& optimizer, const TrainingOptions& training,
+  RunLoop(Decoder& model, const RunData& data, Optimizer& optimizer, const TrainingOptions& training,
           const RunOptions& options, TrainerState state);
 
   // An exit code. Ends at the last step, by --stop-after, --early-stop, a signal, or a number that is not finite.
@@ -60,14 +60,14 @@ class RunLoop {
   void save();
   After evaluate_and_log();
   void record_evaluation(double val_loss);
-  bool validates() const { return data_.valid().size() > 0; }
+  bool validates() const { return data_.validates(); }
   int finish(After after);
   bool complete() const { return sampling_ && state_.step == training_.steps; }
   int stop_interrupted(int signal);
   int stop_not_finite();
 
   Decoder& model_;
-  const TokenData& data_;
+  const RunData& data_;
   Optimizer& optimizer_;
   const TrainingOptions& training_;
   const RunOptions& options_;
@@ -78,10 +78,10 @@ class RunLoop {
   std::unique_ptr<Trainer> trainer_;
   RunReport report_;
   CoreWatch cores_;
-  std::optional<std::int64_t> saved_step_;  // the generation on disk that is this state
-  std::optional<double> val_loss_;          // of the last evaluation
-  bool evaluated_ = false;                  // by this command, or its evaluation left out with --valid none
-  bool sampling_ = false;                   // all is saved, and the sample at the end is being printed
+  std::optional<std::int64_t> saved_step_;         // the generation on disk that is this state
+  std::optional<RunData::Validation> validation_;  // the last
+  bool evaluated_ = false;                         // by this command, or its evaluation left out with --valid none
+  bool sampling_ = false;                          // all is saved, and the sample at the end is being printed
 };
 
 }  // namespace mixgrad::app

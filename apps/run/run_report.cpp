@@ -45,8 +45,20 @@ double RunReport::tokens_per_s(std::int64_t more_steps) {
   return static_cast<double>(window_steps_) * static_cast<double>(tokens_per_step_) / (now() - window_start_);
 }
 
-void RunReport::log(std::int64_t step, const TrainerState::Last& last, std::optional<double> val_loss) {
-  progress_.log({step, last.loss, val_loss, last.lr, last.grad_norm, last.tokens_per_s});
+void RunReport::log(std::int64_t step, const TrainerState::Last& last,
+                    const std::optional<RunData::Validation>& validation) {
+  StepLog entry{.step = step,
+                .loss = last.loss,
+                .val_loss = {},
+                .accuracy = {},
+                .lr = last.lr,
+                .grad_norm = last.grad_norm,
+                .tokens_per_s = last.tokens_per_s};
+  if (validation) {
+    entry.val_loss = validation->loss;
+    entry.accuracy = validation->accuracy;
+  }
+  progress_.log(entry);
   start_clock();
 }
 
@@ -107,9 +119,13 @@ void RunReport::nothing_to_do(const TrainerState& state) {
                count_text(last_step_, "step").c_str());
 }
 
-void RunReport::finished(const TrainerState& state, std::optional<double> val_loss, std::size_t peak_bytes) {
+void RunReport::finished(const TrainerState& state, const std::optional<RunData::Validation>& validation,
+                         std::size_t peak_bytes) {
   end_line();
-  if (val_loss) std::fprintf(stderr, "validation loss %.4f; ", *val_loss);
+  if (validation) std::fprintf(stderr, "validation loss %.4f; ", validation->loss);
+  if (validation && validation->accuracy) {
+    std::fprintf(stderr, "%.2f %% of the answers are right; ", 100 * *validation->accuracy);
+  }
   std::fprintf(stderr, "saved in %s: %s; tensors took at most %s\n", out_.c_str(),
                saved_generations(out_, state).c_str(), bytes_text(peak_bytes).c_str());
 }

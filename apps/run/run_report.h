@@ -6,6 +6,7 @@
 #include <string>
 
 #include "apps/run/progress.h"
+#include "apps/run/run_data.h"
 #include "nn/training/trainer_state.h"
 
 namespace mixgrad::app {
@@ -21,7 +22,7 @@ class RunReport {
   void pause(double seconds) { window_start_ += seconds; }
   double tokens_per_s(std::int64_t more_steps);  // after these further steps
 
-  void log(std::int64_t step, const TrainerState::Last& last, std::optional<double> val_loss);
+  void log(std::int64_t step, const TrainerState::Last& last, const std::optional<RunData::Validation>& validation);
 
   // Each ends the live line and prints to stderr.
   void note(const std::string& sentence);  // nothing for an empty one
@@ -31,7 +32,8 @@ class RunReport {
   void interrupted(const TrainerState& state, const char* signal, bool complete);
   void stopped_early(const TrainerState& state);
   void nothing_to_do(const TrainerState& state);
-  void finished(const TrainerState& state, std::optional<double> val_loss, std::size_t peak_bytes);
+  void finished(const TrainerState& state, const std::optional<RunData::Validation>& validation,
+                std::size_t peak_bytes);
   void end_line() { progress_.finish(); }
 
  private:

@@ -26,7 +26,13 @@ void require_same(const RunText& text, const TextId& id, const std::string& sour
 RunText text_of_run(const std::string& run, const TrainerState& state) {
   const auto data = state.options.find("data");
   const auto unknown = state.options.find("unknown");
-  RunText text{.run = run, .data = {}, .source = {}, .id = {state.text_bytes, state.text_xxh3}, .unknown = {}};
+  const auto task = state.options.find("task");
+  RunText text{.run = run,
+               .data = {},
+               .source = {},
+               .id = {state.text_bytes, state.text_xxh3},
+               .unknown = {},
+               .task = task == state.options.end() ? "" : task->second};
   if (data != state.options.end()) text.data = list_of_text("trainer.json: options.data", data->second);
   if (unknown != state.options.end()) text.unknown = unknown->second;
   text.source.take_stored(state.options);
@@ -34,6 +40,10 @@ RunText text_of_run(const std::string& run, const TrainerState& state) {
 }
 
 void RunText::apply(ModelOptions& options) const {
+  if (!task.empty()) {
+    raise<ValueError>(run, ": was trained on the task ", task, ", which has no text; give that task with --task, or a ",
+                      "text with --data FILE");
+  }
   options.data = data;
   options.source = source;
 }

@@ -24,8 +24,9 @@ struct RunText {
   SourceOptions source;           // how they are read and split
   TextId id;
   std::string unknown;  // its --unknown; "" = error
+  std::string task;     // it was trained on, in place of data; "" = on data
 
-  // Makes the sources, and how they are read, those of the run.
+  // Makes the sources, and how they are read, those of the run. ValueError that asks for --task when it has a task.
   void apply(ModelOptions& options) const;
 };
 

@@ -1,4 +1,4 @@
-// mixgrad eval: the loss of a trained model on a text.
+// mixgrad eval: the loss of a trained model on a text, or its answers on a task.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -10,6 +10,7 @@
 #include "apps/output/table.h"
 #include "apps/run/run_text.h"
 #include "apps/run/standard_input_data.h"
+#include "apps/run/task_report.h"
 #include "apps/verbs/verbs.h"
 #include "core/error.h"
 #include "core/parallel.h"
@@ -25,7 +26,7 @@ namespace {
 
 class Eval : public Verb {
  public:
-  std::string summary() const override { return "Loss of a trained model on a text: nats, perplexity, bits per byte"; }
+  std::string summary() const override { return "Loss of a trained model on a text, or its accuracy on a task"; }
   std::string example() const override { return "mixgrad eval --checkpoint runs/char --data data/tinyshakespeare.txt"; }
 
   void declare(OptionSet& options) override {
@@ -36,9 +37,17 @@ class Eval : public Verb {
                                     "without --data the data are read as the run "
                                     "read them"));
     text_.declare_unknown(options);
+    OptionTraits of_text{.group = OptionGroup::data};
+    of_text.useless = useless_when([this] { return any_task(); }, "a task is not split");
     options.add("split", split_, {"valid", "train", "all"},
-                "valid: the last 10 % of the tokens; train: the rest; all: every token", {.group = OptionGroup::data});
-    options.add("batch", batch_, kBatch, "Sequences at a time, at most as many as the text has");
+                "valid: the last 10 % of the tokens; train: the rest; all: every token", of_text);
+    text_.declare_task(options, OnResume::not_stored,
+                       useless_when([this] { return !text_.data.empty(); }, "--data gives the text to evaluate on"));
+    OptionTraits of_task{.group = OptionGroup::data};
+    of_task.useless = useless_when([this] { return !any_task(); }, "a text is evaluated, not a task");
+    options.add("sequences", of_task_.sequences, kCount, "Sequences of the task", of_task);
+    options.add("seed", of_task_.seed, "Which sequences of the task", of_task);
+    options.add("batch", batch_, kBatch, "Sequences at a time, at most as many as there are");
     declare_threads(options, threads_);
     placement_.declare(options, {"stored", "f32", "f64", "bf16"},
                        "Type of the arithmetic; stored: the type of the parameters in the checkpoint");
@@ -53,12 +62,97 @@ class Eval : public Verb {
     placement_.check_device();
     const ContextScope scope(placement_.context(threads_));
     const TemporaryInput input(text_.data, text_.source);
+    if (every_task()) return score_task();
     if (checkpoints_.size() > 1) return compare();
     print_one(evaluate_one(checkpoints_.front()));
     return kOk;
   }
 
  private:
+  // The task that the checkpoint is to be scored on: that of --task, or without --task and --data the run's own; "" is
+  // a text. Whatever is wrong with the checkpoint is reported when it is loaded.
+  std::string task_for(const std::string& checkpoint) const {
+    if (!text_.task.empty() || !text_.data.empty()) return text_.task;
+    try {
+      return text_of_run("eval", checkpoint).task;
+    } catch (const Error&) {
+      return {};
+    }
+  }
+  bool any_task() const {
+    return std::any_of(checkpoints_.begin(), checkpoints_.end(),
+                       [this](const std::string& path) { return !task_for(path).empty(); });
+  }
+  // ValueError when some runs have a task and others a text.
+  bool every_task() const {
+    for (const std::string& path : checkpoints_) {
+      if (any_task() && task_for(path).empty()) {
+        raise<ValueError>("eval: ", path, " was trained on a text, and another checkpoint on a task; give --task or ",
+                          "--data, or evaluate them one by one");
+      }
+    }
+    return any_task();
+  }
+
+  struct Scored {
+    std::string task;
+    TaskScore score;
+  };
+  Scored score_one(const std::string& path) const {
+    const Checkpoint checkpoint = load(path);
+    const TaskPtr task = parse_task(task_for(path));
+    TaskEvaluationOptions how = of_task_;
+    how.batch = std::min(batch_, how.sequences);
+    if (text_.task.empty()) say("the task is the one that " + path + " was trained on, " + task->text());
+    return {task->text(), evaluate_task(*checkpoint.model, *task, how)};
+  }
+
+  int score_task() const {
+    if (checkpoints_.size() == 1) {
+      const Scored scored = score_one(checkpoints_.front());
+      print_task_score(format_of(json_), scored.task, scored.score);
+      return kOk;
+    }
+    Table table(format_of(json_), {{.key = "checkpoint"},
+                                   {.key = "accuracy", .number = true, .format = "%.4f"},
+                                   {.key = "low", .number = true, .format = "%.4f"},
+                                   {.key = "high", .number = true, .format = "%.4f"},
+                                   {.key = "loss", .number = true, .format = "%.4f"},
+                                   {.key = "answers", .number = true},
+                                   {.key = "task"}});
+    const int code = each_checkpoint([&](const std::string& path) {
+      const auto [task, score] = score_one(path);
+      const Proportion::Interval interval = score.answers.interval();
+      table.add({{json_text(path), path},
+                 score.answers.share(),
+                 interval.low,
+                 interval.high,
+                 score.loss,
+                 score.answers.count,
+                 task});
+    });
+    table.finish();
+    return code;
+  }
+
+  // One that cannot be read does not prevent the others; the command then ends with its exit code.
+  template <class Evaluate>
+  int each_checkpoint(const Evaluate& evaluate_it) const {
+    int code = kOk;
+    for (const std::string& path : checkpoints_) {
+      try {
+        evaluate_it(path);
+      } catch (const FormatError& error) {
+        code = std::max<int>(code, fail(kBadInput, error.what()));
+      } catch (const IoError& error) {
+        code = std::max<int>(code, fail(kSystem, error.what()));
+      } catch (const NotFinite& error) {
+        code = std::max<int>(code, fail(kCheckFailed, error.what()));
+      }
+    }
+    return code;
+  }
+
   struct Evaluated {
     Evaluation result;
     std::string source;   // of the text
@@ -82,8 +176,7 @@ class Eval : public Verb {
     return {result, data.source(), data.tokenizer().is_text()};
   }
 
-  // A row for each checkpoint, in the order in which they were given. One that cannot be read does not prevent the rows
-  // of the others; the command then ends with its exit code.
+  // A row for each checkpoint, in the order in which they were given.
   int compare() const {
     Table table(format_of(json_), {{.key = "checkpoint"},
                                    {.key = "loss", .number = true, .format = "%.4f"},
@@ -92,26 +185,17 @@ class Eval : public Verb {
                                    {.key = "targets", .title = "tokens", .number = true},
                                    {.key = "split", .shown = ShownIn::json},
                                    {.key = "data", .title = "text"}});
-    int code = kOk;
-    for (const std::string& path : checkpoints_) {
-      try {
-        const Evaluated evaluated = evaluate_one(path);
-        const auto& [result, source, is_text] = evaluated;
-        table.add({{json_text(path), path},
-                   result.loss,
-                   result.perplexity,
-                   evaluated.bits_per_byte(),
-                   result.targets,
-                   split_,
-                   {json_text(source), source}});
-      } catch (const FormatError& error) {
-        code = std::max<int>(code, fail(kBadInput, error.what()));
-      } catch (const IoError& error) {
-        code = std::max<int>(code, fail(kSystem, error.what()));
-      } catch (const NotFinite& error) {
-        code = std::max<int>(code, fail(kCheckFailed, error.what()));
-      }
-    }
+    const int code = each_checkpoint([&](const std::string& path) {
+      const Evaluated evaluated = evaluate_one(path);
+      const auto& [result, source, is_text] = evaluated;
+      table.add({{json_text(path), path},
+                 result.loss,
+                 result.perplexity,
+                 evaluated.bits_per_byte(),
+                 result.targets,
+                 split_,
+                 {json_text(source), source}});
+    });
     table.finish();
     return code;
   }
@@ -181,6 +265,7 @@ class Eval : public Verb {
   ModelOptions text_;
   PlacementOptions placement_{.precision = "stored"};
   std::vector<std::string> checkpoints_;
+  TaskEvaluationOptions of_task_;
   std::string split_ = "valid";
   std::int64_t batch_ = kEvalBatch, threads_ = 0;
   bool json_ = false;

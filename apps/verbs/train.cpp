@@ -11,6 +11,7 @@
 #include "apps/output/table.h"
 #include "apps/process/signals.h"
 #include "apps/run/open_run.h"
+#include "apps/run/run_data.h"
 #include "apps/run/run_loop.h"
 #include "apps/run/run_text.h"
 #include "apps/run/schedule_notes.h"
@@ -40,7 +41,7 @@ constexpr std::int64_t kGenerationsAtOnce = 4;
 
 class Train : public Verb, private StoredOptions {
  public:
-  std::string summary() const override { return "Train a model on a text file"; }
+  std::string summary() const override { return "Train a model on a text, other data or a task"; }
   std::string example() const override { return "mixgrad train --preset char --out runs/char"; }
 
   void declare(OptionSet& options) override {
@@ -68,9 +69,12 @@ class Train : public Verb, private StoredOptions {
                  }});
     options.add("skip-nonfinite", run_.skip_nonfinite, kCountOrNone,
                 "Leave out up to this many steps whose loss or gradient is not finite; 0 = stop at the first");
-    options.add("sampling", sampling_, {"random", "shuffle"},
-                "random: windows that begin anywhere; shuffle: windows side by side, each once an epoch",
-                {.group = OptionGroup::data, .absent_means = "random"});
+    options.add(
+        "sampling", sampling_, {"random", "shuffle"},
+        "random: windows that begin anywhere; shuffle: windows side by side, each once an epoch",
+        {.group = OptionGroup::data,
+         .useless = useless_when([this] { return !model_.task.empty(); }, "the sequences of --task are generated"),
+         .absent_means = "random"});
     training_.declare_seed(options);
     options.add_flag("plan", plan_, "Print the memory that the run needs, and stop",
                      {.on_resume = OnResume::not_stored});
@@ -81,6 +85,7 @@ class Train : public Verb, private StoredOptions {
     model_.declare_data(options, OnResume::may_change, OnResume::fixed,
                         useless_when([this] { return model_.data.empty() && !checkpoint_.empty(); },
                                      "without --data the data are read as the run of --checkpoint read them"));
+    model_.declare_task(options, OnResume::fixed);
     model_.declare_model(options);
     declare_unknown(options);
     training_.declare_batch(options);
@@ -92,7 +97,10 @@ class Train : public Verb, private StoredOptions {
 
   void declare_sample(OptionSet& options) {
     OptionTraits traits{.on_resume = OnResume::not_stored};
-    traits.useless = useless_when([this] { return run_.json; }, "--json prints no sample");
+    traits.useless = [this]() -> std::string {
+      if (!model_.task.empty()) return "a task has no text to continue";
+      return run_.json ? "--json prints no sample" : "";
+    };
     options.add("sample-tokens", run_.sample.tokens, kCountOrNone, "Tokens of the sample at the end; 0 = no sample",
                 traits);
     traits.useless = [this, of_json = traits.useless]() -> std::string {
@@ -124,6 +132,7 @@ class Train : public Verb, private StoredOptions {
     state_.options = {values.begin(), values.end()};
     store_data();
     if (model_.unknown.empty()) state_.options.erase("unknown");
+    if (!model_.task.empty()) state_.options["context"] = std::to_string(parse_task(model_.task)->length());
   }
 
   int run() override {
@@ -171,17 +180,13 @@ class Train : public Verb, private StoredOptions {
       state_.rng_seed = training_.seed;
       state_.rng_counter = kFirstDraw;
     }
-    OpenedRun opened = open();
-    if (sampling_ == "shuffle") opened.data.set_sampling(Sampling::shuffle);
+    const Opened opened = open();
     Decoder& model = *opened.model;
-    const TokenData& data = opened.data;
-    if (validates()) {
-      const EvalWindows windows(data, data.valid(), model.config().context);  // refuses a text too short for it
-    }
-    state_.text_bytes = data.text_id()->bytes;
-    state_.text_xxh3 = data.text_id()->xxh3;
-    run_.sample.start(data.tokenizer());  // refuses a prompt that would fail at the end
-    if (const std::string note = unknown_note(data, parse_unknown(model_.unknown)); !note.empty()) say(note);
+    const RunData& data = opened.data;
+    state_.text_bytes = data.id().bytes;
+    state_.text_xxh3 = data.id().xxh3;
+    if (data.text() != nullptr) check_text(*data.text(), model.config().context);
+    if (data.text() == nullptr) run_.sample.tokens = 0;
     const std::int64_t frozen = freeze(model.parameters(), training_.frozen);
     describe(model, data, frozen);
     for (const std::string& note : schedule_notes(training_.schedule_values(), stored_steps_, state_)) say(note);
@@ -205,13 +210,46 @@ class Train : public Verb, private StoredOptions {
     return RunLoop(model, data, *optimizer, training_, run_, state_).run();
   }
 
-  OpenedRun open() {
-    const auto open_it = [&] {
-      return open_run(model_, {.weights = resumed() ? generation_ : fs::path(checkpoint_),
-                               .placement = training_.model_placement(),
-                               .seed = training_.seed,
-                               .identify = Identify::yes});
-    };
+  // Refuses now what would fail later, and tells what was left out.
+  void check_text(const TokenData& text, std::int64_t context) const {
+    if (validates()) {
+      const EvalWindows windows(text, text.valid(), context);
+    }
+    run_.sample.start(text.tokenizer());
+    if (const std::string note = unknown_note(text, parse_unknown(model_.unknown)); !note.empty()) say(note);
+  }
+
+  struct Opened {
+    std::unique_ptr<Decoder> model;
+    RunData data;
+  };
+
+  OpenRunOptions what_to_open() const {
+    return {.weights = resumed() ? generation_ : fs::path(checkpoint_),
+            .placement = training_.model_placement(),
+            .seed = training_.seed,
+            .identify = Identify::yes};
+  }
+
+  Opened open() {
+    if (!model_.task.empty()) return open_task();
+    OpenedRun text = open_text();
+    if (sampling_ == "shuffle") text.data.set_sampling(Sampling::shuffle);
+    return {std::move(text.model), RunData(std::move(text.data))};
+  }
+
+  Opened open_task() const {
+    OpenedTaskRun run = open_task_run(model_, what_to_open());
+    const TextId id = run.batches.id();
+    if (resumed() && id != TextId{state_.text_bytes, state_.text_xxh3}) {
+      raise<FormatError>(resume_, ": the run was trained on other sequences of ", model_.task,
+                         " than this version generates; start a new run from its weights with --checkpoint");
+    }
+    return {std::move(run.model), RunData(std::move(run.batches), state_.rng_seed)};
+  }
+
+  OpenedRun open_text() {
+    const auto open_it = [&] { return open_run(model_, what_to_open()); };
     if (resumed()) return open_again(open_it);
     if (checkpoint_.empty() || !model_.data.empty()) return open_it();
     const RunText own = text_of_run("train", checkpoint_);
@@ -270,6 +308,7 @@ class Train : public Verb, private StoredOptions {
 
   ModelConfig planned_config() const {
     const std::string from = resumed() ? resume_ : checkpoint_;
+    if (from.empty() && !model_.task.empty()) return task_model_config(model_, *parse_task(model_.task));
     if (from.empty()) return model_.config(model_.open_data().tokenizer().vocab_size());
     const fs::path path = find_generation(from) / "config.json";
     return parse_model_config(read_text(path), path.string());
@@ -316,10 +355,8 @@ class Train : public Verb, private StoredOptions {
     return true;
   }
 
-  void describe(const Decoder& model, const TokenData& data, std::int64_t frozen) const {
-    std::fprintf(stderr, "%s: %s of %s, the last %lld for validation\n", data.source().c_str(),
-                 count_text(data.size(), "token").c_str(), count_text(data.tokenizer().vocab_size(), "kind").c_str(),
-                 static_cast<long long>(data.valid().size()));
+  void describe(const Decoder& model, const RunData& data, std::int64_t frozen) const {
+    std::fprintf(stderr, "%s\n", data.describe().c_str());
     const Device device = model.device();
     const std::string still = frozen > 0 ? " (" + std::to_string(frozen) + " of them frozen)" : "";
     std::fprintf(stderr, "model: %s%s, %s, %s, %s\n", count_text(model.parameters().count(), "parameter").c_str(),

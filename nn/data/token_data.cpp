@@ -38,7 +38,7 @@ TextId identify_text(const std::filesystem::path& path) {
   return {text.size(), xxh3_hex(text)};
 }
 
-std::string_view TokenData::text() const {
+std::string_view TokenData::content() const {
   return file_.size() > 0 ? file_.text().substr(mark_bytes_) : std::string_view(text_);
 }
 
@@ -56,7 +56,7 @@ void TokenData::require_same_content() const {
   const double begin = steady_seconds();
   if (begin < next_check_) return;
   file_.require_whole();
-  if (xxh3_hex(text()) != text_id_->xxh3) {
+  if (xxh3_hex(content()) != text_id_->xxh3) {
     raise<IoError>(source_, ": the file must stay as it is while it is read; it was overwritten with another content; ",
                    "restore it, or give a copy that nobody writes to");
   }
@@ -115,7 +115,7 @@ TokenData TokenData::open(const std::filesystem::path& path, TokenizerPtr tokeni
   TokenData data;
   data.map(path);
   data.tokenizer_ = std::move(tokenizer);
-  Pass pass(data.text(), identify);
+  Pass pass(data.content(), identify);
   data.read_whole([&] { unknown.action == UnknownRule::Action::refuse ? data.index(pass) : data.fit(unknown, pass); });
   return data;
 }
@@ -124,15 +124,16 @@ TokenData TokenData::open(const std::filesystem::path& path, const TokenizerType
   TokenData data;
   data.map(path);
   data.read_whole([&] {
-    Pass making(data.text(), identify);
-    data.tokenizer_ = type.make(
-        {.text = data.text(), .source = data.source_, .progress = [&](std::size_t bytes) { making.reached(bytes); }});
+    Pass making(data.content(), identify);
+    data.tokenizer_ = type.make({.text = data.content(), .source = data.source_, .progress = [&](std::size_t bytes) {
+                                   making.reached(bytes);
+                                 }});
     const std::optional<TextId> id = making.finish();
     if (data.tokenizer_->byte_ids() != nullptr) {  // made from this text, so every byte of it is in the vocabulary
-      data.size_ = static_cast<std::int64_t>(data.text().size());
+      data.size_ = static_cast<std::int64_t>(data.content().size());
       data.require_two_tokens();
     } else {
-      Pass encoding(data.text(), Identify::no);
+      Pass encoding(data.content(), Identify::no);
       data.index(encoding);
     }
     data.text_id_ = id;
@@ -145,7 +146,7 @@ TokenData TokenData::from_text(std::string text, TokenizerPtr tokenizer, const s
   data.source_ = source;
   data.tokenizer_ = std::move(tokenizer);
   data.text_ = std::move(text);
-  Pass pass(data.text(), Identify::no);
+  Pass pass(data.content(), Identify::no);
   data.index(pass);
   return data;
 }
@@ -191,7 +192,7 @@ void TokenData::index(Pass& pass) {
   if (const auto* ids = tokenizer_->byte_ids()) {
     const bool every_byte = std::none_of(ids->begin(), ids->end(), [](std::int32_t id) { return id < 0; });
     if (!every_byte) check_bytes(*ids, pass);
-    size_ = static_cast<std::int64_t>(text().size());
+    size_ = static_cast<std::int64_t>(content().size());
     text_id_ = pass.finish();
   } else {
     encode(pass);
@@ -200,7 +201,7 @@ void TokenData::index(Pass& pass) {
 }
 
 void TokenData::fit(const UnknownRule& rule, Pass& pass) {
-  FittedText fitted = fit_text(text(), *tokenizer_, rule, source_, [&](std::size_t bytes) { pass.reached(bytes); });
+  FittedText fitted = fit_text(content(), *tokenizer_, rule, source_, [&](std::size_t bytes) { pass.reached(bytes); });
   const std::optional<TextId> id = pass.finish();
   misfits_ = std::move(fitted.misfits);
   if (!misfits_.empty()) {
@@ -208,20 +209,20 @@ void TokenData::fit(const UnknownRule& rule, Pass& pass) {
     file_ = {};
     text_ = std::move(fitted.text);
   }
-  Pass again(text(), Identify::no);
+  Pass again(content(), Identify::no);
   index(again);
   text_id_ = id;
 }
 
 void TokenData::check_bytes(const std::array<std::int32_t, 256>& ids, Pass& pass) const {
-  const std::string_view content = text();
-  for (std::size_t at = 0; at < content.size(); at += kPiece) {
-    const std::string_view piece = content.substr(at, kPiece);
+  const std::string_view all = content();
+  for (std::size_t at = 0; at < all.size(); at += kPiece) {
+    const std::string_view piece = all.substr(at, kPiece);
     const auto* unknown =
         std::find_if(piece.begin(), piece.end(), [&](char c) { return ids[static_cast<unsigned char>(c)] < 0; });
     if (unknown != piece.end()) {
-      tokenizer_->encode_into(content, source_, [](auto, auto) {});  // throws, naming the character and its position
-      raise<ValueError>(source_, ": every byte must be in the vocabulary; the one at byte ", unknown - content.begin(),
+      tokenizer_->encode_into(all, source_, [](auto, auto) {});  // throws, naming the character and its position
+      raise<ValueError>(source_, ": every byte must be in the vocabulary; the one at byte ", unknown - all.begin(),
                         " is not; choose another text or tokenizer");
     }
     pass.reached(at + piece.size());
@@ -229,15 +230,15 @@ void TokenData::check_bytes(const std::array<std::int32_t, 256>& ids, Pass& pass
 }
 
 void TokenData::encode(Pass& pass) {
-  const std::string_view content = text();
-  const std::size_t most = tokenizer_->max_tokens(content);
+  const std::string_view all = content();
+  const std::size_t most = tokenizer_->max_tokens(all);
   const bool narrow = tokenizer_->vocab_size() <= kNarrowVocab;
   if (narrow) {
     narrow_.reserve(most);
   } else {
     wide_.reserve(most);
   }
-  tokenizer_->encode_into(content, source_, [&](std::span<const std::int32_t> ids, std::size_t bytes) {
+  tokenizer_->encode_into(all, source_, [&](std::span<const std::int32_t> ids, std::size_t bytes) {
     if (narrow) {
       for (const std::int32_t id : ids) narrow_.push_back(static_cast<std::uint16_t>(id));
     } else {
@@ -296,7 +297,7 @@ void TokenData::gather(std::int64_t begin, std::int64_t count, std::int32_t* out
     std::copy_n(wide_.begin() + begin, count, out);
   } else {
     const auto& ids = *tokenizer_->byte_ids();
-    const char* from = text().data() + begin;
+    const char* from = content().data() + begin;
     std::int32_t all_bits = 0;
     for (std::int64_t i = 0; i < count; ++i) {
       out[i] = ids[static_cast<unsigned char>(from[i])];

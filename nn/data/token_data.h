@@ -21,6 +21,7 @@
 
 #include "core/rng.h"
 #include "core/tensor.h"
+#include "nn/data/batch_stream.h"
 #include "nn/data/token_shards.h"
 #include "nn/files/file.h"
 #include "nn/tokenizers/misfits.h"
@@ -56,7 +57,7 @@ enum class Sampling : std::uint8_t { random, shuffle };
 inline constexpr std::uint64_t kFirstDraw = std::uint64_t{1} << 63U;
 
 // Reading a long text ends with Interrupted (core/system/interrupt.h) when a stop is requested.
-class TokenData {
+class TokenData final : public BatchStream {
   friend class EvalWindows;
 
  public:
@@ -105,7 +106,8 @@ class TokenData {
   void gather(std::int64_t begin, std::int64_t count, std::int32_t* out) const;
 
   // ValueError when the training part has no window of context + 1 tokens.
-  void check_context(std::int64_t context) const;
+  void check_context(std::int64_t context) const override;
+  const TokenData* text() const override { return this; }
 
   // How batches are drawn from here on; `random` at first.
   void set_sampling(Sampling sampling) { sampling_ = sampling; }
@@ -119,14 +121,14 @@ class TokenData {
   // more text at its end and a rename over it change nothing. After a write the whole text is hashed. Where that
   // takes more than a millisecond it takes at most a fiftieth of the time: another content may be seen some batches
   // later.
-  void sample_batch(Rng& rng, const Tensor& tokens, const Tensor& targets) const;
+  void sample_batch(Rng& rng, const Tensor& tokens, const Tensor& targets) const override;
 
  private:
   class Pass;
 
   TokenData() = default;
   std::int64_t train_size() const { return train_ >= 0 ? train_ : size_ / 10 * 9 + size_ % 10 * 9 / 10; }
-  std::string_view text() const;  // without the byte order mark
+  std::string_view content() const;  // of the text, without the byte order mark
   void map(const std::filesystem::path& path);
   template <class Read>
   void read_whole(const Read& read);

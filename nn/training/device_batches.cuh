@@ -129,11 +129,12 @@ class ResidentText final : public BatchSource {
   Sampling sampling_;
 };
 
+// Batches that the host draws: of a text that does not fit on the device, or of a task.
 // Each half of the double buffer holds the random counter after the step's draws (two i32), then tokens and targets of
 // each micro-batch.
-class StreamedText final : public BatchSource {
+class StreamedBatches final : public BatchSource {
  public:
-  StreamedText(const TokenData& data, std::int64_t parts, std::int64_t batch, std::int64_t context, Device device)
+  StreamedBatches(const BatchStream& data, std::int64_t parts, std::int64_t batch, std::int64_t context, Device device)
       : data_(data),
         parts_(parts),
         tokens_(Tensor::empty({batch, context}, DType::i32)),
@@ -179,7 +180,7 @@ class StreamedText final : public BatchSource {
     return sizeof(std::uint64_t) + static_cast<std::size_t>(parts_) * (tokens_.bytes() + targets_.bytes());
   }
 
-  const TokenData& data_;
+  const BatchStream& data_;
   std::int64_t parts_;
   Tensor tokens_, targets_;  // [B,T], of the host
   DoubleBuffer buffer_;

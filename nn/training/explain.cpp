@@ -5,8 +5,8 @@
 
 namespace mixgrad {
 
-std::string explain_not_finite(Decoder& model, Optimizer& optimizer, const TokenData& data, Rng rng, std::int64_t batch,
-                               std::int64_t accumulate) {
+std::string explain_not_finite(Decoder& model, Optimizer& optimizer, const BatchStream& data, Rng rng,
+                               std::int64_t batch, std::int64_t accumulate) {
   std::string parameter = first_parameter_not_finite(model.parameters());
   if (!parameter.empty()) return parameter;
   const Tensor tokens = Tensor::empty({batch, model.config().context}, DType::i32);

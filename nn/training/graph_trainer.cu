@@ -67,7 +67,7 @@ bool on_device(const TokenData& data, const Trainer::Options& options, Device de
 
 class CapturingTrainer final : public GraphTrainer {
  public:
-  CapturingTrainer(Decoder& model, Optimizer& optimizer, const TokenData& data, const Options& options)
+  CapturingTrainer(Decoder& model, Optimizer& optimizer, const BatchStream& data, const Options& options)
       : model_(model),
         optimizer_(optimizer),
         options_(options),
@@ -79,10 +79,10 @@ class CapturingTrainer final : public GraphTrainer {
         progress_(Tensor::zeros({kDeviceProgressNumbers}, DType::f64, device_)),
         pool_(device_) {
     data.check_context(model.config().context);
-    if (on_device(data, options, device_)) {
-      batches_ = std::make_unique<ResidentText>(data, options.batch, device_);
+    if (data.text() != nullptr && on_device(*data.text(), options, device_)) {
+      batches_ = std::make_unique<ResidentText>(*data.text(), options.batch, device_);
     } else {
-      batches_ = std::make_unique<StreamedText>(data, options.accumulate, options.batch, tokens_.dim(1), device_);
+      batches_ = std::make_unique<StreamedBatches>(data, options.accumulate, options.batch, tokens_.dim(1), device_);
     }
     for (int i = 0; i < kMaxUnderWay; ++i) ends_.push_back(std::make_unique<Event>(device_));
   }
@@ -193,7 +193,7 @@ class CapturingTrainer final : public GraphTrainer {
 
 }  // namespace
 
-std::unique_ptr<GraphTrainer> make_graph_trainer(Decoder& model, Optimizer& optimizer, const TokenData& data,
+std::unique_ptr<GraphTrainer> make_graph_trainer(Decoder& model, Optimizer& optimizer, const BatchStream& data,
                                                  const Trainer::Options& options) {
   return std::make_unique<CapturingTrainer>(model, optimizer, data, options);
 }

@@ -20,7 +20,7 @@ class GraphTrainer : public Trainer {
 
 namespace cuda {
 // The model lies on a CUDA device.
-std::unique_ptr<GraphTrainer> make_graph_trainer(Decoder& model, Optimizer& optimizer, const TokenData& data,
+std::unique_ptr<GraphTrainer> make_graph_trainer(Decoder& model, Optimizer& optimizer, const BatchStream& data,
                                                  const Trainer::Options& options);
 }  // namespace cuda
 

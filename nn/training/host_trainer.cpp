@@ -4,7 +4,7 @@
 
 namespace mixgrad {
 
-HostTrainer::HostTrainer(Decoder& model, Optimizer& optimizer, const TokenData& data, const Options& options)
+HostTrainer::HostTrainer(Decoder& model, Optimizer& optimizer, const BatchStream& data, const Options& options)
     : data_(data),
       options_(options),
       step_(model, optimizer),

@@ -9,7 +9,7 @@ namespace mixgrad {
 
 class HostTrainer final : public Trainer {
  public:
-  HostTrainer(Decoder& model, Optimizer& optimizer, const TokenData& data, const Options& options);
+  HostTrainer(Decoder& model, Optimizer& optimizer, const BatchStream& data, const Options& options);
 
   void start(std::int64_t step, const Rng& rng) override;
   void queue() override;
@@ -17,7 +17,7 @@ class HostTrainer final : public Trainer {
   std::int64_t steps_under_way() const override { return 1; }
 
  private:
-  const TokenData& data_;
+  const BatchStream& data_;
   Options options_;
   TrainStep step_;
   Tensor tokens_, targets_;  // [B,T] i32

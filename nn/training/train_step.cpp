@@ -35,7 +35,7 @@ StepResult TrainStep::run(const Tensor& tokens, const Tensor& targets, double le
   return result;
 }
 
-double accumulate_batches(TrainStep& step, const TokenData& data, Rng& rng, std::int64_t parts, const Tensor& tokens,
+double accumulate_batches(TrainStep& step, const BatchStream& data, Rng& rng, std::int64_t parts, const Tensor& tokens,
                           const Tensor& targets) {
   double loss = 0;
   for (std::int64_t part = 0; part < parts; ++part) {

@@ -4,7 +4,7 @@
 #include <cstdint>
 
 #include "core/rng.h"
-#include "nn/data/token_data.h"
+#include "nn/data/batch_stream.h"
 #include "nn/model/decoder.h"
 #include "nn/training/optimizers/optimizer.h"
 
@@ -41,7 +41,7 @@ class TrainStep {
 
 // Draws `parts` micro-batches into tokens and targets [B,T] i32, one after the other, and adds the gradients of each.
 // Returns the mean of their losses.
-double accumulate_batches(TrainStep& step, const TokenData& data, Rng& rng, std::int64_t parts, const Tensor& tokens,
+double accumulate_batches(TrainStep& step, const BatchStream& data, Rng& rng, std::int64_t parts, const Tensor& tokens,
                           const Tensor& targets);
 
 }  // namespace mixgrad

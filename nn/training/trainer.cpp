@@ -6,7 +6,7 @@
 
 namespace mixgrad {
 
-std::unique_ptr<Trainer> make_trainer(Decoder& model, Optimizer& optimizer, const TokenData& data,
+std::unique_ptr<Trainer> make_trainer(Decoder& model, Optimizer& optimizer, const BatchStream& data,
                                       const Trainer::Options& options) {
   if constexpr (build::has_cuda) {
     const bool captures = model.device().is_cuda() && !model.context().check_devices;

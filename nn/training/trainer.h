@@ -1,4 +1,4 @@
-// Trainer: runs the steps of a schedule on batches drawn from a text, on whatever device the model lies.
+// Trainer: runs the steps of a schedule on batches of a text or a task, on whatever device the model lies.
 //
 //   const auto trainer = make_trainer(model, *optimizer, data, {.batch = 12, .schedule = schedule});
 //   trainer->start(0, Rng(1));
@@ -16,7 +16,7 @@
 #include <memory>
 
 #include "core/rng.h"
-#include "nn/data/token_data.h"
+#include "nn/data/batch_stream.h"
 #include "nn/model/decoder.h"
 #include "nn/training/optimizers/optimizer.h"
 #include "nn/training/schedule.h"
@@ -48,7 +48,7 @@ class Trainer {
   Trainer(const Trainer&) = delete;
   Trainer& operator=(const Trainer&) = delete;
 
-  // The next step is `step` of the schedule and draws its batch with `rng`, as TokenData::sample_batch does. Weights
+  // The next step is `step` of the schedule and draws its batch with `rng`, as BatchStream::sample_batch does. Weights
   // and the optimizer's state are taken as they are. To be called first, and after a halt.
   virtual void start(std::int64_t step, const Rng& rng) = 0;
   // Queues one step. It may return before the step has run.
@@ -63,7 +63,7 @@ class Trainer {
 };
 
 // The trainer for the model's device. All four are kept by reference; `optimizer` belongs to the model.
-std::unique_ptr<Trainer> make_trainer(Decoder& model, Optimizer& optimizer, const TokenData& data,
+std::unique_ptr<Trainer> make_trainer(Decoder& model, Optimizer& optimizer, const BatchStream& data,
                                       const Trainer::Options& options);
 
 }  // namespace mixgrad

@@ -15,6 +15,7 @@
 #include "core/cuda/cuda.h"
 #include "core/dispatch/dispatch.h"
 #include "core/error.h"
+#include "nn/data/token_data.h"
 #include "nn/tokenizers/char_tokenizer.h"
 #include "nn/training/optimizers/adamw.h"
 #include "nn/training/train_step.h"

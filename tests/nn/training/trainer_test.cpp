@@ -8,6 +8,7 @@
 #include <limits>
 #include <string>
 
+#include "nn/data/token_data.h"
 #include "nn/tokenizers/char_tokenizer.h"
 #include "nn/training/explain.h"
 #include "nn/training/host_trainer.h"
