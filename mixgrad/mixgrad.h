@@ -57,6 +57,7 @@
 #include "nn/mixers/mixer.h"
 #include "nn/mixers/mixer_kinds.h"
 #include "nn/mixers/shortcut_mixer.h"
+#include "nn/model/batch_generator.h"
 #include "nn/model/decoder.h"
 #include "nn/model/decoding_session.h"
 #include "nn/model/generator.h"

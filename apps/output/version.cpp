@@ -19,7 +19,8 @@ std::string version_text() {
   text += "baseline";
 #endif
   if (cpu::has_amx()) text += " and AMX";
-  return text + ", devices cpu" + (build::has_cuda ? ", cuda" : "");
+  text += std::string(", devices cpu") + (build::has_cuda ? ", cuda" : "");
+  return text + (MIXGRAD_LIBEDIT ? ", line editing by libedit" : ", no line editing");
 }
 
 }  // namespace mixgrad::app

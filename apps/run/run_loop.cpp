@@ -5,12 +5,12 @@
 #include <csignal>
 #include <cstdio>
 
+#include "apps/generation/prompt.h"
+#include "apps/generation/sample.h"
 #include "apps/options/verb.h"
 #include "apps/output/clock.h"
 #include "apps/output/standard_output.h"
 #include "apps/process/signals.h"
-#include "apps/run/prompt.h"
-#include "apps/run/sample.h"
 #include "core/allocator.h"
 #include "core/build.h"
 #include "core/error.h"

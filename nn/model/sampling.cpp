@@ -19,6 +19,26 @@ void validate(const SamplingOptions& options) {
   if (!(options.top_p > 0 && options.top_p <= 1)) {
     raise<ValueError>("sampling: top-p must be in (0,1], got ", options.top_p);
   }
+  if (!(options.min_p >= 0 && options.min_p <= 1)) {
+    raise<ValueError>("sampling: min-p must be in [0,1], got ", options.min_p);
+  }
+  if (!(options.repetition_penalty > 0) || !std::isfinite(options.repetition_penalty)) {
+    raise<ValueError>("sampling: the repetition penalty must be above 0 (1 = none), got ", options.repetition_penalty);
+  }
+}
+
+void penalize_repetition(std::span<double> logits, const std::vector<bool>& occurred, double penalty) {
+  MIXGRAD_ASSERT(occurred.size() == logits.size(), "a mark for each logit");
+  for (std::size_t v = 0; v < logits.size(); ++v) {
+    if (occurred[v]) logits[v] = logits[v] > 0 ? logits[v] / penalty : logits[v] * penalty;
+  }
+}
+
+double log_probability(std::span<const double> logits, std::int32_t id) {
+  const double top = *std::max_element(logits.begin(), logits.end());
+  double total = 0;
+  for (const double logit : logits) total += std::exp(logit - top);
+  return logits[static_cast<std::size_t>(id)] - top - std::log(total);
 }
 
 std::int32_t sample_token(std::span<const double> logits, const SamplingOptions& options, Rng& rng) {
@@ -54,6 +74,11 @@ std::int32_t sample_token(std::span<const double> logits, const SamplingOptions&
     while (count < weights.size() && kept < options.top_p * total) kept += weights[count++];
     weights.resize(count);
     total = kept;
+  }
+  if (options.min_p > 0) {  // the likeliest token has the weight 1
+    while (weights.back() < options.min_p) weights.pop_back();
+    total = 0;
+    for (const double weight : weights) total += weight;
   }
   double point = rng.uniform() * total;
   for (std::size_t i = 0; i < weights.size(); ++i) {

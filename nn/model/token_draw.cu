@@ -20,7 +20,7 @@ struct Uniforms {
 };
 
 struct DrawSettings {
-  double temperature, top_p;
+  double temperature, top_p, min_p;
   int candidates;  // of the sorted ones, that top_k leaves
   int vocabulary;
   std::int64_t stride;  // between rows of logits
@@ -125,6 +125,15 @@ __device__ int drawn_index(const DrawSettings& p, double uniform, const Value& v
   double total = 0;
   double before = sum_before(mine, &total);
   int last = p.candidates - 1;
+  const auto keep_up_to_found = [&] {
+    __syncthreads();
+    last = found;
+    __syncthreads();
+    end = min(end, last + 1);
+    mine = 0;
+    for (int i = begin; i < end; ++i) mine += weight(i);
+    before = sum_before(mine, &total);
+  };
   if (p.top_p < 1) {
     // The likeliest until their sum reaches top_p: the first whose sum with all before it does is the last one kept.
     if (threadIdx.x == 0) found = last;
@@ -135,13 +144,17 @@ __device__ int drawn_index(const DrawSettings& p, double uniform, const Value& v
       kept += weight(i);
       if (below && kept >= p.top_p * total) atomicMin(&found, i);
     }
+    keep_up_to_found();
+  }
+  if (p.min_p > 0) {  // the likeliest candidate has the weight 1
+    if (threadIdx.x == 0) found = last;
     __syncthreads();
-    last = found;
-    __syncthreads();
-    end = min(end, last + 1);
-    mine = 0;
-    for (int i = begin; i < end; ++i) mine += weight(i);
-    before = sum_before(mine, &total);
+    for (int i = begin; i < end; ++i) {
+      if (weight(i) >= p.min_p) continue;
+      atomicMin(&found, i - 1);
+      break;
+    }
+    keep_up_to_found();
   }
   if (threadIdx.x == 0) found = last;
   __syncthreads();
@@ -247,8 +260,8 @@ class DeviceDraw final : public TokenDraw {
   void draw(const Tensor& logits, std::int64_t vocabulary, const SamplingOptions& options,
             std::span<const double> uniforms) override {
     const std::int64_t all = options.top_k > 0 ? std::min(options.top_k, vocabulary) : vocabulary;
-    const DrawSettings p{options.temperature, options.top_p, static_cast<int>(all), static_cast<int>(vocabulary),
-                         logits.cols()};
+    const DrawSettings p{options.temperature,          options.top_p, options.min_p, static_cast<int>(all),
+                         static_cast<int>(vocabulary), logits.cols()};
     dispatch_float(logits.dtype(), "token draw", [&]<class T>() { draw_rows(logits.data<T>(), p, uniforms); });
     done_.record();
   }

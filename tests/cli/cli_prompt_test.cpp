@@ -1,10 +1,7 @@
 // What generation begins with, what a terminal is shown, and the progress line on one.
 #include <doctest/doctest.h>
 #include <fcntl.h>
-#include <pty.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,34 +9,16 @@
 #include <thread>
 
 #include "tests/support/reliability.h"
+#include "tests/support/terminal.h"
 
 namespace mixgrad::test {
 namespace {
 
 // What the program prints on a terminal of so many columns.
 std::string on_terminal(const Arguments& arguments, unsigned short columns, const char* kind = "xterm") {
-  std::vector<char*> argv{const_cast<char*>(MIXGRAD_BINARY)};
-  for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
-  argv.push_back(nullptr);
-  const winsize size{.ws_row = 24, .ws_col = columns, .ws_xpixel = 0, .ws_ypixel = 0};
-  int terminal = -1;
-  const pid_t child = ::forkpty(&terminal, nullptr, nullptr, &size);
-  REQUIRE(child >= 0);
-  if (child == 0) {
-    ::setenv("TERM", kind, 1);  // NOLINT(concurrency-mt-unsafe): the child has one thread
-    ::execv(argv[0], argv.data());
-    ::_exit(127);
-  }
-  std::string shown;
-  char chunk[4096];
-  for (ssize_t got = 0; (got = ::read(terminal, chunk, sizeof chunk)) > 0;) {
-    shown.append(chunk, static_cast<std::size_t>(got));
-  }
-  int status = 0;
-  ::waitpid(child, &status, 0);
-  ::close(terminal);
-  CHECK(status == 0);
-  return shown;
+  Terminal terminal(arguments, columns, kind);
+  CHECK(terminal.finish() == 0);
+  return terminal.shown();
 }
 
 // The longest stretch of characters that the cursor passes without going back to the first column.
@@ -104,6 +83,7 @@ TEST_CASE("cli terminal: bytes that cannot be shown are escaped there, and raw i
   CHECK(piped.out.size() == 3 + 40 + 1);
   const std::string shown = on_terminal(line, 80);
   CHECK(shown.starts_with("\\xe5\\x1b\t"));
+  CHECK(has(shown, " tokens a second"));
   CHECK(std::all_of(shown.begin(), shown.end(), [](char c) {
     const auto byte = static_cast<unsigned char>(c);
     return (byte >= 0x20 && byte != 0x7f) || c == '\n' || c == '\r' || c == '\t';

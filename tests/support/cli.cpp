@@ -11,6 +11,7 @@
 #include <array>
 #include <chrono>
 #include <csignal>
+#include <regex>
 #include <sstream>
 
 #include "tests/support/named_options.h"
@@ -136,9 +137,15 @@ Finished mixgrad(const std::string& line, const Arguments& more) {
   return run_program(last_of_each(arguments));
 }
 
+std::string without_speed(const std::string& err) {
+  static const std::regex speed("mixgrad: [0-9]+ tokens? in [0-9.]+ s, [0-9]+ tokens a second\n");
+  return std::regex_replace(err, speed, "");
+}
+
 std::string trouble(const Finished& run) {
   if (run.code != 0) return "exit code " + std::to_string(run.code) + ": " + run.err;
-  return run.err.empty() ? "" : "stderr: " + run.err;
+  const std::string said = without_speed(run.err);
+  return said.empty() ? "" : "stderr: " + said;
 }
 
 std::string not_refused(const Finished& run, int code) {

@@ -37,7 +37,10 @@ Arguments without_json(Arguments arguments);
 // mixgrad("eval --json", {"--data", path}): last_of_each of the words of `line` and of `more`.
 Finished mixgrad(const std::string& line, const Arguments& more = {});
 
-// Empty when the program ended well and said nothing on stderr.
+// What was said on stderr but for the tokens a second of generate.
+std::string without_speed(const std::string& err);
+
+// Empty when the program ended well and said nothing on stderr but that.
 std::string trouble(const Finished& run);
 
 // Empty when the program refused as it must: this exit code and one clear line on stderr.

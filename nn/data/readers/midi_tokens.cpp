@@ -1,6 +1,7 @@
 #include "nn/data/readers/midi_tokens.h"
 
 #include <algorithm>
+#include <array>
 #include <tuple>
 
 namespace mixgrad {
@@ -67,6 +68,36 @@ std::vector<std::int32_t> midi_tokens(std::vector<MidiNote> notes) {
   }
   tokens.push_back(kMidiEnd);
   return tokens;
+}
+
+std::vector<MidiNote> midi_notes(std::span<const std::int32_t> tokens) {
+  std::vector<MidiNote> notes;
+  std::array<std::int64_t, kMidiNoteOff> sounding{};  // index into notes, or -1
+  sounding.fill(-1);
+  std::int64_t now = 0;
+  int velocity = 64;
+  const auto end = [&](std::int32_t pitch) {
+    std::int64_t& note = sounding[static_cast<std::size_t>(pitch)];
+    if (note >= 0) notes[static_cast<std::size_t>(note)].off = now;
+    note = -1;
+  };
+  for (const std::int32_t token : tokens) {
+    if (token == kMidiEnd) {
+      if (!notes.empty()) break;
+    } else if (token >= kMidiVelocity) {
+      velocity = (token - kMidiVelocity) * 4 + 2;
+    } else if (token >= kMidiTime) {
+      now += token - kMidiTime + 1;
+    } else if (token >= kMidiNoteOff) {
+      end(token - kMidiNoteOff);
+    } else {
+      end(token);
+      sounding[static_cast<std::size_t>(token)] = static_cast<std::int64_t>(notes.size());
+      notes.push_back({.on = now, .off = now, .pitch = token, .velocity = velocity});
+    }
+  }
+  for (std::int32_t pitch = 0; pitch < kMidiNoteOff; ++pitch) end(pitch);
+  return notes;
 }
 
 }  // namespace mixgrad

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 namespace mixgrad {
@@ -25,5 +26,10 @@ struct MidiNote {
 // least one step and at most until its pitch is struck again; of two notes of a pitch that begin in the same step the
 // longer one stays, with the greater velocity.
 std::vector<std::int32_t> midi_tokens(std::vector<MidiNote> notes);
+
+// The inverse, of any tokens below kMidiTokens: the notes of the first performance, with the middle of their bin as
+// velocity (that of 64 before the first). A note off without its note means nothing; a note that is struck again ends
+// there, and one that never ends, with the performance. midi_tokens(midi_notes(midi_tokens(n))) is midi_tokens(n).
+std::vector<MidiNote> midi_notes(std::span<const std::int32_t> tokens);
 
 }  // namespace mixgrad

@@ -1,4 +1,4 @@
-// nn/model/generator.h: drawing a token, and sequences of them against forward.
+// nn/model/generator.h: drawing a token, and sequences of them against forward, alone and side by side.
 #include "nn/model/generator.h"
 
 #include <doctest/doctest.h>
@@ -106,6 +106,42 @@ TEST_CASE("sample_token: top-p keeps the likeliest until their sum reaches p") {
   CHECK(not_distributed(counts(logits, {0.5, 2, 0.81}, kDraws), {0, 0.8, 0, 0.2}) == "");
 }
 
+TEST_CASE("sample_token: min-p keeps what is at least so many times as likely as the likeliest") {
+  const std::vector<double> logits{std::log(0.125), std::log(0.5), std::log(0.125), std::log(0.25)};
+  const std::vector<double> p = softmax(logits, 1);
+  const auto check = [&](double min_p, const std::vector<std::size_t>& kept) {
+    INFO(min_p);
+    CHECK(not_distributed(counts(logits, {.min_p = min_p}, kDraws), restricted(p, kept)) == "");
+  };
+  check(1e-9, {0, 1, 2, 3});
+  check(0.249, {0, 1, 2, 3});
+  check(0.251, {1, 3});
+  check(0.501, {1});
+  check(1, {1});
+  // After the temperature, and after top-p: the square of 0.25 / 0.5 is a quarter.
+  CHECK(counts(logits, {.temperature = 0.5, .min_p = 0.26}, 1000)[1] == 1000);
+  CHECK(not_distributed(counts(logits, {.temperature = 0.5, .min_p = 0.24}, kDraws), {0, 0.8, 0, 0.2}) == "");
+  CHECK(not_distributed(counts(logits, {.top_p = 0.8, .min_p = 0.2}, kDraws), restricted(p, {1, 3, 0})) == "");
+  CHECK(counts({3.0, -kInfinity}, {.min_p = 0.5}, 100)[1] == 0);
+}
+
+TEST_CASE("penalize_repetition: what has occurred is divided when it is above 0, and multiplied below") {
+  std::vector<double> logits{2, -2, 3, -3, 0, -kInfinity};
+  penalize_repetition(logits, {true, true, false, false, true, true}, 4);
+  CHECK(logits == std::vector<double>{0.5, -8, 3, -3, 0, -kInfinity});
+  penalize_repetition(logits, {false, false, true, true, false, false}, 0.5);
+  CHECK(logits == std::vector<double>{0.5, -8, 6, -1.5, 0, -kInfinity});
+}
+
+TEST_CASE("log_probability: the logarithm of softmax, also far from 0") {
+  const std::vector<double> p = softmax(kLogits, 1);
+  for (std::size_t i = 0; i < p.size(); ++i) {
+    CHECK(log_probability(kLogits, static_cast<std::int32_t>(i)) == doctest::Approx(std::log(p[i])).epsilon(1e-12));
+  }
+  CHECK(log_probability(std::vector<double>{1000, 0}, 1) == doctest::Approx(-1000));
+  CHECK(log_probability(std::vector<double>{0, -kInfinity}, 0) == 0);
+}
+
 TEST_CASE("sample_token: temperature 0 is the largest logit, the lowest id among equals, and draws nothing") {
   Rng rng(5);
   CHECK(sample_token(std::vector<double>{1, 3, 3, 2}, {0, 0, 1}, rng) == 1);
@@ -126,6 +162,11 @@ TEST_CASE("sampling options outside their range are refused, each by its name") 
   CHECK(text({1, -1, 1}).find("top-k must be at least 0 (0 = all), got -1") != std::string::npos);
   for (const double bad : {0.0, -1.0, 1.001, nan})
     CHECK(text({1, 0, bad}).find("top-p must be in (0,1]") != std::string::npos);
+  for (const double bad : {-0.1, 1.1, nan})
+    CHECK(text({.min_p = bad}).find("min-p must be in [0,1]") != std::string::npos);
+  for (const double bad : {0.0, -1.0, nan, kInfinity}) {
+    CHECK(text({.repetition_penalty = bad}).find("repetition penalty must be above 0 (1 = none)") != std::string::npos);
+  }
   CHECK(text({0, 0, 1}) == "(no exception)");
   CHECK(text({100, 1 << 30, 1e-9}) == "(no exception)");
 }
@@ -170,6 +211,11 @@ Ids by_forward(const Decoder& model, const Ids& prompt, int n, const SamplingOpt
     const Tensor logits = model.logits(Tensor::from_i32(seen, {1, length}), learned ? 0 : kShortContext);
     std::vector<double> last;
     for (std::int64_t v = 0; v < vocabulary; ++v) last.push_back(logits.at((length - 1) * kLetters + v));
+    for (std::int64_t v = 0; v < vocabulary; ++v) {
+      if (std::find(all.begin(), all.end(), v) == all.end()) continue;
+      double& logit = last[static_cast<std::size_t>(v)];
+      logit = logit > 0 ? logit / options.repetition_penalty : logit * options.repetition_penalty;
+    }
     const std::int32_t id = sample_token(last, options, rng);
     all.push_back(id);
     seen.push_back(id);
@@ -192,6 +238,10 @@ TEST_CASE("generator: its tokens are those of forward over everything, within th
         CHECK(generated(*model, kPrompt, 25, options, 9) == by_forward(*model, kPrompt, 25, options, 9));
       }
       CHECK(generated(*model, kPrompt, 25, {1, 0, 1}, 9) != generated(*model, kPrompt, 25, {1, 0, 1}, 10));
+      const SamplingOptions penalty{.temperature = 0.8, .min_p = 0.1, .repetition_penalty = 1.7};
+      CHECK(generated(*model, kPrompt, 25, penalty, 9) == by_forward(*model, kPrompt, 25, penalty, 9));
+      const SamplingOptions likeliest{.temperature = 0, .repetition_penalty = 1.7};
+      CHECK(generated(*model, kPrompt, 25, likeliest, 9) == by_forward(*model, kPrompt, 25, likeliest, 9));
       const Ids long_prompt{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 0, 1, 2, 3, 4, 5};
       CHECK(generated(*model, long_prompt, 9, {1, 0, 1}, 2) == by_forward(*model, long_prompt, 9, {1, 0, 1}, 2));
     }
@@ -234,6 +284,59 @@ TEST_CASE("generator: a context of one token, with every kind of positions") {
     for (const std::int32_t id : ids) {  // each depends on the one before it alone
       CHECK(Ids{id} == generated(model, {last}, 1, {0, 0, 1}, 1));
       last = id;
+    }
+  }
+}
+
+TEST_CASE("batch generator: each row gets the tokens that it gets alone, whatever the lengths of the prompts") {
+  const OneThread one_thread;
+  const std::vector<Ids> prompts{{4, 0, 7}, {1}, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 0, 1, 2}, {9, 9, 3, 1}, {4, 0, 7}};
+  const std::vector<std::uint64_t> seeds{9, 10, 11, 12, 13};
+  constexpr std::size_t kTokens = 20;
+  for (const std::string mixers : {"attention", "hsm:vector(heads=4),attention(heads=4,kv_heads=2)"}) {
+    for (const Positions positions : {Positions::rope, Positions::none, Positions::learned}) {
+      INFO(mixers << " " << to_string(positions));
+      const auto model = make_model(mixers, positions);
+      for (const SamplingOptions& options :
+           {SamplingOptions{0, 0, 1}, {1, 0, 1}, {.temperature = 0.7, .repetition_penalty = 1.5}}) {
+        BatchGenerator generator(*model, kLetters, options, seeds);
+        generator.prompt(prompts);
+        std::vector<Ids> rows(prompts.size());
+        for (int step = 0; std::any_of(rows.begin(), rows.end(), [](const Ids& r) { return r.size() < kTokens; });) {
+          REQUIRE(++step < 40);
+          const auto drawn = generator.next();
+          for (std::size_t b = 0; b < rows.size(); ++b) {
+            if (drawn[b].id != BatchGenerator::kReading) rows[b].push_back(drawn[b].id);
+          }
+        }
+        for (std::size_t b = 0; b < rows.size(); ++b) {
+          CAPTURE(b);
+          rows[b].resize(kTokens);
+          CHECK(rows[b] == by_forward(*model, prompts[b], kTokens, options, seeds[b]));
+        }
+        CHECK(generator.restarted() == (positions == Positions::learned));
+      }
+    }
+  }
+}
+
+TEST_CASE("batch generator: log-probabilities are those of forward, before temperature and penalty") {
+  const OneThread one_thread;
+  const auto model = make_model("attention", Positions::rope);
+  const SamplingOptions options{.temperature = 2, .top_k = 3, .repetition_penalty = 3};
+  BatchGenerator generator(*model, kLetters, options, {1, 2}, BatchGenerator::LogProbabilities::yes);
+  std::vector<Ids> rows{{4, 0, 7}, {1, 2, 3}};
+  generator.prompt(rows);
+  for (int step = 0; step < 3; ++step) {
+    const auto now = generator.next();
+    for (std::size_t b = 0; b < rows.size(); ++b) {
+      const auto length = static_cast<std::int64_t>(rows[b].size());
+      const Tensor logits = model->logits(Tensor::from_i32(rows[b], {1, length}), kShortContext);
+      std::vector<double> last;
+      for (std::int64_t v = 0; v < kLetters; ++v) last.push_back(logits.at((length - 1) * kLetters + v));
+      const double p = softmax(last, 1)[static_cast<std::size_t>(now[b].id)];
+      CHECK(now[b].log_probability == doctest::Approx(std::log(p)).epsilon(1e-9));
+      rows[b].push_back(now[b].id);
     }
   }
 }

@@ -161,6 +161,28 @@ TEST_CASE("generator: its tokens are those of steps one by one, also where learn
   }
 }
 
+// On a CUDA device the first draws there, the second on the host.
+TEST_CASE("batch generator: the same tokens with and without log-probabilities, for prompts of any length") {
+  for (const Positions positions : {Positions::none, Positions::rope, Positions::learned}) {
+    INFO(to_string(positions));
+    ModelConfig config =
+        decoder_config("attention,hsm:vector(heads=4)", positions, Norm::rmsnorm, Mlp::swiglu, true, true);
+    config.context = 8;
+    const auto decoder = make_decoder(config, DType::f32);
+    for (const SamplingOptions& options :
+         {SamplingOptions{.temperature = 0}, {}, {.temperature = 1.5, .top_k = 6, .top_p = 0.9, .min_p = 0.1}}) {
+      BatchGenerator one(*decoder, kVocabulary, options, {7, 8, 9});
+      BatchGenerator other(*decoder, kVocabulary, options, {7, 8, 9}, BatchGenerator::LogProbabilities::yes);
+      for (BatchGenerator* generator : {&one, &other}) generator->prompt({{3, 1, 4}, {1}, {2, 7, 1, 8, 2, 8, 1, 8, 2}});
+      for (int i = 0; i < 30; ++i) {
+        const auto first = one.next();
+        const auto second = other.next();
+        for (std::size_t b = 0; b < 3; ++b) CHECK(first[b].id == second[b].id);
+      }
+    }
+  }
+}
+
 #if defined(MIXGRAD_CUDA)
 
 bool on_cuda() {

@@ -30,7 +30,10 @@ std::vector<SamplingOptions> ways() {
           {.temperature = 1.3, .top_p = 0.9},
           {.temperature = 0.9, .top_k = 40, .top_p = 0.5},
           {.temperature = 1e-3},
-          {.temperature = 2, .top_k = 1000000, .top_p = 1e-6}};
+          {.temperature = 2, .top_k = 1000000, .top_p = 1e-6},
+          {.temperature = 1.5, .min_p = 0.2},
+          {.temperature = 1, .min_p = 1},
+          {.temperature = 2, .top_k = 30, .top_p = 0.9, .min_p = 0.05}};
 }
 
 }  // namespace

@@ -1,10 +1,8 @@
-#include "apps/run/sample.h"
+#include "apps/generation/sample.h"
 
 #include <unistd.h>
 
 #include <cstdio>
-#include <memory>
-#include <string>
 
 #include "apps/output/standard_output.h"
 #include "apps/output/terminal.h"
@@ -12,9 +10,8 @@
 #include "core/text/plural.h"
 
 namespace mixgrad::app {
-namespace {
 
-void put(const std::string& text) {
+void put_text(const std::string& text) {
   const std::string shown = ::isatty(STDOUT_FILENO) == 1 ? printable(text) : text;
   std::fwrite(shown.data(), 1, shown.size(), stdout);
   flush_stdout();
@@ -29,24 +26,26 @@ void say_restarted(const Decoder& model) {
       count_text(context, "token").c_str(), std::to_string(Generator::kept_tokens(context)).c_str());
 }
 
-}  // namespace
-
-void stream_sample(const Decoder& model, const Tokenizer& tokenizer, const std::vector<std::int32_t>& prompt,
-                   std::int64_t tokens, const SamplingOptions& options, std::uint64_t seed) {
+void stream_sample(const Decoder& model, const Tokenizer& tokenizer, Continuation& continuation,
+                   const SamplingOptions& options, std::uint64_t seed) {
   Generator generator(model, tokenizer.vocab_size(), options, seed);
-  generator.prompt(prompt);
-  const std::unique_ptr<TokenDecoder> decoder = tokenizer.new_decoder();
-  std::string text;
-  for (const std::int32_t id : prompt) text += decoder->next(id);
-  put(text);
+  generator.prompt(continuation.prompt());
+  put_text(continuation.prompt_text());
   bool told = false;
-  for (std::int64_t i = 0; i < tokens; ++i) {
+  while (!continuation.ended()) {
     check_interrupt();
-    put(decoder->next(generator.next()));
+    put_text(continuation.next({generator.next(), 0}));
     if (generator.restarted() && !told) say_restarted(model);
     told = told || generator.restarted();
   }
-  put(decoder->finish() + "\n");
+  put_text("\n");
+}
+
+void stream_sample(const Decoder& model, const Tokenizer& tokenizer, const std::vector<std::int32_t>& prompt,
+                   std::int64_t tokens, const SamplingOptions& options, std::uint64_t seed) {
+  const StopTexts none({}, tokenizer);
+  Continuation continuation(tokenizer, prompt, none, tokens);
+  stream_sample(model, tokenizer, continuation, options, seed);
 }
 
 }  // namespace mixgrad::app

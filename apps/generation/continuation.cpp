@@ -1,0 +1,47 @@
+#include "apps/generation/continuation.h"
+
+#include <utility>
+
+namespace mixgrad::app {
+
+Continuation::Continuation(const Tokenizer& tokenizer, std::vector<std::int32_t> prompt, const StopTexts& stops,
+                           std::int64_t tokens)
+    : tokenizer_(tokenizer),
+      prompt_(std::move(prompt)),
+      most_(tokens),
+      decoder_(tokenizer.new_decoder()),
+      matcher_(stops) {
+  for (const std::int32_t id : prompt_) prompt_text_ += decoder_->next(id);
+  if (ended()) prompt_text_ += decoder_->finish();
+}
+
+std::string Continuation::take(const Symbols& symbols) {
+  std::string text;
+  for (const std::int32_t symbol : symbols) {
+    if (tokenizer_.is_text()) {
+      text += static_cast<char>(symbol);
+    } else {
+      ids_.push_back(symbol);
+      text += tokenizer_.piece(symbol);
+    }
+  }
+  text_ += text;
+  return text;
+}
+
+std::string Continuation::next(const BatchGenerator::Drawn& drawn) {
+  drawn_.push_back(drawn);
+  const bool last = static_cast<std::int64_t>(drawn_.size()) >= most_;
+  std::string text;
+  if (tokenizer_.is_text()) {
+    std::string complete = decoder_->next(drawn.id);
+    if (last) complete += decoder_->finish();
+    for (const char c : complete) text += take(matcher_.next(static_cast<unsigned char>(c)));
+  } else {
+    text += take(matcher_.next(drawn.id));
+  }
+  if (last && !matcher_.stopped()) text += take(matcher_.finish());
+  return text;
+}
+
+}  // namespace mixgrad::app

@@ -1,0 +1,51 @@
+// What a model makes of one prompt: its tokens, and their text as far as it is complete.
+//
+//   Continuation continuation(tokenizer, prompt, stops, {.tokens = 200});
+//   put(continuation.prompt_text());
+//   while (!continuation.ended()) put(continuation.next(generator.next()));
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "apps/generation/stop_matcher.h"
+#include "nn/model/batch_generator.h"
+#include "nn/tokenizers/tokenizer.h"
+
+namespace mixgrad::app {
+
+class Continuation {
+ public:
+  // At most `tokens` are taken. Tokenizer and stops are kept by reference.
+  Continuation(const Tokenizer& tokenizer, std::vector<std::int32_t> prompt, const StopTexts& stops,
+               std::int64_t tokens);
+
+  // The text of the prompt, as far as its last character is complete.
+  const std::string& prompt_text() const { return prompt_text_; }
+  const std::vector<std::int32_t>& prompt() const { return prompt_; }
+
+  // Takes the next token; returns the text that is certain now, with the end of it when this was the last token.
+  std::string next(const BatchGenerator::Drawn& drawn);
+  bool ended() const { return matcher_.stopped() || static_cast<std::int64_t>(drawn_.size()) >= most_; }
+
+  const std::vector<BatchGenerator::Drawn>& drawn() const { return drawn_; }  // also the tokens of a stop text
+  const std::string& text() const { return text_; }                           // without the prompt and a stop text
+  const std::vector<std::int32_t>& ids() const { return ids_; }               // of a model of ids: the same as ids
+  const std::string* stop() const { return matcher_.stopped() ? &matcher_.stop() : nullptr; }
+
+ private:
+  std::string take(const Symbols& symbols);
+
+  const Tokenizer& tokenizer_;
+  std::vector<std::int32_t> prompt_;
+  std::int64_t most_;
+  std::unique_ptr<TokenDecoder> decoder_;
+  StopMatcher matcher_;
+  std::string prompt_text_, text_;
+  std::vector<std::int32_t> ids_;
+  std::vector<BatchGenerator::Drawn> drawn_;
+};
+
+}  // namespace mixgrad::app
