@@ -83,6 +83,7 @@ class Bench : public Verb {
     trainer->start(0, Rng(training_.seed));
     for (int i = 0; i < kWarmup; ++i) trainer->queue();
     trainer->wait();
+    watch_allocations();
     // Steps that are queued ahead, as in a run, are timed together, others one by one. The memory of queued steps was
     // taken in the untimed ones.
     const bool ahead = trainer->steps_under_way() > 1;

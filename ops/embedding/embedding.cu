@@ -115,8 +115,13 @@ SortedRows sort_rows(const Tensor& tokens, std::int64_t vocabulary) {
   return sorted;
 }
 
-// The block of the first row with an id, in sorted order, adds up the rows with that id; the others have nothing to do.
-// A block has kRowThreads columns.
+// Rows of one id stand together now. A block adds up those of kPiece sorted rows: what begins and ends there goes to
+// the table, what goes on into other pieces to `heads` (of the id that the piece begins with, where it began before) or
+// to `tails` (of the id that it ends with, where it began here and goes on); then the tails are joined with the heads
+// after them, in order. A block has kRowThreads columns.
+constexpr std::int64_t kPiece = kEmbeddingPieceRows;
+constexpr int kTogether = 8;  // rows that a thread loads at once
+
 template <class T>
 void backward_by_sort(const Tensor& tokens, const Tensor& dy, const GradTarget& dweight) {
   using A = acc_t<T>;
@@ -128,24 +133,76 @@ void backward_by_sort(const Tensor& tokens, const Tensor& dy, const GradTarget& 
   const std::int32_t* rows = sorted.rows.data<std::int32_t>();
   const Rows<T> up(dy);
   const Rows<A> to(dweight.tensor);
-  const std::int64_t parts = (up.width + kRowThreads - 1) / kRowThreads;
-  for_each_row("embedding", dy.device(), up.count * parts, [=] __device__(std::int64_t block) {
-    const std::int64_t first = block / parts;
-    const std::int64_t c = block % parts * kRowThreads + threadIdx.x;
-    const std::int32_t id = ids[first];
-    if (id >= vocabulary || (first > 0 && ids[first - 1] == id)) return;
-    std::int64_t end = first;
-    for (int found = kRowThreads; found == kRowThreads;) {
-      const std::int64_t r = end + threadIdx.x;
-      found = __syncthreads_count(r < up.count && ids[r] == id ? 1 : 0);
-      end += found;
-    }
-    if (c >= up.width) return;
-    A sum = 0;
-#pragma unroll 8
-    for (std::int64_t i = first; i < end; ++i) sum += A(up[rows[i]][c]);
+  const std::int64_t width = up.width;
+  const std::int64_t count = up.count;
+  const std::int64_t parts = (width + kRowThreads - 1) / kRowThreads;
+  const std::int64_t pieces = (count + kPiece - 1) / kPiece;
+  const Tensor scratch = Tensor::empty({2, pieces, width}, dtype_of<A>(), dy.device());
+  A* heads = scratch.data<A>();
+  A* tails = heads + pieces * width;
+  const auto put = [=] __device__(std::int32_t id, std::int64_t c, A sum) {
     A& element = to[id][c];
     element = add ? element + sum : sum;
+  };
+  for_each_row("embedding", dy.device(), pieces * parts, [=] __device__(std::int64_t block) {
+    __shared__ std::int32_t id_of[kPiece + 2];  // of the row before the piece, its rows, the row after it; -1: none
+    __shared__ std::int32_t row_of[kPiece];
+    const std::int64_t piece = block / parts;
+    const std::int64_t begin = piece * kPiece;
+    for (std::int64_t i = threadIdx.x; i < kPiece + 2; i += kRowThreads) {
+      const std::int64_t at = begin + i - 1;
+      const bool there = at >= 0 && at < count;
+      id_of[i] = there ? ids[at] : -1;
+      if (i > 0 && i <= kPiece) row_of[i - 1] = there ? rows[at] : 0;
+    }
+    __syncthreads();
+    const std::int64_t c = block % parts * kRowThreads + threadIdx.x;
+    if (c < width) {
+      const int number = static_cast<int>(begin + kPiece < count ? kPiece : count - begin);
+      A sum = 0;
+      bool began_before = id_of[0] == id_of[1];
+      for (int first = 0; first < number; first += kTogether) {
+        A values[kTogether];
+#pragma unroll
+        for (int i = 0; i < kTogether; ++i) values[i] = first + i < number ? A(up[row_of[first + i]][c]) : A(0);
+#pragma unroll
+        for (int i = 0; i < kTogether; ++i) {
+          if (first + i >= number) break;
+          const std::int32_t id = id_of[first + i + 1];
+          sum += values[i];
+          if (id_of[first + i + 2] == id && first + i + 1 < number) continue;
+          const bool goes_on = id_of[first + i + 2] == id;
+          if (id < vocabulary) {
+            if (began_before) {
+              heads[piece * width + c] = sum;
+            } else if (goes_on) {
+              tails[piece * width + c] = sum;
+            } else {
+              put(id, c, sum);
+            }
+          }
+          sum = 0;
+          began_before = false;
+        }
+      }
+    }
+    __syncthreads();  // the next block of this thread block may write
+  });
+  for_each_row("embedding", dy.device(), pieces * parts, [=] __device__(std::int64_t block) {
+    const std::int64_t piece = block / parts;
+    const std::int64_t end = (piece + 1) * kPiece;
+    if (end >= count) return;
+    const std::int32_t id = ids[end - 1];
+    const bool began_here = piece == 0 || ids[piece * kPiece - 1] != id;
+    if (id >= vocabulary || ids[end] != id || !began_here) return;
+    std::int64_t last = piece + 1;  // the piece that the id ends in
+    while ((last + 1) * kPiece < count && ids[(last + 1) * kPiece] == id) ++last;
+    const std::int64_t c = block % parts * kRowThreads + threadIdx.x;
+    if (c >= width) return;
+    A sum = tails[piece * width + c];
+#pragma unroll 8
+    for (std::int64_t i = piece + 1; i <= last; ++i) sum += heads[i * width + c];
+    put(id, c, sum);
   });
 }
 

@@ -9,7 +9,11 @@ inline constexpr std::int64_t kEmbeddingSegmentRows = 512;   // that one block o
 inline constexpr std::int64_t kEmbeddingSmallTable =
     4 * kEmbeddingSegmentRows;  // rows; CUDA sorts those of larger ones
 
-inline constexpr BlockSize kEmbeddingBlocks[] = {
-    {"channels", kEmbeddingSliceChannels}, {"tokens", kEmbeddingSegmentRows}, {"table rows", kEmbeddingSmallTable}};
+inline constexpr std::int64_t kEmbeddingPieceRows = 64;  // sorted rows that one block of CUDA adds up
+
+inline constexpr BlockSize kEmbeddingBlocks[] = {{"channels", kEmbeddingSliceChannels},
+                                                 {"tokens", kEmbeddingSegmentRows},
+                                                 {"tokens", kEmbeddingPieceRows},
+                                                 {"table rows", kEmbeddingSmallTable}};
 
 }  // namespace mixgrad

@@ -74,6 +74,8 @@ OpCases embedding_cases() {
       random_case("D=96", 1, 7, 9, 96, 8, 1),
       random_case("D=300, beyond a slice of channels", 2, 3, 4, 300, 3),
       random_case("1300 tokens", 2, 650, 3, 2, 650),
+      of_tokens("one token in several pieces, large table", Tensor::full({1, 200}, DType::i32, 7), 2100, 2, 0),
+      of_tokens("few tokens in several pieces, large table", random_tokens({3, 150}, 4, 3), 2100, 3, 0),
   };
 
   const Tensor tokens = random_tokens({2, 3}, 5, 1);

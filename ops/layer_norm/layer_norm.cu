@@ -46,9 +46,6 @@ void forward(const Tensor& x, const Tensor& y, const Tensor& weight, const Tenso
 template <class X, class T>
 void backward_x(const Tensor& x, const Tensor& weight, const Tensor& mean, const Tensor& inv_std, const Tensor& dnormed,
                 const Tensor& dsum, const GradTarget& d, const GradTarget& dy) {
-  if (fit_warps<T>(x.cols(), {&x, &weight, &dnormed, &dsum, &d.tensor, &dy.tensor})) {
-    return norm_rows_gradient<true, X, T>("layer_norm", x, weight, mean, inv_std, dnormed, dsum, d, dy);
-  }
   using A = acc_t<T>;
   const Rows<X> in(x);
   const Rows<T> up(dnormed);
@@ -120,6 +117,10 @@ void layer_norm_backward(const Tensor& x, const Tensor& weight, const Tensor& me
                          const Tensor& dnormed, const Tensor& dsum, const GradTarget& d, const GradTarget& dy,
                          const GradTarget& dweight, const GradTarget& dbias) {
   dispatch_norm(x, dnormed, "layer_norm", [&]<class X, class T>() {
+    if (fit_warps<T>(x.cols(), {&x, &weight, &dnormed, &dsum, &d.tensor, &dy.tensor})) {
+      return norm_rows_gradient<true, X, T>("layer_norm", x, weight, mean, inv_std, dnormed, dsum, d, dy, dweight,
+                                            dbias);
+    }
     if (d.tensor.defined()) backward_x<X, T>(x, weight, mean, inv_std, dnormed, dsum, d, dy);
     if (dweight.tensor.defined()) backward_weight<X, T>(x, mean, inv_std, dnormed, dweight);
     if (dbias.tensor.defined()) backward_bias<T>(dnormed, dbias);

@@ -1,4 +1,5 @@
 #include "core/cuda/launch.cuh"
+#include "core/cuda/partial_sums.cuh"
 #include "ops/linear/linear_kernels.h"
 #include "ops/linear/linear_products.h"
 #include "ops/matmul/matmul_cuda.h"
@@ -10,8 +11,6 @@ namespace {
 constexpr int kBiasThreads = 256;
 constexpr int kBiasGroups = kBiasThreads / kWarp;                     // of rows, in a block of the first stage
 constexpr int kGroupRows = static_cast<int>(kSumRows) / kBiasGroups;  // that a thread adds up
-constexpr int kJoinThreads = 1024;
-constexpr int kJoinGroups = kJoinThreads / kWarp;
 
 // partial[block, c] = sum of rows [64 block, 64 block + 64) of column c. A warp has 32 chunks of 16 bytes side by side,
 // the warps of a block take 8 rows each, all in flight, and are joined in order.
@@ -49,26 +48,6 @@ __global__ void __launch_bounds__(kBiasThreads) partial_bias_kernel(Rows<const T
   }
 }
 
-// to[c] (+)= sum over blocks of partial[block, c]: 32 columns a block; every 32nd partial sum a thread, joined in
-// order.
-template <class A>
-__global__ void __launch_bounds__(kJoinThreads)
-    join_bias_kernel(const A* partial, std::int64_t blocks, std::int64_t width, A* to, bool add) {
-  __shared__ A sums_of_groups[kJoinGroups][kWarp];
-  wait_for_previous();
-  const auto lane = static_cast<int>(threadIdx.x) % kWarp;
-  const auto group = static_cast<int>(threadIdx.x) / kWarp;
-  const std::int64_t c = static_cast<std::int64_t>(blockIdx.x) * kWarp + lane;
-  A sum = 0;
-#pragma unroll 8
-  for (std::int64_t b = group; b < blocks; b += kJoinGroups) sum += c < width ? partial[b * width + c] : A(0);
-  sums_of_groups[group][lane] = sum;
-  __syncthreads();
-  if (group != 0 || c >= width) return;
-  for (int g = 1; g < kJoinGroups; ++g) sum += sums_of_groups[g][lane];
-  to[c] = add ? to[c] + sum : sum;
-}
-
 // column_sums, 16 bytes of a row at a time.
 template <class T>
 void backward_bias_chunks(const Tensor& dy, acc_t<T>* to, bool add) {
@@ -79,8 +58,7 @@ void backward_bias_chunks(const Tensor& dy, acc_t<T>* to, bool add) {
   const Tensor partial = Tensor::empty({blocks, up.width}, dtype_of<A>(), dy.device());
   launch("linear", dy.device(), dim3(static_cast<unsigned>(across), static_cast<unsigned>(blocks)), kBiasThreads, 0,
          partial_bias_kernel<T>, up, partial.data<A>());
-  launch("linear", dy.device(), static_cast<unsigned>((up.width + kWarp - 1) / kWarp), kJoinThreads, 0,
-         join_bias_kernel<A>, partial.data<A>(), blocks, up.width, to, add);
+  join_partial_sums("linear", dy.device(), partial.data<A>(), blocks, up.width, StoreGradient<A>{to, add});
 }
 
 template <class T>

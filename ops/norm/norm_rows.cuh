@@ -6,6 +6,7 @@
 
 #include "autograd/tape.h"
 #include "core/cuda/launch.cuh"
+#include "core/cuda/partial_sums.cuh"
 #include "ops/norm/norm_blocks.h"
 
 namespace mixgrad::cuda {
@@ -25,26 +26,6 @@ __device__ A warp_sum(A value) {
     value += __shfl_xor_sync(0xffffffffU, value, distance);
   }
   return value;
-}
-
-// As many elements of E as a chunk of T has: of a wider type it takes several loads of 16 bytes.
-template <class E, class T>
-struct alignas(16) Beside {
-  E values[Chunk<T>::kSize];
-};
-template <class E, class T>
-Beside<E, T>* beside(const Tensor& tensor) {
-  return tensor.defined() ? reinterpret_cast<Beside<E, T>*>(tensor.data<E>()) : nullptr;
-}
-
-// f(k, c) for the chunks c of a row of `chunks` that this lane holds as its k-th.
-template <class F>
-__device__ void for_lane_chunks(int chunks, const F& f) {
-#pragma unroll
-  for (int k = 0; k < kLaneChunks; ++k) {
-    const int c = static_cast<int>(threadIdx.x) % kWarp + k * kWarp;
-    if (c < chunks) f(k, c);
-  }
 }
 
 // N elements side by side, read and written at once.
@@ -172,67 +153,157 @@ void norm_rows(const char* op, const Tensor& x, const Tensor& y, const Tensor& w
          norm_rows_kernel<kCentered, X, T>, p);
 }
 
-// d (+)= dsum + the gradient at s of the norm, for dnormed; the same for dy where that is wanted.
+template <class X, class T>
+struct NormRowsGradient {
+  using A = acc_t<T>;
+  static constexpr int kSize = kUnit<X, T>;
+  const Unit<X, kSize>* s;
+  const Unit<T, kSize>* dnormed;
+  const Unit<X, kSize>* dsum;  // or null
+  const Unit<A, kSize>* weight;
+  const A* means;  // null unless the mean is taken off
+  const A* inverses;
+  Unit<X, kSize>* d;   // null where only the parameters' gradients are wanted
+  Unit<T, kSize>* dy;  // or null
+  bool add, add_dy;
+  A* partial;  // [blocks, 2, width]: sums of the gradients of weight and bias; or null
+  std::int64_t rows;
+  int units;  // of a row
+  A width;
+};
+
+// A warp goes through kNormSumRows / 4 rows of the block's and adds up what each gives to the gradients of weight and
+// bias in registers; the warps of a block are joined in order. So each element is read once. kUnits: of a lane.
+template <bool kCentered, int kUnits, class X, class T>
+__global__ void __launch_bounds__(kRowThreads) norm_rows_gradient_kernel(NormRowsGradient<X, T> p) {
+  using A = acc_t<T>;
+  constexpr int kSize = kUnit<X, T>;
+  constexpr int kWarpRows = kNormSumRows / kRowWarps;
+  wait_for_previous();
+  const int warp = static_cast<int>(threadIdx.x) / kWarp;
+  A sum_weight[kUnits][kSize] = {};
+  A sum_bias[kUnits][kSize] = {};
+  for (int i = 0; i < kWarpRows; ++i) {
+    const std::int64_t r = static_cast<std::int64_t>(blockIdx.x) * kNormSumRows + warp * kWarpRows + i;
+    if (r >= p.rows) break;
+    const std::int64_t begin = r * p.units;
+    const A mu = kCentered ? p.means[r] : A(0);
+    const A scale = p.inverses[r];
+    Unit<X, kSize> row[kUnits];
+    Unit<T, kSize> up[kUnits];
+    for_lane_units<kUnits>(p.units, [&](int k, int c) {
+      row[k] = p.s[begin + c];
+      up[k] = p.dnormed[begin + c];
+    });
+    A sum_g = 0;
+    A sum_gx = 0;
+    for_lane_units<kUnits>(p.units, [&](int k, int c) {
+      const Unit<A, kSize> factor = p.weight[c];
+#pragma unroll
+      for (int e = 0; e < kSize; ++e) {
+        const A g = A(up[k].values[e]) * factor.values[e];
+        const A centred = A(row[k].values[e]) - mu;
+        sum_g += g;
+        sum_gx += g * centred;
+        sum_weight[k][e] += A(up[k].values[e]) * (centred * scale);
+        if constexpr (kCentered) sum_bias[k][e] += A(up[k].values[e]);
+      }
+    });
+    if (p.d == nullptr) continue;
+    const A mean_g = kCentered ? warp_sum(sum_g) / p.width : A(0);
+    const A along = warp_sum(sum_gx) * scale * scale / p.width;
+    for_lane_units<kUnits>(p.units, [&](int k, int c) {
+      const Unit<A, kSize> factor = p.weight[c];
+      const Unit<X, kSize> more = p.dsum == nullptr ? Unit<X, kSize>{} : p.dsum[begin + c];
+      Unit<X, kSize> result = p.add ? p.d[begin + c] : Unit<X, kSize>{};
+      Unit<T, kSize> second = p.add_dy ? p.dy[begin + c] : Unit<T, kSize>{};
+#pragma unroll
+      for (int e = 0; e < kSize; ++e) {
+        const A g = A(up[k].values[e]) * factor.values[e];
+        A value = scale * (g - mean_g - (A(row[k].values[e]) - mu) * along);
+        if (p.dsum != nullptr) value += A(more.values[e]);
+        result.values[e] = static_cast<X>(p.add ? A(result.values[e]) + value : value);
+        second.values[e] = static_cast<T>(p.add_dy ? A(second.values[e]) + value : value);
+      }
+      p.d[begin + c] = result;
+      if (p.dy != nullptr) p.dy[begin + c] = second;
+    });
+  }
+  if (p.partial == nullptr) return;
+  A* sums = shared<A>();  // [warps, 2, width]
+  const int width = p.units * kSize;
+  for_lane_units<kUnits>(p.units, [&](int k, int c) {
+#pragma unroll
+    for (int e = 0; e < kSize; ++e) {
+      sums[warp * 2 * width + c * kSize + e] = sum_weight[k][e];
+      sums[(warp * 2 + 1) * width + c * kSize + e] = sum_bias[k][e];
+    }
+  });
+  __syncthreads();
+  for (int c = static_cast<int>(threadIdx.x); c < 2 * width; c += kRowThreads) {
+    A sum = sums[c];
+#pragma unroll
+    for (int w = 1; w < kRowWarps; ++w) sum += sums[w * 2 * width + c];
+    p.partial[static_cast<std::int64_t>(blockIdx.x) * 2 * width + c] = sum;
+  }
+}
+
+// d (+)= dsum + the gradient at s of the norm, for dnormed; the same for dy where that is wanted; and the gradients of
+// weight and bias where they are wanted. All in one pass, or, where there are no rows, nothing.
 template <bool kCentered, class X, class T>
 void norm_rows_gradient(const char* op, const Tensor& s, const Tensor& weight, const Tensor& mean,
                         const Tensor& inverse, const Tensor& dnormed, const Tensor& dsum, const GradTarget& d,
-                        const GradTarget& dy) {
+                        const GradTarget& dy, const GradTarget& dweight, const GradTarget& dbias) {
   using A = acc_t<T>;
-  using C = Beside<T, T>;
-  using Wide = Beside<X, T>;
-  using Parameters = Beside<A, T>;
-  constexpr int kSize = Chunk<T>::kSize;
-  const Wide* in = beside<X, T>(s);
-  const Parameters* w = beside<A, T>(weight);
-  const C* up = beside<T, T>(dnormed);
-  const Wide* residual = beside<X, T>(dsum);
-  Wide* out = beside<X, T>(d.tensor);
-  C* other = beside<T, T>(dy.tensor);
-  const A* means = kCentered ? mean.data<A>() : nullptr;
-  const A* inverses = inverse.data<A>();
-  const bool add = d.add;
-  const bool add_other = dy.tensor.defined() && dy.add;
+  constexpr int kSize = kUnit<X, T>;
   const std::int64_t rows = s.rows();
-  const A width = A(s.cols());
-  const int chunks = static_cast<int>(s.cols()) / kSize;
-  for_each_row(op, s.device(), (rows + kRowWarps - 1) / kRowWarps, [=] __device__(std::int64_t block) {
-    const std::int64_t r = block * kRowWarps + threadIdx.x / kWarp;
-    if (r >= rows) return;
-    const std::int64_t begin = r * chunks;
-    const A mu = kCentered ? means[r] : A(0);
-    const A scale = inverses[r];
-    A slopes[kLaneChunks][kSize];   // dnormed weight
-    A centred[kLaneChunks][kSize];  // s - mean
-    A sum_g = 0;
-    A sum_gx = 0;
-    for_lane_chunks(chunks, [&](int k, int c) {
-      const Wide value = in[begin + c];
-      const C slope = up[begin + c];
-      const Parameters factor = w[c];
-#pragma unroll
-      for (int e = 0; e < kSize; ++e) {
-        slopes[k][e] = A(slope.values[e]) * factor.values[e];
-        centred[k][e] = A(value.values[e]) - mu;
-        sum_g += slopes[k][e];
-        sum_gx += slopes[k][e] * centred[k][e];
-      }
-    });
-    const A mean_g = kCentered ? warp_sum(sum_g) / width : A(0);
-    const A along = warp_sum(sum_gx) * scale * scale / width;
-    for_lane_chunks(chunks, [&](int k, int c) {
-      const Wide more = residual == nullptr ? Wide{} : residual[begin + c];
-      Wide result = add ? out[begin + c] : Wide{};
-      C second = add_other ? other[begin + c] : C{};
-#pragma unroll
-      for (int e = 0; e < kSize; ++e) {
-        A value = scale * (slopes[k][e] - mean_g - centred[k][e] * along);
-        if (residual != nullptr) value += A(more.values[e]);
-        result.values[e] = static_cast<X>(add ? A(result.values[e]) + value : value);
-        second.values[e] = static_cast<T>(add_other ? A(second.values[e]) + value : value);
-      }
-      out[begin + c] = result;
-      if (other != nullptr) other[begin + c] = second;
-    });
+  const std::int64_t width = s.cols();
+  const std::int64_t blocks = (rows + kNormSumRows - 1) / kNormSumRows;
+  const bool sums = dweight.tensor.defined() || dbias.tensor.defined();
+  const Tensor partial = sums ? Tensor::empty({blocks, 2 * width}, dtype_of<A>(), s.device()) : Tensor();
+  const NormRowsGradient<X, T> p{.s = units_of<X, kSize>(s),
+                                 .dnormed = units_of<T, kSize>(dnormed),
+                                 .dsum = units_of<X, kSize>(dsum),
+                                 .weight = units_of<A, kSize>(weight),
+                                 .means = kCentered ? mean.data<A>() : nullptr,
+                                 .inverses = inverse.data<A>(),
+                                 .d = units_of<X, kSize>(d.tensor),
+                                 .dy = units_of<T, kSize>(dy.tensor),
+                                 .add = d.tensor.defined() && d.add,
+                                 .add_dy = dy.tensor.defined() && dy.add,
+                                 .partial = sums ? partial.data<A>() : nullptr,
+                                 .rows = rows,
+                                 .units = static_cast<int>(width) / kSize,
+                                 .width = A(width)};
+  const auto run = [&]<int kUnits>() {
+    const auto bytes = sums ? static_cast<std::size_t>(2 * kRowWarps * width) * sizeof(A) : 0;
+    launch(op, s.device(), static_cast<unsigned>(blocks), kRowThreads, bytes,
+           norm_rows_gradient_kernel<kCentered, kUnits, X, T>, p);
+  };
+  constexpr int kMostUnits = kLaneChunks * Chunk<T>::kSize / kSize;
+  if (blocks > 0) {
+    const int lane_units = (p.units + kWarp - 1) / kWarp;
+    if (lane_units <= kMostUnits / 4) {
+      run.template operator()<kMostUnits / 4>();
+    } else if (lane_units <= kMostUnits / 2) {
+      run.template operator()<kMostUnits / 2>();
+    } else if (lane_units <= kMostUnits * 3 / 4) {
+      run.template operator()<kMostUnits * 3 / 4>();
+    } else {
+      run.template operator()<kMostUnits>();
+    }
+  }
+  if (!sums) return;
+  A* to_weight = dweight.tensor.defined() ? dweight.tensor.data<A>() : nullptr;
+  A* to_bias = dbias.tensor.defined() ? dbias.tensor.data<A>() : nullptr;
+  const StoreGradient<A> weights{to_weight, dweight.add};
+  const StoreGradient<A> biases{to_bias, dbias.add};
+  join_partial_sums(op, s.device(), partial.data<A>(), blocks, 2 * width, [=] __device__(std::int64_t c, A sum) {
+    if (c < width) {
+      if (weights.to != nullptr) weights(c, sum);
+    } else if (biases.to != nullptr) {
+      biases(c - width, sum);
+    }
   });
 }
 

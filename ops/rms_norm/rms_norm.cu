@@ -37,9 +37,6 @@ void forward(const Tensor& x, const Tensor& y, const Tensor& weight, double eps,
 template <class X, class T>
 void backward_x(const Tensor& x, const Tensor& weight, const Tensor& inv_rms, const Tensor& dnormed, const Tensor& dsum,
                 const GradTarget& d, const GradTarget& dy) {
-  if (fit_warps<T>(x.cols(), {&x, &weight, &dnormed, &dsum, &d.tensor, &dy.tensor})) {
-    return norm_rows_gradient<false, X, T>("rms_norm", x, weight, {}, inv_rms, dnormed, dsum, d, dy);
-  }
   using A = acc_t<T>;
   const Rows<X> in(x);
   const Rows<T> up(dnormed);
@@ -88,6 +85,9 @@ void rms_norm_forward(const Tensor& x, const Tensor& y, const Tensor& weight, do
 void rms_norm_backward(const Tensor& x, const Tensor& weight, const Tensor& inv_rms, const Tensor& dnormed,
                        const Tensor& dsum, const GradTarget& d, const GradTarget& dy, const GradTarget& dweight) {
   dispatch_norm(x, dnormed, "rms_norm", [&]<class X, class T>() {
+    if (fit_warps<T>(x.cols(), {&x, &weight, &dnormed, &dsum, &d.tensor, &dy.tensor})) {
+      return norm_rows_gradient<false, X, T>("rms_norm", x, weight, {}, inv_rms, dnormed, dsum, d, dy, dweight, {});
+    }
     if (d.tensor.defined()) backward_x<X, T>(x, weight, inv_rms, dnormed, dsum, d, dy);
     if (dweight.tensor.defined()) backward_weight<X, T>(x, inv_rms, dnormed, dweight);
   });

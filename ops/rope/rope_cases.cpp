@@ -83,6 +83,8 @@ OpCases rope_cases() {
       plain("head_dim 66", {2, 3, 66}, {.heads = 1, .head_dim = 66}),
       plain("first_position 1000", {1, 9, 8}, {.heads = 2, .head_dim = 4, .first_position = 1000}),
       plain("channels after the heads pass", {2, 5, 17}, {.heads = 2, .head_dim = 6, .first_position = 3}),
+      plain("heads of whole chunks, and channels after them", {2, 9, 88},
+            {.heads = 2, .head_dim = 32, .first_position = 3}),
       plain("130 rows", {2, 65, 4}, {.heads = 1, .head_dim = 4}),
       plain("1100 rows, beyond a task", {2, 550, 2}, {.heads = 1, .head_dim = 2}),
       plain("3 rows a position", {2, 12, 9}, {.heads = 2, .head_dim = 4, .first_position = 5, .rows_per_position = 3}),

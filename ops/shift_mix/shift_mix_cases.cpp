@@ -4,6 +4,7 @@
 
 #include "autograd/tape.h"
 #include "ops/cases/cases.h"
+#include "ops/shift_mix/shift_mix_blocks.h"
 
 namespace mixgrad::test {
 namespace {
@@ -118,6 +119,10 @@ OpCases shift_mix_cases() {
       plain("D=96", {2, 5, 96}, {1, 2, 3}, vector, zero),
       plain("D=65, heads of 13", {2, 5, 65}, {1, 2, 3, 4, 5}, scalar, self),
       plain("2100 steps", {1, 2100, 2}, {700}, scalar, self),
+      plain("heads of 8 channels, zero, scalar", {2, 70, 24}, {1, 64, 80}, scalar, zero),
+      plain("heads of 8 channels, self, vector", {3, 33, 16}, {31, 2}, vector, self),
+      plain("heads of 136 channels, self, scalar", {1, 40, 272}, {3, 35}, scalar, self),
+      view("x is a column view of whole chunks", {2, 40, 48}, 16, 32, {2, 33}, self),
       view("x is a column view", {2, 9, 17}, 4, 10, {2, 1}, zero),
       view("x is a column view, self", {2, 70, 8}, 2, 5, {33}, self),
       {"a and b are the same tensor",
@@ -192,6 +197,12 @@ OpCases shift_mix_cases() {
   all.cached = {in_pieces("shift 1, scalar, zero", {1}, scalar, zero),
                 in_pieces("shifts 4, 2 and 11, vector, self", {4, 2, 11}, vector, self),
                 in_pieces("shifts 12, 1000 and 5, scalar, self", {12, 1000, 5}, scalar, self)};
+  all.block_sizes = kShiftMixBlocks;
+  all.with_size = [](std::string_view axis, std::int64_t size) {
+    if (axis == "tokens") return plain("", {1, size, 16}, {1, 20}, scalar, self);
+    if (axis == "channels") return plain("", {2, 5, size}, {2}, vector, zero);
+    raise_unknown_axis(axis);
+  };
   return all;
 }
 

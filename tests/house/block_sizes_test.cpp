@@ -36,6 +36,7 @@ const std::map<std::string, std::string> kOthers{
     {"kLongSequence", "tokens of a law"},
     {"kMaxParts", "inputs of concat_heads, each with a case"},
     {"kMixThreads", "threads of a block"},
+    {"kMixWarps", "warps of a block, each with its part of kShiftMixSumRows"},
     {"kMostBlocks", "blocks of a launch along one axis"},
     {"kMostBytes", "of shared memory; mamba_step_test.cpp has heads on both sides"},
     {"kMostGathered", "heads; beyond it separate operators run"},
