@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "nn/config/model_config.h"
-#include "nn/config/pattern_item.h"
+#include "nn/config/patterns/pattern_item.h"
 
 namespace mixgrad {
 

@@ -6,7 +6,7 @@
 #include "core/error.h"
 #include "core/text/suggest.h"
 #include "nn/config/model_config.h"
-#include "nn/config/pattern_text.h"
+#include "nn/config/patterns/pattern_text.h"
 
 namespace mixgrad {
 namespace {

@@ -7,9 +7,9 @@
 #include "core/text/parse_number.h"
 #include "core/text/suggest.h"
 #include "nn/files/strict_json.h"
-#include "nn/tokenizers/batch_encoder.h"
-#include "nn/tokenizers/bpe_encoder.h"
 #include "nn/tokenizers/built_in.h"
+#include "nn/tokenizers/byte_pairs/batch_encoder.h"
+#include "nn/tokenizers/byte_pairs/bpe_encoder.h"
 
 namespace mixgrad {
 namespace {

@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "nn/tokenizers/bpe_training.h"
-#include "nn/tokenizers/split_pattern.h"
+#include "nn/tokenizers/byte_pairs/bpe_training.h"
+#include "nn/tokenizers/byte_pairs/split_pattern.h"
 #include "nn/tokenizers/tokenizer.h"
 
 namespace mixgrad {

@@ -10,8 +10,8 @@
 #include "core/text/suggest.h"
 #include "core/text/utf8.h"
 #include "nn/files/strict_json.h"
-#include "nn/tokenizers/bpe_encoder.h"
 #include "nn/tokenizers/built_in.h"
+#include "nn/tokenizers/byte_pairs/bpe_encoder.h"
 
 namespace mixgrad {
 namespace {

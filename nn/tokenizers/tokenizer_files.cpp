@@ -5,7 +5,7 @@
 #include "core/error.h"
 #include "nn/files/file.h"
 #include "nn/files/generations.h"
-#include "nn/tokenizers/hugging_face_tokenizer.h"
+#include "nn/tokenizers/hugging_face/hugging_face_tokenizer.h"
 #include "nn/tokenizers/llama2c_tokenizer.h"
 #include "nn/tokenizers/tokenizer_types.h"
 

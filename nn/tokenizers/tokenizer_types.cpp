@@ -8,7 +8,7 @@
 #include "core/text/suggest.h"
 #include "nn/files/strict_json.h"
 #include "nn/tokenizers/built_in.h"
-#include "nn/tokenizers/hugging_face_internal.h"
+#include "nn/tokenizers/hugging_face/hugging_face_internal.h"
 #include "nn/tokenizers/ids_tokenizer.h"
 
 namespace mixgrad {

@@ -1,5 +1,5 @@
 // GPT-2's two files, with a line of three dashes between them; what is accepted must encode and decode.
-#include "nn/tokenizers/hugging_face_tokenizer.h"
+#include "nn/tokenizers/hugging_face/hugging_face_tokenizer.h"
 #include "tests/fuzz/fuzz.h"
 
 namespace mixgrad {

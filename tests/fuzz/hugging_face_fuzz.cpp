@@ -1,5 +1,5 @@
 // tokenizer.json of Hugging Face; what is accepted must come back, encode texts within its ids, and decode them.
-#include "nn/tokenizers/hugging_face_tokenizer.h"
+#include "nn/tokenizers/hugging_face/hugging_face_tokenizer.h"
 
 #include "core/text/utf8.h"
 #include "tests/fuzz/fuzz.h"

@@ -8,7 +8,7 @@
 #include "core/text/suggest.h"
 #include "nn/config/layer_fields.h"
 #include "nn/config/layer_rules.h"
-#include "nn/config/pattern_text.h"
+#include "nn/config/patterns/pattern_text.h"
 #include "nn/config/shift_schedule.h"
 
 namespace mixgrad {

@@ -6,7 +6,7 @@
 #include "core/numeric/philox.h"
 #include "core/text/parse_number.h"
 #include "core/text/suggest.h"
-#include "nn/config/pattern_text.h"
+#include "nn/config/patterns/pattern_text.h"
 #include "nn/tokenizers/ids_tokenizer.h"
 
 namespace mixgrad {

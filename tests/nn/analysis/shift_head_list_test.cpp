@@ -5,7 +5,7 @@
 
 #include "core/error.h"
 #include "nn/analysis/hsm_paths.h"
-#include "nn/config/mixer_pattern.h"
+#include "nn/config/patterns/mixer_pattern.h"
 #include "tests/support/model_forms.h"
 #include "tests/support/temp_folder.h"
 #include "tests/support/text.h"

@@ -1,5 +1,5 @@
-// nn/config/mixer_pattern.h: the --mixer option.
-#include "nn/config/mixer_pattern.h"
+// nn/config/patterns/mixer_pattern.h: the --mixer option.
+#include "nn/config/patterns/mixer_pattern.h"
 
 #include <doctest/doctest.h>
 

@@ -1,5 +1,5 @@
 // The --shortcut option.
-#include "nn/config/shortcut_pattern.h"
+#include "nn/config/patterns/shortcut_pattern.h"
 
 #include <doctest/doctest.h>
 

@@ -4,7 +4,7 @@
 #include <doctest/doctest.h>
 
 #include "core/error.h"
-#include "nn/config/mixer_pattern.h"
+#include "nn/config/patterns/mixer_pattern.h"
 #include "nn/model/decoder.h"
 #include "tests/support/temp_folder.h"
 

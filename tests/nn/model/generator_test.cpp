@@ -10,7 +10,7 @@
 #include <string>
 
 #include "core/error.h"
-#include "nn/config/mixer_pattern.h"
+#include "nn/config/patterns/mixer_pattern.h"
 #include "tests/support/close.h"
 
 namespace mixgrad::test {

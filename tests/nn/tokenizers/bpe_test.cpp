@@ -7,9 +7,9 @@
 
 #include "core/error.h"
 #include "core/rng.h"
-#include "nn/tokenizers/batch_encoder.h"
-#include "nn/tokenizers/bpe_encoder.h"
 #include "nn/tokenizers/bpe_tokenizer.h"
+#include "nn/tokenizers/byte_pairs/batch_encoder.h"
+#include "nn/tokenizers/byte_pairs/bpe_encoder.h"
 #include "nn/tokenizers/tokenizer_types.h"
 #include "tests/support/close.h"
 #include "tests/support/temp_folder.h"

@@ -1,6 +1,6 @@
 // Tokenizers of Hugging Face: agreement with ids that the package `tokenizers` computed (fixtures/, written by
 // tests/reference/tokenizer_fixtures.py), and what is refused.
-#include "nn/tokenizers/hugging_face_tokenizer.h"
+#include "nn/tokenizers/hugging_face/hugging_face_tokenizer.h"
 
 #include <doctest/doctest.h>
 
@@ -9,8 +9,8 @@
 #include "core/error.h"
 #include "core/rng.h"
 #include "core/text/utf8.h"
-#include "nn/tokenizers/normalizers.h"
-#include "nn/tokenizers/split_pattern.h"
+#include "nn/tokenizers/byte_pairs/split_pattern.h"
+#include "nn/tokenizers/hugging_face/normalizers.h"
 #include "nn/tokenizers/tokenizer_files.h"
 #include "nn/tokenizers/tokenizer_types.h"
 #include "tests/support/temp_folder.h"

@@ -1,5 +1,5 @@
 // The normalizers of Hugging Face tokenizers.
-#include "nn/tokenizers/normalizers.h"
+#include "nn/tokenizers/hugging_face/normalizers.h"
 
 #include <doctest/doctest.h>
 

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "core/error.h"
-#include "nn/config/mixer_pattern.h"
+#include "nn/config/patterns/mixer_pattern.h"
 #include "nn/model/decoder.h"
 #include "nn/training/optimizers/adamw.h"
 #include "tests/support/close.h"

@@ -1,4 +1,4 @@
-#include "nn/config/mixer_pattern.h"
+#include "nn/config/patterns/mixer_pattern.h"
 
 #include <algorithm>
 #include <map>

@@ -1,4 +1,4 @@
-#include "nn/tokenizers/added_tokens.h"
+#include "nn/tokenizers/hugging_face/added_tokens.h"
 
 #include <utf8proc.h>
 

@@ -1,4 +1,4 @@
-#include "nn/tokenizers/byte_characters.h"
+#include "nn/tokenizers/hugging_face/byte_characters.h"
 
 #include "core/text/utf8.h"
 

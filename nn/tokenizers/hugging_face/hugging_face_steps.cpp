@@ -2,7 +2,7 @@
 #include "core/error.h"
 #include "core/text/suggest.h"
 #include "core/text/utf8.h"
-#include "nn/tokenizers/hugging_face_internal.h"
+#include "nn/tokenizers/hugging_face/hugging_face_internal.h"
 
 namespace mixgrad {
 namespace {

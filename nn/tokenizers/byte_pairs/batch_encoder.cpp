@@ -1,9 +1,9 @@
-#include "nn/tokenizers/batch_encoder.h"
+#include "nn/tokenizers/byte_pairs/batch_encoder.h"
 
 #include <algorithm>
 
 #include "core/parallel.h"
-#include "nn/tokenizers/split_pattern.h"
+#include "nn/tokenizers/byte_pairs/split_pattern.h"
 
 namespace mixgrad {
 namespace {

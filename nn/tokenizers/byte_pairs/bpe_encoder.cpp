@@ -1,4 +1,4 @@
-#include "nn/tokenizers/bpe_encoder.h"
+#include "nn/tokenizers/byte_pairs/bpe_encoder.h"
 
 #include <algorithm>
 #include <cstdio>

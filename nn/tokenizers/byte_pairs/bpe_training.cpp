@@ -1,4 +1,4 @@
-#include "nn/tokenizers/bpe_training.h"
+#include "nn/tokenizers/byte_pairs/bpe_training.h"
 
 #include <algorithm>
 #include <queue>

@@ -1,4 +1,4 @@
-#include "nn/tokenizers/hugging_face_tokenizer.h"
+#include "nn/tokenizers/hugging_face/hugging_face_tokenizer.h"
 
 #include <algorithm>
 #include <unordered_map>
@@ -7,8 +7,8 @@
 #include "core/error.h"
 #include "core/text/suggest.h"
 #include "core/text/utf8.h"
-#include "nn/tokenizers/batch_encoder.h"
-#include "nn/tokenizers/hugging_face_internal.h"
+#include "nn/tokenizers/byte_pairs/batch_encoder.h"
+#include "nn/tokenizers/hugging_face/hugging_face_internal.h"
 
 namespace mixgrad {
 namespace {

@@ -1,10 +1,10 @@
-#include "nn/tokenizers/token_decoders.h"
+#include "nn/tokenizers/hugging_face/token_decoders.h"
 
 #include <algorithm>
 #include <utility>
 
-#include "nn/tokenizers/byte_characters.h"
-#include "nn/tokenizers/normalizers.h"
+#include "nn/tokenizers/hugging_face/byte_characters.h"
+#include "nn/tokenizers/hugging_face/normalizers.h"
 
 namespace mixgrad {
 namespace {

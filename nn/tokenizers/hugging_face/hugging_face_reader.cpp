@@ -5,8 +5,8 @@
 #include "core/error.h"
 #include "core/text/suggest.h"
 #include "core/text/utf8.h"
-#include "nn/tokenizers/byte_characters.h"
-#include "nn/tokenizers/hugging_face_internal.h"
+#include "nn/tokenizers/hugging_face/byte_characters.h"
+#include "nn/tokenizers/hugging_face/hugging_face_internal.h"
 
 namespace mixgrad {
 namespace {

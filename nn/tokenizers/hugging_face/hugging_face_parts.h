@@ -8,11 +8,11 @@
 #include <unordered_map>
 #include <vector>
 
-#include "nn/tokenizers/added_tokens.h"
-#include "nn/tokenizers/bpe_encoder.h"
-#include "nn/tokenizers/normalizers.h"
-#include "nn/tokenizers/pre_tokenizers.h"
-#include "nn/tokenizers/token_decoders.h"
+#include "nn/tokenizers/byte_pairs/bpe_encoder.h"
+#include "nn/tokenizers/hugging_face/added_tokens.h"
+#include "nn/tokenizers/hugging_face/normalizers.h"
+#include "nn/tokenizers/hugging_face/pre_tokenizers.h"
+#include "nn/tokenizers/hugging_face/token_decoders.h"
 #include "nn/tokenizers/tokenizer.h"
 
 namespace mixgrad {

@@ -16,7 +16,7 @@
 #include <utility>
 #include <vector>
 
-#include "nn/tokenizers/bpe_merges.h"
+#include "nn/tokenizers/byte_pairs/bpe_merges.h"
 
 namespace mixgrad {
 

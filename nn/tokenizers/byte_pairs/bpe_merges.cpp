@@ -1,4 +1,4 @@
-#include "nn/tokenizers/bpe_merges.h"
+#include "nn/tokenizers/byte_pairs/bpe_merges.h"
 
 #include <algorithm>
 #include <limits>

@@ -1,11 +1,11 @@
-#include "nn/config/pattern_item.h"
+#include "nn/config/patterns/pattern_item.h"
 
 #include <algorithm>
 
 #include "core/error.h"
 #include "core/text/suggest.h"
 #include "nn/config/layer_kind.h"
-#include "nn/config/pattern_text.h"
+#include "nn/config/patterns/pattern_text.h"
 
 namespace mixgrad {
 namespace {

@@ -1,4 +1,4 @@
-#include "nn/config/shortcut_pattern.h"
+#include "nn/config/patterns/shortcut_pattern.h"
 
 #include <algorithm>
 #include <optional>
@@ -8,7 +8,7 @@
 #include "core/error.h"
 #include "core/text/parse_number.h"
 #include "core/text/suggest.h"
-#include "nn/config/pattern_text.h"
+#include "nn/config/patterns/pattern_text.h"
 
 namespace mixgrad {
 namespace {

@@ -1,4 +1,4 @@
-#include "nn/tokenizers/split_pattern.h"
+#include "nn/tokenizers/byte_pairs/split_pattern.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>

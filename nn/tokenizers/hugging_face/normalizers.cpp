@@ -1,4 +1,4 @@
-#include "nn/tokenizers/normalizers.h"
+#include "nn/tokenizers/hugging_face/normalizers.h"
 
 #include <utf8proc.h>
 

@@ -1,6 +1,6 @@
-#include "nn/tokenizers/pre_tokenizers.h"
+#include "nn/tokenizers/hugging_face/pre_tokenizers.h"
 
-#include "nn/tokenizers/normalizers.h"
+#include "nn/tokenizers/hugging_face/normalizers.h"
 
 namespace mixgrad {
 namespace {

@@ -14,7 +14,7 @@
 #include <variant>
 #include <vector>
 
-#include "nn/tokenizers/split_pattern.h"
+#include "nn/tokenizers/byte_pairs/split_pattern.h"
 
 namespace mixgrad {
 

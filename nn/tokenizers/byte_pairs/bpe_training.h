@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "nn/tokenizers/split_pattern.h"
+#include "nn/tokenizers/byte_pairs/split_pattern.h"
 #include "nn/tokenizers/tokenizer_types.h"
 
 namespace mixgrad {

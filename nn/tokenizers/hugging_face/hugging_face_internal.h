@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include "nn/files/strict_json.h"
-#include "nn/tokenizers/hugging_face_parts.h"
+#include "nn/tokenizers/hugging_face/hugging_face_parts.h"
 
 namespace mixgrad {
 

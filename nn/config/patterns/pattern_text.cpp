@@ -1,4 +1,4 @@
-#include "nn/config/pattern_text.h"
+#include "nn/config/patterns/pattern_text.h"
 
 #include <optional>
 
