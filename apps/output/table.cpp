@@ -51,12 +51,57 @@ std::string text_of(const TableCell& cell, const TableColumn& column) {
   return json_line(cell.value);
 }
 
+// A field of RFC 4180: in quotes where it has to be.
+std::string csv_field(const std::string& text) {
+  if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
+  std::string quoted = "\"";
+  for (const char c : text) quoted += c == '"' ? std::string("\"\"") : std::string(1, c);
+  return quoted + "\"";
+}
+
+std::string csv_text(const TableCell& cell) {
+  if (cell.value.is_null()) return "";
+  return cell.value.is_string() ? cell.value.get<std::string>() : json_line(cell.value);
+}
+
+std::string markdown_text(const std::string& text) {
+  std::string escaped;
+  for (const char c : text) {
+    if (c == '|') escaped += '\\';
+    escaped += c == '\n' ? ' ' : c;
+  }
+  return escaped;
+}
+
+const std::vector<std::pair<std::string, Format>>& formats() {
+  static const std::vector<std::pair<std::string, Format>> all{
+      {"table", Format::text}, {"markdown", Format::markdown}, {"csv", Format::csv}, {"json", Format::json}};
+  return all;
+}
+
 }  // namespace
+
+const std::vector<std::string>& format_names() {
+  static const std::vector<std::string> names = [] {
+    std::vector<std::string> all;
+    for (const auto& [name, format] : formats()) all.push_back(name);
+    return all;
+  }();
+  return names;
+}
+
+Format format_named(const std::string& name) {
+  for (const auto& [known, format] : formats()) {
+    if (known == name) return format;
+  }
+  raise<ValueError>("--format must be table, markdown, csv or json, got ", name);
+}
 
 Table::Table(Format format, std::vector<TableColumn> columns, std::size_t wrap)
     : format_(format), columns_(std::move(columns)), wrap_(wrap) {
-  streams_ = std::all_of(columns_.begin(), columns_.end(),
-                         [](const TableColumn& c) { return c.width > 0 || c.shown == ShownIn::json; });
+  streams_ = format_ == Format::text && std::all_of(columns_.begin(), columns_.end(), [](const TableColumn& c) {
+               return c.width > 0 || c.shown == ShownIn::json;
+             });
 }
 
 void Table::add(const std::vector<TableCell>& row) {
@@ -77,8 +122,10 @@ void Table::finish() {
   if (format_ == Format::json) return;
   std::vector<TableColumn> shown;
   for (const TableColumn& column : columns_) {
-    if (column.shown != ShownIn::json) shown.push_back(column);
+    if (shows(column)) shown.push_back(column);
   }
+  if (format_ == Format::markdown) return print_markdown(shown);
+  if (format_ == Format::csv) return print_csv(shown);
   std::vector<std::size_t> widths;
   for (std::size_t c = 0; c < shown.size(); ++c) widths.push_back(std::max(shown[c].width, titles()[c].size()));
   std::vector<Texts> first_columns;
@@ -100,10 +147,43 @@ void Table::finish() {
   std::fflush(stdout);
 }
 
+// CSV is for programs, as JSON is.
+bool Table::shows(const TableColumn& column) const {
+  return column.shown != (format_ == Format::csv ? ShownIn::text : ShownIn::json);
+}
+
+void Table::print_markdown(const std::vector<TableColumn>& shown) const {
+  const auto print = [](const Texts& cells) {
+    std::string line = "|";
+    for (const std::string& cell : cells) line += " " + markdown_text(cell) + " |";
+    std::printf("%s\n", line.c_str());
+  };
+  print(titles());
+  std::string line = "|";
+  for (const TableColumn& column : shown) line += column.number ? "---:|" : "---|";
+  std::printf("%s\n", line.c_str());
+  for (const Texts& row : rows_) print(row);
+  std::fflush(stdout);
+}
+
+void Table::print_csv(const std::vector<TableColumn>& shown) const {
+  const auto print = [](const Texts& cells) {
+    std::string line;
+    for (std::size_t c = 0; c < cells.size(); ++c) line += (c == 0 ? "" : ",") + csv_field(cells[c]);
+    std::printf("%s\n", line.c_str());
+  };
+  Texts keys;
+  for (const TableColumn& column : shown) keys.push_back(column.key);
+  print(keys);
+  for (const Texts& row : rows_) print(row);
+  std::fflush(stdout);
+}
+
 Table::Texts Table::texts_of(const std::vector<TableCell>& row) const {
   Texts texts;
   for (std::size_t c = 0; c < row.size(); ++c) {
-    if (columns_[c].shown != ShownIn::json) texts.push_back(text_of(row[c], columns_[c]));
+    if (!shows(columns_[c])) continue;
+    texts.push_back(format_ == Format::csv ? csv_text(row[c]) : text_of(row[c], columns_[c]));
   }
   return texts;
 }
@@ -111,7 +191,7 @@ Table::Texts Table::texts_of(const std::vector<TableCell>& row) const {
 Table::Texts Table::titles() const {
   Texts texts;
   for (const TableColumn& column : columns_) {
-    if (column.shown != ShownIn::json) texts.push_back(column.title.empty() ? column.key : column.title);
+    if (shows(column)) texts.push_back(column.title.empty() ? column.key : column.title);
   }
   return texts;
 }

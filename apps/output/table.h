@@ -15,8 +15,13 @@
 
 namespace mixgrad::app {
 
-enum class Format : std::uint8_t { text, json };
+enum class Format : std::uint8_t { text, json, markdown, csv };
 inline Format format_of(bool json) { return json ? Format::json : Format::text; }
+
+// The values of --format: table, markdown, csv, json.
+const std::vector<std::string>& format_names();
+// ValueError for another name.
+Format format_named(const std::string& name);
 
 // A value; by default its text follows from the column: strings as they are, numbers in its format, null as "-".
 struct TableCell {
@@ -40,8 +45,10 @@ struct TableColumn {
   ShownIn shown = ShownIn::both;
 };
 
-// Rows of one kind: a table, or one JSON object a line. JSON is printed row by row. The table is printed row by row
-// when every column has a width, so that a slow verb shows its rows as they come, and otherwise by finish().
+// Rows of one kind: a table (for a terminal, or of Markdown), comma-separated values with the keys in the first line
+// (RFC 4180; values as JSON has them, null as nothing), or one JSON object a line. JSON is printed row by row. The
+// table is printed row by row when every column has a width, so that a slow verb shows its rows as they come, and
+// otherwise by finish().
 class Table {
  public:
   // A first column that is longer than `wrap` continues, indented, on lines of its own (only with finish()).
@@ -55,6 +62,9 @@ class Table {
 
   Texts texts_of(const std::vector<TableCell>& row) const;
   Texts titles() const;
+  bool shows(const TableColumn& column) const;
+  void print_markdown(const std::vector<TableColumn>& shown) const;
+  void print_csv(const std::vector<TableColumn>& shown) const;
 
   Format format_;
   std::vector<TableColumn> columns_;
