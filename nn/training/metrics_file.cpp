@@ -1,6 +1,7 @@
 #include "nn/training/metrics_file.h"
 
 #include <algorithm>
+#include <map>
 #include <optional>
 #include <string_view>
 
@@ -14,17 +15,35 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// The step of a line as a run writes it; nothing for any other line.
-std::optional<std::int64_t> step_of(std::string_view line) {
+// A line as a run writes it; nothing for any other line.
+std::optional<MetricsLine> parse_line(std::string_view line) {
   try {
     const nlohmann::json value = parse_strict_json(line, "metrics.jsonl");
-    for (const char* key : {"loss", "val_loss", "lr", "grad_norm", "tokens_per_s"}) {
-      const nlohmann::json& number = json_at(value, {}, key);
-      if (!number.is_number() && !number.is_null()) return std::nullopt;
-    }
-    return json_integer(json_at(value, {}, "step"), {}, 0, INT64_MAX);
+    const auto number = [&](const char* key) -> double {
+      const nlohmann::json& found = json_at(value, {}, key);
+      if (found.is_null()) return std::numeric_limits<double>::quiet_NaN();
+      if (!found.is_number()) raise<FormatError>(key);
+      return found.get<double>();
+    };
+    return MetricsLine{.step = json_integer(json_at(value, {}, "step"), {}, 0, INT64_MAX),
+                       .loss = number("loss"),
+                       .val_loss = number("val_loss"),
+                       .lr = number("lr"),
+                       .grad_norm = number("grad_norm"),
+                       .tokens_per_s = number("tokens_per_s")};
   } catch (const FormatError&) {
     return std::nullopt;
+  }
+}
+
+// f(line, number) for each line of the text, counted from 1.
+template <class F>
+void for_each_line(std::string_view text, const F& f) {
+  std::int64_t number = 0;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = std::min(text.find('\n', at), text.size());
+    f(text.substr(at, end - at), ++number);
+    at = end + 1;
   }
 }
 
@@ -36,21 +55,16 @@ struct Sorted {
 
 Sorted sort_lines(std::string_view text, std::int64_t last_step) {
   Sorted sorted;
-  std::int64_t number = 0;
-  for (std::size_t at = 0; at < text.size();) {
-    const std::size_t end = std::min(text.find('\n', at), text.size());
-    const std::string_view line = text.substr(at, end - at);
-    at = end + 1;
-    ++number;
-    const std::optional<std::int64_t> step = step_of(line);
-    if (!step) {
+  for_each_line(text, [&](std::string_view line, std::int64_t number) {
+    const std::optional<MetricsLine> parsed = parse_line(line);
+    if (!parsed) {
       if (++sorted.foreign == 1) sorted.first_foreign = number;
-    } else if (*step > last_step) {
+    } else if (parsed->step > last_step) {
       ++sorted.later;
     } else {
       sorted.kept.append(line) += '\n';
     }
-  }
+  });
   return sorted;
 }
 
@@ -87,6 +101,21 @@ std::string continue_metrics(const fs::path& from, const fs::path& to, std::int6
   }
   if (!same || sorted.kept != text) write_file_atomic(to, sorted.kept);
   return note;
+}
+
+Metrics read_metrics(const fs::path& path) {
+  const MappedFile file = MappedFile::open(path);
+  Metrics metrics;
+  std::map<std::int64_t, MetricsLine> by_step;
+  for_each_line(file.text(), [&](std::string_view line, std::int64_t) {
+    if (const std::optional<MetricsLine> parsed = parse_line(line)) {
+      by_step[parsed->step] = *parsed;
+    } else {
+      ++metrics.foreign;
+    }
+  });
+  for (const auto& [step, line] : by_step) metrics.lines.push_back(line);
+  return metrics;
 }
 
 }  // namespace mixgrad

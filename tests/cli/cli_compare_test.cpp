@@ -1,0 +1,184 @@
+// mixgrad compare, report and plot: the numbers are those of the runs, the page needs nothing else.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <regex>
+
+#include "tests/support/cli.h"
+
+namespace mixgrad::test {
+namespace {
+
+// Two forms with two seeds each, in one folder.
+const TempFolder& compared_folder() {
+  static const TempFolder folder;
+  static const bool made = [] {
+    for (const std::string form : {"attention", "hsm:scalar"}) {
+      for (const std::string seed : {"1", "2"}) {
+        const Finished done = run_program({"train",
+                                           "--mixer",
+                                           form,
+                                           "--layers",
+                                           "1",
+                                           "--d-model",
+                                           "16",
+                                           "--heads",
+                                           "2",
+                                           "--context",
+                                           "16",
+                                           "--batch",
+                                           "2",
+                                           "--steps",
+                                           "30",
+                                           "--eval-every",
+                                           "10",
+                                           "--save-every",
+                                           "15",
+                                           "--log-every",
+                                           "1",
+                                           "--sample-tokens",
+                                           "0",
+                                           "--seed",
+                                           seed,
+                                           "--out",
+                                           (folder / (form.substr(0, 3) + seed)).string()});
+        REQUIRE_MESSAGE(done.code == 0, done.err);
+      }
+    }
+    return true;
+  }();
+  static_cast<void>(made);
+  return folder;
+}
+
+std::vector<std::string> compared_runs() {
+  std::vector<std::string> paths;
+  for (const char* name : {"att1", "att2", "hsm1", "hsm2"}) paths.push_back((compared_folder() / name).string());
+  return paths;
+}
+
+Finished of_runs(const std::string& verb, const std::vector<std::string>& more) {
+  std::vector<std::string> arguments{verb};
+  for (const std::string& path : compared_runs()) arguments.push_back(path);
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return run_program(arguments);
+}
+
+double best_validation(const std::string& run) {
+  double best = 1e9;
+  for (const Json& line : json_lines(TempFolder::get(std::filesystem::path(run) / "metrics.jsonl"))) {
+    if (!line["val_loss"].is_null()) best = std::min(best, line["val_loss"].get<double>());
+  }
+  return best;
+}
+
+}  // namespace
+
+TEST_CASE("cli compare: groups of seeds, means, intervals and paired differences as computed by hand") {
+  const Finished got = of_runs("compare", {"--format", "json"});
+  REQUIRE(got.code == 0);
+  const std::vector<Json> rows = json_lines(got.out);
+  REQUIRE(rows.size() == 2);
+  const std::vector<std::string> runs = compared_runs();
+  double best[4];
+  for (int i = 0; i < 4; ++i) best[i] = best_validation(runs[static_cast<std::size_t>(i)]);
+  constexpr double kOneDegree = 12.7062;  // of Student's t, two-sided, 95 %
+  for (const Json& row : rows) {
+    const bool softmax = row["runs"][0] == "att1";
+    const double a = softmax ? best[0] : best[2];
+    const double b = softmax ? best[1] : best[3];
+    CHECK(row["seeds"] == 2);
+    CHECK(row["loss"].get<double>() == doctest::Approx((a + b) / 2).epsilon(1e-12));
+    // Of two values the standard error of the mean is half of their distance.
+    CHECK(row["loss_half_width"].get<double>() == doctest::Approx(kOneDegree * std::abs(a - b) / 2).epsilon(1e-6));
+    CHECK(row["group"] == (softmax ? "mixer=attention" : "mixer=hsm:scalar"));
+    if (softmax) {
+      CHECK(row["difference"].is_null());
+      continue;
+    }
+    const double first = best[2] - best[0];
+    const double second = best[3] - best[1];
+    CHECK(row["paired"] == true);
+    CHECK(row["difference"].get<double>() == doctest::Approx((first + second) / 2).epsilon(1e-9));
+    CHECK(row["difference_half_width"].get<double>() ==
+          doctest::Approx(kOneDegree * std::abs(first - second) / 2).epsilon(1e-6));
+    const bool apart = std::abs(first + second) / 2 > kOneDegree * std::abs(first - second) / 2;
+    CHECK(row["rank"] == (apart && row == rows[1] ? 2 : 1));
+  }
+}
+
+TEST_CASE("cli compare: one run alone, another baseline, other forms of the table, what is refused") {
+  const std::vector<std::string> runs = compared_runs();
+  const Finished alone = run_program({"compare", runs[0], "--format", "json"});
+  CHECK(alone.code == 0);
+  const Json row = Json::parse(alone.out);
+  CHECK(row["loss_half_width"].is_null());
+  CHECK(row["rank"].is_null());
+  const Finished other = of_runs("compare", {"--baseline", "hsm2", "--format", "csv"});
+  CHECK(other.code == 0);
+  CHECK(other.out.rfind("group,seeds,loss,", 0) == 0);
+  CHECK(std::count(other.out.begin(), other.out.end(), '\n') == 3);
+  const Finished markdown = of_runs("compare", {"--format", "markdown"});
+  CHECK(markdown.out.find("| runs | seeds | val loss |") == 0);
+  CHECK(of_runs("compare", {}).out.find("mixer=hsm:scalar") != std::string::npos);
+  const Finished unknown = of_runs("compare", {"--baseline", "no-such-run"});
+  CHECK(unknown.code == 2);
+  CHECK(unknown.err.find("--baseline must be one of the runs (att1, att2, hsm1, hsm2), got no-such-run") !=
+        std::string::npos);
+  CHECK(run_program({"compare", (compared_folder() / "nothing").string()}).code == 4);
+  CHECK(run_program({"compare"}).code == 2);
+}
+
+TEST_CASE("cli report: one file with the numbers of the runs, that asks for nothing") {
+  const TempFolder folder;
+  const std::filesystem::path page = folder / "report.html";
+  const Finished done = of_runs("report", {"--out", page.string(), "--svg", (folder / "svg").string(),
+                                           "--sample-tokens", "20", "--title", "A <b>title</b> & more"});
+  REQUIRE_MESSAGE(done.code == 0, done.err);
+  const std::string html = TempFolder::get(page);
+  CHECK(html.size() < 200'000);
+  CHECK(html.find("<title>A &lt;b&gt;title&lt;/b&gt; &amp; more</title>") != std::string::npos);
+  // No address but the name of SVG's language, no file, no style sheet of another place.
+  const std::regex address("(https?:|src=|href=\"[^#]|url\\(|@import)");
+  for (std::sregex_iterator it(html.begin(), html.end(), address), none; it != none; ++it) {
+    CHECK(html.substr(static_cast<std::size_t>(it->position()), 26) == "http://www.w3.org/2000/svg");
+  }
+  const std::string opening = "<script type=\"application/json\" id=\"data\">";
+  const std::size_t begin = html.find(opening) + opening.size();
+  const Json data = Json::parse(html.substr(begin, html.find("</script>", begin) - begin));
+  const std::vector<std::string> runs = compared_runs();
+  REQUIRE(data["runs"].size() == runs.size());
+  for (std::size_t r = 0; r < runs.size(); ++r) {
+    const std::vector<Json> lines = json_lines(TempFolder::get(std::filesystem::path(runs[r]) / "metrics.jsonl"));
+    const Json& run = data["runs"][r];
+    REQUIRE(run["steps"].size() == lines.size());
+    for (std::size_t i = 0; i < lines.size(); ++i) {
+      CHECK(run["steps"][i] == lines[i]["step"]);
+      CHECK(run["loss"][i].get<double>() == doctest::Approx(lines[i]["loss"].get<double>()).epsilon(1e-5));
+      CHECK(run["val"][i].is_null() == lines[i]["val_loss"].is_null());
+    }
+  }
+  CHECK(html.find("<h2 id=\"samples\">") != std::string::npos);
+  for (const char* name : {"loss", "val", "lr", "grad", "speed"}) {
+    const std::string svg = TempFolder::get(folder / "svg" / (std::string(name) + ".svg"));
+    CHECK(svg.rfind("<svg xmlns=", 0) == 0);
+    CHECK(svg.find("class=\"curve c3\"") != std::string::npos);
+  }
+  const Finished without = of_runs("report", {});
+  CHECK(without.code == 2);
+  CHECK(without.err.find("--out FILE is required") != std::string::npos);
+}
+
+TEST_CASE("cli plot: as wide as asked, with axes and a line for each run") {
+  const Finished drawn = of_runs("plot", {"--metric", "val", "--rows", "8"});
+  REQUIRE(drawn.code == 0);
+  CHECK(drawn.out.rfind("validation loss, nats a token\n", 0) == 0);
+  CHECK(drawn.out.find("30 steps") != std::string::npos);
+  CHECK(drawn.out.find("a  att1\nb  att2\nc  hsm1\nd  hsm2\n") != std::string::npos);
+  CHECK(std::count(drawn.out.begin(), drawn.out.end(), '\n') == 1 + 8 + 2 + 4);
+  CHECK(of_runs("plot", {"--metric", "grad", "--log"}).code == 0);
+  CHECK(of_runs("plot", {"--metric", "speeds"}).code == 2);
+}
+
+}  // namespace mixgrad::test
