@@ -3,11 +3,13 @@
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
+#include <utility>
 
 #include "apps/options/model_options.h"
 #include "apps/options/placement_options.h"
 #include "apps/output/error_line.h"
 #include "apps/output/table.h"
+#include "apps/run/checkpoint_text.h"
 #include "apps/run/run_text.h"
 #include "apps/run/standard_input_data.h"
 #include "apps/run/task_report.h"
@@ -237,21 +239,7 @@ class Eval : public Verb {
       say("--unknown means nothing for " + path + ", whose tokenizer can express any text");
       text.unknown.clear();
     }
-    TokenData data =
-        text.data.empty() ? open_own_text(path, checkpoint, text) : text.open_data(checkpoint.tokenizer, Identify::yes);
-    if (const std::string note = unknown_note(data, parse_unknown(text.unknown)); !note.empty()) say(note);
-    return data;
-  }
-
-  // The text that the run was trained on, as it was read then.
-  static TokenData open_own_text(const std::string& path, const Checkpoint& checkpoint, ModelOptions& text) {
-    const RunText own = text_of_run("eval", path);
-    own.apply(text);
-    if (text.unknown.empty()) text.unknown = own.unknown;
-    TokenData data = with_run_text(own, [&] { return text.open_data(checkpoint.tokenizer, Identify::yes); });
-    require_run_text(own, data);
-    say("the text is the one that " + own.run + " was trained on, " + data.source());
-    return data;
+    return open_checkpoint_text("eval", path, checkpoint.tokenizer, std::move(text));
   }
 
   Checkpoint load(const std::string& path) const {

@@ -113,23 +113,53 @@ void AttentionHeads::forward(const NormedInput& u, std::int64_t window, HeadPart
   }
 }
 
-Tensor AttentionHeads::recency(const NormedInput& u, std::int64_t k) const {
+// What probe(q, k, lse, options) says of the heads of each band, [...,H_b,C] with C = 1 left out, put in the order of
+// the heads.
+template <class Probe>
+Tensor AttentionHeads::probed(const NormedInput& u, const Probe& probe) const {
   const Tensor packed = packed_qkv(u, 0);
-  Tensor ratios;
+  Tensor all;
   for (const Band& band : bands_) {
     const std::int64_t width = band.kv_heads * head_dim_;
     const Tensor q = packed.column_view(band.q, band.q + band.heads * head_dim_);
     const Tensor key = packed.column_view(band.k, band.k + width);
     const Tensor lse = attention_with_lse(q, key, packed.column_view(band.v, band.v + width), band.options()).lse;
-    const Tensor of_band = attention_recency(q, key, lse, k, band.options());
+    const Tensor of_band = probe(q, key, lse, band.options());
     if (bands_.size() == 1) return of_band;
     const Tensor values = of_band.to(kCpu);
-    if (!ratios.defined()) ratios = Tensor::empty({heads_}, values.dtype());
-    for (std::size_t i = 0; i < band.numbers.size(); ++i) {
-      ratios.set(band.numbers[i], values.at(static_cast<std::int64_t>(i)));
+    const std::int64_t columns = values.shape().rank() == 1 ? 1 : values.cols();
+    const std::int64_t rows = values.numel() / columns / band.heads;  // the sequences of the batch, or one
+    if (!all.defined()) {
+      all = Tensor::empty(columns == 1 ? Shape{heads_} : Shape{rows, heads_, columns}, values.dtype());
+    }
+    for (std::int64_t i = 0; i < values.numel(); ++i) {
+      const std::int64_t row = i / columns / band.heads;
+      const std::int64_t head = band.numbers[static_cast<std::size_t>(i / columns % band.heads)];
+      all.set((row * heads_ + head) * columns + i % columns, values.at(i));
     }
   }
-  return ratios.to(packed.device());
+  return all.to(packed.device());
+}
+
+Tensor AttentionHeads::recency(const NormedInput& u, std::int64_t k) const {
+  return probed(u, [&](const Tensor& q, const Tensor& key, const Tensor& lse, const AttentionOptions& options) {
+    return attention_recency(q, key, lse, k, options);
+  });
+}
+
+Tensor AttentionHeads::profile(const NormedInput& u) const {
+  return probed(u, [](const Tensor& q, const Tensor& key, const Tensor& lse, const AttentionOptions& options) {
+    return attention_profile(q, key, lse, options);
+  });
+}
+
+Tensor AttentionHeads::outputs(const NormedInput& u) const {
+  HeadParts parts;
+  forward(u, 0, parts);
+  if (bands_.size() == 1) return parts.parts.front();
+  std::vector<std::int64_t> order;
+  for (const Band& band : bands_) order.insert(order.end(), band.numbers.begin(), band.numbers.end());
+  return concat_heads(parts.all(), order, head_dim_);
 }
 
 std::vector<std::int64_t> AttentionHeads::windows() const {

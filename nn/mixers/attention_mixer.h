@@ -61,6 +61,8 @@ class AttentionHeads {
                  HeadParts& parts) const;
   std::vector<KeyValueRing> new_rings(std::int64_t batch, std::int64_t max_tokens, Placement placement) const;
   Tensor recency(const NormedInput& u, std::int64_t k) const;  // [H]
+  Tensor profile(const NormedInput& u) const;                  // [B,H,2 + R]
+  Tensor outputs(const NormedInput& u) const;                  // [B,T,H dh], in the order of the heads
   std::vector<std::int64_t> windows() const;                   // of each head; 0: all
   double operations(std::int64_t tokens) const;
   std::size_t state_bytes(std::int64_t tokens, DType dtype) const;
@@ -74,6 +76,8 @@ class AttentionHeads {
     std::vector<std::int64_t> numbers{};  // of its heads
     AttentionOptions options(std::int64_t most = 0) const;
   };
+  template <class Probe>
+  Tensor probed(const NormedInput& u, const Probe& probe) const;
   void add_band(std::int64_t window, const std::vector<std::int64_t>& groups);
   Tensor packed_qkv(const NormedInput& u, TokenPosition first) const;  // [B,T,(H+2G) dh], band by band
 
@@ -101,6 +105,8 @@ class AttentionMixer : public MixerOf<KeyValueState> {
   std::int64_t softmax_heads() const override { return heads_.heads(); }
   Tensor recency(const LayerInput& input, std::int64_t k) const override { return heads_.recency(input.normed, k); }
   std::vector<std::int64_t> softmax_windows() const override { return heads_.windows(); }
+  Tensor softmax_profile(const LayerInput& input) const override { return heads_.profile(input.normed); }
+  Tensor softmax_outputs(const LayerInput& input) const override { return heads_.outputs(input.normed); }
   RowRange rows_without_gradient(std::string_view parameter) const override {
     return heads_.rows_without_gradient(parameter);
   }

@@ -123,6 +123,14 @@ Tensor MixedHeadsMixer::recency(const LayerInput& input, std::int64_t k) const {
   return attention_ ? attention_->recency(input.normed, k) : Tensor();
 }
 
+Tensor MixedHeadsMixer::softmax_profile(const LayerInput& input) const {
+  return attention_ ? attention_->profile(input.normed) : Tensor();
+}
+
+Tensor MixedHeadsMixer::softmax_outputs(const LayerInput& input) const {
+  return attention_ ? attention_->outputs(input.normed) : Tensor();
+}
+
 RowRange MixedHeadsMixer::rows_without_gradient(std::string_view parameter) const {
   return attention_ ? attention_->rows_without_gradient(parameter) : RowRange{};
 }

@@ -45,6 +45,8 @@ class MixedHeadsMixer : public MixerOf<MixedHeadsState> {
   std::int64_t softmax_heads() const override { return attention_ ? attention_->heads() : 0; }
   Tensor recency(const LayerInput& input, std::int64_t k) const override;
   std::vector<std::int64_t> softmax_windows() const override;
+  Tensor softmax_profile(const LayerInput& input) const override;
+  Tensor softmax_outputs(const LayerInput& input) const override;
   RowRange rows_without_gradient(std::string_view parameter) const override;
 
  protected:

@@ -115,6 +115,10 @@ class Mixer {
   virtual std::vector<std::int64_t> softmax_windows() const {
     return std::vector<std::int64_t>(static_cast<std::size_t>(softmax_heads()));
   }
+  // Of the same heads, in order: where they look (attention_profile, ops/attention), [B,H,2 + R], and what they give
+  // before the product after them, [B,T,H dh]. Undefined where there are none, or where other sources are attended to.
+  virtual Tensor softmax_profile(const LayerInput& /*input*/) const { return {}; }
+  virtual Tensor softmax_outputs(const LayerInput& /*input*/) const { return {}; }
   // How much of its attention each query gives to each source, [B,H,T,M]; undefined without sources.
   virtual Tensor depth_mass(const LayerInput& /*input*/) const { return {}; }
   // Rows of a parameter, named without its prefix ("qkv.bias"), whose gradient is zero on paper, so that rounding alone

@@ -189,16 +189,23 @@ Tensor Decoder::prefill(const Tensor& tokens, DecoderState& state) const {
   return head_logits(u);
 }
 
-std::vector<Tensor> Decoder::recency(const Tensor& tokens, std::int64_t k) const {
+void Decoder::visit(const Tensor& tokens, const Look& look) const {
   const ContextScope scope(context_);
   check_length(tokens.shape().rank() == 2 ? tokens.dim(1) : 0, false);
-  check_untracked("recency");
-  std::vector<Tensor> ratios(layers_.size());
+  check_untracked("a look at mixers");
   run(tokens, 0, [&](std::size_t l, const Mixer& mixer, const LayerInput& input) {
-    ratios[l] = mixer.recency(input, k);
+    look(l, mixer, input);
     return l + 1 < layers_.size() ? mixer.forward(input)
                                   : input.u();  // nothing is asked of what follows the last mixer
   });
+}
+
+std::vector<Tensor> Decoder::recency(const Tensor& tokens, std::int64_t k) const {
+  const ContextScope scope(context_);
+  check_untracked("recency");
+  std::vector<Tensor> ratios(layers_.size());
+  visit(tokens,
+        [&](std::size_t l, const Mixer& mixer, const LayerInput& input) { ratios[l] = mixer.recency(input, k); });
   return ratios;
 }
 

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -81,6 +82,10 @@ class Decoder {
   Tensor step(const Tensor& tokens, DecoderState& state) const { return prefill(tokens, state); }  // [B,1]
   // What prefill requires of its arguments, but for the tokens' values: throws its errors.
   void check_prefill(const Tensor& tokens, const DecoderState& state) const;
+
+  // Computes tokens [B,T] and shows each mixer with its input, in order. Not recorded.
+  using Look = std::function<void(std::size_t layer, const Mixer& mixer, const LayerInput& input)>;
+  void visit(const Tensor& tokens, const Look& look) const;
 
   // Recency ratios with window k on tokens [B,T]: one [softmax heads] per layer, undefined where it has none.
   std::vector<Tensor> recency(const Tensor& tokens, std::int64_t k) const;

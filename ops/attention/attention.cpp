@@ -201,4 +201,21 @@ Tensor attention_recency(const Tensor& q, const Tensor& k, const Tensor& lse, st
   return ratio;
 }
 
+std::int64_t attention_ranges(std::int64_t keys) {
+  std::int64_t ranges = 1;  // of the distance 0
+  while (std::int64_t{1} << (ranges - 1) < keys) ++ranges;
+  return ranges;
+}
+
+Tensor attention_profile(const Tensor& q, const Tensor& k, const Tensor& lse, const AttentionOptions& options) {
+  require_untracked("attention_profile", "q", q);
+  require_untracked("attention_profile", "k", k);
+  check_attention("attention_profile", q, k, k, key_rows(k), 1, options);
+  require_shape("attention_profile", "lse", lse, {q.dim(0), options.heads, q.dim(1)});
+  const std::int64_t columns = 2 + attention_ranges(k.dim(1));
+  Tensor profile = Tensor::empty({q.dim(0), options.heads, columns}, lse.dtype(), q.device());
+  MIXGRAD_DISPATCH(q.device(), attention_profile, q, k, lse, options, profile);
+  return profile;
+}
+
 }  // namespace mixgrad

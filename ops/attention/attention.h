@@ -56,4 +56,11 @@ AttentionWithLse attention_with_lse(const Tensor& q, const Tensor& k, const Tens
 Tensor attention_recency(const Tensor& q, const Tensor& k, const Tensor& lse, std::int64_t recency_window,
                          const AttentionOptions& options);
 
+// Where each query looks, summed over the queries: [B,H,2 + R] (f32, f64 for f64). The columns are the probability of
+// the first key, the entropy -sum_j p[i,j] log p[i,j] in nats, and the probabilities by the distance d between query
+// and key: first d = 0, then 2^(r-1) <= d < 2^r for r = 1 to R - 1, R = attention_ranges(S). No T x T matrix is made.
+// Not recorded.
+Tensor attention_profile(const Tensor& q, const Tensor& k, const Tensor& lse, const AttentionOptions& options);
+std::int64_t attention_ranges(std::int64_t keys);  // that the distances 0 ... keys - 1 fall into
+
 }  // namespace mixgrad

@@ -1,4 +1,6 @@
+#include <bit>
 #include <cstring>
+#include <vector>
 
 #include "core/parallel.h"
 #include "ops/attention/attention_blocks.h"
@@ -183,6 +185,56 @@ void attention_recency(const Tensor& q, const Tensor& k, const Tensor& lse, std:
         }
       }
       ratio.data<A>()[head] = static_cast<A>(total / static_cast<double>(s.batch * s.queries));
+    });
+  });
+}
+
+namespace {
+
+// Adds up where the queries of one head and one sequence look, block by block, in this order.
+template <class T>
+void profile_of_head(const Tensor& q, const Tensor& k, const Tensor& lse, const Sizes& s, std::int64_t b,
+                     std::int64_t head, std::vector<double>& sums) {
+  using A = acc_t<T>;
+  const std::int64_t group = head / (s.heads / s.kv_heads);
+  const A scale = A(1) / std::sqrt(A(s.head_dim));
+  std::fill(sums.begin(), sums.end(), 0.0);
+  for (std::int64_t first = 0; first < s.queries; first += s.block) {
+    const std::int64_t rows = std::min(s.block, s.queries - first);
+    const std::int64_t low = s.first_visible(first);
+    const std::int64_t width = s.end_visible(first + rows - 1) - low;
+    A* scores = scratch<A, Scratch::scores>(rows * width);
+    const auto queries = load<T, Scratch::queries>(q, b, first, rows, head, s.head_dim);
+    const auto keys = load<T, Scratch::keys>(k, b, low, width, group, s.head_dim);
+    product<A>(dense(scores, rows, width), queries, transposed<A>(keys), {.scale = scale});
+    for (std::int64_t i = 0; i < rows; ++i) {
+      const A shift = lse.data<A>()[(b * s.heads + head) * s.queries + first + i];
+      const std::int64_t at = s.past + first + i;
+      for (std::int64_t j = s.first_visible(first + i); j <= at; ++j) {
+        const A log_p = scores[i * width + j - low] - shift;
+        const auto p = static_cast<double>(exp_value(log_p));
+        if (j == 0) sums[0] += p;
+        if (p > 0) sums[1] -= p * static_cast<double>(log_p);
+        sums[static_cast<std::size_t>(2 + std::bit_width(static_cast<std::uint64_t>(at - j)))] += p;
+      }
+    }
+  }
+}
+
+}  // namespace
+
+void attention_profile(const Tensor& q, const Tensor& k, const Tensor& lse, const AttentionOptions& options,
+                       const Tensor& profile) {
+  const Sizes s(q, k.dim(1), 1, options);
+  const std::int64_t columns = profile.cols();
+  dispatch_float(q.dtype(), "attention_profile", [&]<class T>() {
+    using A = acc_t<T>;
+    parallel_for(s.batch * s.heads, [&](std::int64_t task) {
+      std::vector<double> sums(static_cast<std::size_t>(columns));
+      profile_of_head<T>(q, k, lse, s, task / s.heads, task % s.heads, sums);
+      for (std::int64_t c = 0; c < columns; ++c) {
+        profile.data<A>()[task * columns + c] = static_cast<A>(sums[static_cast<std::size_t>(c)]);
+      }
     });
   });
 }

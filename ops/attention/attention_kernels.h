@@ -27,7 +27,10 @@ MIXGRAD_KERNELS(
                             const GradTarget& dq, const GradTarget& dk, const GradTarget& dv);
     // ratio: [H] in the accumulation type.
     void attention_recency(const Tensor& q, const Tensor& k, const Tensor& lse, std::int64_t recency_window,
-                           const AttentionOptions& options, const Tensor& ratio);)
+                           const AttentionOptions& options, const Tensor& ratio);
+    // profile: [B,H,2 + R] in the accumulation type.
+    void attention_profile(const Tensor& q, const Tensor& k, const Tensor& lse, const AttentionOptions& options,
+                           const Tensor& profile);)
 
 // In builds with CUDA. Four implementations of the same formulas, from the plainest to the quickest: each is the
 // reference of the next.

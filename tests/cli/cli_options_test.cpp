@@ -38,7 +38,8 @@ TEST_CASE("cli options: every option of every verb is refused when given twice, 
   const std::set<std::string> lists{"eval --checkpoint", "gradcheck --op",         "ops --op",        "train --data",
                                     "generate --prompt", "generate --prompt-file", "generate --stop", "train --valid",
                                     "eval --data",       "eval --valid",           "inspect --data",  "inspect --valid",
-                                    "bench --data",      "bench --valid",          "data --valid",    "train --freeze"};
+                                    "bench --data",      "bench --valid",          "data --valid",    "train --freeze",
+                                    "analyze --data",    "analyze --valid"};
   int tried = 0;
   for (const std::string& verb : verb_names()) {
     for (const Arguments& option : options_of(verb)) {

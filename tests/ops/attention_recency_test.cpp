@@ -46,6 +46,56 @@ TEST_CASE("attention_with_lse: the output of attention, and log sum exp of the v
   }
 }
 
+TEST_CASE("attention_profile: first key, entropy and distances are those of plain loops, whatever the window") {
+  const std::int64_t time = 70;
+  CHECK(attention_ranges(1) == 1);
+  CHECK(attention_ranges(2) == 2);
+  CHECK(attention_ranges(3) == 3);
+  CHECK(attention_ranges(4) == 3);
+  CHECK(attention_ranges(5) == 4);
+  CHECK(attention_ranges(70) == 8);
+  for (const auto& [dtype, tolerance] : kAttentionPrecisions) {
+    for (const std::int64_t window : {0, 1, 9, 100}) {
+      CAPTURE(window);
+      const AttentionOptions options{.heads = 4, .kv_heads = 2, .window = window};
+      const Tensor q = random_tensor({2, time, 12}, 1).to(dtype);
+      const Tensor k = random_tensor({2, time, 6}, 2).to(dtype);
+      const Tensor lse = attention_with_lse(q, k, k, options).lse;
+      const Tensor want = Tensor::zeros({2, 4, 10}, DType::f64);
+      for (std::int64_t row = 0; row < 8; ++row) {
+        const std::int64_t b = row / 4;
+        const std::int64_t h = row % 4;
+        for (std::int64_t i = 0; i < time; ++i) {
+          std::vector<double> weights;
+          double total = 0;
+          for (std::int64_t j = 0; j <= i; ++j) {
+            double score = 0;
+            for (std::int64_t c = 0; c < 3; ++c) {
+              score += q.at((b * time + i) * 12 + h * 3 + c) * k.at((b * time + j) * 6 + h / 2 * 3 + c);
+            }
+            weights.push_back(window > 0 && j <= i - window ? 0 : std::exp(score / std::sqrt(3.0)));
+            total += weights.back();
+          }
+          const auto add = [&](std::int64_t column, double value) {
+            want.set(row * 10 + column, want.at(row * 10 + column) + value);
+          };
+          for (std::int64_t j = 0; j <= i; ++j) {
+            const double p = weights[static_cast<std::size_t>(j)] / total;
+            if (p == 0) continue;
+            std::int64_t range = 0;
+            while (i - j >= (std::int64_t{1} << range)) ++range;
+            if (j == 0) add(0, p);
+            add(1, -p * std::log(p));
+            add(2 + range, p);
+          }
+        }
+      }
+      const std::string difference = not_close(attention_profile(q, k, lse, options), want, tolerance);
+      CHECK(difference == kNothing);
+    }
+  }
+}
+
 TEST_CASE("uniform_recency: the recency of a head whose queries are zero") {
   for (const std::int64_t time : {1, 2, 9, 37}) {
     const Tensor q = Tensor::zeros({1, time, 2}, DType::f64);

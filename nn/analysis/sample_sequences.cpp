@@ -1,0 +1,44 @@
+#include "nn/analysis/sample_sequences.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "core/system/interrupt.h"
+
+namespace mixgrad {
+
+SampledSequences sample_sequences(const TokenData& data, TokenRange range, std::int64_t length, std::int64_t most) {
+  constexpr std::int64_t kTokensAtOnce = 4096;
+  if (range.size() < 2) {
+    raise<ValueError>("sequences of ", data.source(), ": at least two tokens are required; got ", range.size(),
+                      "; choose a longer text or another split");
+  }
+  SampledSequences sample;
+  sample.length = std::min(length, range.size() - 1);
+  const std::int64_t there = (range.size() - 1) / sample.length;
+  sample.count = std::min(most, there);
+  const std::int64_t at_once = std::max<std::int64_t>(1, kTokensAtOnce / sample.length);
+  for (std::int64_t first = 0; first < sample.count; first += at_once) {
+    const std::int64_t rows = std::min(at_once, sample.count - first);
+    SampledSequences::Batch batch{Tensor::empty({rows, sample.length}, DType::i32),
+                                  Tensor::empty({rows, sample.length}, DType::i32)};
+    for (std::int64_t r = 0; r < rows; ++r) {
+      const std::int64_t begin = range.begin + (first + r) * there / sample.count * sample.length;
+      data.gather(begin, sample.length, batch.tokens.data<std::int32_t>() + r * sample.length);
+      data.gather(begin + 1, sample.length, batch.targets.data<std::int32_t>() + r * sample.length);
+    }
+    sample.batches.push_back(std::move(batch));
+  }
+  return sample;
+}
+
+double mean_loss(const Decoder& model, const SampledSequences& sample) {
+  double sum = 0;
+  for (const SampledSequences::Batch& batch : sample.batches) {
+    check_interrupt();
+    sum += model.loss(batch.tokens, batch.targets).item() * static_cast<double>(batch.tokens.dim(0));
+  }
+  return sum / static_cast<double>(sample.count);
+}
+
+}  // namespace mixgrad

@@ -1,0 +1,28 @@
+// Sequences of a text on which a model is analysed: spread evenly over a range of its tokens, none overlapping.
+//   const SampledSequences sample = sample_sequences(data, data.valid(), model.config().context, 64);
+#pragma once
+
+#include <vector>
+
+#include "nn/data/token_data.h"
+#include "nn/model/decoder.h"
+
+namespace mixgrad {
+
+struct SampledSequences {
+  struct Batch {
+    Tensor tokens, targets;  // [B,n] i32 on the host; a target is the token behind, and every one is there
+  };
+  std::vector<Batch> batches;
+  std::int64_t count = 0;   // sequences in all
+  std::int64_t length = 0;  // n
+};
+
+// At most `most` sequences of `length` tokens, or of as many as the range has beside the last target; at most 4,096
+// tokens at a time. ValueError when the range has fewer than two tokens.
+SampledSequences sample_sequences(const TokenData& data, TokenRange range, std::int64_t length, std::int64_t most);
+
+// The mean loss over all targets, nats; the same batches for every model that is compared.
+double mean_loss(const Decoder& model, const SampledSequences& sample);
+
+}  // namespace mixgrad
