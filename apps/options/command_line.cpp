@@ -178,7 +178,13 @@ class CommandLine {
   }
 
   void resolve() {
-    if (given_.at("config").on_command_line()) apply_config();
+    if (given_.at("config").on_command_line()) {
+      if (options_.own_config() != nullptr) {
+        *options_.own_config() = given_.at("config").texts.back();
+      } else {
+        apply_config();
+      }
+    }
     if (const OptionSpec* preset = options_.find("preset"); preset != nullptr && given(*preset).anywhere()) {
       apply_preset(*preset);
     }
@@ -213,6 +219,9 @@ class CommandLine {
         raise<ValueError>(position, "unknown key ", quote(entry.key), "; ", did_you_mean(entry.key, options_.names()),
                           "the keys are the options of this verb");
       }
+      if (!entry.values.empty() && !option->several) {
+        raise<ValueError>(position, entry.key, " must be one value; got an array of ", entry.values.size());
+      }
       if (entry.type != option->type) {
         constexpr const char* kKinds[] = {"a text in quotes", "a number", "true or false"};
         raise<ValueError>(position, entry.key, " must be ", kKinds[static_cast<int>(option->type)], "; got ",
@@ -220,7 +229,7 @@ class CommandLine {
       }
       Given& given = given_.at(option->name);
       given.in_config = true;
-      given.config_text = entry.value;
+      given.config_text = entry.values.empty() ? entry.value : list_text(entry.values);
       given.config_position = position;
     }
   }

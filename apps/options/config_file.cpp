@@ -56,7 +56,11 @@ class ConfigReader {
     }
     rest_.remove_prefix(1);
     skip_blank();
-    read_value(entry);
+    if (!rest_.empty() && rest_[0] == '[') {
+      read_array(entry);
+    } else {
+      read_value(entry);
+    }
     skip_blank();
     if (!rest_.empty() && rest_[0] != '#') {
       fail("nothing but a comment may follow the value of ", quote(entry.key), "; got ", quote(rest_));
@@ -78,13 +82,36 @@ class ConfigReader {
     if (!rest_.empty() && rest_[0] != '#') fail("nothing may follow a section's name; got ", quote(rest_));
   }
 
+  void read_array(ConfigEntry& entry) {
+    rest_.remove_prefix(1);
+    for (skip_blank(); rest_.empty() || rest_[0] != ']'; skip_blank()) {
+      ConfigEntry element = entry;
+      element.value.clear();
+      read_value(element);
+      if (!entry.values.empty() && element.type != entry.type) {
+        fail("the values of the array ", quote(entry.key), " must be of one type; got ", quote(line_text()));
+      }
+      entry.type = element.type;
+      entry.values.push_back(element.value);
+      skip_blank();
+      if (!rest_.empty() && rest_[0] == ',') {
+        rest_.remove_prefix(1);
+      } else if (rest_.empty() || rest_[0] != ']') {
+        fail("an array must have commas between its values and end with ] in its line; got ", quote(line_text()));
+      }
+    }
+    if (entry.values.empty()) fail("the array ", quote(entry.key), " must have at least one value");
+    rest_.remove_prefix(1);
+    entry.value = entry.values.front();
+  }
+
   void read_value(ConfigEntry& entry) {
     if (!rest_.empty() && (rest_[0] == '"' || rest_[0] == '\'')) {
       entry.type = ConfigEntry::Type::text;
       entry.value = rest_[0] == '"' ? basic_string() : literal_string();
       return;
     }
-    const std::string_view word = rest_.substr(0, rest_.find_first_of(" \t\r#"));
+    const std::string_view word = rest_.substr(0, rest_.find_first_of(" \t\r#,]"));
     const bool boolean = word == "true" || word == "false";
     const std::string_view digits = word.substr(std::min(word.find_first_not_of("+-"), word.size()));
     const bool number = !digits.empty() && (std::string_view("0123456789.").find(digits[0]) != std::string_view::npos ||

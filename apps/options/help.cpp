@@ -118,7 +118,9 @@ std::string verb_help(const std::string& name, const Verb& verb, const OptionSet
     if (!lines.empty()) text += "\n" + std::string(kGroupTitles[group]) + ":\n" + lines;
   }
   text += "\nGeneral:\n";
-  text += entry("--config FILE", "TOML file with any of these options; the command line wins");
+  const bool own = options.own_config() != nullptr;
+  text += entry("--config FILE",
+                own ? options.own_config_help() : "TOML file with any of these options; the command line wins");
   text += entry("--print-config", "Print all values as TOML and stop");
   text += entry("--help", "Print this page and stop");
   return text + "\nExample:\n  " + verb.example() + "\n\n" + paragraph(kExitCodes);

@@ -140,8 +140,10 @@ void ModelOptions::declare_model(OptionSet& options) {
   OptionTraits of_mlp = traits;
   of_mlp.useless = useless_when([this] { return mlp == to_string(Mlp::none); }, "with --mlp none there is no MLP");
   options.add("d-ff", d_ff, {0, kMaxHidden}, "Hidden width of the MLP; 0 = 4 d-model", of_mlp);
-  options.add("match", match, {"width", "params"},
-              "width: d-ff as given; params: the MLP gets what the mixers save against softmax attention", of_mlp);
+  options.add("match", match, {"width", "params", "operations"},
+              "width: d-ff as given; params, operations: the MLP gets what the mixers save of them against "
+              "softmax attention",
+              of_mlp);
   options.add("mlp", mlp, enum_names<Mlp>(), "Activation of the MLP; none: layers have no MLP", traits);
   options.add("norm", norm, enum_names<Norm>(), "Normalisation", traits);
   options.add("norm-eps", norm_eps, kAboveZero, "Added inside the root of the norm", traits);
@@ -237,8 +239,10 @@ ModelConfig ModelOptions::config(std::int64_t tokenizer_vocabulary) const {
   config.layers = expand_mixer_pattern(mixer, {layers, heads, kv_heads, context, d_model, bias});
   if (!shortcut.empty()) config.shortcut = parse_shortcut_pattern(shortcut);
   validate(config, "model options");
-  if (match == "params" && config.mlp != Mlp::none) {
-    config.d_ff = equal_parameter_width(config, {heads, kv_heads == 0 ? heads : kv_heads});
+  if (match != "width" && config.mlp != Mlp::none) {
+    const AttentionConfig attention{heads, kv_heads == 0 ? heads : kv_heads};
+    config.d_ff =
+        match == "params" ? equal_parameter_width(config, attention) : equal_operation_width(config, attention);
   }
   return config;
 }

@@ -138,6 +138,15 @@ class OptionSet {
   void add_files(const std::string& name, std::vector<std::string>& files, const std::string& help,
                  ArgumentUse use = ArgumentUse::required);
 
+  // For a verb whose --config FILE has a form of its own: it is not read as the verb's options, but its path is put
+  // here ("" = not given).
+  void read_own_config(std::string& path, const std::string& help) {
+    own_config_ = &path;
+    own_config_help_ = help;
+  }
+  std::string* own_config() const { return own_config_; }
+  const std::string& own_config_help() const { return own_config_help_; }
+
   const std::vector<OptionSpec>& options() const { return options_; }
   const OptionSpec* find(const std::string& name) const;
   std::vector<std::string> names() const;
@@ -163,6 +172,8 @@ class OptionSet {
   PresetUse preset_use_ = PresetUse::complete;
   std::string preset_;
   Argument argument_;
+  std::string* own_config_ = nullptr;
+  std::string own_config_help_;
 };
 
 }  // namespace mixgrad::app

@@ -21,17 +21,45 @@ Counts count(const ModelConfig& config) {
   return counts;
 }
 
-}  // namespace
-
-std::int64_t equal_parameter_width(const ModelConfig& config, const AttentionConfig& attention) {
+// The model with softmax layers alone. `what` begins the errors.
+ModelConfig softmax_model(const char* what, const ModelConfig& config, const AttentionConfig& attention) {
   if (config.mlp == Mlp::none) {
-    raise<ValueError>("equal parameters: an MLP is required, which gets what the mixers save; got mlp none; choose ",
+    raise<ValueError>(what, ": an MLP is required, which gets what the mixers save; got mlp none; choose ",
                       "another mlp, or keep the width");
   }
   ModelConfig softmax = config;
   softmax.layers.assign(config.layers.size(), attention);
   softmax.shortcut.reset();
-  validate(softmax, "equal parameters: the model with softmax layers");
+  validate(softmax, std::string(what) + ": the model with softmax layers");
+  return softmax;
+}
+
+double operations_of(ModelConfig config, std::int64_t d_ff) {
+  config.d_ff = d_ff;
+  config.vocab_size = 1;  // the head's operations are the same in every form
+  double total = 0;
+  for (const LayerReport& part : Decoder(config, {DType::f32, kCpu}).report()) total += part.operations;
+  return total;
+}
+
+}  // namespace
+
+std::int64_t equal_operation_width(const ModelConfig& config, const AttentionConfig& attention) {
+  const ModelConfig softmax = softmax_model("equal operations", config, attention);
+  const double of_unit = (operations_of(config, 16) - operations_of(config, 8)) / 8;
+  const double wanted = operations_of(softmax, config.d_ff);
+  const double without = operations_of(config, 8) - 8 * of_unit;
+  const double units = (wanted - without) / of_unit;
+  if (units < 8) {
+    raise<ValueError>("equal operations: the mixers may take at most what softmax attention and an MLP of ",
+                      config.d_ff, " hidden units take, ", wanted, " operations a token; without an MLP they take ",
+                      without, " already; choose smaller mixers or a wider MLP");
+  }
+  return static_cast<std::int64_t>(units) / 8 * 8;
+}
+
+std::int64_t equal_parameter_width(const ModelConfig& config, const AttentionConfig& attention) {
+  const ModelConfig softmax = softmax_model("equal parameters", config, attention);
   const Counts own = count(config);
   const std::int64_t saved = count(softmax).mixers - own.mixers;
   const std::int64_t total = config.d_ff * own.mlp_per_unit + saved;

@@ -82,5 +82,23 @@ TEST_CASE("equal parameters: mixers that are too large, and softmax layers that 
         "keep the width");
 }
 
+TEST_CASE("equal operations: as many a token as with softmax layers, but for less than 8 hidden units") {
+  const auto operations = [](const ModelConfig& config) {
+    double total = 0;
+    for (const LayerReport& part : Decoder(config, {DType::f32, kCpu}).report()) total += part.operations;
+    return total;
+  };
+  for (const char* pattern : {"hsm:scalar(heads=4)", "hsm:scalar(heads=4),attention", "hsm:gate_single"}) {
+    CAPTURE(pattern);
+    const ModelConfig base = model("attention", Mlp::swiglu, false);
+    ModelConfig other = model(pattern, Mlp::swiglu, false);
+    other.d_ff = equal_operation_width(other, {4, 4});
+    CHECK(other.d_ff % 8 == 0);
+    CHECK(operations(other) <= operations(base));
+    other.d_ff += 8;
+    CHECK(operations(other) > operations(base));
+  }
+}
+
 }  // namespace
 }  // namespace mixgrad
