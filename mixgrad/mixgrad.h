@@ -72,6 +72,8 @@
 #include "nn/data/task_batches.h"
 #include "nn/data/tasks/task.h"
 #include "nn/data/token_data.h"
+#include "nn/evaluation/likelihood.h"
+#include "nn/evaluation/token_losses.h"
 #include "nn/tokenizers/byte_tokenizer.h"
 #include "nn/tokenizers/char_tokenizer.h"
 #include "nn/tokenizers/tokenizer.h"

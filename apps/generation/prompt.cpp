@@ -126,6 +126,10 @@ std::vector<std::string> json_prompts(const std::string& file, const std::string
 
 }  // namespace
 
+std::vector<std::string> json_line_prompts(const std::string& file) {
+  return json_prompts(file, read_typed_file(file, file));
+}
+
 std::vector<Prompt> PromptOptions::prompts(const Tokenizer& tokenizer) const {
   if (texts.empty() && files.empty()) {
     const std::vector<std::int32_t> start = default_start(tokenizer);

@@ -25,6 +25,10 @@ std::string without_escapes(std::string_view text, const std::string& what);
 // The whole of a text file, or of stdin for "-", without a byte order mark. IoError when it cannot be read.
 std::string read_typed_file(const std::string& path, const std::string& what);
 
+// The texts of a file of JSON lines: each line a text, or an object with the text "prompt". FormatError naming the
+// line, also when there is none; IoError.
+std::vector<std::string> json_line_prompts(const std::string& file);
+
 struct Prompt {
   std::string text;
   std::vector<std::int32_t> tokens;  // at least one

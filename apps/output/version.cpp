@@ -20,7 +20,8 @@ std::string version_text() {
 #endif
   if (cpu::has_amx()) text += " and AMX";
   text += std::string(", devices cpu") + (build::has_cuda ? ", cuda" : "");
-  return text + (MIXGRAD_LIBEDIT ? ", line editing by libedit" : ", no line editing");
+  text += MIXGRAD_LIBEDIT ? ", line editing by libedit" : ", no line editing";
+  return text + (MIXGRAD_LIBYAML ? ", YAML by libyaml" : ", no YAML");
 }
 
 }  // namespace mixgrad::app

@@ -343,14 +343,23 @@ void TokenData::sample_batch(Rng& rng, const Tensor& tokens, const Tensor& targe
   }
 }
 
-EvalWindows::EvalWindows(const TokenData& data, TokenRange range, std::int64_t context)
-    : data_(data), targets_(data.targets(range)), context_(context) {
+EvalWindows::EvalWindows(const TokenData& data, TokenRange range, std::int64_t context, std::int64_t stride)
+    : data_(data), targets_(data.targets(range)), context_(context), stride_(stride == 0 ? context : stride) {
   if (context < 1) raise<ValueError>("eval: context must be at least 1; got ", context, "; choose a larger one");
+  if (stride_ < 1 || stride_ > context) {
+    raise<ValueError>("eval: the stride must be from 1 to the context, ", context, "; got ", stride,
+                      "; choose a smaller one");
+  }
   if (targets_.size() < 1) {
     raise<ValueError>(data.source(), ": at least one token to predict is required; the part has ",
                       std::max<std::int64_t>(range.size(), 0), " of ", data.size(),
                       " tokens, and the first of the file cannot be predicted; choose a longer text");
   }
+}
+
+TokenRange EvalWindows::predicted(std::int64_t window) const {
+  const std::int64_t begin = targets_.begin + window * stride_;
+  return {begin, std::min(begin + context_, targets_.end)};
 }
 
 std::int64_t EvalWindows::batches(std::int64_t batch) const {
@@ -370,15 +379,18 @@ std::int64_t EvalWindows::fill(std::int64_t first, const Tensor& tokens, const T
   std::int64_t filled = 0;
   for (std::int64_t b = 0; b < tokens.dim(0); ++b, inputs += context_, wanted += context_) {
     std::int64_t live = 0;
+    std::int64_t known = 0;  // targets of the windows before
     if (first + b < count()) {
-      const std::int64_t begin = targets_.begin + (first + b) * context_;
-      live = std::min(context_, targets_.end - begin);
-      data_.gather(begin - 1, live, inputs);
-      data_.gather(begin, live, wanted);
+      const TokenRange range = predicted(first + b);
+      live = range.size();
+      known = first + b == 0 ? 0 : context_ - stride_;
+      data_.gather(range.begin - 1, live, inputs);
+      data_.gather(range.begin, live, wanted);
     }
     std::fill(inputs + live, inputs + context_, 0);
+    std::fill(wanted, wanted + known, -1);
     std::fill(wanted + live, wanted + context_, -1);
-    filled += live;
+    filled += live - known;
   }
   return filled;
 }

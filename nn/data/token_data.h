@@ -160,19 +160,25 @@ class TokenData final : public BatchStream {
   mutable double next_check_ = 0;
 };
 
-// Non-overlapping windows of T = context tokens in which every token of a range is a target exactly once. The inputs
+// Windows of T = context tokens in which every token of a range is a target exactly once. The inputs
 // start one token before the range, so that a split is predicted from its first token on; the first token of the file,
-// and of a validation part that stands apart, has no predecessor and is no target. The last window is padded with token
-// 0 and target -1. Keeps a reference to the data.
+// and of a validation part that stands apart, has no predecessor and is no target. The windows lie side by side, or,
+// with a stride S below T, begin S tokens apart: then only what no window before has predicted is a target, so that
+// from the second window on each target has at least T - S tokens before it. The last window is padded with token 0 and
+// target -1. Keeps a reference to the data.
 class EvalWindows {
  public:
-  // ValueError: context < 1, or a range without a target.
-  EvalWindows(const TokenData& data, TokenRange range, std::int64_t context);
+  // stride 0 is the context. ValueError: context < 1, a stride above it, or a range without a target.
+  EvalWindows(const TokenData& data, TokenRange range, std::int64_t context, std::int64_t stride = 0);
 
-  std::int64_t count() const { return (targets_.size() - 1) / context_ + 1; }  // windows
+  std::int64_t count() const {  // windows
+    return targets_.size() <= context_ ? 1 : (targets_.size() - context_ - 1) / stride_ + 2;
+  }
   std::int64_t target_count() const { return targets_.size(); }
   std::int64_t target_bytes() const { return data_.byte_count(targets_); }  // for bits per byte
   std::int64_t context() const { return context_; }
+  // The tokens of the data that the inputs of a window predict, of which those that are targets come last.
+  TokenRange predicted(std::int64_t window) const;
   std::int64_t batches(std::int64_t batch) const;  // how often `fill` must be called for B = batch >= 1
 
   // Windows first .. first + B - 1 into tokens, targets: [B,T] i32; rows past the last window get token 0, target -1.
@@ -182,7 +188,7 @@ class EvalWindows {
  private:
   const TokenData& data_;
   TokenRange targets_;
-  std::int64_t context_;
+  std::int64_t context_, stride_;
 };
 
 }  // namespace mixgrad

@@ -167,7 +167,9 @@ TEST_CASE("cli eval: each part of the text, every token once") {
     const std::vector<Json> values = json_lines(run.out);
     REQUIRE(values.size() == 1);
     whole = values[0];
-    CHECK(keys_of(whole) == "loss,perplexity,bits_per_byte,targets,split,data");
+    CHECK(keys_of(whole) == "loss,perplexity,bits_per_byte,targets,split,data,low,high");
+    CHECK(whole["low"].get<double>() < whole["loss"].get<double>());
+    CHECK(whole["high"].get<double>() > whole["loss"].get<double>());
     CHECK(whole["split"] == split);
     CHECK(whole["data"] == text);
     const double loss = whole["loss"].get<double>();

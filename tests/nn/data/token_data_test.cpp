@@ -335,6 +335,38 @@ TEST_CASE("eval windows: every token of a range once, at any context and batch")
   }
 }
 
+TEST_CASE("eval windows: with a stride every token once, each with the tokens before it that a window has") {
+  const TokenData data = counting(60);
+  for (const std::int64_t context : {1, 2, 7, 10, 58, 59, 100}) {
+    for (std::int64_t stride = 1; stride <= context; stride += context > 20 ? 19 : 1) {
+      CAPTURE(context);
+      CAPTURE(stride);
+      const EvalWindows windows(data, data.all(), context, stride);
+      const Tensor tokens = batch(3, context);
+      const Tensor targets = batch(3, context);
+      std::int32_t next = 1;
+      for (std::int64_t first = 0; first < windows.count(); first += 3) {
+        windows.fill(first, tokens, targets);
+        for (std::int64_t k = 0; k < targets.numel(); ++k) {
+          const std::int32_t target = targets.data<std::int32_t>()[k];
+          if (target == -1) continue;
+          REQUIRE(target == next);
+          CHECK(tokens.data<std::int32_t>()[k] == target - 1);
+          const std::int64_t window = first + k / context;
+          CHECK(windows.predicted(window).begin == window * stride + 1);
+          CHECK(target == windows.predicted(window).begin + k % context);
+          if (window > 0) CHECK(k % context >= context - stride);
+          ++next;
+        }
+      }
+      CHECK(next == 60);
+    }
+  }
+  CHECK(has(error_of<ValueError>([&] { EvalWindows(data, data.all(), 4, 5); }),
+            "the stride must be from 1 to the context, 4; got 5"));
+  CHECK_THROWS_AS(EvalWindows(data, data.all(), 4, -1), ValueError);
+}
+
 TEST_CASE("eval windows: worked by hand") {
   const TokenData data = counting(20);  // held out: 18, 19
   const EvalWindows windows(data, data.valid(), 4);

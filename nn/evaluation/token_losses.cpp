@@ -1,0 +1,54 @@
+#include "nn/evaluation/token_losses.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "core/error.h"
+#include "core/system/interrupt.h"
+#include "core/text/plural.h"
+#include "nn/evaluation/target_losses.h"
+
+namespace mixgrad {
+
+void require_context(const Decoder& model, std::int64_t context) {
+  const ModelConfig& config = model.config();
+  if (context <= config.context || config.positions != Positions::learned) return;
+  raise<ValueError>("evaluate: a model with learned positions has none beyond its context of ",
+                    count_text(config.context, "token"), "; got ", context, "; choose a smaller context");
+}
+
+Evaluation evaluate_tokens(const Decoder& model, const TokenData& data, TokenRange range,
+                           const EvaluationOptions& options, const std::function<void(const TokenLoss&)>& sink) {
+  require_vocabulary(model, data);
+  const std::int64_t context = options.context == 0 ? model.config().context : options.context;
+  require_context(model, context);
+  const EvalWindows windows(data, range, context, options.stride);
+  const std::int64_t most = std::min(options.batch, windows.count());
+  const std::int64_t batch = rows_of_logits(most, context, model.config().vocab_size);
+  const Tensor tokens = Tensor::empty({batch, context}, DType::i32);
+  const Tensor targets = Tensor::empty({batch, context}, DType::i32);
+  const std::span<const std::int32_t> wanted(targets.data<std::int32_t>(), static_cast<std::size_t>(batch * context));
+  std::vector<PartialSum> parts;
+  for (std::int64_t first = 0; first < windows.count(); first += batch) {
+    check_interrupt();
+    windows.fill(first, tokens, targets);
+    // A window as long as the sequence: softmax layers see all of it, also beyond the context of the training.
+    const Tensor logits = model.logits(tokens, context > model.config().context ? context : 0);
+    const std::vector<TargetLoss> losses = target_losses(logits, wanted);
+    for (std::int64_t b = 0; b < batch && first + b < windows.count(); ++b) {
+      const std::int64_t begin = windows.predicted(first + b).begin;
+      PartialSum part;
+      for (std::int64_t t = 0; t < context; ++t) {
+        const auto at = static_cast<std::size_t>(b * context + t);
+        if (wanted[at] < 0) continue;
+        part.sum += losses[at].loss;
+        ++part.count;
+        sink({begin + t, t + 1, wanted[at], losses[at].loss});
+      }
+      parts.push_back(part);
+    }
+  }
+  return evaluation_of(parts, windows.target_bytes());
+}
+
+}  // namespace mixgrad
