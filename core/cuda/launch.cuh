@@ -67,7 +67,9 @@ __device__ A* shared() {
   return reinterpret_cast<A*>(memory);
 }
 
-// Does the code that runs on this device contain wait_for_previous()?
+// May the next kernel of this thread be launched while the one before it runs? Its code contains wait_for_previous(),
+// and both stand in the device's own stream: the kernels of a Branch, and the first one after it, wait for all that
+// they depend on.
 bool can_launch_early(Device device);
 
 // kernel<<<grid, threads, bytes>>>(arguments...) in the device's stream; the kernel calls wait_for_previous(). A block

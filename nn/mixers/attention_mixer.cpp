@@ -181,8 +181,9 @@ std::vector<KeyValueRing> AttentionHeads::new_rings(std::int64_t batch, std::int
 }
 
 void AttentionHeads::continued(const NormedInput& u, const std::vector<KeyValueRing>& rings, TokenPosition first,
-                               HeadParts& parts) const {
+                               HeadParts& parts, const std::function<void()>& meanwhile) const {
   const Tensor packed = packed_qkv(u, first);
+  if (meanwhile) meanwhile();
   for (std::size_t b = 0; b < bands_.size(); ++b) {
     const Band& band = bands_[b];
     const KeyValueRing& ring = rings[b];

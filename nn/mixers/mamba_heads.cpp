@@ -49,26 +49,28 @@ std::string MambaHeads::describe() const {
          count_text(inner_, "inner channel") + ", " + count_text(states_, "state") + ", rank " + std::to_string(rank_);
 }
 
-Tensor MambaHeads::forward(const NormedInput& u, const MambaState* state) const {
-  const Shape& in_shape = in_proj_->shape;
-  const Tensor in_proj = in_proj_->value.reshape({heads_ * 2 * inner_, in_shape[2]});
-  const std::optional<Tensor> in_one = u.in_one({.weight = in_proj});
-  const Tensor projected = in_one ? *in_one : linear(u.tensor(), in_proj);
-  const Tensor xz = split_heads(projected, heads_);  // [B,T,R,2di]
-  if (state != nullptr && xz.dim(1) == 1) {
-    const std::optional<Tensor> out = mamba_step({.projected = xz,
-                                                  .conv = conv_->value,
-                                                  .conv_bias = conv_bias_->value,
-                                                  .x_proj = x_proj_->value,
-                                                  .dt_proj = dt_proj_->value,
-                                                  .dt_bias = dt_bias_->value,
-                                                  .a_log = a_log_->value,
-                                                  .d = d_->value,
-                                                  .out_proj = out_proj_->value,
-                                                  .history = state->conv,
-                                                  .scan_state = state->scan});
-    if (out) return *out;
-  }
+std::optional<Tensor> MambaHeads::projected_in_one(const NormedInput& u) const {
+  const std::optional<Tensor> in_one =
+      u.in_one({.weight = in_proj_->value.reshape({heads_ * 2 * inner_, in_proj_->shape[2]})});
+  if (!in_one) return std::nullopt;
+  return split_heads(*in_one, heads_);
+}
+
+std::optional<Tensor> MambaHeads::stepped(const Tensor& projected, const MambaState& state) const {
+  return mamba_step({.projected = projected,
+                     .conv = conv_->value,
+                     .conv_bias = conv_bias_->value,
+                     .x_proj = x_proj_->value,
+                     .dt_proj = dt_proj_->value,
+                     .dt_bias = dt_bias_->value,
+                     .a_log = a_log_->value,
+                     .d = d_->value,
+                     .out_proj = out_proj_->value,
+                     .history = state.conv,
+                     .scan_state = state.scan});
+}
+
+Tensor MambaHeads::from_projected(const Tensor& xz, const MambaState* state) const {
   const Tensor x = columns(xz, 0, inner_);
   const Tensor xc = state == nullptr ? causal_conv(x, conv_->value, conv_bias_->value)
                                      : causal_conv_cached(x, conv_->value, conv_bias_->value, state->conv);
@@ -79,6 +81,26 @@ Tensor MambaHeads::forward(const NormedInput& u, const MambaState* state) const 
   const Tensor y = state == nullptr ? selective_scan(xc, dt, a_log_->value, b, c, d_->value)
                                     : selective_scan_cached(xc, dt, a_log_->value, b, c, d_->value, state->scan);
   return head_linear(swiglu(columns(xz, inner_, 2 * inner_), y), out_proj_->value);  // [B,T,R,dh]
+}
+
+Tensor MambaHeads::forward(const NormedInput& u, const MambaState* state) const {
+  const std::optional<Tensor> in_one = projected_in_one(u);
+  const Tensor in_proj = in_proj_->value.reshape({heads_ * 2 * inner_, in_proj_->shape[2]});
+  const Tensor xz = in_one ? *in_one : split_heads(linear(u.tensor(), in_proj), heads_);  // [B,T,R,2di]
+  if (state != nullptr && xz.dim(1) == 1) {
+    if (const std::optional<Tensor> out = stepped(xz, *state)) return *out;
+  }
+  return from_projected(xz, state);
+}
+
+std::optional<MambaHeads::Begun> MambaHeads::begin_step(const NormedInput& u, const MambaState& state) const {
+  const std::optional<Tensor> projected = projected_in_one(u);
+  if (!projected) return std::nullopt;
+  return Begun{*projected, stepped(*projected, state)};
+}
+
+Tensor MambaHeads::end_step(const Begun& begun, const MambaState& state) const {
+  return begun.out ? *begun.out : from_projected(begun.projected, &state);
 }
 
 MambaState MambaHeads::new_state(std::int64_t batch, Placement placement) const {

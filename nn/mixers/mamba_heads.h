@@ -12,6 +12,7 @@
 //   B R di (W-1) elements and B R di N elements of f32 (f64 for f64).
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "nn/config/kinds/mixed_heads.h"
@@ -36,11 +37,24 @@ class MambaHeads {
   std::string describe() const;  // "2 heads of width 32, 64 inner channels, 16 states, rank 2"
   // [B,T,D] -> [B,T,R,dh]. With a state: continues it (not recorded); null: from the start.
   Tensor forward(const NormedInput& u, const MambaState* state) const;
+  // The same of one token and a state, in two parts. The first queues kernels without shared scratch memory, so that
+  // they may run beside others (core/cuda/cuda.h, Branch); nullopt, and nothing is done, where there are no such
+  // kernels.
+  struct Begun {
+    Tensor projected;           // [B,1,R,2di]
+    std::optional<Tensor> out;  // the result, where one kernel gives it
+  };
+  std::optional<Begun> begin_step(const NormedInput& u, const MambaState& state) const;
+  Tensor end_step(const Begun& begun, const MambaState& state) const;
   MambaState new_state(std::int64_t batch, Placement placement) const;
   double operations() const;  // per token
   std::size_t state_bytes(DType dtype) const;
 
  private:
+  std::optional<Tensor> projected_in_one(const NormedInput& u) const;
+  std::optional<Tensor> stepped(const Tensor& projected, const MambaState& state) const;
+  Tensor from_projected(const Tensor& projected, const MambaState* state) const;
+
   std::int64_t heads_;
   std::int64_t head_dim_;
   std::int64_t inner_;  // di

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 
+#include "core/build.h"
+#include "core/context.h"
+#include "core/cuda/cuda.h"
 #include "ops/heads/heads.h"
 
 namespace mixgrad {
@@ -144,10 +147,29 @@ std::unique_ptr<MixedHeadsState> MixedHeadsMixer::empty_state(std::int64_t batch
   return state;
 }
 
+// In a decoding step on a CUDA device the Mamba heads, a few blocks of threads, run beside the softmax heads: a layer
+// then takes as long as the longer of the two.
 Tensor MixedHeadsMixer::continued(const LayerInput& input, MixedHeadsState& state, TokenPosition first) const {
   HeadParts parts;
-  if (attention_) attention_->continued(input.normed, state.attention, first, parts);
-  if (mamba_) parts.add(mamba_->forward(input.normed, &*state.mamba));
+  std::optional<MambaHeads::Begun> begun;
+  bool side_by_side = false;
+  if constexpr (build::has_cuda) {
+    const Device device = input.normed.device();
+    side_by_side = attention_ && mamba_ && device.is_cuda() && context().weights_at_rest && !context().check_devices;
+    if (side_by_side) {
+      std::optional<cuda::Branch> branch;
+      attention_->continued(input.normed, state.attention, first, parts, [&] {
+        branch.emplace(device);
+        begun = mamba_->begin_step(input.normed, *state.mamba);
+        branch->leave();
+      });
+      branch->join();
+    }
+  }
+  if (attention_ && !side_by_side) attention_->continued(input.normed, state.attention, first, parts);
+  if (mamba_) {
+    parts.add(begun ? mamba_->end_step(*begun, *state.mamba) : mamba_->forward(input.normed, &*state.mamba));
+  }
   if (shift_) parts.add(shift_->prefill(input.normed, state.ring, first));
   return joined(parts);
 }

@@ -67,6 +67,7 @@ class NormedInput {
   // y may be undefined: nothing is added. `dtype`: of u. Everything is kept by value but `norm`, which must live on.
   NormedInput(const NormLayer& norm, Tensor x, Tensor y, DType dtype);
 
+  Device device() const { return u_.defined() ? u_.device() : x_.device(); }
   const Shape& shape() const { return u_.defined() ? u_.shape() : x_.shape(); }  // [B,T,D]
   const Tensor& tensor() const;                                                  // u
   const Tensor& sum() const;                                                     // x + y
