@@ -193,6 +193,7 @@ class CommandLine {
       if (value.in_config) option.set(value.config_position + option.name, value.config_text);
       const bool empty = value.anywhere() && (value.on_command_line() ? value.texts.back() : value.config_text).empty();
       if (option.traits.not_empty && empty) raise<ValueError>("--", option.name, " needs at least one character");
+      if (option.traits.given != nullptr) *option.traits.given = value.anywhere();
       if (!value.on_command_line()) continue;
       if (option.list == nullptr) option.set("--" + option.name, value.texts.back());
       if (option.list != nullptr) *option.list = value.texts;

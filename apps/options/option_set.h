@@ -73,6 +73,7 @@ struct OptionTraits {
   std::vector<std::string> only_for = {};  // words of the verb's argument that the option belongs to; empty = all
   DependsOn depends_on = {};
   std::optional<std::string> absent_means = {};  // where a run stored no value; a run does not store this one
+  bool* given = nullptr;  // becomes whether it was given: for what only the verb can tell to be without effect
 };
 
 // An option as declared.

@@ -55,26 +55,33 @@ extern "C" void on_signal(int signal) {
   }
 }
 
-void install(int signal, void (*handler)(int)) {
-  struct sigaction action {};
-  action.sa_handler = handler;
-  action.sa_flags = SA_RESTART;  // a write to a file or a pipe is restarted
-  sigemptyset(&action.sa_mask);
-  struct sigaction before {};
-  ::sigaction(signal, nullptr, &before);
-  if (before.sa_handler != SIG_IGN) ::sigaction(signal, &action, nullptr);  // nohup, or a shell's background job
+struct sigaction g_before[kSignals.size()];  // what the launcher chose for each
+
+// SIGHUP that nohup ignores stays ignored: the run is to outlive the terminal. The others stop and save also where they
+// were ignored: a shell without job control ignores SIGINT and SIGQUIT for what it starts with &, and whoever sends
+// them to a run all the same, by kill or by Ctrl-C to a script, wants it to end.
+void install_stop_signals() {
+  for (std::size_t i = 0; i < kSignals.size(); ++i) {
+    struct sigaction action {};
+    action.sa_handler = on_signal;
+    action.sa_flags = SA_RESTART;  // a write to a file or a pipe is restarted
+    sigemptyset(&action.sa_mask);
+    const int signal = kSignals[i].number;
+    ::sigaction(signal, nullptr, &g_before[i]);
+    if (signal != SIGHUP || g_before[i].sa_handler != SIG_IGN) ::sigaction(signal, &action, nullptr);
+  }
 }
 
 }  // namespace
 
 SignalScope::SignalScope() {
   clear_interrupt();
-  for (const StopSignal& stop : kSignals) install(stop.number, on_signal);
+  install_stop_signals();
   sigpipe_ = std::signal(SIGPIPE, SIG_IGN);
 }
 
 SignalScope::~SignalScope() {
-  for (const StopSignal& stop : kSignals) install(stop.number, SIG_DFL);
+  for (std::size_t i = 0; i < kSignals.size(); ++i) ::sigaction(kSignals[i].number, &g_before[i], nullptr);
   std::signal(SIGPIPE, sigpipe_);
 }
 

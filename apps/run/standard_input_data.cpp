@@ -27,7 +27,7 @@ void copy_standard_input(const fs::path& path) {
       const ssize_t count = ::read(STDIN_FILENO, piece.data(), piece.size());
       if (count == 0) return;
       if (count < 0 && errno == EINTR) continue;
-      if (count < 0) raise<IoError>("--data -: stdin cannot be read: ", std::strerror(errno));
+      if (count < 0) raise<IoError>("the source -: stdin cannot be read: ", std::strerror(errno));
       out.write(piece.data(), static_cast<std::size_t>(count));
     }
   });
@@ -56,11 +56,12 @@ bool names_standard_input(const std::vector<std::string>& sources) {
 KeptInput::KeptInput(std::vector<std::string>& sources, const SourceOptions& options, fs::path folder)
     : folder_(std::move(folder)) {
   if (names_standard_input(options.valid)) {
-    raise<ValueError>("--valid must name files or folders; got - (stdin), which only --data takes");
+    raise<ValueError>(
+        "--valid must name files or folders; got - (stdin), from which only the data themselves can come");
   }
   if (!names_standard_input(sources)) return;
   if (std::count(sources.begin(), sources.end(), "-") > 1) {
-    raise<ValueError>("--data takes - (stdin) once; it was given twice; leave one out");
+    raise<ValueError>("the source - (stdin) must be given once; it was given several times; leave the others out");
   }
   make_folder(folder_);
   copy_ = folder_ / (kCopyName + copy_extension(options));

@@ -40,7 +40,7 @@ class Inspect : public Verb {
                  .useless = useless_when([this] { return !text_.empty(); }, "--text gives the text"),
                  .only_for = {"attention"}});
     options.add("recency", attention_.window, {0, kMaxContext}, "k of the recency ratio: tokens before a token",
-                {.only_for = {"attention"}});
+                {.only_for = {"attention"}, .given = &recency_given_});
     options.add("layer", attention_.selection.layer, {HeadSelection::kAll, kMaxLayers - 1},
                 "Only this layer, counted from 0; -1 = all", {.only_for = {"attention"}});
     options.add("head", attention_.selection.head, {HeadSelection::kAll, kMaxHeads - 1},
@@ -68,6 +68,7 @@ class Inspect : public Verb {
     if (!checkpoint_.empty() && !data.empty() && (!text_.empty() || !text_file_.empty())) {
       refuse_data(text_file_.empty() ? "--text gives the text" : "--text-file gives the text");
     }
+    refuse_useless_reading();
     std::unique_ptr<Decoder> model;
     TokenizerPtr tokenizer;
     const TemporaryInput input(model_.data, model_.source);
@@ -95,6 +96,18 @@ class Inspect : public Verb {
     raise<ValueError>("inspect ", what_, ": --data cannot be given here: ", reason, "; leave it out");
   }
 
+  // Nothing is split here; and but for `attention` the data give their vocabulary alone.
+  void refuse_useless_reading() const {
+    const auto refuse = [&](const char* option, const char* reason) {
+      raise<ValueError>("inspect ", what_, ": ", option, " cannot be given here: ", reason, "; leave it out");
+    };
+    const bool sources = model_.source.valid_choice().kind == ValidChoice::Kind::sources;
+    if (!model_.source.valid.empty() && !sources) refuse("--valid", "nothing is split");
+    if (what_ != "attention" && !model_.source.document_token.empty()) {
+      refuse("--document-token", "the data only give the vocabulary");
+    }
+  }
+
   void check_heads(const Decoder& model) const {
     try {
       check_selection(model, attention_.selection);
@@ -107,7 +120,10 @@ class Inspect : public Verb {
   // The tokens of --text or --text-file, or those of --data where there are heads that read a text.
   std::vector<std::int32_t> text_tokens(const Decoder& model, const TokenizerPtr& known) const {
     const Tokenizer& tokenizer = *known;
-    if (!needs_text(model, attention_.selection)) refuse_useless_text();
+    if (!needs_text(model, attention_.selection)) {
+      refuse_useless_text();
+      refuse_useless_recency();
+    }
     if (text_ == "-") return encode_typed(tokenizer, read_typed_file(text_, "--text"), "--text -");
     if (!text_.empty()) return encode_typed(tokenizer, text_, "--text");
     if (!text_file_.empty()) return file_tokens(tokenizer, "--text-file", text_file_);
@@ -129,6 +145,14 @@ class Inspect : public Verb {
                                             : "--data",
                       " cannot be given here: ", all ? "the model has" : "--layer and --head leave",
                       " no softmax heads that read a text; leave it out");
+  }
+  void refuse_useless_recency() const {
+    if (!recency_given_) return;
+    const HeadSelection& selection = attention_.selection;
+    const bool all = selection.layer == HeadSelection::kAll && selection.head == HeadSelection::kAll;
+    raise<ValueError>(
+        "inspect attention: --recency cannot be given here: ", all ? "the model has" : "--layer and --head leave",
+        " no softmax heads, whose ratio it belongs to; leave it out");
   }
   // A single text of any length, or all tokens of other sources.
   std::vector<std::int32_t> data_tokens(const TokenizerPtr& known) const {
@@ -225,7 +249,7 @@ class Inspect : public Verb {
   TrainingOptions training_;
   std::string checkpoint_, text_, text_file_;
   InspectAttention attention_;
-  bool json_ = false;
+  bool json_ = false, recency_given_ = false;
 };
 
 }  // namespace

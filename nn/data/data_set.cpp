@@ -178,6 +178,9 @@ void require_useful_options(const DataSpec& spec, const SourceList& train, const
   if (!spec.reading.field.empty() && !any({"json", "json_lines"})) refuse("--field", "JSON");
   if (!spec.reading.column.empty() && !any({"csv", "tsv"})) refuse("--column", "a table");
   if (!spec.reading.codebooks.empty() && !any({"npy", "safetensors"})) refuse("--codebooks", "an array of codes");
+  if (spec.reading.codebook_size != ReaderOptions{}.codebook_size && !any({"npy", "safetensors"})) {
+    refuse("--codebook-size", "an array of codes");
+  }
 }
 
 std::optional<std::int32_t> find_document_token(const std::string& text, bool ids, const Tokenizer& tokenizer) {
@@ -198,7 +201,7 @@ std::string prepared_folder(const DataSpec& spec) {
       std::find_if(spec.sources.begin(), spec.sources.end(), [](const auto& s) { return is_prepared(s); });
   if (found == spec.sources.end()) return {};
   const auto refuse = [&](const char* what, const char* advice) {
-    raise<ValueError>("--data ", *found, ": a folder of data prepare ", what, "; ", advice);
+    raise<ValueError>(*found, ": a folder of data prepare ", what, "; ", advice);
   };
   if (spec.sources.size() > 1) refuse("must be the only source", "prepare all data together");
   if (spec.valid != ValidChoice{}) refuse("has a split of its own", "leave --valid out, or prepare the data with it");

@@ -1,5 +1,7 @@
 // mixgrad data show: what it prints, and the baselines of the published table.
 #include <doctest/doctest.h>
+#include <fcntl.h>
+#include <unistd.h>
 
 #include <cmath>
 
@@ -120,6 +122,42 @@ TEST_CASE("cli data show: the published baselines of nine data sets") {
     const Json found = json_of(run.out)["ngram"];
     for (std::size_t n = 0; n < row.ngram.size(); ++n) CHECK(std::abs(found[n].get<double>() - row.ngram[n]) < 1e-3);
   }
+}
+
+TEST_CASE("cli data: what is said of stdin names no option that the verb lacks") {
+  const TempFolder folder;
+  const int before = ::dup(STDIN_FILENO);
+  const auto with_input = [&](const std::string& input, const Arguments& line) {
+    const int opened = ::open(folder.put("input", input).c_str(), O_RDONLY);
+    ::dup2(opened, STDIN_FILENO);
+    Finished run = run_program(line);  // looks at the options that are named
+    ::dup2(before, STDIN_FILENO);
+    ::close(opened);
+    return run;
+  };
+  const std::string out = (folder / "out").string();
+  for (const Arguments& verb : {Arguments{"data", "show"}, {"data", "prepare", "--out", out}}) {
+    const auto refused = [&](const std::string& input, const Arguments& more, int code, const std::string& text) {
+      Arguments line = verb;
+      line.insert(line.end(), more.begin(), more.end());
+      const Finished run = with_input(input, line);
+      CHECK(not_refused(run, code) == "");
+      CHECK_MESSAGE(has(run.err, text), run.err);
+      CHECK_MESSAGE(!has(run.err, "--data"), run.err);
+    };
+    refused("the cat", {"-", "-"}, 2, "the source - (stdin) must be given once");
+    refused("the cat", {"-", "--valid", "-"}, 2, "--valid must name files or folders; got - (stdin)");
+    refused("", {"-"}, 3, "is empty");
+  }
+  // stdin that cannot be read.
+  const int folder_descriptor = ::open(folder.path().c_str(), O_RDONLY | O_DIRECTORY);
+  ::dup2(folder_descriptor, STDIN_FILENO);
+  const Finished unreadable = run_program({"data", "show", "-"});
+  ::dup2(before, STDIN_FILENO);
+  ::close(folder_descriptor);
+  ::close(before);
+  CHECK(not_refused(unreadable, 4) == "");
+  CHECK(has(unreadable.err, "stdin cannot be read: Is a directory"));
 }
 
 }  // namespace

@@ -370,5 +370,22 @@ TEST_CASE("cli: --shortcut is refused in one line where it does not fit the mode
   refused("", "1(concat=deep)", "shortcut: concat must be one of sequence, feature, depth; got \"deep\"");
 }
 
+TEST_CASE("cli inspect attention: --recency without softmax heads is refused") {
+  const auto refused = [](const std::string& options, const std::string& text) {
+    const Finished run = mixgrad("inspect attention --layers 2 --heads 2 --d-model 16 --recency 4 " + options);
+    INFO(options);
+    CHECK(not_refused(run, 2) == "");
+    CHECK_MESSAGE(has(run.err, text), run.err);
+  };
+  refused("--mixer hsm:scalar --positions none", "--recency cannot be given here: the model has no softmax heads");
+  refused("--mixer mamba --positions none", "--recency cannot be given here: the model has no softmax heads");
+  refused("--mixer hsm:scalar,attention --layer 0",
+          "--recency cannot be given here: --layer and --head leave no softmax");
+  CHECK(
+      mixgrad("inspect attention --layers 2 --d-model 16 --heads 2 --mixer hsm:scalar,attention --recency 4 --text the")
+          .code == 0);
+  CHECK(mixgrad("inspect attention --layers 2 --d-model 16 --heads 2 --mixer hsm:scalar --positions none").code == 0);
+}
+
 }  // namespace
 }  // namespace mixgrad::test

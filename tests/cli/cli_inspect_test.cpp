@@ -124,5 +124,41 @@ TEST_CASE("cli: inspect takes a checkpoint in place of a model's options") {
   CHECK(has(matched.err, "--match cannot be given here: the checkpoint of --checkpoint decides the model"));
 }
 
+TEST_CASE("cli inspect: how a text is read is refused where it changes nothing") {
+  const TempFolder folder;
+  REQUIRE(train_tiny(folder, "run", "--steps 1").code == 0);
+  const std::string run = (folder / "run").string();
+  const std::string text = (folder / "text.txt").string();
+  const auto refused = [&](const std::string& line, const Arguments& more, const std::string& said) {
+    const Finished wrong = mixgrad(line, more);
+    INFO(line);
+    CHECK(not_refused(wrong, 2) == "");
+    CHECK_MESSAGE(has(wrong.err, said), wrong.err);
+  };
+  for (const std::string word : {"model", "tape", "attention"}) {
+    for (const std::string option :
+         {"--valid none", "--field x", "--column x", "--codebooks 0", "--codebook-size 7", "--document-token a"}) {
+      const std::string name = words(option)[0];
+      refused("inspect " + word + " " + option, {"--checkpoint", run},
+              name + " cannot be given here: no --data are given");
+    }
+    for (const std::string valid : {"none", "0.2"}) {
+      refused("inspect " + word + " --valid " + valid, {"--data", text},
+              "--valid cannot be given here: nothing is split");
+    }
+    refused("inspect " + word + " --codebook-size 7", {"--data", text},
+            "--codebook-size cannot be given here: no source is an array");
+    refused("inspect " + word + " --field x", {"--data", text}, "--field cannot be given here: no source is JSON");
+    if (word == "attention") continue;
+    refused("inspect " + word + " --document-token a", {"--data", text},
+            "--document-token cannot be given here: the data only");
+  }
+  // What has an effect: a validation source adds its characters to the vocabulary.
+  const std::string more = folder.put("more.txt", "ZYX zyx").string();
+  const Arguments data{"--data", text, "--valid", more};
+  CHECK(trouble(mixgrad("inspect model --json --layers 1", data)) == "");
+  CHECK(mixgrad("inspect model --layers 1", data).out != mixgrad("inspect model --layers 1", {"--data", text}).out);
+}
+
 }  // namespace
 }  // namespace mixgrad::test

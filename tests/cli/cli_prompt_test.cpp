@@ -65,7 +65,12 @@ TEST_CASE("cli terminal: the progress line is at most the columns less one, and 
 
 TEST_CASE("cli terminal: TERM=dumb and a stdout that is not a terminal get plain lines") {
   const TempFolder folder;
-  CHECK(!has(on_terminal(shown_run(folder, "dumb"), 80, "dumb"), "\x1b"));
+  const std::string dumb = on_terminal(shown_run(folder, "dumb"), 80, "dumb");
+  CHECK(!has(dumb, "\x1b"));
+  for (std::size_t at = dumb.find('\r'); at != std::string::npos; at = dumb.find('\r', at + 1)) {
+    CHECK(dumb.substr(at, 2) == "\r\n");  // the line end of a terminal; nothing is written over
+  }
+  for (const std::string step : {"10", "20", "30"}) CHECK(has(dumb, "\nstep " + step + "/30  loss "));
   const Finished piped = run_program(shown_run(folder, "piped"));
   CHECK(piped.code == 0);
   CHECK(!has(piped.err, "\x1b"));
@@ -169,6 +174,22 @@ TEST_CASE("cli train: the sample at the end") {
   const Finished own = run("own", {"--sample-tokens", "5", "--sample-temperature", "0", "--sample-prompt", "the cat"});
   CHECK(own.out.starts_with("the cat"));
   CHECK(own.out.size() == 7 + 5 + 1);
+  // Each alone, the others as they are without it.
+  const std::string usual = run("usual2", {}).out;
+  CHECK(run("tokens", {"--sample-tokens", "7"}).out == usual.substr(0, 1 + 7) + "\n");
+  const std::string likeliest = run("cold", {"--sample-temperature", "0"}).out;
+  CHECK(likeliest.size() == usual.size());
+  CHECK(likeliest != usual);
+  CHECK(likeliest ==
+        mixgrad("generate --tokens 400 --temperature 0 --threads 1", {"--checkpoint", (folder / "cold").string()}).out);
+  CHECK(
+      usual ==
+      mixgrad("generate --tokens 400 --temperature 0.8 --threads 1", {"--checkpoint", (folder / "cold").string()}).out);
+  const std::string prompted = run("prompted", {"--sample-prompt", "the dog"}).out;
+  CHECK(prompted.starts_with("the dog"));
+  CHECK(prompted.size() == 7 + 400 + 1);
+  CHECK(has(run("hot", {"--sample-temperature", "-1"}).err, "--sample-temperature must be a number of at least 0"));
+  CHECK(has(run("less", {"--sample-tokens", "-1"}).err, "--sample-tokens must be an integer from 0"));
   const Finished empty = run("empty", {"--sample-prompt", ""});
   CHECK(empty.code == 2);
   CHECK(has(empty.err, "--sample-prompt needs at least one character"));

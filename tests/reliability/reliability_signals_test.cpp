@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <cstdlib>
 
 #include "nn/files/generations.h"
 #include "tests/support/reliability.h"
@@ -63,17 +64,41 @@ TEST_CASE("reliability: every signal that asks to end saves, with 128 + its numb
   }
 }
 
-TEST_CASE("reliability: a signal that the launcher ignored stays ignored, and SIGHUP comes as often as it likes") {
-  const TempFolder folder;
-  {
-    Process process(folder, endless(folder), {.ignored = {SIGHUP, SIGUSR1}});
+TEST_CASE("reliability: of the signals that the launcher ignored only SIGHUP stays ignored") {
+  const std::vector<int> all{SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGTERM, SIGXCPU};
+  for (const int number : all) {
+    if (number == SIGHUP) continue;
+    CAPTURE(number);
+    const TempFolder folder;
+    Process process(folder, endless(folder), {.ignored = all});
     wait_for_steps(folder);
     process.signal(SIGHUP);
-    process.signal(SIGUSR1);
-    CHECK(goes_on(process, folder / "run"));
-    process.signal(SIGTERM);
-    CHECK(process.wait(kSanitized ? 60 : 10).code == 143);
+    if (number == SIGINT) CHECK(goes_on(process, folder / "run"));
+    process.signal(number);
+    CHECK(process.wait(kSanitized ? 60 : 10).code == 128 + number);
+    CHECK(damage(folder / "run") == "");
   }
+}
+
+// A shell without job control starts what stands before & with SIGINT and SIGQUIT ignored.
+TEST_CASE("reliability: a job in the background of a script is stopped by kill -INT, and saved") {
+  const TempFolder folder;
+  std::string command;
+  for (const std::string& word : endless(folder)) command += " '" + word + "'";
+  const std::string metrics = (folder / "run/metrics.jsonl").string();
+  const std::string script =
+      folder
+          .put("script", std::string(MIXGRAD_BINARY) + command + " > /dev/null 2>&1 &\n" + "run=$!\nwhile [ ! -s '" +
+                             metrics + "' ]; do sleep 0.05; done\n" + "kill -INT $run\nwait $run\necho $? > '" +
+                             (folder / "code").string() + "'\n")
+          .string();
+  REQUIRE(std::system(("timeout 60 sh '" + script + "'").c_str()) == 0);  // NOLINT(concurrency-mt-unsafe)
+  CHECK(TempFolder::get(folder / "code") == "130\n");
+  CHECK(damage(folder / "run") == "");
+  CHECK(holds_run(folder / "run"));
+}
+
+TEST_CASE("reliability: SIGHUP and others come as often as they like") {
   for (const int number : {SIGHUP, SIGXCPU, SIGUSR2, SIGALRM}) {
     const TempFolder other;
     // A step that takes long: a second one of these does not end the process within it.
