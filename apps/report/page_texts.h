@@ -6,5 +6,7 @@ namespace mixgrad::app {
 extern const char* const kReportHtml;  // with @NAMES@ of what report_page.cpp puts in their place
 extern const char* const kReportCss;
 extern const char* const kReportJs;
+extern const char* const kExploreHtml;  // likewise, of explore_page.cpp; with the style of the report
+extern const char* const kExploreJs;
 
 }  // namespace mixgrad::app

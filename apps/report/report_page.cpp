@@ -180,22 +180,6 @@ Json curves_json(const RunRecord& run) {
   return object;
 }
 
-// Names between @ in the template, in one pass: what is put in is not searched.
-std::string filled(std::string_view page, const std::map<std::string, std::string>& values) {
-  std::string out;
-  for (std::size_t at = 0; at < page.size();) {
-    const std::size_t begin = page.find('@', at);
-    const std::size_t end = begin == std::string_view::npos ? begin : page.find('@', begin + 1);
-    if (end == std::string_view::npos) return out + std::string(page.substr(at));
-    out += page.substr(at, begin - at);
-    const auto found = values.find(std::string(page.substr(begin + 1, end - begin - 1)));
-    MIXGRAD_ASSERT(found != values.end(), "every name of the template has a value");
-    out += found->second;
-    at = end + 1;
-  }
-  return out;
-}
-
 }  // namespace
 
 const std::vector<RunMetric>& run_metrics() {
@@ -234,17 +218,18 @@ std::string report_page(const ReportContents& contents) {
     environment += "<li>" + html_text(contents.environment.substr(at, end - at)) + "</li>\n";
     at = end + 1;
   }
-  return filled(kReportHtml, {{"TITLE", html_text(contents.title)},
-                              {"MADE", html_text(contents.made)},
-                              {"STYLE", kReportCss},
-                              {"SCRIPT", kReportJs},
-                              {"CHART", svg_chart(metric_series(runs, shown), {"steps", shown.title}, Scale::linear)},
-                              {"TABLE", comparison_html(*contents.comparison)},
-                              {"OPTIONS", options_html(runs)},
-                              {"MODELS", models_html(runs)},
-                              {"SAMPLES", samples_html(contents.samples)},
-                              {"ENVIRONMENT", environment + "</ul>\n"},
-                              {"DATA", json_in_script(data.dump(-1, ' ', false, Json::error_handler_t::replace))}});
+  return filled_page(kReportHtml,
+                     {{"TITLE", html_text(contents.title)},
+                      {"MADE", html_text(contents.made)},
+                      {"STYLE", kReportCss},
+                      {"SCRIPT", kReportJs},
+                      {"CHART", svg_chart(metric_series(runs, shown), {"steps", shown.title}, Scale::linear)},
+                      {"TABLE", comparison_html(*contents.comparison)},
+                      {"OPTIONS", options_html(runs)},
+                      {"MODELS", models_html(runs)},
+                      {"SAMPLES", samples_html(contents.samples)},
+                      {"ENVIRONMENT", environment + "</ul>\n"},
+                      {"DATA", json_in_script(data.dump(-1, ' ', false, Json::error_handler_t::replace))}});
 }
 
 }  // namespace mixgrad::app

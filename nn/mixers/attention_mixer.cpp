@@ -1,6 +1,7 @@
 #include "nn/mixers/attention_mixer.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "autograd/tape.h"
 #include "core/text/plural.h"
@@ -152,6 +153,42 @@ Tensor AttentionHeads::profile(const NormedInput& u) const {
     return attention_profile(q, key, lse, options);
   });
 }
+
+namespace {
+
+// exp(q_i . k_j / sqrt(dh) - lse_i) in plain loops: [B,H,T T], f64 on the host.
+Tensor weights_on_host(const Tensor& queries, const Tensor& keys, const Tensor& lse, const AttentionOptions& options) {
+  const Tensor q = queries.to(kCpu).to(DType::f64);
+  const Tensor k = keys.to(kCpu).to(DType::f64);
+  const Tensor sums = lse.to(kCpu).to(DType::f64);
+  const std::int64_t batch = q.dim(0);
+  const std::int64_t tokens = q.dim(1);
+  const std::int64_t width = q.cols() / options.heads;
+  const Tensor result = Tensor::zeros({batch, options.heads, tokens * tokens}, DType::f64);
+  const double* from = q.data<double>();
+  const double* to = k.data<double>();
+  double* out = result.data<double>();
+  for (std::int64_t b = 0; b < batch; ++b) {
+    for (std::int64_t h = 0; h < options.heads; ++h) {
+      const std::int64_t group = h / (options.heads / options.kv_heads);
+      for (std::int64_t i = 0; i < tokens; ++i) {
+        const double* query = from + (b * tokens + i) * q.cols() + h * width;
+        for (std::int64_t j = options.window > 0 ? std::max<std::int64_t>(0, i - options.window + 1) : 0; j <= i; ++j) {
+          const double* key = to + (b * tokens + j) * k.cols() + group * width;
+          double score = 0;
+          for (std::int64_t c = 0; c < width; ++c) score += query[c] * key[c];
+          out[((b * options.heads + h) * tokens + i) * tokens + j] =
+              std::exp(score / std::sqrt(static_cast<double>(width)) - sums.at((b * options.heads + h) * tokens + i));
+        }
+      }
+    }
+  }
+  return result;
+}
+
+}  // namespace
+
+Tensor AttentionHeads::weights(const NormedInput& u) const { return probed(u, weights_on_host).to(kCpu); }
 
 Tensor AttentionHeads::outputs(const NormedInput& u) const {
   HeadParts parts;

@@ -67,6 +67,7 @@ class AttentionHeads {
   Tensor recency(const NormedInput& u, std::int64_t k) const;  // [H]
   Tensor profile(const NormedInput& u) const;                  // [B,H,2 + R]
   Tensor outputs(const NormedInput& u) const;                  // [B,T,H dh], in the order of the heads
+  Tensor weights(const NormedInput& u) const;                  // [B,H,T T], f64 on the host
   std::vector<std::int64_t> windows() const;                   // of each head; 0: all
   double operations(std::int64_t tokens) const;
   std::size_t state_bytes(std::int64_t tokens, DType dtype) const;
@@ -110,6 +111,7 @@ class AttentionMixer : public MixerOf<KeyValueState> {
   Tensor recency(const LayerInput& input, std::int64_t k) const override { return heads_.recency(input.normed, k); }
   std::vector<std::int64_t> softmax_windows() const override { return heads_.windows(); }
   Tensor softmax_profile(const LayerInput& input) const override { return heads_.profile(input.normed); }
+  Tensor softmax_weights(const LayerInput& input) const override { return heads_.weights(input.normed); }
   Tensor softmax_outputs(const LayerInput& input) const override { return heads_.outputs(input.normed); }
   RowRange rows_without_gradient(std::string_view parameter) const override {
     return heads_.rows_without_gradient(parameter);

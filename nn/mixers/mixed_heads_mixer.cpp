@@ -134,6 +134,10 @@ Tensor MixedHeadsMixer::softmax_outputs(const LayerInput& input) const {
   return attention_ ? attention_->outputs(input.normed) : Tensor();
 }
 
+Tensor MixedHeadsMixer::softmax_weights(const LayerInput& input) const {
+  return attention_ ? attention_->weights(input.normed) : Tensor();
+}
+
 RowRange MixedHeadsMixer::rows_without_gradient(std::string_view parameter) const {
   return attention_ ? attention_->rows_without_gradient(parameter) : RowRange{};
 }

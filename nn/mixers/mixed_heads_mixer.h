@@ -47,6 +47,7 @@ class MixedHeadsMixer : public MixerOf<MixedHeadsState> {
   std::vector<std::int64_t> softmax_windows() const override;
   Tensor softmax_profile(const LayerInput& input) const override;
   Tensor softmax_outputs(const LayerInput& input) const override;
+  Tensor softmax_weights(const LayerInput& input) const override;
   RowRange rows_without_gradient(std::string_view parameter) const override;
 
  protected:

@@ -119,6 +119,9 @@ class Mixer {
   // before the product after them, [B,T,H dh]. Undefined where there are none, or where other sources are attended to.
   virtual Tensor softmax_profile(const LayerInput& /*input*/) const { return {}; }
   virtual Tensor softmax_outputs(const LayerInput& /*input*/) const { return {}; }
+  // The weights themselves, [B,H,T T] on the host, f64: of query i (row) on key j; 0 where it does not see. For a text
+  // of some hundred tokens.
+  virtual Tensor softmax_weights(const LayerInput& /*input*/) const { return {}; }
   // How much of its attention each query gives to each source, [B,H,T,M]; undefined without sources.
   virtual Tensor depth_mass(const LayerInput& /*input*/) const { return {}; }
   // Rows of a parameter, named without its prefix ("qkv.bias"), whose gradient is zero on paper, so that rounding alone

@@ -200,6 +200,12 @@ void Decoder::visit(const Tensor& tokens, const Look& look) const {
   });
 }
 
+Tensor Decoder::lens(const Tensor& residual) const {
+  const ContextScope scope(context_);
+  check_untracked("a lens");
+  return head_logits(NormedInput(*norm_, residual, {}, dtype()));
+}
+
 std::vector<Tensor> Decoder::recency(const Tensor& tokens, std::int64_t k) const {
   const ContextScope scope(context_);
   check_untracked("recency");

@@ -87,6 +87,10 @@ class Decoder {
   using Look = std::function<void(std::size_t layer, const Mixer& mixer, const LayerInput& input)>;
   void visit(const Tensor& tokens, const Look& look) const;
 
+  // What the final norm and the head make of a residual stream [B,T,D], such as LayerInput::normed.sum() of a layer:
+  // logits [B,T,V] ("logit lens"). Not recorded.
+  Tensor lens(const Tensor& residual) const;
+
   // Recency ratios with window k on tokens [B,T]: one [softmax heads] per layer, undefined where it has none.
   std::vector<Tensor> recency(const Tensor& tokens, std::int64_t k) const;
 

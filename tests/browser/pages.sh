@@ -35,12 +35,17 @@ for form in attention hsm:scalar; do
 done
 "$program" report "$work/attention" "$work/hsm" --out "$work/report.html" --sample-tokens 10 >/dev/null
 
-opened "$work/report.html" "$here/report_walk.js" >"$work/dom"
-no_errors "report"
-if ! grep -q 'id="walk-result">passed<' "$work/dom"; then
-  echo "FAILED: report: $(grep -o 'id="walk-result">[^<]*' "$work/dom" || echo 'the walk through the page did not end')"
-  exit 1
-fi
+# walked NAME PAGE SCRIPT: opens the page and requires that the walk through it passed.
+walked() {
+  opened "$2" "$3" >"$work/dom"
+  no_errors "$1"
+  if ! grep -q 'id="walk-result">passed<' "$work/dom"; then
+    echo "FAILED: $1: $(grep -o 'id="walk-result">[^<]*' "$work/dom" || echo 'the walk through the page did not end')"
+    exit 1
+  fi
+}
+
+walked "report" "$work/report.html" "$here/report_walk.js"
 # What the page shows at the last step is what the program says.
 for run in attention hsm; do
   want=$("$program" compare "$work/$run" --format json | sed 's/.*"loss":\([0-9.]*\).*/\1/')
@@ -50,4 +55,13 @@ for run in attention hsm; do
     exit 1
   }
 done
-echo "pages: 1 page opened in $("$browser" --version 2>/dev/null), no request, no message on the console"
+
+count=1
+for preset in char char-hsm char-hybrid char-mamba char-recurformer char-mixed char-shortcut shortcut10; do
+  "$program" train --preset "$preset" --d-model 32 --steps 2 --batch 2 --sample-tokens 0 --out "$work/$preset" >/dev/null 2>&1
+  "$program" explore --checkpoint "$work/$preset" --text "ROMEO: what light" --out "$work/explore.html" >/dev/null
+  walked "explore $preset" "$work/explore.html" "$here/explore_walk.js"
+  count=$((count + 1))
+done
+
+echo "pages: $count pages opened in $("$browser" --version 2>/dev/null), no request, no message on the console"

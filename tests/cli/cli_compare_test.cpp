@@ -1,4 +1,4 @@
-// mixgrad compare, report and plot: the numbers are those of the runs, the page needs nothing else.
+// mixgrad compare, report, plot and explore: the numbers are those of the runs, the page needs nothing else.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -179,6 +179,41 @@ TEST_CASE("cli plot: as wide as asked, with axes and a line for each run") {
   CHECK(std::count(drawn.out.begin(), drawn.out.end(), '\n') == 1 + 8 + 2 + 4);
   CHECK(of_runs("plot", {"--metric", "grad", "--log"}).code == 0);
   CHECK(of_runs("plot", {"--metric", "speeds"}).code == 2);
+}
+
+TEST_CASE("cli explore: a page that asks for nothing, the same numbers as JSON, and what is refused") {
+  const TempFolder folder;
+  const std::string run = compared_runs()[0];
+  const std::string page = (folder / "explore.html").string();
+  const Finished done = run_program({"explore", "--checkpoint", run, "--text", "First Citizen", "--out", page});
+  REQUIRE_MESSAGE(done.code == 0, done.err);
+  const std::string html = TempFolder::get(page);
+  const std::regex address("(https?:|src=|url\\(|@import)");
+  for (std::sregex_iterator it(html.begin(), html.end(), address), none; it != none; ++it) {
+    CHECK(html.substr(static_cast<std::size_t>(it->position()), 26) == "http://www.w3.org/2000/svg");
+  }
+  const Finished numbers = run_program({"explore", "--checkpoint", run, "--text", "First Citizen", "--json"});
+  REQUIRE_MESSAGE(numbers.code == 0, numbers.err);
+  const Json json = json_of(numbers.out);
+  CHECK(json["tokens"].size() == 13);
+  CHECK(json["tokens"][0]["text"] == "F");
+  CHECK(json["softmax"].size() == 2);
+  CHECK(json["softmax"][0]["weights"].size() == 13 * 13);
+  const std::string opening = "<script type=\"application/json\" id=\"data\">";
+  const std::size_t begin = html.find(opening) + opening.size();
+  const Json shown = Json::parse(html.substr(begin, html.find("</script>", begin) - begin));
+  CHECK(shown["losses"] == json["losses"]);
+  CHECK(shown["guesses"] == json["guesses"]);
+  CHECK(shown["lens"] == json["lens"]);
+  const Finished longer =
+      run_program({"explore", "--checkpoint", run, "--text", "First Citizen: Before we", "--out", page});
+  CHECK(longer.code == 0);
+  CHECK(longer.err.find("the first 16 tokens of 24 are shown, the model's context") != std::string::npos);
+  CHECK(run_program({"explore", "--checkpoint", run, "--text", "F", "--out", page}).code == 2);
+  CHECK(run_program({"explore", "--checkpoint", run, "--out", page}).code == 2);
+  CHECK(run_program({"explore", "--text", "First", "--out", page}).code == 2);
+  CHECK(run_program({"explore", "--checkpoint", run, "--text", "First"}).code == 2);
+  CHECK(run_program({"explore", "--checkpoint", run, "--text", "First", "--json", "--out", page}).code == 2);
 }
 
 }  // namespace mixgrad::test

@@ -1,0 +1,105 @@
+// mixgrad explore: one HTML file of one model on one text.
+#include <cstdio>
+
+#include "apps/generation/prompt.h"
+#include "apps/options/placement_options.h"
+#include "apps/output/error_line.h"
+#include "apps/output/json_line.h"
+#include "apps/output/version.h"
+#include "apps/report/explore_page.h"
+#include "apps/verbs/verbs.h"
+#include "core/error.h"
+#include "core/text/plural.h"
+#include "nn/files/file.h"
+#include "nn/training/checkpoint.h"
+
+namespace mixgrad::app {
+namespace {
+
+constexpr std::int64_t kMostTokens = 1024;
+
+class Explore : public Verb {
+ public:
+  std::string summary() const override {
+    return "One HTML file that shows where a model looks in a text, token by token";
+  }
+  std::string example() const override {
+    return "mixgrad explore --checkpoint runs/char --text \"ROMEO: what light\" --out explore.html";
+  }
+
+  void declare(OptionSet& options) override {
+    options.add("checkpoint", checkpoint_, "A run, or one generation of it", {.value = "DIR", .not_empty = true});
+    options.add("text", text_, "The text; - for stdin", {.not_empty = true});
+    options.add("text-file", text_file_, "File with the text",
+                {.value = "FILE",
+                 .not_empty = true,
+                 .useless = useless_when([this] { return !text_.empty(); }, "--text gives the text")});
+    options.add("out", out_, "The page; a file that is there is replaced",
+                {.value = "FILE",
+                 .not_empty = true,
+                 .useless = useless_when([this] { return json_; }, "--json prints the numbers and writes no page")});
+    options.add("title", title_, "Title of the page",
+                {.not_empty = true,
+                 .useless = useless_when([this] { return json_; }, "--json prints the numbers and writes no page")});
+    options.add("recency", recency_, {0, kMostTokens}, "k of the recency ratio: tokens before a token");
+    options.add_flag("json", json_, "The numbers of the page as one JSON object on stdout, and no page");
+    declare_threads(options, threads_);
+    placement_.declare(options, {"f32", "f64", "bf16"}, "Type of the parameters and of the arithmetic");
+  }
+
+  int run() override {
+    if (checkpoint_.empty()) raise<ValueError>("explore: --checkpoint DIR is required: the folder of a training run");
+    if (text_.empty() && text_file_.empty()) {
+      raise<ValueError>("explore: --text TEXT or --text-file FILE is required: what the model reads");
+    }
+    if (out_.empty() && !json_) raise<ValueError>("explore: --out FILE is required: the page to write");
+    placement_.check_device();
+    const ContextScope scope(placement_.context(threads_));
+    const Checkpoint trained = load_checkpoint(checkpoint_, placement_.model_placement());
+    std::vector<std::int32_t> tokens = read(*trained.tokenizer);
+    const std::int64_t most = std::min(kMostTokens, trained.model->config().context);
+    if (static_cast<std::int64_t>(tokens.size()) > most) {
+      say("the first " + count_text(most, "token") + " of " + std::to_string(tokens.size()) + " are shown, " +
+          (most == kMostTokens ? "as many as a page takes" : "the model's context"));
+      tokens.resize(static_cast<std::size_t>(most));
+    }
+    if (tokens.size() < 2) raise<ValueError>("explore: the text must have at least 2 tokens; it has ", tokens.size());
+    const Exploration found = explore(*trained.model, tokens, recency_);
+    if (json_) {
+      print_json(exploration_json(found, *trained.tokenizer, WeightForm::numbers));
+      return kOk;
+    }
+    const std::string page =
+        explore_page(exploration_json(found, *trained.tokenizer, WeightForm::maps), title_,
+                     "Made by " + version_text() + " from " + checkpoint_ + ": " + description(*trained.model));
+    write_file_atomic(out_, page);
+    std::printf("%s: %s, %zu bytes\n", out_.c_str(),
+                count_text(static_cast<std::int64_t>(tokens.size()), "token").c_str(), page.size());
+    return kOk;
+  }
+
+ private:
+  std::vector<std::int32_t> read(const Tokenizer& tokenizer) const {
+    if (text_ == "-") return encode_typed(tokenizer, read_typed_file(text_, "--text"), "--text -");
+    if (!text_.empty()) return encode_typed(tokenizer, text_, "--text");
+    return encode_typed(tokenizer, read_typed_file(text_file_, "--text-file"), "--text-file " + text_file_);
+  }
+
+  static std::string description(const Decoder& model) {
+    std::string text = count_text(static_cast<std::int64_t>(model.config().layers.size()), "layer") + ", " +
+                       std::to_string(model.config().d_model) + " wide, " + std::to_string(model.parameters().count()) +
+                       " parameters";
+    return text;
+  }
+
+  std::string checkpoint_, text_, text_file_, out_, title_ = "Where a model looks";
+  std::int64_t recency_ = 8, threads_ = 0;
+  PlacementOptions placement_;
+  bool json_ = false;
+};
+
+}  // namespace
+
+std::unique_ptr<Verb> verbs::explore() { return std::make_unique<Explore>(); }
+
+}  // namespace mixgrad::app
