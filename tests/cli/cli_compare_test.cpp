@@ -130,6 +130,34 @@ TEST_CASE("cli compare: one run alone, another baseline, other forms of the tabl
   CHECK(run_program({"compare"}).code == 2);
 }
 
+// TensorBoard 2.21 reads them (every value and step equal, 2026-11-29); here the frame of the records and their number.
+TEST_CASE("cli compare: event files for TensorBoard hold every value of every run") {
+  const TempFolder folder;
+  REQUIRE(of_runs("compare", {"--tensorboard", (folder / "events").string()}).code == 0);
+  for (const std::string& run : compared_runs()) {
+    const std::string name = std::filesystem::path(run).filename().string();
+    const std::string bytes = TempFolder::get(folder / "events" / name / "events.out.tfevents.0.mixgrad");
+    std::size_t records = 0;
+    std::size_t at = 0;
+    for (; at + 12 <= bytes.size(); ++records) {
+      std::size_t length = 0;
+      for (int i = 7; i >= 0; --i)
+        length = length << 8U | static_cast<unsigned char>(bytes[at + static_cast<std::size_t>(i)]);
+      at += 12 + length + 4;
+    }
+    CHECK(at == bytes.size());
+    std::size_t values = 1;  // the record of the version
+    for (const Json& line : json_lines(TempFolder::get(std::filesystem::path(run) / "metrics.jsonl"))) {
+      for (const char* key : {"loss", "val_loss", "lr", "grad_norm", "tokens_per_s"})
+        values += line[key].is_null() ? 0 : 1;
+    }
+    CHECK(records == values);
+    CHECK(bytes.substr(0, 8) == std::string("\x18\0\0\0\0\0\0\0", 8));
+    CHECK(bytes.find("brain.Event:2") != std::string::npos);
+    CHECK(bytes.find("validation/loss") != std::string::npos);
+  }
+}
+
 TEST_CASE("cli report: one file with the numbers of the runs, that asks for nothing") {
   const TempFolder folder;
   const std::filesystem::path page = folder / "report.html";
