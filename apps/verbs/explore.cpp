@@ -24,7 +24,7 @@ class Explore : public Verb {
     return "One HTML file that shows where a model looks in a text, token by token";
   }
   std::string example() const override {
-    return "mixgrad explore --checkpoint runs/char --text \"ROMEO: what light\" --out explore.html";
+    return "mixgrad explore --checkpoint runs/char --text ROMEO: --out explore.html";
   }
 
   void declare(OptionSet& options) override {
