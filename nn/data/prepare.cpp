@@ -95,43 +95,6 @@ class SourceCounts final : public DocumentSink {
   std::int32_t largest_ = -1;
 };
 
-// A folder that is removed again unless it was moved to its place.
-class ScratchFolder {
- public:
-  explicit ScratchFolder(const fs::path& out) : out_(out) {
-    const fs::path name = out.has_filename() ? out.filename() : out.parent_path().filename();
-    const fs::path parent = fs::absolute(out.has_filename() ? out : out.parent_path()).parent_path();
-    make_folder(parent);
-    path_ = parent / ("." + name.string() + ".preparing");
-    make_folder(path_);
-    lock_ = std::make_unique<FolderLock>(path_, "another mixgrad data prepare");
-    for (const auto& left : fs::directory_iterator(path_)) {  // of a run that was killed
-      std::error_code ignored;
-      fs::remove_all(left.path(), ignored);
-    }
-  }
-  ~ScratchFolder() {
-    if (kept_) return;
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  ScratchFolder(const ScratchFolder&) = delete;
-  ScratchFolder& operator=(const ScratchFolder&) = delete;
-
-  const fs::path& path() const { return path_; }
-  void move_into_place() {
-    sync_folder(path_);
-    rename_path(path_, out_.has_filename() ? out_ : out_.parent_path());
-    kept_ = true;
-    sync_folder(path_.parent_path());
-  }
-
- private:
-  fs::path out_, path_;
-  std::unique_ptr<FolderLock> lock_;
-  bool kept_ = false;
-};
-
 class Preparation {
  public:
   explicit Preparation(const PrepareOptions& options) : options_(options), train_(find_sources(options.spec.sources)) {
@@ -289,7 +252,7 @@ PreparedManifest prepare_data(const PrepareOptions& options) {
                       "(nothing was changed)");
   }
   Preparation preparation(options);  // refuses sources before anything is written
-  ScratchFolder scratch(options.out);
+  ScratchFolder scratch(options.out, "another mixgrad data prepare");
   PreparedManifest manifest = preparation.run(scratch.path());
   scratch.move_into_place();
   return manifest;

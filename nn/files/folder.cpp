@@ -93,6 +93,32 @@ FolderLock::~FolderLock() {
   if (descriptor_ >= 0) ::close(descriptor_);
 }
 
+ScratchFolder::ScratchFolder(const fs::path& out, std::string_view holder)
+    : out_(out.has_filename() ? out : out.parent_path()) {
+  const fs::path parent = fs::absolute(out_).parent_path();
+  make_folder(parent);
+  path_ = parent / ("." + out_.filename().string() + ".preparing");
+  make_folder(path_);
+  lock_ = std::make_unique<FolderLock>(path_, holder);
+  for (const auto& left : fs::directory_iterator(path_)) {  // of a process that was killed
+    std::error_code ignored;
+    fs::remove_all(left.path(), ignored);
+  }
+}
+
+ScratchFolder::~ScratchFolder() {
+  if (kept_) return;
+  std::error_code ignored;
+  fs::remove_all(path_, ignored);
+}
+
+void ScratchFolder::move_into_place() {
+  sync_folder(path_);
+  rename_path(path_, out_);
+  kept_ = true;
+  sync_folder(path_.parent_path());
+}
+
 LineFile::LineFile(const fs::path& path)
     : path_(path.string()), descriptor_(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666)) {
   if (descriptor_ < 0) fail(path_, "opening it for writing", errno);

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -32,6 +33,28 @@ class FolderLock {
 
  private:
   int descriptor_;
+};
+
+// A folder that is written aside, in `.NAME.preparing` beside the place where it is to be, and appears there whole. It
+// is removed again unless it was moved. What a killed process left of it is removed at the next try.
+//   ScratchFolder scratch(out, "another mixgrad import");
+//   write_file_once(scratch.path() / "config.json", text);
+//   scratch.move_into_place();
+class ScratchFolder {
+ public:
+  // `holder`: who else may be writing the same folder, for the error.
+  ScratchFolder(const std::filesystem::path& out, std::string_view holder);
+  ~ScratchFolder();
+  ScratchFolder(const ScratchFolder&) = delete;
+  ScratchFolder& operator=(const ScratchFolder&) = delete;
+
+  const std::filesystem::path& path() const { return path_; }
+  void move_into_place();  // IoError when something other than an empty folder stands there
+
+ private:
+  std::filesystem::path out_, path_;
+  std::unique_ptr<FolderLock> lock_;
+  bool kept_ = false;
 };
 
 // A file that grows line by line. Each line is handed to the system whole.

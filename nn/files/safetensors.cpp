@@ -47,11 +47,26 @@ std::string hash_of(const Tensor& tensor) {
   return hash.hex();
 }
 
+// IEEE 754 binary16 as binary32, which has every one of its values.
+float float_of_half(std::uint16_t half) {
+  const std::uint32_t sign = static_cast<std::uint32_t>(half & 0x8000U) << 16U;
+  const std::uint32_t exponent = (half >> 10U) & 0x1fU;
+  const std::uint32_t fraction = half & 0x3ffU;
+  if (exponent == 0) {  // zero or subnormal: fraction 2^-24
+    const float value = static_cast<float>(fraction) * 0x1p-24F;
+    return sign == 0 ? value : -value;
+  }
+  const std::uint32_t wide = exponent == 0x1fU ? 0xffU : exponent + 112U;
+  return std::bit_cast<float>(sign | (wide << 23U) | (fraction << 13U));
+}
+
 }  // namespace
 
-SafetensorsFile SafetensorsFile::open(const std::filesystem::path& path) { return parse(MappedFile::open(path)); }
+SafetensorsFile SafetensorsFile::open(const std::filesystem::path& path, SafetensorsTypes types) {
+  return parse(MappedFile::open(path), types);
+}
 
-SafetensorsFile SafetensorsFile::parse(MappedFile mapped) {
+SafetensorsFile SafetensorsFile::parse(MappedFile mapped, SafetensorsTypes types) {
   SafetensorsFile file;
   file.file_ = std::move(mapped);
   const std::string_view content = file.file_.text();
@@ -69,7 +84,7 @@ SafetensorsFile SafetensorsFile::parse(MappedFile mapped) {
   if (header.empty() || header.front() != '{') {
     raise<FormatError>(file.path(), ": the header must begin with '{'; it does not", kSafetensorsAdvice);
   }
-  SafetensorsHeader read = read_safetensors_header(header, file.path());
+  SafetensorsHeader read = read_safetensors_header(header, file.path(), types);
   file.names_ = std::move(read.names);
   file.entries_ = std::move(read.entries);
   file.metadata_ = std::move(read.metadata);
@@ -143,8 +158,22 @@ const SafetensorsFile::Entry& SafetensorsFile::entry(const std::string& name) co
   return found->second;
 }
 
+void SafetensorsFile::require_readable(const std::string& name, const Entry& found) const {
+  if (found.type == kHalf || found.type == file_dtype(found.dtype)) return;
+  raise<FormatError>(path(), ": tensor ", quote(name), " must be of type F64, F32, BF16 or F16; found ",
+                     quote(found.type), "; convert the tensor to one of these");
+}
+
+void SafetensorsFile::require_floats(const std::string& name) const {
+  const Entry& found = entry(name);
+  if (found.type == kHalf || (is_float(found.dtype) && found.type == file_dtype(found.dtype))) return;
+  raise<FormatError>(path(), ": tensor ", quote(name), " must be of type F64, F32, BF16 or F16; found ",
+                     quote(found.type), "; convert the tensor to one of these");
+}
+
 Tensor SafetensorsFile::read(const std::string& name) const {
   const Entry& found = entry(name);
+  require_readable(name, found);
   Tensor tensor = Tensor::empty(found.shape, found.dtype);
   read_into(name, tensor);
   return tensor;
@@ -167,6 +196,7 @@ void SafetensorsFile::read_into(const std::string& name, const Tensor& target) c
     raise<FormatError>(path(), ": tensor ", quote(name), " must have the shape ", target.shape(), "; found ",
                        found.shape, "; check that the file belongs to this model");
   }
+  require_readable(name, found);
   if (is_float(found.dtype) != is_float(target.dtype())) {
     raise<FormatError>(path(), ": tensor ", quote(name), " must be of type ",
                        is_float(target.dtype()) ? "F64, F32 or BF16" : "I32", "; found ", file_dtype(found.dtype),
@@ -178,6 +208,18 @@ void SafetensorsFile::read_into(const std::string& name, const Tensor& target) c
   }
   verify(name, found);
   const std::byte* from = file_.bytes().data() + data_offset_ + found.begin;
+  if (found.type == kHalf) {
+    for (std::int64_t r = 0; r < target.rows(); ++r) {
+      float* row = target.data<float>() + r * target.row_stride();
+      for (std::int64_t c = 0; c < target.cols(); ++c, from += sizeof(std::uint16_t)) {
+        std::uint16_t half = 0;
+        std::memcpy(&half, from, sizeof half);
+        row[c] = float_of_half(half);
+      }
+    }
+    file_.require_whole();
+    return;
+  }
   const std::size_t element = dtype_bytes(found.dtype);
   const std::size_t row_bytes = static_cast<std::size_t>(target.cols()) * element;
   const std::size_t stride_bytes = static_cast<std::size_t>(target.row_stride()) * element;

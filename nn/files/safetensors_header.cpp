@@ -13,11 +13,16 @@ namespace {
 
 using nlohmann::json;
 
+// Of other programs: the name and the bytes of an element.
+constexpr std::pair<const char*, std::size_t> kFurtherTypes[] = {
+    {kHalf, 2}, {"I64", 8}, {"U64", 8}, {"U32", 4},     {"I16", 2},    {"U16", 2},
+    {"I8", 1},  {"U8", 1},  {"BOOL", 1}, {"F8_E4M3", 1}, {"F8_E5M2", 1}};
+
 // The events in order. Depth 1 holds tensor names, depth 2 the fields of one tensor or the metadata, depth 3
 // the two arrays. Every wrong event throws at once, so nesting and array lengths are bounded while parsing.
 class HeaderReader : public nlohmann::json_sax<json> {
  public:
-  explicit HeaderReader(const std::string& path) : path_(path) {}
+  HeaderReader(const std::string& path, SafetensorsTypes types) : path_(path), types_(types) {}
 
   SafetensorsHeader take() { return std::move(header_); }
 
@@ -81,14 +86,25 @@ class HeaderReader : public nlohmann::json_sax<json> {
       return true;
     }
     if (depth_ != 2 || field_ != "dtype") unexpected("the string " + quote(text));
+    entry_.type = text;
     for (const DType dtype : {DType::f64, DType::f32, DType::bf16, DType::i32}) {
       if (text == file_dtype(dtype)) {
         entry_.dtype = dtype;
+        element_bytes_ = dtype_bytes(dtype);
         return true;
       }
     }
-    raise<FormatError>(path_, ": ", where(), " must be of type F64, F32, BF16 or I32; found ", quote(text),
-                       "; convert the tensor to one of these");
+    if (types_ == SafetensorsTypes::any) {
+      for (const auto& [name, bytes] : kFurtherTypes) {
+        if (text != name) continue;
+        entry_.dtype = DType::f32;
+        element_bytes_ = bytes;
+        return true;
+      }
+    }
+    raise<FormatError>(path_, ": ", where(), " must be of type ",
+                       types_ == SafetensorsTypes::any ? "F64, F32, BF16 or F16" : "F64, F32, BF16 or I32", "; found ",
+                       quote(text), "; convert the tensor to one of these");
   }
 
   bool number_unsigned(number_unsigned_t value) override {
@@ -134,7 +150,7 @@ class HeaderReader : public nlohmann::json_sax<json> {
       fail(where() + " must have the fields dtype, shape and data_offsets", std::string(missing) + " is missing");
     }
     // The product without zero axes must fit as well: strides and row counts are computed from parts of the shape.
-    auto bytes = static_cast<std::int64_t>(dtype_bytes(entry_.dtype));
+    auto bytes = static_cast<std::int64_t>(element_bytes_);
     bool empty = false;
     for (int axis = 0; axis < entry_.shape.rank(); ++axis) {
       const std::int64_t size = entry_.shape[axis];
@@ -145,7 +161,7 @@ class HeaderReader : public nlohmann::json_sax<json> {
     }
     if (empty) bytes = 0;
     if (entry_.end < entry_.begin || entry_.end - entry_.begin != bytes) {
-      fail(where() + " of shape " + entry_.shape.str() + " and type " + file_dtype(entry_.dtype) + " must occupy " +
+      fail(where() + " of shape " + entry_.shape.str() + " and type " + entry_.type + " must occupy " +
                std::to_string(bytes) + " bytes",
            "its data_offsets are [" + std::to_string(entry_.begin) + "," + std::to_string(entry_.end) + "]");
     }
@@ -154,6 +170,7 @@ class HeaderReader : public nlohmann::json_sax<json> {
   }
 
   const std::string& path_;
+  SafetensorsTypes types_;
   SafetensorsHeader header_;
   int depth_ = 0;
   bool in_metadata_ = false;
@@ -163,19 +180,20 @@ class HeaderReader : public nlohmann::json_sax<json> {
   bool has_shape_ = false;
   bool has_offsets_ = false;
   SafetensorsFile::Entry entry_;
+  std::size_t element_bytes_ = 0;
   std::vector<std::int64_t> numbers_;
   std::set<std::string> seen_;
 };
 
 }  // namespace
 
-SafetensorsHeader read_safetensors_header(std::string_view header, const std::string& path) {
+SafetensorsHeader read_safetensors_header(std::string_view header, const std::string& path, SafetensorsTypes types) {
   // The parser takes a zero byte for the end of the text, and would leave unread what follows it.
   if (const std::size_t zero = header.find('\0'); zero != std::string_view::npos) {
     raise<FormatError>(path, ": the header must be JSON, padded with spaces; found a zero byte at offset ", zero,
                        kSafetensorsAdvice);
   }
-  HeaderReader reader(path);
+  HeaderReader reader(path, types);
   json::sax_parse(header.begin(), header.end(), &reader);
   return reader.take();
 }

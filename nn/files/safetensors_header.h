@@ -25,6 +25,8 @@ constexpr const char* file_dtype(DType dtype) {
   return "?";
 }
 
+inline constexpr const char* kHalf = "F16";
+
 struct SafetensorsHeader {
   std::vector<std::string> names;  // in the order of the header
   std::map<std::string, SafetensorsFile::Entry> entries;
@@ -33,6 +35,6 @@ struct SafetensorsHeader {
 
 // Every entry has its three fields, and data_offsets as far apart as shape and type say; where they lie among each
 // other and in the file is not known here. FormatError; `path` names the file.
-SafetensorsHeader read_safetensors_header(std::string_view header, const std::string& path);
+SafetensorsHeader read_safetensors_header(std::string_view header, const std::string& path, SafetensorsTypes types);
 
 }  // namespace mixgrad
