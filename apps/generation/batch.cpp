@@ -20,7 +20,7 @@ void continue_prompts(const Decoder& model, const Tokenizer& tokenizer, const st
     std::vector<std::vector<std::int32_t>> starts;
     for (std::size_t n = first; n < std::min(first + batch, all); ++n) {
       starts.push_back(prompts[n / samples].tokens);
-      rows.emplace_back(tokenizer, starts.back(), stops, options.tokens);
+      rows.emplace_back(tokenizer, starts.back(), stops, options.tokens, prompts[n / samples].hidden);
       seeds.push_back(options.seed + n);
     }
     BatchGenerator generator(model, tokenizer.vocab_size(), options.sampling, seeds, options.log_probabilities);

@@ -5,13 +5,13 @@
 namespace mixgrad::app {
 
 Continuation::Continuation(const Tokenizer& tokenizer, std::vector<std::int32_t> prompt, const StopTexts& stops,
-                           std::int64_t tokens)
+                           std::int64_t tokens, std::size_t hidden)
     : tokenizer_(tokenizer),
       prompt_(std::move(prompt)),
       most_(tokens),
       decoder_(tokenizer.new_decoder()),
       matcher_(stops) {
-  for (const std::int32_t id : prompt_) prompt_text_ += decoder_->next(id);
+  for (std::size_t i = hidden; i < prompt_.size(); ++i) prompt_text_ += decoder_->next(prompt_[i]);
   if (ended()) prompt_text_ += decoder_->finish();
 }
 

@@ -18,11 +18,12 @@ namespace mixgrad::app {
 
 class Continuation {
  public:
-  // At most `tokens` are taken. Tokenizer and stops are kept by reference.
+  // At most `tokens` are taken. Tokenizer and stops are kept by reference. The first `hidden` tokens of the prompt are
+  // no text.
   Continuation(const Tokenizer& tokenizer, std::vector<std::int32_t> prompt, const StopTexts& stops,
-               std::int64_t tokens);
+               std::int64_t tokens, std::size_t hidden = 0);
 
-  // The text of the prompt, as far as its last character is complete.
+  // The text of the prompt, as far as its last character is complete, without what is hidden.
   const std::string& prompt_text() const { return prompt_text_; }
   const std::vector<std::int32_t>& prompt() const { return prompt_; }
 

@@ -73,7 +73,7 @@ Prompt OutputFile::start(const Tokenizer& tokenizer) const {
   if (!writer_->start_text.empty()) {
     return {writer_->start_text, encode_typed(tokenizer, writer_->start_text, "--out " + path_)};
   }
-  return {tokenizer.decode(default_start(tokenizer)), default_start(tokenizer)};
+  return default_prompt(tokenizer);
 }
 
 std::string OutputFile::name(std::size_t number) const {

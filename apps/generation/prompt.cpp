@@ -38,7 +38,13 @@ int hex_digit(char c) {
 
 }  // namespace
 
-std::vector<std::int32_t> default_start(const Tokenizer& tokenizer) { return {tokenizer.id_of("\n").value_or(0)}; }
+Prompt default_prompt(const Tokenizer& tokenizer) {
+  const SpecialTokens special = tokenizer.special_tokens();
+  const std::optional<std::int32_t> start = special.start ? special.start : special.end;
+  if (start) return {"", {*start}, 1};
+  const std::vector<std::int32_t> tokens{tokenizer.id_of("\n").value_or(0)};
+  return {tokenizer.decode(tokens), tokens};
+}
 
 std::vector<std::int32_t> encode_typed(const Tokenizer& tokenizer, std::string_view text, const std::string& what) {
   try {
@@ -83,8 +89,8 @@ void PromptOptions::declare(OptionSet& options, const std::function<std::string(
                             const std::function<bool()>& also_escaped) {
   const auto reason = [useless] { return useless ? useless() : std::string(); };
   options.add_list("prompt", texts,
-                   "Text to continue, several times for several; without it a line end, or the first token of a "
-                   "vocabulary that has none",
+                   "Text to continue, several times for several; without it the tokenizer's start token, else a "
+                   "line end, else the first token",
                    {.not_empty = true, .useless = reason});
   options.add_list("prompt-file", files,
                    "File with the text to continue, - for stdin; several times for several, or JSON lines (.jsonl), "
@@ -97,6 +103,9 @@ void PromptOptions::declare(OptionSet& options, const std::function<std::string(
       {.useless = useless_when(
            [this, also_escaped] { return texts.empty() && files.empty() && !(also_escaped && also_escaped()); },
            "it needs a text by --prompt or --prompt-file")});
+  options.add_flag("start-token", start_token, "Put the tokenizer's start token before each text to continue",
+                   {.useless = useless_when([this] { return texts.empty() && files.empty(); },
+                                            "it needs a text by --prompt or --prompt-file")});
 }
 
 namespace {
@@ -131,9 +140,11 @@ std::vector<std::string> json_line_prompts(const std::string& file) {
 }
 
 std::vector<Prompt> PromptOptions::prompts(const Tokenizer& tokenizer) const {
-  if (texts.empty() && files.empty()) {
-    const std::vector<std::int32_t> start = default_start(tokenizer);
-    return {{tokenizer.decode(start), start}};
+  if (texts.empty() && files.empty()) return {default_prompt(tokenizer)};
+  const std::optional<std::int32_t> start = tokenizer.special_tokens().start;
+  if (start_token && !start) {
+    raise<ValueError>("--start-token needs a tokenizer that has a start token; that of the checkpoint has none; ",
+                      "leave it out");
   }
   const std::string what = texts.empty() ? "--prompt-file" : "--prompt";
   std::vector<Prompt> all;
@@ -142,6 +153,10 @@ std::vector<Prompt> PromptOptions::prompts(const Tokenizer& tokenizer) const {
     if (text.empty()) raise<ValueError>(what, file, ": at least one character is required; the text is empty");
     all.push_back({text, encode_typed(tokenizer, text, what)});
     if (all.back().tokens.empty()) raise<ValueError>(what, file, ": at least one token is required; the text has none");
+    if (start_token) {
+      all.back().tokens.insert(all.back().tokens.begin(), *start);
+      all.back().hidden = 1;
+    }
   };
   for (const std::string& text : texts) add(text, "");
   if (std::count(files.begin(), files.end(), "-") > 1) {

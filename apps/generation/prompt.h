@@ -1,4 +1,4 @@
-// The texts that generation begins with: --prompt, --prompt-file and --escapes.
+// The texts that generation begins with: --prompt, --prompt-file, --escapes and --start-token.
 #pragma once
 
 #include <cstdint>
@@ -11,9 +11,6 @@
 #include "nn/tokenizers/tokenizer.h"
 
 namespace mixgrad::app {
-
-// What a model begins with when nothing is given: a line end where the vocabulary has one, else its first token.
-std::vector<std::int32_t> default_start(const Tokenizer& tokenizer);
 
 // The tokens of a text that was typed. ValueError, beginning with `what`, for a text that the vocabulary cannot
 // express.
@@ -32,19 +29,26 @@ std::vector<std::string> json_line_prompts(const std::string& file);
 struct Prompt {
   std::string text;
   std::vector<std::int32_t> tokens;  // at least one
+  std::size_t hidden = 0;            // of them, in front, are a start token that is not shown and not in the text
 };
+
+// What a model begins with when nothing is given: the tokenizer's start token; where it has none the one that ends a
+// text, behind which another text begins (both hidden); else a line end where the vocabulary has one, else its first
+// token.
+Prompt default_prompt(const Tokenizer& tokenizer);
 
 struct PromptOptions {
   std::vector<std::string> texts, files;
-  bool escapes = false;
+  bool escapes = false, start_token = false;
 
   // `useless`, if given, says why all of them would have no effect; `also_escaped` whether another option has texts in
   // which --escapes means something.
   void declare(OptionSet& options, const std::function<std::string()>& useless = {},
                const std::function<bool()>& also_escaped = {});
   // Those of --prompt, or those of the files: the whole of a text file, each line of one of JSON lines (a text, or an
-  // object with the text "prompt"). Without any the default start. ValueError for an empty text, or one that the
-  // vocabulary cannot express; IoError for a file that cannot be read; FormatError for JSON that is none.
+  // object with the text "prompt"). Without any the default prompt. ValueError for an empty text, one that the
+  // vocabulary cannot express, or a start token that the tokenizer lacks; IoError for a file that cannot be read;
+  // FormatError for JSON that is none.
   std::vector<Prompt> prompts(const Tokenizer& tokenizer) const;
   // A text as --escapes has it.
   std::string unescaped(const std::string& typed, const std::string& what) const {

@@ -41,10 +41,10 @@ void stream_sample(const Decoder& model, const Tokenizer& tokenizer, Continuatio
   put_text("\n");
 }
 
-void stream_sample(const Decoder& model, const Tokenizer& tokenizer, const std::vector<std::int32_t>& prompt,
-                   std::int64_t tokens, const SamplingOptions& options, std::uint64_t seed) {
+void stream_sample(const Decoder& model, const Tokenizer& tokenizer, const Prompt& prompt, std::int64_t tokens,
+                   const SamplingOptions& options, std::uint64_t seed) {
   const StopTexts none({}, tokenizer);
-  Continuation continuation(tokenizer, prompt, none, tokens);
+  Continuation continuation(tokenizer, prompt.tokens, none, tokens, prompt.hidden);
   stream_sample(model, tokenizer, continuation, options, seed);
 }
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "apps/generation/continuation.h"
+#include "apps/generation/prompt.h"
 #include "nn/model/decoder.h"
 #include "nn/model/generator.h"
 #include "nn/tokenizers/tokenizer.h"
@@ -25,7 +26,7 @@ void stream_sample(const Decoder& model, const Tokenizer& tokenizer, Continuatio
                    const SamplingOptions& options, std::uint64_t seed);
 
 // The same without a stop text.
-void stream_sample(const Decoder& model, const Tokenizer& tokenizer, const std::vector<std::int32_t>& prompt,
-                   std::int64_t tokens, const SamplingOptions& options, std::uint64_t seed);
+void stream_sample(const Decoder& model, const Tokenizer& tokenizer, const Prompt& prompt, std::int64_t tokens,
+                   const SamplingOptions& options, std::uint64_t seed);
 
 }  // namespace mixgrad::app

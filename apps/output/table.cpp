@@ -212,10 +212,11 @@ void print_figures(Format format, const std::vector<Figure>& figures) {
     label = std::max(label, figure.label.size());
     text = std::max(text, figure.text.size());
   }
-  const std::vector<TableColumn> columns{{.key = "label"}, {.key = "text", .number = true}, {.key = "remark"}};
   for (const Figure& figure : figures) {
-    if (figure.shown != ShownIn::json)
-      print_line(columns, {label, text, 0}, {figure.label, figure.text, figure.remark});
+    if (figure.shown == ShownIn::json) continue;
+    const std::vector<TableColumn> columns{
+        {.key = "label"}, {.key = "text", .number = figure.number}, {.key = "remark"}};
+    print_line(columns, {label, text, 0}, {figure.label, figure.text, figure.remark});
   }
 }
 

@@ -21,8 +21,9 @@
 
 namespace mixgrad::app {
 
-std::vector<std::int32_t> SampleOptions::start(const Tokenizer& tokenizer) const {
-  return prompt.empty() ? default_start(tokenizer) : encode_typed(tokenizer, prompt, "--sample-prompt");
+Prompt SampleOptions::start(const Tokenizer& tokenizer) const {
+  if (prompt.empty()) return default_prompt(tokenizer);
+  return {prompt, encode_typed(tokenizer, prompt, "--sample-prompt")};
 }
 
 RunSchedule RunOptions::schedule(std::int64_t steps) const {

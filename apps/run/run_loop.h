@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "apps/generation/prompt.h"
 #include "apps/options/training_options.h"
 #include "apps/process/core_watch.h"
 #include "apps/run/early_stop.h"
@@ -23,10 +24,10 @@ namespace mixgrad::app {
 struct SampleOptions {
   std::int64_t tokens = 400;  // 0 = none
   double temperature = 0.8;
-  std::string prompt;  // "" = default_start
+  std::string prompt;  // "" = default_prompt
 
   // ValueError for a prompt that the vocabulary cannot express.
-  std::vector<std::int32_t> start(const Tokenizer& tokenizer) const;
+  Prompt start(const Tokenizer& tokenizer) const;
 };
 
 // How a run is saved and reported; none of it changes what is computed.

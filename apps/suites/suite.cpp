@@ -56,7 +56,7 @@ std::vector<std::int32_t> suite_start(const Tokenizer& tokenizer) {
   const SpecialTokens special = tokenizer.special_tokens();
   if (special.start) return {*special.start};
   if (special.end) return {*special.end};
-  return default_start(tokenizer);
+  return default_prompt(tokenizer).tokens;
 }
 
 std::vector<NumberedLine> suite_lines(const std::string& file) {

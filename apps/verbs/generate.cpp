@@ -83,7 +83,7 @@ class Generate : public Verb {
     }
     Speed speed;
     if (count == 1 && !json_ && !file) {
-      Continuation continuation(tokenizer, prompts[0].tokens, stops, batch_.tokens);
+      Continuation continuation(tokenizer, prompts[0].tokens, stops, batch_.tokens, prompts[0].hidden);
       speed.begin();
       stream_sample(*checkpoint.model, tokenizer, continuation, batch_.sampling, batch_.seed);
       speed.count(static_cast<std::int64_t>(continuation.drawn().size()));

@@ -107,9 +107,10 @@ class Report : public Verb {
   std::string sample_of(const Checkpoint& checkpoint) const {
     const Tokenizer& tokenizer = *checkpoint.tokenizer;
     Generator generator(*checkpoint.model, tokenizer.vocab_size(), {.temperature = 0.8}, 1);
-    generator.prompt(default_start(tokenizer));
+    const Prompt start = default_prompt(tokenizer);
+    generator.prompt(start.tokens);
     const StopTexts none({}, tokenizer);
-    Continuation continuation(tokenizer, default_start(tokenizer), none, sample_tokens_);
+    Continuation continuation(tokenizer, start.tokens, none, sample_tokens_, start.hidden);
     while (!continuation.ended()) continuation.next({.id = generator.next()});
     return continuation.text();
   }

@@ -12,6 +12,7 @@ namespace mixgrad::app {
 
 namespace verbs {
 #define VERB(name) std::unique_ptr<Verb> name();
+#define VERB_OF(name, function) std::unique_ptr<Verb> function();
 #include "apps/verbs/verbs.def"
 #undef VERB
 }  // namespace verbs

@@ -3,8 +3,8 @@
 // bytes of all tensors, row-major, without holes.
 //
 // A file may come from anybody: every number in it is checked before it is used, and nothing is allocated for a tensor
-// before its bytes are known to lie in the file. Types: F64, F32, BF16, I32; at most 5 axes. Files of other programs may
-// be opened with further types (SafetensorsTypes::any): F16, which is read as F32, and types that are not read.
+// before its bytes are known to lie in the file. Types: F64, F32, BF16, I32; at most 5 axes. Files of other programs
+// may be opened with further types (SafetensorsTypes::any): F16, which is read as F32, and types that are not read.
 //
 // What is written here bears the XXH3 of every tensor as metadata "xxh3:NAME"; a file that has them is verified when a
 // tensor is read. They are no part of metadata().

@@ -14,9 +14,9 @@ namespace {
 using nlohmann::json;
 
 // Of other programs: the name and the bytes of an element.
-constexpr std::pair<const char*, std::size_t> kFurtherTypes[] = {
-    {kHalf, 2}, {"I64", 8}, {"U64", 8}, {"U32", 4},     {"I16", 2},    {"U16", 2},
-    {"I8", 1},  {"U8", 1},  {"BOOL", 1}, {"F8_E4M3", 1}, {"F8_E5M2", 1}};
+constexpr std::pair<const char*, std::size_t> kFurtherTypes[] = {{kHalf, 2},  {"I64", 8},     {"U64", 8},    {"U32", 4},
+                                                                 {"I16", 2},  {"U16", 2},     {"I8", 1},     {"U8", 1},
+                                                                 {"BOOL", 1}, {"F8_E4M3", 1}, {"F8_E5M2", 1}};
 
 // The events in order. Depth 1 holds tensor names, depth 2 the fields of one tensor or the metadata, depth 3
 // the two arrays. Every wrong event throws at once, so nesting and array lengths are bounded while parsing.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <set>
 #include <system_error>
 #include <vector>
 
@@ -117,6 +118,38 @@ void save_checkpoint(const fs::path& run, const Decoder& model, const Tokenizer&
   const std::optional<std::int64_t> best = state.best ? std::optional(state.best->step) : std::nullopt;
   point_best(run, best);
   prune_generations(run, state.step, {state.parent, best});
+}
+
+void write_model(const fs::path& folder, const ModelConfig& config, const Tokenizer& tokenizer,
+                 std::span<const std::pair<std::string, Tensor>> tensors) {
+  const std::map<std::string, Shape> shapes = parameter_shapes(config);
+  std::set<std::string> seen;
+  for (const auto& [name, tensor] : tensors) {
+    const auto found = shapes.find(name);
+    if (found == shapes.end() || !(tensor.shape() == found->second) || !is_float(tensor.dtype()) ||
+        !seen.insert(name).second) {
+      raise<ValueError>("write_model: every tensor must be a parameter of the model, once, in its shape; got ",
+                        quote(name), " ", tensor.shape(), "; compare with parameter_shapes(config)");
+    }
+    const std::int64_t at = first_not_finite(tensor);
+    if (at >= 0) {
+      raise<ValueError>("write_model: every parameter must be finite; element ", at, " of ", quote(name), " is ",
+                        tensor.to(kCpu).at(at), "; nothing was written");
+    }
+  }
+  if (seen.size() != shapes.size()) {
+    const auto missing =
+        std::find_if(shapes.begin(), shapes.end(), [&](const auto& shape) { return seen.count(shape.first) == 0; });
+    raise<ValueError>("write_model: every parameter of the model is required; ", quote(missing->first), " ",
+                      missing->second, " is missing; give it");
+  }
+  Metadata metadata{{"format", kModelFormat}};
+  for (const auto& [name, content] : {std::pair<std::string, std::string>{"config.json", to_json(config)},
+                                      std::pair<std::string, std::string>{"tokenizer.json", tokenizer.to_json()}}) {
+    write_file_once(folder / name, content);
+    metadata.emplace("file:" + name, xxh3_hex(content));
+  }
+  write_safetensors(folder / "model.safetensors", metadata, tensors, write_file_once);
 }
 
 std::uintmax_t generation_bytes(const Decoder& model, const Tokenizer& tokenizer, const Optimizer& optimizer) {

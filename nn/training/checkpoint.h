@@ -13,6 +13,9 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <span>
+#include <string>
+#include <utility>
 
 #include "nn/files/generations.h"
 #include "nn/model/decoder.h"
@@ -34,6 +37,12 @@ struct Checkpoint {
 // generations are intact.
 void save_checkpoint(const std::filesystem::path& run, const Decoder& model, const Tokenizer& tokenizer,
                      const Optimizer& optimizer, const TrainerState& state);
+
+// Writes the three files of a model alone into a folder that no other program sees yet: config.json, tokenizer.json,
+// model.safetensors with these tensors, which are the parameters of the configuration in any float type, each once.
+// ValueError when one of them is missing, has another shape or is not finite; IoError.
+void write_model(const std::filesystem::path& folder, const ModelConfig& config, const Tokenizer& tokenizer,
+                 std::span<const std::pair<std::string, Tensor>> tensors);
 
 // Bytes of one generation, within a few per cent and never too few.
 std::uintmax_t generation_bytes(const Decoder& model, const Tokenizer& tokenizer, const Optimizer& optimizer);

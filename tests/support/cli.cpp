@@ -127,6 +127,7 @@ Arguments verb_names() {
   Arguments names;
   for (const std::string& line : lines_of(TempFolder::get(MIXGRAD_SOURCE_DIR "/apps/verbs/verbs.def"))) {
     if (line.starts_with("VERB(")) names.push_back(line.substr(5, line.find(')') - 5));
+    if (line.starts_with("VERB_OF(")) names.push_back(line.substr(8, line.find(',') - 8));
   }
   return names;
 }
