@@ -69,7 +69,7 @@ TEST_CASE("cli suite: blimp is log P(good) > log P(bad) behind a line end, by pa
                                                       {"order", "rain fell", "fell raqn"},
                                                       {"same", "a mat", "a mat"}};
   std::string file = "uid\tfield\tgood\tbad\n";
-  for (const auto& [uid, good, bad] : pairs) file += uid + "\tx\t" + good + "\t" + bad + "\r\n";
+  for (const auto& [uid, good, bad] : pairs) file += joined({uid, "\tx\t", good, "\t", bad, "\r\n"});
   const std::string path = suites_folder().put("pairs.tsv", file).string();
   for (const std::string model : {"long", "short"}) {
     INFO(model);
