@@ -74,6 +74,8 @@
 #include "nn/data/token_data.h"
 #include "nn/evaluation/likelihood.h"
 #include "nn/evaluation/token_losses.h"
+#include "nn/exchange/export.h"
+#include "nn/exchange/import.h"
 #include "nn/tokenizers/byte_tokenizer.h"
 #include "nn/tokenizers/char_tokenizer.h"
 #include "nn/tokenizers/tokenizer.h"

@@ -128,6 +128,36 @@ TEST_CASE("hugging face: what a model cannot express is refused by name and valu
   CHECK(has(refused_with("gpt2", "add_cross_attention", true), "add_cross_attention must be false; found true"));
 }
 
+TEST_CASE("hugging face: windows, biases and Mamba's sizes are refused by name and value") {
+  CHECK(has(refused_with("mistral", "attention_bias", true), "attention_bias must be false; found true"));
+  CHECK(has(refused_with("mistral", "sliding_window", 0), "sliding_window must be an integer from 1 to"));
+  CHECK(has(refused_with("qwen2", "use_mrope", true), "use_mrope must be false; found true"));
+  CHECK(has(refused_with("qwen2", "layer_types", {"full_attention"}), "an array of num_hidden_layers names"));
+  CHECK(has(refused_with("qwen2", "layer_types", {"full_attention", "chunked_attention"}),
+            "layer_types[1] must be full_attention or sliding_attention; found \"chunked_attention\""));
+  CHECK(has(refused_with("qwen2", "use_sliding_window", false),
+            "layer_types[1] must be full_attention, since use_sliding_window is false; found \"sliding_attention\""));
+  CHECK(has(refused_with("mamba", "use_bias", true), "use_bias must be false; found true"));
+  CHECK(has(refused_with("mamba", "use_conv_bias", false), "use_conv_bias must be true; found false"));
+  CHECK(has(refused_with("mamba", "hidden_act", "gelu"), "hidden_act must be \"silu\"; found \"gelu\""));
+  CHECK(
+      has(refused_with("mamba", "intermediate_size", 13), "intermediate_size must be expand * hidden_size; found 13"));
+  CHECK(has(refused_with("mamba", "expand", 1.5), "expand must be an integer from 1 to 64; found 1.5"));
+}
+
+TEST_CASE("hugging face: windows from max_window_layers on; Mamba takes the context that it is given") {
+  Damaged qwen("qwen2");
+  qwen.config.erase("layer_types");
+  const ImportReport report = qwen.import();
+  CHECK(report.config.layers[0].get<AttentionConfig>().window == 0);
+  CHECK(report.config.layers[1].get<AttentionConfig>().window == 2);
+  Damaged mistral("mistral");
+  mistral.config["sliding_window"] = nullptr;
+  CHECK(mistral.import().config.layers[0].get<AttentionConfig>().window == 0);
+  CHECK(Damaged("mamba").import().config.context == 2048);
+  CHECK(Damaged("mamba").import({.context = 9000}).config.context == 9000);
+}
+
 TEST_CASE("hugging face: config.json is read strictly where it is used") {
   CHECK(
       has(refused_with("llama", "hidden_size", nullptr), "hidden_size is required, an integer from 1; it is missing"));
