@@ -7,18 +7,10 @@
 #include "apps/output/error_line.h"
 #include "apps/run/checkpoint_text.h"
 #include "core/error.h"
-#include "nn/files/generations.h"
-#include "nn/files/safetensors.h"
 #include "nn/modules/finite_values.h"
 
 namespace mixgrad::app {
-Checkpoint TextEvaluation::load(const std::string& path) const {
-  if (placement.precision != "stored") return load_checkpoint(path, placement.model_placement());
-  const std::filesystem::path folder = find_generation(path);
-  const SafetensorsFile file = SafetensorsFile::open(folder / "model.safetensors");
-  const bool f64 = !file.names().empty() && file.entry(file.names().front()).dtype == DType::f64;
-  return load_checkpoint(folder, {f64 ? DType::f64 : DType::f32, placement.where()});
-}
+Checkpoint TextEvaluation::load(const std::string& path) const { return load_in_type(path, placement); }
 
 TokenData TextEvaluation::open(const std::string& path, const Checkpoint& checkpoint, const std::string& source) const {
   ModelOptions own = text;

@@ -2,6 +2,8 @@
 
 #include "apps/output/error_line.h"
 #include "apps/run/run_text.h"
+#include "nn/files/generations.h"
+#include "nn/files/safetensors.h"
 
 namespace mixgrad::app {
 namespace {
@@ -29,6 +31,14 @@ TokenData open_checkpoint_text(const std::string& verb, const std::string& check
       text.data.empty() ? open_own_text(verb, checkpoint, tokenizer, text) : text.open_data(tokenizer, Identify::yes);
   if (const std::string note = unknown_note(data, parse_unknown(text.unknown)); !note.empty()) say(note);
   return data;
+}
+
+Checkpoint load_in_type(const std::string& checkpoint, const PlacementOptions& placement) {
+  if (placement.precision != "stored") return load_checkpoint(checkpoint, placement.model_placement());
+  const std::filesystem::path folder = find_generation(checkpoint);
+  const SafetensorsFile file = SafetensorsFile::open(folder / "model.safetensors");
+  const bool f64 = !file.names().empty() && file.entry(file.names().front()).dtype == DType::f64;
+  return load_checkpoint(folder, {f64 ? DType::f64 : DType::f32, placement.where()});
 }
 
 }  // namespace mixgrad::app

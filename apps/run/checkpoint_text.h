@@ -1,10 +1,12 @@
-// The text on which a verb measures a trained model: that of --data, or the one that its run was trained on.
+// A trained model that a verb measures, and the text for it: that of --data, or the one that its run was trained on.
 #pragma once
 
 #include <string>
 
 #include "apps/options/model_options.h"
+#include "apps/options/placement_options.h"
 #include "nn/data/token_data.h"
+#include "nn/training/checkpoint.h"
 
 namespace mixgrad::app {
 
@@ -13,5 +15,8 @@ namespace mixgrad::app {
 // ValueError that asks for --data when the checkpoint holds a model alone; FormatError, IoError as open_data.
 TokenData open_checkpoint_text(const std::string& verb, const std::string& checkpoint, const TokenizerPtr& tokenizer,
                                ModelOptions text);
+
+// The checkpoint in the type of --precision, which may be "stored": that of its parameters.
+Checkpoint load_in_type(const std::string& checkpoint, const PlacementOptions& placement);
 
 }  // namespace mixgrad::app

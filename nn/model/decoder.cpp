@@ -1,5 +1,6 @@
 #include "nn/model/decoder.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/error.h"
@@ -47,6 +48,15 @@ std::map<std::string, Shape> parameter_shapes(const ModelConfig& config) {
     shapes.emplace(model.parameters_[i].name, model.parameters_[i].shape);
   }
   return shapes;
+}
+
+std::size_t decoding_bytes(const ModelConfig& config, std::int64_t tokens, DType dtype) {
+  ModelConfig longer = config;
+  longer.context = std::max(config.context, tokens);
+  const Decoder model(longer);
+  std::size_t bytes = 0;
+  for (const Decoder::Layer& layer : model.layers_) bytes += layer.mixer->state_bytes(tokens, dtype);
+  return bytes;
 }
 
 Decoder::Decoder(const ModelConfig& config, Placement placement) : Decoder(config) {

@@ -55,6 +55,10 @@ struct DepthMass {
 // The parameters that a configuration needs, without making them: name -> shape.
 std::map<std::string, Shape> parameter_shapes(const ModelConfig& config);
 
+// Bytes that one sequence of `tokens` tokens keeps while it is decoded, in a model of this configuration whose context
+// is at least as long: the sum of the layers' formulas. Nothing is allocated.
+std::size_t decoding_bytes(const ModelConfig& config, std::int64_t tokens, DType dtype);
+
 class Decoder {
  public:
   // Allocates the parameters (f64, f32 or bf16) where `placement` says; they are zero until they are initialised or
@@ -110,6 +114,7 @@ class Decoder {
   };
 
   friend std::map<std::string, Shape> parameter_shapes(const ModelConfig& config);
+  friend std::size_t decoding_bytes(const ModelConfig& config, std::int64_t tokens, DType dtype);
   explicit Decoder(const ModelConfig& config);  // parameters named, not allocated
 
   template <class Mix>
