@@ -39,6 +39,7 @@ struct Parameter {
   bool kept_in_f32 = false;  // in a bf16 model: it enters no matrix product
   Tensor value;              // what the model computes with, after allocate(): a view of flat(), or of master() if kept
   Tensor master;             // what the optimizer changes and a checkpoint holds: a view of master()
+  double lr_scale = 1;       // its learning rate is that of the schedule times this (nn/modules/lr_scale.h)
 };
 
 // Marks a parameter that a module has asked for.

@@ -32,12 +32,12 @@ void update(const Tensor& gradient, const Tensor& blocks, const AdamWConstants& 
   const StepProgress* now = step_progress(progress);
   const AdamWScalars* step = adamw_scalars(scalars);
   const AdamWConstants c = constants;
-  const auto part = [=] __device__(std::int64_t begin, std::int64_t end, bool decays) {
-    const T keep = decays ? T(step->keep) : T(1);
+  const auto part = [=] __device__(std::int64_t begin, std::int64_t end, const BlockRule& rule) {
+    const T keep = T(rule.keep(step->keep));
     const T factor = T(now->scale);
     const T beta1 = T(c.beta1);
     const T beta2 = T(c.beta2);
-    const T rate = T(step->rate);
+    const T rate = T(step->rate * rule.lr_scale);
     const T inverse2 = T(step->inverse2);
     const T eps = T(c.eps);
     for (std::int64_t j = begin + threadIdx.x; j < end; j += kRowThreads) {

@@ -31,12 +31,12 @@ void adamw_update(const Tensor& gradient, const Tensor& blocks, const AdamWConst
     const T factor = T(now.scale);
     const T beta1 = T(constants.beta1);
     const T beta2 = T(constants.beta2);
-    const T rate = T(step.rate);
     const T inverse2 = T(step.inverse2);
     const T eps = T(constants.eps);
     for_each_block(blocks, [&](std::int64_t, const ParameterBlock& block) {
       if (!block.trainable) return;
-      const T keep = block.decays ? T(step.keep) : T(1);
+      const T keep = T(block.rule.keep(step.keep));
+      const T rate = T(step.rate * block.rule.lr_scale);
 #pragma omp simd
       for (std::int64_t j = block.begin; j < block.end; ++j) {
         const T value = g[j] * factor;

@@ -35,14 +35,7 @@ Muon::Muon(ParameterSet& parameters, const MuonOptions& options)
         "finite and at least 0");
   check("learning_rate", options.learning_rate, options.learning_rate > 0 && std::isfinite(options.learning_rate),
         "finite and above 0");
-  for (std::size_t i = 0; i < parameters.size(); ++i) {
-    const std::int64_t end = layout_.offsets[i] + parameters[i].shape.numel();
-    for (std::int64_t begin = layout_.offsets[i]; begin < end; begin += kBlockElements) {
-      rows_.push_back(static_cast<std::int32_t>(begin / kBlockAlignment));
-      rows_.push_back(static_cast<std::int32_t>(std::min(end - begin, kBlockElements)));
-      rows_.push_back(-1);  // unlike any flags: refresh_other_blocks() fills it in
-    }
-  }
+  rows_ = block_rows(parameters, layout_);
   other_blocks_ = Tensor::zeros(blocks().shape(), DType::i32, blocks().device());
 }
 
@@ -61,18 +54,9 @@ std::vector<NamedTensor> Muon::state() const {
 
 // The table is changed in place: a captured step keeps its address.
 void Muon::refresh_other_blocks() {
-  bool changed = false;
-  std::size_t row = 0;
-  for (std::size_t i = 0; i < parameters().size(); ++i) {
-    const Parameter& parameter = parameters()[i];
-    const bool moves = parameter.trainable && !is_hidden_matrix(parameter);
-    const std::int32_t flags = (moves ? kBlockTrainable : 0) | (parameter.decay ? kBlockDecays : 0);
-    const std::int64_t count = (parameter.shape.numel() + kBlockElements - 1) / kBlockElements;
-    for (std::int64_t b = 0; b < count; ++b, row += 3) {
-      changed = changed || rows_[row + 2] != flags;
-      rows_[row + 2] = flags;
-    }
-  }
+  const bool changed = refresh_rows(parameters(), rows_, [](const Parameter& parameter) {
+    return parameter.trainable && !is_hidden_matrix(parameter);
+  });
   if (changed) other_blocks_.copy_from(Tensor::from_i32(rows_, other_blocks_.shape()));
 }
 
@@ -83,11 +67,11 @@ void Muon::queue_update(const Tensor& gradient) {
   const AdamWBuffers buffers{parameters().master(), first_, second_, copies ? parameters().flat() : Tensor()};
   MIXGRAD_DISPATCH_IF(build::has_cuda, gradient.device(), adamw_update, gradient, other_blocks_, adamw, progress(),
                       scalars_, buffers);
-  const MuonConstants constants{.relative_rate = options_.muon_lr / options_.learning_rate,
-                                .momentum = options_.momentum,
-                                .weight_decay = options_.weight_decay};
   for (std::size_t i = 0; i < parameters().size(); ++i) {
     if (!parameters()[i].trainable || !is_hidden_matrix(parameters()[i])) continue;
+    const MuonConstants constants{.relative_rate = options_.muon_lr / options_.learning_rate * parameters()[i].lr_scale,
+                                  .momentum = options_.momentum,
+                                  .weight_decay = options_.weight_decay};
     const MuonMatrices matrices{layout_.view(gradient, i), layout_.view(first_, i), layout_.view(buffers.master, i),
                                 copies ? layout_.view(buffers.copy, i) : Tensor()};
     MIXGRAD_DISPATCH_IF(build::has_cuda, gradient.device(), muon_update, matrices, constants, progress());

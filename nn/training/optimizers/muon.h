@@ -54,7 +54,7 @@ class Muon final : public Optimizer {
 
 // For its kernel.
 struct MuonConstants {
-  double relative_rate;  // muon_lr / lr
+  double relative_rate;  // muon_lr / lr, times Parameter::lr_scale
   double momentum, weight_decay;
 };
 

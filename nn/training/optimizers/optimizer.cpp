@@ -12,20 +12,27 @@ namespace mixgrad {
 Optimizer::Optimizer(std::string name, ParameterSet& parameters, double clip)
     : name_(std::move(name)), parameters_(parameters), clip_(clip), layout_(parameters.shapes()) {
   if (!(clip > 0)) raise<ValueError>(name_, ": clip must be above 0, got ", clip);
-  for (std::size_t i = 0; i < parameters.size(); ++i) {
-    const std::int64_t end = layout_.offsets[i] + parameters[i].shape.numel();
-    for (std::int64_t begin = layout_.offsets[i]; begin < end; begin += kBlockElements) {
-      MIXGRAD_ASSERT(begin % kBlockAlignment == 0 && begin / kBlockAlignment <= INT32_MAX, "at most 2^35 parameters");
-      rows_.push_back(static_cast<std::int32_t>(begin / kBlockAlignment));
-      rows_.push_back(static_cast<std::int32_t>(std::min(end - begin, kBlockElements)));
-      rows_.push_back(-1);  // unlike any flags: refresh_blocks() fills it in
-    }
-  }
+  rows_ = block_rows(parameters, layout_);
   const Device device = parameters.master().device();
-  const auto count = static_cast<std::int64_t>(rows_.size() / 3);
-  blocks_ = Tensor::zeros({count, 3}, DType::i32, device);
+  const auto count = static_cast<std::int64_t>(rows_.size()) / kBlockColumns;
+  blocks_ = Tensor::zeros({count, kBlockColumns}, DType::i32, device);
   sums_ = Tensor::zeros({count}, DType::f64, device);
   progress_ = Tensor::zeros({StepProgress::kNumbers}, DType::f64, device);
+}
+
+std::vector<std::int32_t> Optimizer::block_rows(const ParameterSet& parameters, const FlatLayout& layout) {
+  std::vector<std::int32_t> rows;
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    const std::int64_t end = layout.offsets[i] + parameters[i].shape.numel();
+    for (std::int64_t begin = layout.offsets[i]; begin < end; begin += kBlockElements) {
+      MIXGRAD_ASSERT(begin % kBlockAlignment == 0 && begin / kBlockAlignment <= INT32_MAX, "at most 2^35 parameters");
+      rows.push_back(static_cast<std::int32_t>(begin / kBlockAlignment));
+      rows.push_back(static_cast<std::int32_t>(std::min(end - begin, kBlockElements)));
+      rows.push_back(-1);  // unlike any flags
+      rows.push_back(0);
+    }
+  }
+  return rows;
 }
 
 void Optimizer::require_gradients(const Gradients& gradients) const {
@@ -39,17 +46,7 @@ void Optimizer::require_gradients(const Gradients& gradients) const {
 
 // The table is changed in place: a captured step keeps its address.
 void Optimizer::refresh_blocks() {
-  bool changed = false;
-  std::size_t row = 0;
-  for (std::size_t i = 0; i < parameters_.size(); ++i) {
-    const std::int32_t flags =
-        (parameters_[i].trainable ? kBlockTrainable : 0) | (parameters_[i].decay ? kBlockDecays : 0);
-    const std::int64_t blocks = (parameters_[i].shape.numel() + kBlockElements - 1) / kBlockElements;
-    for (std::int64_t b = 0; b < blocks; ++b, row += 3) {
-      changed = changed || rows_[row + 2] != flags;
-      rows_[row + 2] = flags;
-    }
-  }
+  const bool changed = refresh_rows(parameters_, rows_, [](const Parameter& parameter) { return parameter.trainable; });
   if (changed) blocks_.copy_from(Tensor::from_i32(rows_, blocks_.shape()));
 }
 

@@ -13,6 +13,7 @@
 // captured in a CUDA graph and replayed, queue_step(), and both run the same kernels.
 #pragma once
 
+#include <bit>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -70,7 +71,28 @@ class Optimizer {
 
   ParameterSet& parameters() { return parameters_; }
   const ParameterSet& parameters() const { return parameters_; }
-  const Tensor& blocks() const { return blocks_; }  // [blocks, 3] i32, see optimizer_kernels.h
+  const Tensor& blocks() const { return blocks_; }  // [blocks, 4] i32, see optimizer_kernels.h
+
+  // The table of blocks (optimizer_kernels.h): its rows, whose flags are unlike any, and their flags and rates for the
+  // parameters as they are now. `moves(parameter)`: is it trainable for these kernels? Returns whether a row changed.
+  static std::vector<std::int32_t> block_rows(const ParameterSet& parameters, const FlatLayout& layout);
+  template <class Moves>
+  static bool refresh_rows(const ParameterSet& parameters, std::vector<std::int32_t>& rows, const Moves& moves) {
+    bool changed = false;
+    std::size_t row = 0;
+    for (std::size_t i = 0; i < parameters.size(); ++i) {
+      const Parameter& parameter = parameters[i];
+      const std::int32_t flags = (moves(parameter) ? kBlockTrainable : 0) | (parameter.decay ? kBlockDecays : 0);
+      const auto scale = std::bit_cast<std::int32_t>(static_cast<float>(parameter.lr_scale));
+      const std::int64_t count = (parameter.shape.numel() + kBlockElements - 1) / kBlockElements;
+      for (std::int64_t b = 0; b < count; ++b, row += kBlockColumns) {
+        changed = changed || rows[row + 2] != flags || rows[row + 3] != scale;
+        rows[row + 2] = flags;
+        rows[row + 3] = scale;
+      }
+    }
+    return changed;
+  }
 
   // A flat tensor of zeros with the layout of the parameters, and its part of each parameter under NAME + suffix.
   Tensor zeros_like_parameters(const char* role) const;

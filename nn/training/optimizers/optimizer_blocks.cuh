@@ -12,7 +12,7 @@ inline StepProgress* step_progress(const Tensor& progress) { return reinterpret_
 
 inline constexpr std::int64_t kBlockParts = 8;  // thread blocks that share one block of an update
 
-// Calls f(begin, end, decays) by all kRowThreads threads of a thread block for each part [begin, end) of a trainable
+// Calls f(begin, end, rule) by all kRowThreads threads of a thread block for each part [begin, end) of a trainable
 // block, unless `progress` is halted. f loops over its part as j = begin + threadIdx.x, then every kRowThreads.
 template <class F>
 void for_each_trainable_part(const char* what, const Tensor& blocks, const Tensor& progress, const F& f) {
@@ -25,7 +25,8 @@ void for_each_trainable_part(const char* what, const Tensor& blocks, const Tenso
     const std::int64_t first = task % kBlockParts * kPart;
     const std::int64_t end = first + kPart < row[1] ? first + kPart : row[1];
     const std::int64_t begin = row[0] * kBlockAlignment;
-    f(begin + first, begin + end, (row[2] & kBlockDecays) != 0);
+    const BlockRule rule{(row[2] & kBlockDecays) != 0, static_cast<double>(__int_as_float(row[3]))};
+    f(begin + first, begin + end, rule);
   });
 }
 

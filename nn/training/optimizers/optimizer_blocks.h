@@ -1,6 +1,7 @@
 // How a kernel on the CPU reads the table of blocks and the progress of training (optimizer_kernels.h).
 #pragma once
 
+#include <bit>
 #include <cstdint>
 
 #include "core/parallel.h"
@@ -11,7 +12,7 @@ namespace mixgrad::cpu {
 struct ParameterBlock {
   std::int64_t begin, end;  // in the flat buffers
   bool trainable;
-  bool decays;
+  BlockRule rule;
 };
 
 // Calls f(i, block) for each row of the table, in any order and on any thread.
@@ -19,9 +20,11 @@ template <class F>
 void for_each_block(const Tensor& blocks, const F& f) {
   const std::int32_t* rows = blocks.data<std::int32_t>();
   parallel_for(blocks.dim(0), [&](std::int64_t i) {
-    const std::int32_t* row = rows + 3 * i;
+    const std::int32_t* row = rows + kBlockColumns * i;
     const std::int64_t begin = row[0] * kBlockAlignment;
-    f(i, ParameterBlock{begin, begin + row[1], (row[2] & kBlockTrainable) != 0, (row[2] & kBlockDecays) != 0});
+    const BlockRule rule{.decays = (row[2] & kBlockDecays) != 0,
+                         .lr_scale = static_cast<double>(std::bit_cast<float>(row[3]))};
+    f(i, ParameterBlock{begin, begin + row[1], (row[2] & kBlockTrainable) != 0, rule});
   });
 }
 

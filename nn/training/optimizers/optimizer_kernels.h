@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "core/dispatch/dispatch.h"
+#include "core/numeric/vec_math.h"
 #include "core/tensor.h"
 
 namespace mixgrad {
@@ -23,12 +24,25 @@ struct StepProgress {
 static_assert(sizeof(StepProgress) == StepProgress::kNumbers * sizeof(double));
 
 // Parameters are updated in blocks of at most kBlockElements elements of one parameter: the unit of work, and of the
-// ordered sum of the norm. Row i of the table [blocks, 3] i32 is
-//   begin / 16 in the flat buffers (parameters begin at multiples of 16), number of elements, flags.
+// ordered sum of the norm. Row i of the table [blocks, 4] i32 is
+//   begin / 16 in the flat buffers (parameters begin at multiples of 16), number of elements, flags, and the bits of
+//   an f32: Parameter::lr_scale.
+inline constexpr std::int64_t kBlockColumns = 4;
 inline constexpr std::int64_t kBlockElements = 16384;
 inline constexpr std::int64_t kBlockAlignment = 16;
 inline constexpr std::int32_t kBlockTrainable = 1;  // otherwise its gradient does not count, and nothing is written
 inline constexpr std::int32_t kBlockDecays = 2;     // weight decay applies (Parameter::decay)
+
+// How a rule updates the elements of a block.
+struct BlockRule {
+  bool decays = false;
+  double lr_scale = 1;  // by which the learning rate is multiplied
+  // 1 - lr_scale rate weight_decay, from keep = 1 - rate weight_decay; 1 without decay.
+  MIXGRAD_HD double keep(double all) const {
+    if (!decays) return 1;
+    return lr_scale == 1 ? all : 1 - lr_scale * (1 - all);
+  }
+};
 
 }  // namespace mixgrad
 

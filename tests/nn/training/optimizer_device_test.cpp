@@ -1,6 +1,7 @@
 // The kernels of optimizers on a CUDA device against those of the CPU: through --device check, and by their results.
 #include <doctest/doctest.h>
 
+#include <bit>
 #include <cmath>
 #include <cstdio>
 #include <limits>
@@ -84,7 +85,8 @@ TEST_CASE("optimizers: every one of the list steps as on the CPU, each kernel co
 TEST_CASE("optimizers: the comparison of devices sees a wrong update, a wrong norm and a wrong count") {
   Three p(DType::f32, kCpu);
   const Tensor progress = Tensor::zeros({StepProgress::kNumbers}, DType::f64);
-  const Tensor blocks = Tensor::from_i32(std::vector<std::int32_t>{0, 16384, 3, 1024, 4619, 3}, {2, 3});
+  const auto one = std::bit_cast<std::int32_t>(1.0F);
+  const Tensor blocks = Tensor::from_i32(std::vector<std::int32_t>{0, 16384, 3, one, 1024, 4619, 3, one}, {2, 4});
   const Tensor sums = Tensor::zeros({2}, DType::f64);
   const Gradients g = p.gradients(1);
   const auto said = [&](const auto& wrong) {
