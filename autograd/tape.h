@@ -50,7 +50,7 @@ struct TapeEntryReport {
 
 class Tape {
  public:
-  static constexpr std::size_t kAttributeBytes = 64;
+  static constexpr std::size_t kAttributeBytes = 80;
 
   struct Seed {
     Tensor output;
@@ -200,7 +200,7 @@ void record_entry(const OpSpec& spec, std::span<const Tensor* const> inputs, std
 struct NoAttributes {};
 
 // To be called by an operator after its forward, when any input is tracked: makes the outputs tracked. Null or
-// undefined inputs are optional ones that were not given. `attributes` is a plain struct of at most 64 bytes that the
+// undefined inputs are optional ones that were not given. `attributes` is a plain struct of at most 80 bytes that the
 // backward reads by context.attributes<A>(). GradError when a tracked input has no gradient, ValueError when the spec
 // is not complete.
 template <class A = NoAttributes>

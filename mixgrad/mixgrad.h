@@ -23,6 +23,7 @@
 // Operators: one header for each folder of ops/op_list.def.
 #include "ops/attention/attention.h"
 #include "ops/causal_conv/causal_conv.h"
+#include "ops/dropout/dropout.h"
 #include "ops/elementwise/elementwise.h"
 #include "ops/embedding/embedding.h"
 #include "ops/gate_blend/gate_blend.h"

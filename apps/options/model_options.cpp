@@ -312,7 +312,25 @@ const std::vector<Preset>& model_presets() {
         {"lr", "0.001"},
         {"min-lr", "0.0001"},
         {"warmup", "100"},
-        {"weight-decay", "0.1"}}}};
+        {"weight-decay", "0.1"}}},
+      {"nanogpt-char",
+       "nanoGPT's character model with dropout, 10.7 M parameters; for a GPU",
+       {{"layers", "6"},
+        {"d-model", "384"},
+        {"heads", "6"},
+        {"context", "256"},
+        {"positions", "learned"},
+        {"mlp", "gelu_erf"},
+        {"batch", "64"},
+        {"steps", "5000"},
+        {"lr", "0.001"},
+        {"min-lr", "0.0001"},
+        {"warmup", "100"},
+        {"beta2", "0.99"},
+        {"weight-decay", "0.1"},
+        {"clip", "1"},
+        {"dropout", "0.2"},
+        {"eval-every", "250"}}}};
   return presets;
 }
 

@@ -91,9 +91,18 @@ void TrainingOptions::declare_optimisation(OptionSet& options, const std::vector
   options.add("clip", clip, kAboveZero, "Largest norm of the gradient", traits);
 }
 
+void TrainingOptions::declare_dropout(OptionSet& options) {
+  options.add("dropout", dropout, {.low = 0, .high = 1, .without_high = true},
+              "Share of the embedding sum, of attention probabilities, and of what mixers and MLPs add, that training "
+              "leaves out; evaluation leaves out nothing",
+              {.group = OptionGroup::optimisation, .absent_means = "0"});
+}
+
 void TrainingOptions::declare_frozen(OptionSet& options) {
   options.add_several("freeze", frozen, "Parameters that stay as they are, by name: * stands for any text",
-                      {.group = OptionGroup::optimisation, .value = "PATTERN"});
+                      {.group = OptionGroup::optimisation, .value = "PATTERN", .absent_means = ""});
+  options.add_several("lr-scale", lr_scales, "Learning rates of parameters, by name: the schedule's times this factor",
+                      {.group = OptionGroup::optimisation, .value = "PATTERN=FACTOR", .absent_means = ""});
 }
 
 void TrainingOptions::declare_seed(OptionSet& options) {

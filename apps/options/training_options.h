@@ -16,12 +16,15 @@ struct TrainingOptions {
   std::map<std::string, double> optimizer_values;  // of the options of all optimizers
   PlacementOptions placement;
   std::uint64_t seed = 1;
-  std::vector<std::string> frozen;  // patterns of parameter names (nn/modules/freeze.h)
+  double dropout = 0;
+  std::vector<std::string> frozen;     // patterns of parameter names (nn/modules/freeze.h)
+  std::vector<std::string> lr_scales;  // nn/modules/lr_scale.h
 
   // A verb declares the parts that it uses; `only_for` as in OptionTraits.
   void declare_batch(OptionSet& options, const std::vector<std::string>& only_for = {});
   void declare_steps(OptionSet& options);
   void declare_optimisation(OptionSet& options, const std::vector<std::string>& only_for = {});
+  void declare_dropout(OptionSet& options);
   void declare_frozen(OptionSet& options);
   void declare_seed(OptionSet& options);
   void declare_placement(OptionSet& options);
@@ -30,8 +33,9 @@ struct TrainingOptions {
   Placement model_placement() const { return placement.model_placement(); }
   OptimizerSettings optimizer_settings() const;
   Trainer::Options trainer_options() const {
-    return {.batch = batch, .accumulate = accumulate, .schedule = schedule_values()};
+    return {.batch = batch, .accumulate = accumulate, .schedule = schedule_values(), .dropout = dropout_mask()};
   }
+  DropoutMask dropout_mask() const { return DropoutMask::of(dropout, seed); }
   Schedule schedule_values() const { return {parse_schedule(schedule), lr, min_lr, warmup, steps}; }
 };
 

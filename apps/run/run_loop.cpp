@@ -202,8 +202,8 @@ int RunLoop::stop_interrupted(int signal) {
 int RunLoop::stop_not_finite() {
   report_.end_line();
   trainer_.reset();  // its memory is needed
-  const std::string explanation =
-      explain_not_finite(model_, optimizer_, data_.batches(), rng_, training_.batch, training_.accumulate);
+  const std::string explanation = explain_not_finite(model_, optimizer_, data_.batches(), rng_, training_.batch,
+                                                     training_.accumulate, {training_.dropout_mask(), state_.step});
   report_.not_finite(state_, explanation);
   return kCheckFailed;
 }

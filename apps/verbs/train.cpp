@@ -27,6 +27,7 @@
 #include "nn/files/file.h"
 #include "nn/files/folder.h"
 #include "nn/modules/freeze.h"
+#include "nn/modules/lr_scale.h"
 #include "nn/training/memory_plan.h"
 #include "nn/training/metrics_file.h"
 
@@ -91,6 +92,7 @@ class Train : public Verb, private StoredOptions {
     training_.declare_batch(options);
     training_.declare_steps(options);
     training_.declare_optimisation(options);
+    training_.declare_dropout(options);
     training_.declare_frozen(options);
     training_.declare_placement(options);
   }
@@ -188,6 +190,7 @@ class Train : public Verb, private StoredOptions {
     if (data.text() != nullptr) check_text(*data.text(), model.config().context);
     if (data.text() == nullptr) run_.sample.tokens = 0;
     const std::int64_t frozen = freeze(model.parameters(), training_.frozen);
+    scale_learning_rates(model.parameters(), training_.lr_scales);
     describe(model, data, frozen);
     for (const std::string& note : schedule_notes(training_.schedule_values(), stored_steps_, state_)) say(note);
     const std::unique_ptr<Optimizer> optimizer = make_optimizer(training_.optimizer_settings(), model.parameters());
@@ -317,8 +320,8 @@ class Train : public Verb, private StoredOptions {
   int print_plan() {
     const TemporaryInput input(model_.data, model_.source);
     const ModelConfig config = planned_config();
-    const MemoryPlan plan =
-        plan_training(config, training_.model_placement(), training_.optimizer_settings(), training_.batch);
+    const MemoryPlan plan = plan_training(config, training_.model_placement(), training_.optimizer_settings(),
+                                          training_.batch, training_.dropout_mask());
     const std::size_t free = free_memory_on(training_.model_placement().device);
     const std::size_t checkpoint = plan.parameters + plan.optimizer;
     const auto bytes = [](const char* name, std::size_t count, std::string remark = {}) {

@@ -20,10 +20,12 @@ struct RandomBits {
   MIXGRAD_HD std::uint64_t second64() const { return static_cast<std::uint64_t>(words[2]) << 32U | words[3]; }
 };
 
-inline MIXGRAD_HD RandomBits random_bits(std::uint64_t seed, std::uint64_t counter) {
+// `stream` is the upper half of the counter; 0 is that of Rng (core/rng.h).
+inline MIXGRAD_HD RandomBits random_bits(std::uint64_t seed, std::uint64_t counter, std::uint64_t stream = 0) {
   r123::Philox4x32 philox;
   const r123::Philox4x32::ctr_type at = {
-      {static_cast<std::uint32_t>(counter), static_cast<std::uint32_t>(counter >> 32U), 0, 0}};
+      {static_cast<std::uint32_t>(counter), static_cast<std::uint32_t>(counter >> 32U),
+       static_cast<std::uint32_t>(stream), static_cast<std::uint32_t>(stream >> 32U)}};
   const r123::Philox4x32::key_type key = {{static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32U)}};
   const auto bits = philox(at, key);
   return {{bits[0], bits[1], bits[2], bits[3]}};

@@ -104,13 +104,16 @@ Tensor AttentionHeads::packed_qkv(const NormedInput& u, TokenPosition first) con
   return slots_.empty() ? packed : concat_heads(std::span(&packed, 1), slots_, head_dim_);
 }
 
-void AttentionHeads::forward(const NormedInput& u, std::int64_t window, HeadParts& parts) const {
-  const Tensor packed = packed_qkv(u, 0);
+void AttentionHeads::forward(const LayerInput& input, std::int64_t window, HeadParts& parts) const {
+  const Tensor packed = packed_qkv(input.normed, 0);
+  DropoutMask dropout = input.dropout;
   for (const Band& band : bands_) {
     const std::int64_t width = band.kv_heads * head_dim_;
+    AttentionOptions options = band.options(window);
+    options.dropout = dropout;
     parts.add(attention(columns(packed, band.q, band.q + band.heads * head_dim_),
-                        columns(packed, band.k, band.k + width), columns(packed, band.v, band.v + width),
-                        band.options(window)));
+                        columns(packed, band.k, band.k + width), columns(packed, band.v, band.v + width), options));
+    ++dropout.place;
   }
 }
 
@@ -192,7 +195,7 @@ Tensor AttentionHeads::weights(const NormedInput& u) const { return probed(u, we
 
 Tensor AttentionHeads::outputs(const NormedInput& u) const {
   HeadParts parts;
-  forward(u, 0, parts);
+  forward(LayerInput(u, Tensor()), 0, parts);
   if (bands_.size() == 1) return parts.parts.front();
   std::vector<std::int64_t> order;
   for (const Band& band : bands_) order.insert(order.end(), band.numbers.begin(), band.numbers.end());
@@ -283,7 +286,7 @@ AttentionMixer::AttentionMixer(const AttentionConfig& layer, const MixerSetup& s
 // All groups have the same window, so there is one part and one ring.
 Tensor AttentionMixer::windowed(const LayerInput& input, std::int64_t window) const {
   HeadParts parts;
-  heads_.forward(input.normed, window, parts);
+  heads_.forward(input, window, parts);
   return o_.forward(parts.parts.front());
 }
 

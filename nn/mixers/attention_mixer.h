@@ -58,7 +58,7 @@ class AttentionHeads {
 
   std::string describe() const;  // "4 heads of width 32, 2 key/value heads, rotary, 2 heads with a window of 64"
   // [B,T,D] -> one part for each band. `window` > 0: no head sees more than so many tokens.
-  void forward(const NormedInput& u, std::int64_t window, HeadParts& parts) const;
+  void forward(const LayerInput& input, std::int64_t window, HeadParts& parts) const;
   // `meanwhile`, if given, is called once the product that begins the heads is queued: what it queues depends on
   // nothing that follows.
   void continued(const NormedInput& u, const std::vector<KeyValueRing>& rings, TokenPosition first, HeadParts& parts,

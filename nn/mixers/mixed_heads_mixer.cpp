@@ -112,7 +112,7 @@ Tensor MixedHeadsMixer::joined(const HeadParts& parts) const {
 
 Tensor MixedHeadsMixer::windowed(const LayerInput& input, std::int64_t window) const {
   HeadParts parts;
-  if (attention_) attention_->forward(input.normed, window, parts);
+  if (attention_) attention_->forward(input, window, parts);
   if (mamba_) parts.add(mamba_->forward(input.normed, nullptr));
   if (shift_) parts.add(shift_->forward(input.normed));
   return joined(parts);

@@ -18,6 +18,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/numeric/dropout_mask.h"
 #include "core/numeric/token_position.h"
 #include "core/tensor.h"
 #include "nn/modules/layers.h"
@@ -28,6 +29,10 @@ namespace mixgrad {
 struct LayerInput {
   NormedInput normed;  // a Linear that begins the mixer takes this: in a decoding step that saves a kernel on CUDA
   Tensor sources;      // what add_source made of the hidden states below; undefined for a mixer that takes none
+  // In training with dropout, of attention probabilities: softmax heads that are computed in several parts take this
+  // place and the next ones, of which there are kPlaces.
+  DropoutMask dropout = {};
+  static constexpr std::uint32_t kPlaces = 4;
 
   LayerInput(Tensor u, Tensor of_sources = {})  // NOLINT(google-explicit-constructor)
       : normed(std::move(u)), sources(std::move(of_sources)) {}

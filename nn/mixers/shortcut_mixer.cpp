@@ -93,8 +93,10 @@ ShortcutAttentionOptions ShortcutMixer::options(std::int64_t window) const {
 Tensor ShortcutMixer::windowed(const LayerInput& input, std::int64_t window) const {
   const Tensor kv = keys_values(input.sources, 0);
   const std::int64_t half = kv_heads_ * head_dim_;
+  ShortcutAttentionOptions with = options(window);
+  with.dropout = input.dropout;
   return o_.forward(
-      shortcut_attention(queries(input.normed, 0), columns(kv, 0, half), columns(kv, half, 2 * half), options(window)));
+      shortcut_attention(queries(input.normed, 0), columns(kv, 0, half), columns(kv, half, 2 * half), with));
 }
 
 Tensor ShortcutMixer::depth_mass(const LayerInput& input) const {

@@ -7,11 +7,25 @@
 #include "core/text/plural.h"
 #include "nn/mixers/mixer_kinds.h"
 #include "nn/mixers/shortcut_mixer.h"
+#include "ops/dropout/dropout.h"
 #include "ops/embedding/embedding.h"
 #include "ops/linear/linear.h"
 #include "ops/linear_cross_entropy/linear_cross_entropy.h"
 
 namespace mixgrad {
+namespace {
+
+// The places of a dropout: the embedding sum, and some for each layer.
+constexpr std::uint32_t kEmbeddingPlace = 0;
+constexpr std::uint32_t kLayerPlaces = LayerInput::kPlaces + 2;
+static_assert(kMaxLayers * kLayerPlaces < DropoutMask::kPlaces);
+
+std::uint32_t attention_place(std::size_t layer) { return 1 + static_cast<std::uint32_t>(layer) * kLayerPlaces; }
+std::uint32_t mixer_place(std::size_t layer) { return attention_place(layer) + LayerInput::kPlaces; }
+std::uint32_t mlp_place(std::size_t layer) { return mixer_place(layer) + 1; }
+
+}  // namespace
+
 std::size_t DecoderState::bytes() const {
   std::size_t total = 0;
   for (const auto& mixer : mixers) total += mixer->bytes();
@@ -93,7 +107,7 @@ Decoder::Decoder(const ModelConfig& config) : config_(config) {
 // `mix(layer index, mixer, input)` runs one mixer. The last layer's is given the hidden states as they appear, so none
 // of them is kept for it.
 template <class Mix>
-NormedInput Decoder::run(const Tensor& tokens, TokenPosition first, const Mix& mix) const {
+NormedInput Decoder::run(const Tensor& tokens, TokenPosition first, const Mix& mix, const DropoutMask& dropout) const {
   // In a decoding step on CUDA a norm may be computed by the product that takes it; elsewhere here and now.
   const bool may_wait = device().is_cuda() && tokens.dim(1) == 1 && !tracked(embed_->value);
   const auto normed = [&](const NormLayer& norm, const Tensor& x, const Tensor& y) {
@@ -103,17 +117,19 @@ NormedInput Decoder::run(const Tensor& tokens, TokenPosition first, const Mix& m
   };
   Tensor sources;  // [B,T,M D] in a model with a shortcut
   Tensor x = embedding(tokens.to(device()), embed_->value, positions_ == nullptr ? Tensor() : positions_->value, first);
+  x = mixgrad::dropout(x, dropout.at(kEmbeddingPlace));
   Tensor y;  // what is still to be added to x
   for (std::size_t l = 0; l < layers_.size(); ++l) {
     const Layer& layer = layers_[l];
     const NormedInput below = normed(layer.norm1, x, y);
     layers_.back().mixer->add_source(static_cast<std::int64_t>(l), below, dtype(), sources);
-    const LayerInput input(below, sources);
-    y = mix(l, *layer.mixer, input);
+    LayerInput input(below, sources);
+    input.dropout = dropout.at(attention_place(l));
+    y = mixgrad::dropout(mix(l, *layer.mixer, input), dropout.at(mixer_place(l)));
     x = input.normed.sum();
     if (!layer.mlp) continue;
     const NormedInput middle = normed(*layer.norm2, x, y);
-    y = layer.mlp->forward(middle);
+    y = mixgrad::dropout(layer.mlp->forward(middle), dropout.at(mlp_place(l)));
     x = middle.sum();
   }
   return normed(*norm_, x, y);
@@ -153,9 +169,13 @@ Tensor Decoder::logits(const Tensor& tokens, std::int64_t window) const {
   return head_logits(hidden(tokens, window));
 }
 
-Tensor Decoder::loss(const Tensor& tokens, const Tensor& targets) const {
+Tensor Decoder::loss(const Tensor& tokens, const Tensor& targets, const DropoutMask& dropout) const {
   const ContextScope scope(context_);
-  return linear_cross_entropy(hidden(tokens), head_ == nullptr ? embed_->value : head_->value, targets.to(device()));
+  check_length(tokens.shape().rank() == 2 ? tokens.dim(1) : 0, false);
+  const NormedInput last = run(
+      tokens, 0, [](std::size_t, const Mixer& mixer, const LayerInput& input) { return mixer.forward(input); },
+      dropout);
+  return linear_cross_entropy(last.tensor(), head_ == nullptr ? embed_->value : head_->value, targets.to(device()));
 }
 
 DecoderState Decoder::new_state(std::int64_t batch, std::int64_t max_tokens) const {

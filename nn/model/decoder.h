@@ -77,7 +77,9 @@ class Decoder {
   // learned positions, T may exceed the context.
   Tensor hidden(const Tensor& tokens, std::int64_t window = 0) const;  // [B,T,D], after the final norm
   Tensor logits(const Tensor& tokens, std::int64_t window = 0) const;  // [B,T,V]
-  Tensor loss(const Tensor& tokens, const Tensor& targets) const;      // [1], nats a target
+  // [1], nats a target. `dropout`, for training, is that of the step: of the embedding sum, of the attention
+  // probabilities of every softmax head, and of what each mixer and each MLP adds to the residual stream.
+  Tensor loss(const Tensor& tokens, const Tensor& targets, const DropoutMask& dropout = {}) const;
 
   // Decoding. A state may be continued as long as position() + T <= context, and without learned positions for ever.
   DecoderState new_state(std::int64_t batch, std::int64_t max_tokens) const;
@@ -118,7 +120,7 @@ class Decoder {
   explicit Decoder(const ModelConfig& config);  // parameters named, not allocated
 
   template <class Mix>
-  NormedInput run(const Tensor& tokens, TokenPosition first, const Mix& mix) const;
+  NormedInput run(const Tensor& tokens, TokenPosition first, const Mix& mix, const DropoutMask& dropout = {}) const;
   Tensor head_logits(const NormedInput& hidden) const;
   void check_length(std::int64_t tokens, bool windowed) const;
   void check_untracked(const char* what) const;  // GradError under a tape that watches the parameters

@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "nn/training/train_step.h"
 #include "nn/training/trainer.h"
 
 namespace mixgrad {
@@ -12,6 +13,6 @@ namespace mixgrad {
 // step beside a trainer's: destroy the trainer first. Returns for example
 // "the output of gelu (operator 7 of the tape, after layers.0.mlp.up.weight), f32 [12,64,512]: element 3 is nan".
 std::string explain_not_finite(Decoder& model, Optimizer& optimizer, const BatchStream& data, Rng rng,
-                               std::int64_t batch, std::int64_t accumulate);
+                               std::int64_t batch, std::int64_t accumulate, const StepDropout& dropout = {});
 
 }  // namespace mixgrad

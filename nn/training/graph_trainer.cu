@@ -166,7 +166,8 @@ class CapturingTrainer final : public GraphTrainer {
       batches_->fill(memory, part, tokens_, targets_);
       Tape tape;
       model_.parameters().watch(tape);
-      const Tensor loss = model_.loss(tokens_, targets_);
+      const DropoutMask dropout = options_.dropout.in_step_at(&memory.trainer->step, options_.accumulate, part);
+      const Tensor loss = model_.loss(tokens_, targets_, dropout);
       dispatch_accumulation(loss.dtype(), "train step", [&]<class T>() { add_loss<T>(memory, loss, parts); });
       std::move(tape).backward(loss, gradients_, 1.0 / parts);
     }

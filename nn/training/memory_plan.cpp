@@ -58,11 +58,11 @@ Events extrapolate(const Events& at_a, std::int64_t a, const Events& at_b, std::
   return events;
 }
 
-Events trace_step(Decoder& model, TrainStep& step, std::int64_t batch) {
+Events trace_step(Decoder& model, TrainStep& step, std::int64_t batch, const DropoutMask& dropout) {
   return traced(model.device(), [&] {
     const Tensor tokens = Tensor::zeros({batch, model.config().context}, DType::i32);
     const Tensor targets = Tensor::zeros({batch, model.config().context}, DType::i32);
-    step.accumulate(tokens, targets);
+    step.accumulate(tokens, targets, 1, dropout);
     step.discard();
   });
 }
@@ -89,10 +89,11 @@ TracedBatches choose_batches(std::int64_t batch, const Fits& fits) {
 }
 
 // The events of a step of `batch` sequences.
-Events trace_batch(Decoder& model, TrainStep& step, const TracedBatches& traced_batches, std::int64_t batch) {
-  const Events high = trace_step(model, step, traced_batches.high);
+Events trace_batch(Decoder& model, TrainStep& step, const TracedBatches& traced_batches, std::int64_t batch,
+                   const DropoutMask& dropout) {
+  const Events high = trace_step(model, step, traced_batches.high, dropout);
   if (traced_batches.high == batch) return high;
-  const Events low = trace_step(model, step, traced_batches.low);
+  const Events low = trace_step(model, step, traced_batches.low, dropout);
   if (!same_order(low, high)) return high;
   return extrapolate(low, traced_batches.low, high, traced_batches.high, batch);
 }
@@ -100,7 +101,7 @@ Events trace_batch(Decoder& model, TrainStep& step, const TracedBatches& traced_
 }  // namespace
 
 MemoryPlan plan_training(const ModelConfig& config, Placement placement, const OptimizerSettings& settings,
-                         std::int64_t batch) {
+                         std::int64_t batch, const DropoutMask& dropout) {
   const Device device = placement.device;
   MemoryPlan plan;
   std::unique_ptr<Decoder> model;
@@ -117,7 +118,7 @@ MemoryPlan plan_training(const ModelConfig& config, Placement placement, const O
   append(all, state);
   append(all, gradients);
   // The very first step also makes what operators keep between calls, such as tables of angles.
-  const Events first = trace_step(*model, *step, 1);
+  const Events first = trace_step(*model, *step, 1, dropout);
   append(all, left_over(first));
 
   const std::size_t one = replay_pool(first).peak;
@@ -126,7 +127,7 @@ MemoryPlan plan_training(const ModelConfig& config, Placement placement, const O
   };
   const TracedBatches traced_batches = choose_batches(batch, fits);
   plan.traced_batch = traced_batches.high;
-  const Events of_step = trace_batch(*model, *step, traced_batches, batch);
+  const Events of_step = trace_batch(*model, *step, traced_batches, batch, dropout);
   const std::int64_t eval = fits(kEvalBatch) ? kEvalBatch : 1;
   append(all, of_step);
   append(all, of_step);

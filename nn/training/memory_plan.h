@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "core/numeric/dropout_mask.h"
 #include "core/tensor.h"
 #include "nn/config/model_config.h"
 #include "nn/training/optimizers/registry.h"
@@ -22,10 +23,10 @@ struct MemoryPlan {
   std::int64_t traced_batch = 0;  // the largest batch that was run for the plan
 };
 
-// For steps of `batch` sequences of the model's context, and evaluations (nn/training/evaluation.h). Takes the memory
-// and the time, on the device, of about a step and a half; less, and is less exact, where that would not fit into half
-// of the free memory. OutOfMemory when not even a batch of one fits.
+// For steps of `batch` sequences of the model's context, with this dropout, and evaluations (nn/training/evaluation.h).
+// Takes the memory and the time, on the device, of about a step and a half; less, and is less exact, where that would
+// not fit into half of the free memory. OutOfMemory when not even a batch of one fits.
 MemoryPlan plan_training(const ModelConfig& config, Placement placement, const OptimizerSettings& optimizer,
-                         std::int64_t batch);
+                         std::int64_t batch, const DropoutMask& dropout = {});
 
 }  // namespace mixgrad

@@ -4,11 +4,12 @@
 
 namespace mixgrad {
 
-double TrainStep::accumulate(const Tensor& tokens, const Tensor& targets, std::int64_t parts) {
+double TrainStep::accumulate(const Tensor& tokens, const Tensor& targets, std::int64_t parts,
+                             const DropoutMask& dropout) {
   const ContextScope scope(model_.context());
   Tape tape;
   model_.parameters().watch(tape);
-  const Tensor loss = model_.loss(tokens, targets);
+  const Tensor loss = model_.loss(tokens, targets, dropout);
   const double value = loss.item();
   std::move(tape).backward(loss, gradients_, 1.0 / static_cast<double>(parts));
   return value;
@@ -36,11 +37,12 @@ StepResult TrainStep::run(const Tensor& tokens, const Tensor& targets, double le
 }
 
 double accumulate_batches(TrainStep& step, const BatchStream& data, Rng& rng, std::int64_t parts, const Tensor& tokens,
-                          const Tensor& targets) {
+                          const Tensor& targets, const StepDropout& dropout) {
   double loss = 0;
   for (std::int64_t part = 0; part < parts; ++part) {
     data.sample_batch(rng, tokens, targets);
-    loss += step.accumulate(tokens, targets, parts) / static_cast<double>(parts);
+    const DropoutMask mask = dropout.mask.in_step(dropout.number, parts, part);
+    loss += step.accumulate(tokens, targets, parts, mask) / static_cast<double>(parts);
   }
   return loss;
 }

@@ -21,8 +21,10 @@ class TrainStep {
   TrainStep(Decoder& model, Optimizer& optimizer)
       : model_(model), optimizer_(optimizer), gradients_(model.parameters().new_gradients()) {}
 
-  // Adds the gradients of one of `parts` micro-batches: tokens, targets [B,T] i32. Returns its loss.
-  double accumulate(const Tensor& tokens, const Tensor& targets, std::int64_t parts = 1);
+  // Adds the gradients of one of `parts` micro-batches: tokens, targets [B,T] i32. Returns its loss. `dropout` is that
+  // of the step and micro-batch (DropoutMask::in_step).
+  double accumulate(const Tensor& tokens, const Tensor& targets, std::int64_t parts = 1,
+                    const DropoutMask& dropout = {});
   // Steps with what has been accumulated since the last apply(). Returns the gradient norm before clipping.
   double apply(double learning_rate);
 
@@ -40,8 +42,12 @@ class TrainStep {
 };
 
 // Draws `parts` micro-batches into tokens and targets [B,T] i32, one after the other, and adds the gradients of each.
-// Returns the mean of their losses.
+// Returns the mean of their losses. `dropout` is that of `number`, the step's number in the schedule.
+struct StepDropout {
+  DropoutMask mask = {};
+  std::int64_t number = 0;
+};
 double accumulate_batches(TrainStep& step, const BatchStream& data, Rng& rng, std::int64_t parts, const Tensor& tokens,
-                          const Tensor& targets);
+                          const Tensor& targets, const StepDropout& dropout = {});
 
 }  // namespace mixgrad

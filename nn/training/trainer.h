@@ -32,6 +32,7 @@ class Trainer {
   struct Options {
     std::int64_t batch = 1, accumulate = 1;  // sequences of the model's context, micro-batches of a step
     Schedule schedule;
+    DropoutMask dropout = {};  // DropoutMask::of(rate, seed): the trainer fills in step and micro-batch
     TextMemory text = TextMemory::automatic;
     Launch launch = Launch::captured;
     ProductAlgorithms products = ProductAlgorithms::from_library;

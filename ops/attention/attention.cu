@@ -3,8 +3,8 @@
 //   naive         a block per query or key, plain loops: anything, f64 above all, and the few queries of a short piece
 //   tiled         64 x 64 tiles in shared memory, f32 multiply-adds on the plain units: f32, unaligned bf16
 //   tensor_core   the same tiles through mma.sync: bf16 whose rows of a head are whole 16-byte chunks
-//   warpgroup     larger tiles through wgmma and the copy engine, on compute capability 9.0: the same, heads of 40 to
-//   128
+//   warpgroup     without dropout: larger tiles through wgmma and the copy engine, on compute capability 9.0: the same,
+//   heads of 40 to 128
 // The one query of a decoding step has implementations of its own (attention_step.cu).
 #include <algorithm>
 #include <initializer_list>
@@ -52,7 +52,7 @@ AttentionImplementation implementation_of(const Tensor& q, const AttentionSizes&
   }
   if (q.dtype() == DType::bf16 && has_whole_chunks(tensors, s.head_dim) &&
       attribute(cudaDevAttrComputeCapabilityMajor, q.device()) >= 8) {
-    const bool groups = warpgroup::takes(s) && warpgroup::available(q.device());
+    const bool groups = warpgroup::takes(s) && !s.dropout.active() && warpgroup::available(q.device());
     return groups ? AttentionImplementation::warpgroup : AttentionImplementation::tensor_core;
   }
   const auto bytes = static_cast<std::size_t>(attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, q.device()));

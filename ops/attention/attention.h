@@ -9,10 +9,15 @@
 //   saves q, k, v, out and lse [B,H,T]; the probabilities are computed again
 //   cost: 4 dh operations per visible pair forward, 10 dh backward; one block of queries at a time, only visible keys;
 //         extra memory: a block of scores per thread
+//   dropout (core/numeric/dropout_mask.h): with a mask, out_i = sum_j f[i,j] p[i,j] v_j where f is 0 or 1/(1 - rate);
+//   then
+//     ds[i,j] = p[i,j] (f[i,j] dout_i . v_j - delta_i) / sqrt(dh) and dv_j = sum_i f[i,j] p[i,j] dout_i. Element
+//     ((b H + h) T + i) R + j, with R the next multiple of 4 from S on, says f[i,j]. The mask is computed again.
 //   errors: ShapeError when H is no multiple of G, widths do not match, or S < T
 //   source: Vaswani et al. (2017); the recomputing backward as in Dao et al., FlashAttention (2022)
 #pragma once
 
+#include "core/numeric/dropout_mask.h"
 #include "core/numeric/token_position.h"
 #include "core/tensor.h"
 
@@ -22,7 +27,11 @@ struct AttentionOptions {
   std::int64_t heads = 1;     // H
   std::int64_t kv_heads = 1;  // G
   std::int64_t window = 0;    // 0: no limit
+  DropoutMask dropout = {};   // of the probabilities; for attention() alone
 };
+
+// R, the elements of a row of the probabilities as a dropout counts them.
+MIXGRAD_HD constexpr std::int64_t dropout_row(std::int64_t keys) { return (keys + 3) / 4 * 4; }
 
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options);
 

@@ -10,6 +10,7 @@
 #include "core/scratch.h"
 #include "ops/attention/attention.h"
 #include "ops/attention/attention_block_sizes.h"
+#include "ops/dropout/dropout_factors.h"
 #include "ops/matmul/matmul.h"
 #include "ops/support/target.h"
 
@@ -23,6 +24,7 @@ inline std::int64_t query_block(std::int64_t keys) {
 // Each token brings `keys_per_token` rows of keys, one after the other.
 struct Sizes {
   std::int64_t batch, queries, keys, keys_per_token, past, heads, kv_heads, head_dim, window, block;
+  DropoutMask dropout;
 
   Sizes(const Tensor& q, std::int64_t length, std::int64_t per_token, const AttentionOptions& options)
       : batch(q.dim(0)),
@@ -34,13 +36,24 @@ struct Sizes {
         kv_heads(options.kv_heads),
         head_dim(q.cols() / options.heads),
         window(options.window),
-        block(query_block(length)) {}
+        block(query_block(length)),
+        dropout(options.dropout) {}
 
   std::int64_t blocks() const { return (queries + block - 1) / block; }
   std::int64_t first_visible(std::int64_t i) const {
     return window > 0 ? std::max<std::int64_t>(0, past + i - window + 1) * keys_per_token : 0;
   }
   std::int64_t end_visible(std::int64_t i) const { return (past + i + 1) * keys_per_token; }
+
+  // use(j, factors, count) for pieces of the keys [begin, end) that query i sees (dropout_factors.h).
+  template <class A, class Use>
+  void for_factors(std::int64_t b, std::int64_t head, std::int64_t i, std::int64_t begin, std::int64_t end,
+                   const Use& use) const {
+    const std::int64_t row = (b * heads + head) * queries + i;
+    const auto first = static_cast<std::uint64_t>(row * dropout_row(keys) + begin);
+    for_dropout_factors<A>(dropout, dropout.stream(), first, end - begin,
+                           [&](std::int64_t at, const A* f, std::int64_t count) { use(begin + at, f, count); });
+  }
 };
 
 // Scratch memory of a task. Two uses at a time need two names.

@@ -12,6 +12,16 @@ namespace {
 
 using enum InputRole;
 
+// What a dropout multiplies element i by, from the definition of its mask.
+double dropout_factor(const DropoutMask& mask, std::int64_t i) {
+  const auto element = static_cast<std::uint64_t>(i);
+  const RandomBits bits =
+      random_bits(mask.seed, element / 4 + std::uint64_t{mask.place} * (std::uint64_t{1} << 48U), mask.draw + 1);
+  return bits.words[element % 4] < mask.threshold ? 0 : 1 / (1 - static_cast<double>(mask.threshold) * 0x1p-32);
+}
+
+DropoutMask attention_mask(double rate) { return DropoutMask::of(rate, 9).in_step(4, 3, 2).at(17); }
+
 // out_i = sum_j p[i,j] v_j over j <= i + (S - T), and with a window w only j > i + (S - T) - w
 Tensor attended(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options) {
   const std::int64_t time = q.dim(1);
@@ -38,6 +48,10 @@ Tensor attended(const Tensor& q, const Tensor& k, const Tensor& v, const Attenti
         const double largest = *std::max_element(p.begin(), p.end());
         double total = 0;
         for (double& x : p) total += x = std::exp(x - largest);
+        for (std::int64_t j = first; j <= last && options.dropout.active(); ++j) {
+          const std::int64_t row = (b * options.heads + h) * time + i;
+          p[static_cast<std::size_t>(j - first)] *= dropout_factor(options.dropout, row * ((keys + 3) / 4 * 4) + j);
+        }
         for (std::int64_t c = 0; c < dh; ++c) {
           double sum = 0;
           for (std::int64_t j = first; j <= last; ++j) {
@@ -128,6 +142,12 @@ std::vector<OpCase> some_cases() {
       // 16 queries and more: the tiles of the CUDA kernels, here of heads of whole 16-byte chunks
       plain("T=17, dh=16, H=2, G=1", {1, 17, 17, 16}, {.heads = 2, .kv_heads = 1}),
       plain("T=16, S=20, dh=8, window 5", {1, 16, 20, 8}, {.window = 5}),
+      plain("dropout 0.25", {2, 7, 7, 3}, {.heads = 2, .kv_heads = 2, .dropout = attention_mask(0.25)}),
+      plain("dropout 0.5, H=4, G=2, S>T", {2, 5, 9, 3}, {.heads = 4, .kv_heads = 2, .dropout = attention_mask(0.5)}),
+      plain("dropout, T=70, S=150, window 33", {1, 70, 150, 2}, {.window = 33, .dropout = attention_mask(0.25)}),
+      plain("dropout, T=130 of 16 channels", {1, 130, 130, 16}, {.heads = 2, .dropout = attention_mask(0.25)}),
+      packed("dropout, qkv, T=18, dh=8", {1, 18, 18, 8}, {.heads = 2, .kv_heads = 1, .dropout = attention_mask(0.5)},
+             8),
       packed("qkv, T=18, dh=8", {1, 18, 18, 8}, {.heads = 2, .kv_heads = 2}, 8),
       packed("qkv, G=H", {2, 7, 7, 3}, {.heads = 2, .kv_heads = 2}),
       packed("qkv, H=4, G=2, unused columns between", {2, 5, 5, 3}, {.heads = 4, .kv_heads = 2}, 2),

@@ -13,6 +13,31 @@ using namespace blocks;
 
 namespace {
 
+// Leaves out weights of the queries from `first` on and the keys from `low` on.
+template <class A>
+void drop_scores(const Sizes& s, std::int64_t b, std::int64_t head, std::int64_t first, std::int64_t low,
+                 Block<A> weights) {
+  for (std::int64_t i = 0; i < weights.rows; ++i) {
+    A* row = weights.data + i * weights.stride;
+    const std::int64_t query = first + i;
+    s.for_factors<A>(b, head, query, s.first_visible(query), s.end_visible(query),
+                     [&](std::int64_t j, const A* factors, std::int64_t count) {
+                       A* at = row + j - low;
+                       for (std::int64_t n = 0; n < count; ++n) at[n] = factors[n] == A(0) ? A(0) : at[n] * factors[n];
+                     });
+  }
+}
+
+// Probabilities p and products ds = dout . v of one query become f p and p (f ds - delta) scale.
+template <class A>
+void drop_gradients(const A* factors, std::int64_t count, A delta, A scale, A* p, A* ds) {
+  for (std::int64_t n = 0; n < count; ++n) {
+    const bool kept = factors[n] != A(0);
+    ds[n] = p[n] * ((kept ? factors[n] * ds[n] : A(0)) - delta) * scale;
+    p[n] = kept ? factors[n] * p[n] : A(0);
+  }
+}
+
 template <class T>
 void forward_block(const Tensor& q, const Tensor& k, const Tensor& v, const Sizes& s, const Tensor& out,
                    const Tensor& lse, std::int64_t b, std::int64_t head, std::int64_t first) {
@@ -35,6 +60,7 @@ void forward_block(const Tensor& q, const Tensor& k, const Tensor& v, const Size
     inverse[i] = A(1) / sum;
     if (lse_row != nullptr) lse_row[i] = top + std::log(sum);
   }
+  if (s.dropout.active()) drop_scores<A>(s, b, head, first, low, dense(scores, rows, width));
   const auto values = load<T, Scratch::keys>(v, b, low, width, group, s.head_dim);  // the keys are no longer needed
   visible_product<A>(s, first, low, dense(scores, rows, width), values, dense(result, rows, s.head_dim));
   for (std::int64_t i = 0; i < rows; ++i) {
@@ -82,10 +108,18 @@ void backward_group(const Tensor& q, const Tensor& k, const Tensor& v, const Ten
         std::fill(p_row, p_row + begin, A(0));
         std::fill(ds_row, ds_row + begin, A(0));
         const A shift = lse_row[i];
+        if (s.dropout.active()) {
+          for (std::int64_t j = begin; j < end; ++j) p_row[j] = exp_value(p_row[j] - shift);
+          s.for_factors<A>(b, head, first + i, begin + low, end + low,
+                           [&](std::int64_t j, const A* factors, std::int64_t count) {
+                             drop_gradients(factors, count, delta, scale, p_row + j - low, ds_row + j - low);
+                           });
+        } else {
 #pragma omp simd
-        for (std::int64_t j = begin; j < end; ++j) {
-          p_row[j] = exp_value(p_row[j] - shift);
-          ds_row[j] = p_row[j] * (ds_row[j] - delta) * scale;
+          for (std::int64_t j = begin; j < end; ++j) {
+            p_row[j] = exp_value(p_row[j] - shift);
+            ds_row[j] = p_row[j] * (ds_row[j] - delta) * scale;
+          }
         }
         std::fill(p_row + end, p_row + width, A(0));
         std::fill(ds_row + end, ds_row + width, A(0));

@@ -40,6 +40,7 @@ __device__ void forward_query(const AttentionSizes& s, const HeadRows<const T>& 
   __syncthreads();
   A top = -INFINITY;
   A total = 0;
+  const HeadDropout<A> drop(s, b, head);
   const std::int64_t end = s.end_key(i);
   for (std::int64_t first = s.first_key(i); first < end; first += kRowThreads) {
     const std::int64_t j = first + threadIdx.x;
@@ -48,7 +49,7 @@ __device__ void forward_query(const AttentionSizes& s, const HeadRows<const T>& 
     const A next = chunk_top > top ? chunk_top : top;
     const A weight = j < end ? exp_value(score - next) : A(0);
     const A shrink = total == A(0) ? A(0) : exp_value(top - next);
-    weights[threadIdx.x] = weight;
+    weights[threadIdx.x] = s.dropout.active() && j < end ? dropped(drop.at(i, j), weight) : weight;
     total = total * shrink + block_sum(weight);
     const std::int64_t here = end - first < kRowThreads ? end - first : kRowThreads;
     for (std::int64_t c = threadIdx.x; c < dh; c += kRowThreads) {
@@ -100,13 +101,16 @@ __global__ void query_gradient_kernel(AttentionSizes s, HeadRows<const T> q, Hea
   __syncthreads();
   const A shift = lse[blockIdx.x];
   const A mean = delta[blockIdx.x];
+  const HeadDropout<A> drop(s, b, head);
   const std::int64_t end = s.end_key(i);
   for (std::int64_t first = s.first_key(i); first < end; first += kRowThreads) {
     const std::int64_t j = first + threadIdx.x;
     A slope = 0;
     if (j < end) {
       const A p = exp_value(dot(query, k.at(b, j, group), dh) * scale - shift);
-      slope = p * (dot(up, v.at(b, j, group), dh) - mean) * scale;
+      A up_value = dot(up, v.at(b, j, group), dh);
+      if (s.dropout.active()) up_value = dropped(drop.at(i, j), up_value);
+      slope = p * (up_value - mean) * scale;
     }
     slopes[threadIdx.x] = slope;
     __syncthreads();
@@ -149,6 +153,7 @@ __global__ void key_gradient_kernel(AttentionSizes s, HeadRows<const T> q, HeadR
   __syncthreads();
   const std::int64_t end = s.end_query(j);
   for (std::int64_t head = group * per_group; head < (group + 1) * per_group; ++head) {
+    const HeadDropout<A> drop(s, b, head);
     for (std::int64_t first = s.first_query(j); first < end; first += kRowThreads) {
       const std::int64_t i = first + threadIdx.x;
       A weight = 0;
@@ -156,7 +161,14 @@ __global__ void key_gradient_kernel(AttentionSizes s, HeadRows<const T> q, HeadR
       if (i < end) {
         const std::int64_t row = (b * s.heads + head) * s.queries + i;
         weight = exp_value(dot(key, q.at(b, i, head), dh) * scale - lse[row]);
-        slope = weight * (dot(value, dout.at(b, i, head), dh) - delta[row]) * scale;
+        const A up_value = dot(value, dout.at(b, i, head), dh);
+        if (s.dropout.active()) {
+          const A factor = drop.at(i, j);
+          slope = weight * (dropped(factor, up_value) - delta[row]) * scale;
+          weight = dropped(factor, weight);
+        } else {
+          slope = weight * (up_value - delta[row]) * scale;
+        }
       }
       weights[threadIdx.x] = weight;
       slopes[threadIdx.x] = slope;

@@ -9,6 +9,7 @@ namespace mixgrad::cuda {
 
 struct AttentionSizes {
   std::int64_t batch, queries, keys, past, per_token, heads, kv_heads, head_dim, window;
+  DropoutMask dropout;
 
   AttentionSizes(const Tensor& q, std::int64_t length, std::int64_t keys_per_token, const AttentionOptions& options)
       : batch(q.dim(0)),
@@ -19,7 +20,8 @@ struct AttentionSizes {
         heads(options.heads),
         kv_heads(options.kv_heads),
         head_dim(q.cols() / options.heads),
-        window(options.window) {}
+        window(options.window),
+        dropout(options.dropout) {}
 
   // Rows of keys that query i sees, and queries that see row j. Neither end falls when its argument grows.
   __device__ std::int64_t first_key(std::int64_t i) const {
@@ -36,6 +38,40 @@ struct AttentionSizes {
     return window > 0 && end < queries ? end : queries;
   }
 };
+
+// The factors of a dropout of the probabilities of one head: 0, or 1 / (1 - rate).
+template <class A>
+struct HeadDropout {
+  DropoutMask mask;
+  std::uint64_t stream, first, row;  // first: block of query 0; row: blocks of a query
+  A scale;
+
+  __device__ HeadDropout(const AttentionSizes& s, std::int64_t b, std::int64_t head)
+      : mask(s.dropout),
+        stream(s.dropout.stream()),
+        first(0),
+        row(static_cast<std::uint64_t>(dropout_row(s.keys) / 4)),
+        scale(static_cast<A>(s.dropout.scale())) {
+    first = static_cast<std::uint64_t>((b * s.heads + head) * s.queries) * row;
+  }
+  __device__ RandomBits bits(std::int64_t i, std::int64_t j) const {
+    return mask.bits(stream, first + static_cast<std::uint64_t>(i) * row + static_cast<std::uint64_t>(j / 4));
+  }
+  __device__ A of_word(std::uint32_t word) const { return mask.keeps_word(word) ? scale : A(0); }
+  // Of query i and row j of the keys.
+  __device__ A at(std::int64_t i, std::int64_t j) const {
+    const RandomBits all = bits(i, j);
+    const std::uint32_t low = j % 2 == 0 ? all.words[0] : all.words[1];
+    const std::uint32_t high = j % 2 == 0 ? all.words[2] : all.words[3];
+    return of_word(j % 4 < 2 ? low : high);
+  }
+};
+
+// factor x, and 0 for a factor of 0 whatever x is.
+template <class A>
+__device__ A dropped(A factor, A x) {
+  return factor == A(0) ? A(0) : factor * x;
+}
 
 // Row (b, t) of one head of a [B, capacity, heads * head_dim] tensor.
 template <class T>

@@ -219,8 +219,27 @@ __device__ void softmax_step(float (&scores)[kTiles][4], float scale, float (&to
   }
 }
 
+// Leaves out weights of a tile whose columns are the keys from `first` on; the thread's rows are the queries `row` and
+// row + 8. Two neighbouring columns share the bits of one call.
+template <int kTiles>
+__device__ void drop_keys(float (&scores)[kTiles][4], const HeadDropout<float>& drop, int row, int first) {
+#pragma unroll
+  for (int n = 0; n < kTiles; ++n) {
+    const int j = first + n * 8 + thread_column();
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      const RandomBits bits = drop.bits(row + 8 * r, j);
+      const bool upper_half = j % 4 == 2;
+      const float left = drop.of_word(upper_half ? bits.words[2] : bits.words[0]);
+      const float right = drop.of_word(upper_half ? bits.words[3] : bits.words[1]);
+      scores[n][2 * r] = dropped(left, scores[n][2 * r]);
+      scores[n][2 * r + 1] = dropped(right, scores[n][2 * r + 1]);
+    }
+  }
+}
+
 // out and lse of a tile of queries. Shared memory: the queries, and two stages of keys and values.
-template <int kWidth>
+template <int kWidth, bool kDrops>
 __global__ void __launch_bounds__(kTileThreads, kWidth <= 64 ? 4 : 2)
     forward_kernel(AttentionSizes s, AttentionRows<bf16> rows, float scale) {
   constexpr int kTile = kTileRows * kPitch<kWidth>;
@@ -255,6 +274,7 @@ __global__ void __launch_bounds__(kTileThreads, kWidth <= 64 ? 4 : 2)
     row_products<kWidth>(scores, queries, keys);
     mask(scores, visible, first, -INFINITY);
     softmax_step(scores, scale, top, total, sums);
+    if constexpr (kDrops) drop_keys(scores, HeadDropout<float>(s, at.b, at.head), row, first);
     add_weighted_rows<kWidth>(sums, scores, keys + kTile);
     __syncthreads();  // the next copies overwrite this stage
   }
@@ -283,10 +303,13 @@ void dispatch_width(std::int64_t head_dim, const F& f) {
 }
 
 inline void forward(Device device, const AttentionSizes& s, const AttentionRows<bf16>& rows) {
+  const float scale = 1.0F / std::sqrt(static_cast<float>(s.head_dim));
   dispatch_width(s.head_dim, [&]<int kWidth>() {
-    launch_attention(forward_kernel<kWidth>, device, s.batch * s.heads * tiles_of(s.queries), kTileThreads,
-                     5 * kTileRows * kPitch<kWidth> * sizeof(bf16), s, rows,
-                     1.0F / std::sqrt(static_cast<float>(s.head_dim)));
+    const auto launch = [&](auto kernel) {
+      launch_attention(kernel, device, s.batch * s.heads * tiles_of(s.queries), kTileThreads,
+                       5 * kTileRows * kPitch<kWidth> * sizeof(bf16), s, rows, scale);
+    };
+    s.dropout.active() ? launch(forward_kernel<kWidth, true>) : launch(forward_kernel<kWidth, false>);
   });
 }
 

@@ -36,7 +36,7 @@ __device__ void row_deltas(float (&delta)[2], const AttentionGradient<bf16>& g, 
 }
 
 // dq and delta of a tile of queries. Shared memory: q, dout, and two stages of keys and values.
-template <int kWidth>
+template <int kWidth, bool kDrops>
 __global__ void __launch_bounds__(kTileThreads, kWidth <= 64 ? 4 : 2)
     query_gradient_kernel(AttentionSizes s, AttentionGradient<bf16> g, float scale) {
   constexpr int kTile = kTileRows * kPitch<kWidth>;
@@ -86,6 +86,7 @@ __global__ void __launch_bounds__(kTileThreads, kWidth <= 64 ? 4 : 2)
     float slopes[kKeys / 8][4];
     row_products<kWidth>(scores, queries, keys);
     row_products<kWidth>(slopes, ups, keys + kKeyTile);
+    if constexpr (kDrops) drop_keys(slopes, HeadDropout<float>(s, at.b, at.head), row, first);
 #pragma unroll
     for (int n = 0; n < kKeys / 8; ++n) {
 #pragma unroll
@@ -103,7 +104,7 @@ __global__ void __launch_bounds__(kTileThreads, kWidth <= 64 ? 4 : 2)
 }
 
 // dk and dv of a tile of keys. Shared memory: k, v, and two stages of queries, dout, lse and delta.
-template <int kWidth>
+template <int kWidth, bool kDrops>
 __global__ void __launch_bounds__(kTileThreads, kWidth <= 64 ? 3 : 2)
     key_gradient_kernel(AttentionSizes s, AttentionGradient<bf16> g, float scale) {
   constexpr int kTile = kTileRows * kPitch<kWidth>;
@@ -167,8 +168,24 @@ __global__ void __launch_bounds__(kTileThreads, kWidth <= 64 ? 3 : 2)
         scores[n][e] = exp2_approximately((scores[n][e] * scale - (e % 2 == 0 ? shift.x : shift.y)) * kLog2E);
       }
     }
-    add_weighted_rows<kWidth>(sums_v, scores, ups);
-    row_products<kWidth>(slopes, values, ups);
+    if constexpr (kDrops) {
+      row_products<kWidth>(slopes, values, ups);
+      const HeadDropout<float> drop(s, at.b, at.group * per_group + step / steps);
+      float weights[kQueries / 8][4];
+#pragma unroll
+      for (int n = 0; n < kQueries / 8; ++n) {
+#pragma unroll
+        for (int e = 0; e < 4; ++e) {
+          const float factor = drop.at(first + n * 8 + thread_column() + e % 2, row + e / 2 * 8);
+          weights[n][e] = dropped(factor, scores[n][e]);
+          slopes[n][e] = dropped(factor, slopes[n][e]);
+        }
+      }
+      add_weighted_rows<kWidth>(sums_v, weights, ups);
+    } else {
+      add_weighted_rows<kWidth>(sums_v, scores, ups);
+      row_products<kWidth>(slopes, values, ups);
+    }
 #pragma unroll
     for (int n = 0; n < kQueries / 8; ++n) {
       const float2 mean = *reinterpret_cast<const float2*>(delta + n * 8 + thread_column());
@@ -192,13 +209,20 @@ inline void backward(Device device, const AttentionSizes& s, const AttentionGrad
   dispatch_width(s.head_dim, [&]<int kWidth>() {
     constexpr int kRowsInAll = 2 * kTileRows + 4 * kColumns<kWidth>;
     constexpr std::size_t kTileBytes = sizeof(bf16) * kRowsInAll * kPitch<kWidth>;
+    const auto launch = [&](auto kernel, std::int64_t blocks, std::size_t bytes) {
+      launch_attention(kernel, device, blocks, kTileThreads, bytes, s, g, scale);
+    };
+    const bool drops = s.dropout.active();
     if (g.dq.data != nullptr) {
-      launch_attention(query_gradient_kernel<kWidth>, device, s.batch * s.heads * tiles_of(s.queries), kTileThreads,
-                       kTileBytes, s, g, scale);
+      const std::int64_t blocks = s.batch * s.heads * tiles_of(s.queries);
+      drops ? launch(query_gradient_kernel<kWidth, true>, blocks, kTileBytes)
+            : launch(query_gradient_kernel<kWidth, false>, blocks, kTileBytes);
     }
     if (g.dk.data != nullptr || g.dv.data != nullptr) {
-      launch_attention(key_gradient_kernel<kWidth>, device, s.batch * s.kv_heads * tiles_of(s.keys), kTileThreads,
-                       kTileBytes + 4 * kColumns<kWidth> * sizeof(float), s, g, scale);
+      const std::int64_t blocks = s.batch * s.kv_heads * tiles_of(s.keys);
+      constexpr std::size_t kBytes = kTileBytes + 4 * kColumns<kWidth> * sizeof(float);
+      drops ? launch(key_gradient_kernel<kWidth, true>, blocks, kBytes)
+            : launch(key_gradient_kernel<kWidth, false>, blocks, kBytes);
     }
   });
 }

@@ -208,8 +208,22 @@ __device__ void softmax_step(float (&scores)[kOwn][kScores], const VisibleRange 
   }
 }
 
+// Leaves out weights of a tile, whose rows are the queries from first_query on and columns the keys from first_key on.
+template <int kWidth>
+__device__ void drop_scores(float (&scores)[kRows<kWidth>][kScores], const HeadDropout<float>& drop, int first_query,
+                            int first_key) {
+#pragma unroll
+  for (int r = 0; r < kRows<kWidth>; ++r) {
+#pragma unroll
+    for (int n = 0; n < kScores; ++n) {
+      const int i = first_query + thread_row<kWidth>() + r;
+      scores[r][n] = dropped(drop.at(i, first_key + thread_lane() + n * kLanes), scores[r][n]);
+    }
+  }
+}
+
 // out and lse of a tile of queries.
-template <int kWidth, class T>
+template <int kWidth, bool kDrops, class T>
 __global__ void __launch_bounds__(kThreads<kWidth>, kWidth <= 64 ? 3 : 1)
     forward_kernel(AttentionSizes s, AttentionRows<T> rows, float scale) {
   const QueryTile at(s);
@@ -239,6 +253,7 @@ __global__ void __launch_bounds__(kThreads<kWidth>, kWidth <= 64 ? 3 : 1)
     float scores[kRows<kWidth>][kScores];
     row_products<kWidth>(scores, queries, keys);
     softmax_step(scores, visible, first, scale, top, total, sums);
+    if constexpr (kDrops) drop_scores<kWidth>(scores, HeadDropout<float>(s, at.b, at.head), at.first, first);
     store_scores<kWidth>(weights, scores);
     wait_for_copies<0>();
     __syncthreads();  // values and weights are there, the keys are used
@@ -287,9 +302,13 @@ inline std::size_t most_shared_bytes(const AttentionSizes& s) {
 
 template <class T>
 void forward(Device device, const AttentionSizes& s, const AttentionRows<T>& rows) {
+  const float scale = 1.0F / std::sqrt(static_cast<float>(s.head_dim));
   dispatch_width(s.head_dim, [&]<int kWidth>() {
-    launch_attention(forward_kernel<kWidth, T>, device, s.batch * s.heads * tiles_of(s.queries), kThreads<kWidth>,
-                     shared_bytes(kWidth, 3), s, rows, 1.0F / std::sqrt(static_cast<float>(s.head_dim)));
+    const auto launch = [&](auto kernel) {
+      launch_attention(kernel, device, s.batch * s.heads * tiles_of(s.queries), kThreads<kWidth>,
+                       shared_bytes(kWidth, 3), s, rows, scale);
+    };
+    s.dropout.active() ? launch(forward_kernel<kWidth, true, T>) : launch(forward_kernel<kWidth, false, T>);
   });
 }
 

@@ -7,7 +7,7 @@
 namespace mixgrad::cuda::tiled {
 
 // dq of a tile of queries.
-template <int kWidth, class T>
+template <int kWidth, bool kDrops, class T>
 __global__ void __launch_bounds__(kThreads<kWidth>, kWidth <= 64 ? 2 : 1)
     query_gradient_kernel(AttentionSizes s, AttentionGradient<T> g, float scale) {
   const QueryTile at(s);
@@ -42,6 +42,7 @@ __global__ void __launch_bounds__(kThreads<kWidth>, kWidth <= 64 ? 2 : 1)
     float slopes[kRows<kWidth>][kScores];
     row_products<kWidth>(scores, queries, keys);
     row_products<kWidth>(slopes, ups, values);
+    if constexpr (kDrops) drop_scores<kWidth>(slopes, HeadDropout<float>(s, at.b, at.head), at.first, first);
 #pragma unroll
     for (int r = 0; r < kRows<kWidth>; ++r) {
 #pragma unroll
@@ -62,7 +63,7 @@ __global__ void __launch_bounds__(kThreads<kWidth>, kWidth <= 64 ? 2 : 1)
 }
 
 // dk and dv of a tile of keys.
-template <int kWidth, class T>
+template <int kWidth, bool kDrops, class T>
 __global__ void __launch_bounds__(kThreads<kWidth>, kWidth <= 64 ? 2 : 1)
     key_gradient_kernel(AttentionSizes s, AttentionGradient<T> g, float scale) {
   const KeyTile at(s);
@@ -82,6 +83,7 @@ __global__ void __launch_bounds__(kThreads<kWidth>, kWidth <= 64 ? 2 : 1)
   const int end = queries_that_see(s, at.end - 1).end;
   const auto per_group = static_cast<int>(s.heads / s.kv_heads);
   for (int head = at.group * per_group; head < (at.group + 1) * per_group; ++head) {
+    [[maybe_unused]] const HeadDropout<float> drop(s, at.b, head);
     for (int first = begin; first < end; first += kTileRows) {
       load_tile<kWidth>(queries, g.q, at.b, first, end, head);
       load_tile<kWidth>(ups, g.dout, at.b, first, end, head);
@@ -102,7 +104,13 @@ __global__ void __launch_bounds__(kThreads<kWidth>, kWidth <= 64 ? 2 : 1)
         for (int r = 0; r < kRows<kWidth>; ++r) {
           const bool sees = visible[r].has(i);
           scores[r][n] = sees ? std::exp(scores[r][n] * scale - lse) : 0.0F;
-          slopes[r][n] = sees ? scores[r][n] * (slopes[r][n] - delta) : 0.0F;
+          if constexpr (kDrops) {
+            const float factor = drop.at(i, at.first + thread_row<kWidth>() + r);
+            slopes[r][n] = sees ? scores[r][n] * (dropped(factor, slopes[r][n]) - delta) : 0.0F;
+            scores[r][n] = dropped(factor, scores[r][n]);
+          } else {
+            slopes[r][n] = sees ? scores[r][n] * (slopes[r][n] - delta) : 0.0F;
+          }
         }
       }
       store_scores<kWidth>(weights, scores);
@@ -124,13 +132,19 @@ void backward(Device device, const AttentionSizes& s, const AttentionGradient<T>
   naive::row_products<T>(device, s, g);
   const float scale = 1.0F / std::sqrt(static_cast<float>(s.head_dim));
   dispatch_width(s.head_dim, [&]<int kWidth>() {
+    const auto launch = [&](auto kernel, std::int64_t blocks) {
+      launch_attention(kernel, device, blocks, kThreads<kWidth>, shared_bytes(kWidth, 4), s, g, scale);
+    };
+    const bool drops = s.dropout.active();
     if (g.dq.data != nullptr) {
-      launch_attention(query_gradient_kernel<kWidth, T>, device, s.batch * s.heads * tiles_of(s.queries),
-                       kThreads<kWidth>, shared_bytes(kWidth, 4), s, g, scale);
+      const std::int64_t blocks = s.batch * s.heads * tiles_of(s.queries);
+      drops ? launch(query_gradient_kernel<kWidth, true, T>, blocks)
+            : launch(query_gradient_kernel<kWidth, false, T>, blocks);
     }
     if (g.dk.data != nullptr || g.dv.data != nullptr) {
-      launch_attention(key_gradient_kernel<kWidth, T>, device, s.batch * s.kv_heads * tiles_of(s.keys),
-                       kThreads<kWidth>, shared_bytes(kWidth, 4), s, g, scale);
+      const std::int64_t blocks = s.batch * s.kv_heads * tiles_of(s.keys);
+      drops ? launch(key_gradient_kernel<kWidth, true, T>, blocks)
+            : launch(key_gradient_kernel<kWidth, false, T>, blocks);
     }
   });
 }

@@ -9,7 +9,7 @@ namespace mixgrad::cuda {
 namespace {
 
 AttentionOptions attention_options(const ShortcutAttentionOptions& options) {
-  return {options.heads, options.kv_heads, options.window};
+  return {options.heads, options.kv_heads, options.window, options.dropout};
 }
 
 // One block per (b, head, query): the largest score, then the sum of exponentials of each source.

@@ -16,6 +16,7 @@
 //   source: "Adaptive LLMs by Layerwise Attention Shortcuts" (2024) for the idea; the order of the rows is ours
 #pragma once
 
+#include "core/numeric/dropout_mask.h"
 #include "core/numeric/token_position.h"
 #include "core/tensor.h"
 
@@ -26,6 +27,7 @@ struct ShortcutAttentionOptions {
   std::int64_t kv_heads = 1;  // G
   std::int64_t sources = 1;   // M
   std::int64_t window = 0;    // tokens; 0: no limit
+  DropoutMask dropout = {};   // of the probabilities, as in attention(), row r of the keys
 };
 
 Tensor shortcut_attention(const Tensor& q, const Tensor& k, const Tensor& v, const ShortcutAttentionOptions& options);

@@ -12,6 +12,17 @@ namespace {
 
 using enum InputRole;
 
+// What a dropout multiplies element i by, from the definition of its mask.
+double dropout_factor(const DropoutMask& mask, std::int64_t i) {
+  if (!mask.active()) return 1;
+  const auto element = static_cast<std::uint64_t>(i);
+  const RandomBits bits =
+      random_bits(mask.seed, element / 4 + std::uint64_t{mask.place} * (std::uint64_t{1} << 48U), mask.draw + 1);
+  return bits.words[element % 4] < mask.threshold ? 0 : 1 / (1 - static_cast<double>(mask.threshold) * 0x1p-32);
+}
+
+DropoutMask shortcut_mask(double rate) { return DropoutMask::of(rate, 9).in_step(4, 3, 2).at(17); }
+
 // out_i = sum over the tokens j that i sees and over the sources m of p[i,(m,j)] v_(m,j); one softmax over all (m,j)
 Tensor attended(const Tensor& q, const Tensor& k, const Tensor& v, const ShortcutAttentionOptions& options) {
   const std::int64_t time = q.dim(1);
@@ -43,6 +54,8 @@ Tensor attended(const Tensor& q, const Tensor& k, const Tensor& v, const Shortcu
         std::size_t n = 0;
         for (std::int64_t m = 0; m < sources; ++m) {
           for (std::int64_t j = first; j <= last; ++j, ++n) {
+            const std::int64_t row = (b * options.heads + h) * time + i;
+            p[n] *= dropout_factor(options.dropout, row * ((k.dim(1) + 3) / 4 * 4) + j * sources + m);
             for (std::int64_t c = 0; c < dh; ++c) {
               out.set(q_at + c, out.at(q_at + c) + p[n] / total * v.at(kv_at(m, j) + c));
             }
@@ -114,6 +127,11 @@ std::vector<OpCase> some_cases() {
       plain("depth: 140 rows of M=9, beyond a task", {1, 140, 140, 4},
             {.heads = 4, .kv_heads = 1, .sources = 9, .window = 1}),
       plain("depth: large scores", {1, 6, 6, 4}, {.heads = 2, .kv_heads = 2, .sources = 3, .window = 1}, 12),
+      plain("dropout, M=3", {2, 7, 7, 3}, {.heads = 2, .kv_heads = 1, .sources = 3, .dropout = shortcut_mask(0.25)}),
+      plain("dropout, T=40, M=3, window 9", {1, 40, 40, 2}, {.sources = 3, .window = 9, .dropout = shortcut_mask(0.5)}),
+      plain("dropout, depth", {2, 9, 9, 3},
+            {.heads = 2, .kv_heads = 1, .sources = 5, .window = 1, .dropout = shortcut_mask(0.25)}),
+      plain("dropout, depth, S>T", {2, 3, 5, 2}, {.sources = 2, .window = 1, .dropout = shortcut_mask(0.5)}),
       packed_kv("kv, M=2", {2, 5, 5, 3}, {.heads = 2, .kv_heads = 2, .sources = 2}),
       packed_kv("kv, M=3, S>T, unused columns", {2, 4, 6, 3}, {.heads = 4, .kv_heads = 2, .sources = 3}, 2),
       packed_kv("kv, depth", {2, 5, 5, 3}, {.heads = 4, .kv_heads = 2, .sources = 3, .window = 1}, 1),

@@ -16,7 +16,7 @@ using namespace blocks;
 namespace {
 
 AttentionOptions attention_options(const ShortcutAttentionOptions& options) {
-  return {options.heads, options.kv_heads, options.window};
+  return {options.heads, options.kv_heads, options.window, options.dropout};
 }
 
 template <class T>
@@ -32,6 +32,7 @@ acc_t<T> dot(const T* a, const T* b, std::int64_t count) {
 // in ops/attention would compute M scores that are used, among block x block x M.
 struct Depth {
   std::int64_t queries, keys, past, sources, heads, per_group, head_dim;
+  DropoutMask dropout;
 
   Depth(const Tensor& q, std::int64_t length, std::int64_t capacity, const ShortcutAttentionOptions& options)
       : queries(q.dim(1)),
@@ -40,7 +41,8 @@ struct Depth {
         sources(options.sources),
         heads(options.heads),
         per_group(options.heads / options.kv_heads),
-        head_dim(q.cols() / options.heads) {}
+        head_dim(q.cols() / options.heads),
+        dropout(options.dropout) {}
 
   // The first of the M rows that query row r of [B T] sees, among the rows [B capacity].
   std::int64_t first_key(std::int64_t r) const { return r / queries * keys + (past + r % queries) * sources; }
@@ -48,7 +50,21 @@ struct Depth {
   std::int64_t lse_index(std::int64_t r, std::int64_t head) const {
     return (r / queries * heads + head) * queries + r % queries;
   }
+  // use(m, factors, count) for pieces of the sources of query row r.
+  template <class A, class Use>
+  void for_factors(std::int64_t r, std::int64_t head, const Use& use) const {
+    const std::int64_t key = first_key(r) - r / queries * keys;
+    const auto first = static_cast<std::uint64_t>(lse_index(r, head) * dropout_row(keys) + key);
+    for_dropout_factors<A>(dropout, dropout.stream(), first, sources, use);
+  }
 };
+
+template <class A>
+void drop_sources(const Depth& d, std::int64_t r, std::int64_t head, A* p) {
+  d.for_factors<A>(r, head, [&](std::int64_t m, const A* factors, std::int64_t count) {
+    for (std::int64_t n = 0; n < count; ++n) p[m + n] = factors[n] == A(0) ? A(0) : p[m + n] * factors[n];
+  });
+}
 
 template <class T>
 void depth_forward(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t length,
@@ -72,6 +88,7 @@ void depth_forward(const Tensor& q, const Tensor& k, const Tensor& v, std::int64
                       }
                       const auto [top, total] = exponentials(p, 0, d.sources, d.sources);
                       if (lse.defined()) lse.data<A>()[d.lse_index(r, h)] = top + std::log(total);
+                      if (d.dropout.active()) drop_sources(d, r, h, p);
                       std::fill_n(sum, d.head_dim, A(0));
                       for (std::int64_t m = 0; m < d.sources; ++m) {
                         const T* value = values[d.first_key(r) + m] + at;
@@ -145,14 +162,18 @@ class DepthBackward {
     const A shift = lse_[d_.lse_index(r, h)];
     A* dq = scratch<A, Scratch::query_gradients>(dh);
     std::fill_n(dq, dh, A(0));
+    A* kept = scratch<A, Scratch::scores>(d_.sources);  // ones, or the factors of the dropout
+    std::fill_n(kept, d_.sources, A(1));
+    if (d_.dropout.active()) drop_sources(d_, r, h, kept);
     for (std::int64_t m = 0; m < d_.sources; ++m) {
       const T* key = keys_[first + m] + at;
       const A p = exp_value(scale_ * dot(query, key, dh) - shift);
-      const A ds = p * (dot(up, values_[first + m] + at, dh) - delta) * scale_;
+      const A up_value = kept[m] == A(0) ? A(0) : kept[m] * dot(up, values_[first + m] + at, dh);
+      const A ds = p * (up_value - delta) * scale_;
       for (std::int64_t c = 0; c < dh; ++c) {
         dq[c] += ds * A(key[c]);
         sum_dk[m * dh + c] += ds * A(query[c]);
-        sum_dv[m * dh + c] += p * A(up[c]);
+        sum_dv[m * dh + c] += kept[m] * p * A(up[c]);
       }
     }
     dq_.put(r, h * dh, dq, dh);

@@ -35,11 +35,12 @@ std::vector<Arguments> options_of(const std::string& verb) {
 }
 
 TEST_CASE("cli options: every option of every verb is refused when given twice, unless it is a list") {
-  const std::set<std::string> lists{
-      "eval --checkpoint",      "gradcheck --op",  "ops --op",        "train --data",   "generate --prompt",
-      "generate --prompt-file", "generate --stop", "train --valid",   "eval --data",    "eval --valid",
-      "inspect --data",         "inspect --valid", "bench --data",    "bench --valid",  "data --valid",
-      "train --freeze",         "analyze --data",  "analyze --valid", "convert --data", "convert --valid"};
+  const std::set<std::string> lists{"eval --checkpoint", "gradcheck --op",         "ops --op",        "train --data",
+                                    "generate --prompt", "generate --prompt-file", "generate --stop", "train --valid",
+                                    "eval --data",       "eval --valid",           "inspect --data",  "inspect --valid",
+                                    "bench --data",      "bench --valid",          "data --valid",    "train --freeze",
+                                    "analyze --data",    "analyze --valid",        "convert --data",  "convert --valid",
+                                    "train --lr-scale"};
   int tried = 0;
   for (const std::string& verb : verb_names()) {
     for (const Arguments& option : options_of(verb)) {

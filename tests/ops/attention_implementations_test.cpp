@@ -35,7 +35,8 @@ struct AttentionSizes {
 std::string text_of(const AttentionSizes& s) {
   std::ostringstream text;
   text << "B=" << s.batch << " T=" << s.queries << " S=" << s.tokens << " M=" << s.sources << " dh=" << s.head_dim
-       << " H=" << s.options.heads << " G=" << s.options.kv_heads << " w=" << s.options.window << " gap=" << s.gap;
+       << " H=" << s.options.heads << " G=" << s.options.kv_heads << " w=" << s.options.window << " gap=" << s.gap
+       << (s.options.dropout.active() ? " dropout" : "");
   return text.str();
 }
 
@@ -65,6 +66,14 @@ std::vector<AttentionSizes> sizes() {
   }
   all.push_back({1, 530, 530, 128, {.heads = 2, .kv_heads = 1, .window = 190}});
   all.push_back({3, 140, 140, 40, {.heads = 50, .kv_heads = 50}});  // more tiles than a launch has blocks
+  const DropoutMask dropout = DropoutMask::of(0.25, 9).in_step(4, 3, 2).at(17);
+  for (const std::int64_t head_dim : {16, 64, 128}) {
+    all.push_back({2, 150, 150, head_dim, {.heads = 4, .kv_heads = 2, .dropout = dropout}});
+  }
+  all.push_back({1, 70, 131, 64, {.heads = 2, .kv_heads = 1, .window = 33, .dropout = dropout}});
+  all.push_back({1, 100, 100, 64, {.heads = 2, .kv_heads = 1, .dropout = dropout}, 3});
+  all.push_back({1, 70, 70, 45, {.dropout = dropout}, 1, 1});
+  all.push_back({1, 9, 9, 32, {.dropout = dropout}});
   return all;
 }
 
@@ -80,9 +89,12 @@ Tensor run(const AttentionSizes& s, std::span<const Tensor> in) {
   const Tensor k = columns(in[1], s.gap, width);
   const Tensor v = columns(in[1], width + s.gap, 2 * width);
   if (s.sources == 1) return attention(q, k, v, s.options);
-  return shortcut_attention(
-      q, k, v,
-      {.heads = s.options.heads, .kv_heads = s.options.kv_heads, .sources = s.sources, .window = s.options.window});
+  return shortcut_attention(q, k, v,
+                            {.heads = s.options.heads,
+                             .kv_heads = s.options.kv_heads,
+                             .sources = s.sources,
+                             .window = s.options.window,
+                             .dropout = s.options.dropout});
 }
 
 // Of the largest value of each result. Seen: 5e-3 in bf16, 8e-7 in f32.
@@ -182,8 +194,8 @@ AttentionImplementation expected_implementation(const AttentionSizes& s, DType d
   if (s.queries < 16 || s.head_dim > 128) return AttentionImplementation::naive;
   const bool chunks = s.head_dim % 8 == 0 && s.gap % 8 == 0;
   if (dtype != DType::bf16 || !chunks) return AttentionImplementation::tiled;
-  return s.head_dim > 32 && cuda::has_warpgroup_attention(test_device()) ? AttentionImplementation::warpgroup
-                                                                         : AttentionImplementation::tensor_core;
+  const bool groups = s.head_dim > 32 && !s.options.dropout.active() && cuda::has_warpgroup_attention(test_device());
+  return groups ? AttentionImplementation::warpgroup : AttentionImplementation::tensor_core;
 }
 
 struct RunResults {

@@ -65,12 +65,14 @@ struct Run {
     model.parameters().initialize(1);
   }
 
-  std::unique_ptr<GraphTrainer> trainer(bool capture, std::int64_t accumulate = 1, bool resident = true) {
+  std::unique_ptr<GraphTrainer> trainer(bool capture, std::int64_t accumulate = 1, bool resident = true,
+                                        double dropout = 0) {
     auto made =
         cuda::make_graph_trainer(model, optimizer, data,
                                  {.batch = 3,
                                   .accumulate = accumulate,
                                   .schedule = kSchedule,
+                                  .dropout = DropoutMask::of(dropout, 44),
                                   .text = resident ? Trainer::TextMemory::device : Trainer::TextMemory::host,
                                   .launch = capture ? Trainer::Launch::captured : Trainer::Launch::kernel_by_kernel});
     made->start(0, rng);
@@ -86,8 +88,9 @@ struct Run {
   }
 };
 
-Trainer::Result train(Run& run, bool capture, int steps, std::int64_t accumulate = 1, bool resident = true) {
-  const auto trainer = run.trainer(capture, accumulate, resident);
+Trainer::Result train(Run& run, bool capture, int steps, std::int64_t accumulate = 1, bool resident = true,
+                      double dropout = 0) {
+  const auto trainer = run.trainer(capture, accumulate, resident, dropout);
   for (int i = 0; i < steps; ++i) trainer->queue();
   const Trainer::Result result = trainer->wait();
   CHECK((trainer->graph_nodes() > 0) == capture);
@@ -111,6 +114,37 @@ TEST_CASE("graph trainer: a replayed graph gives the bits of its kernels called 
         CHECK_FALSE(a.halted);
         CHECK(graph.same_as(eager));
       }
+    }
+  }
+}
+
+TEST_CASE("graph trainer: dropout draws the mask of each step from the step number in the device's memory") {
+  if (!on_cuda()) return;
+  for (const std::string& pattern : decoder_patterns()) {
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+      INFO(pattern << " " << std::string(dtype_name(dtype)));
+      Run graph(pattern, dtype);
+      Run eager(pattern, dtype);
+      const Trainer::Result a = train(graph, true, 9, 2, true, 0.3);
+      const Trainer::Result b = train(eager, false, 9, 2, true, 0.3);
+      CHECK(a.loss == b.loss);
+      CHECK(graph.same_as(eager));
+      // The masks of the host's step numbers are the same.
+      Run host(pattern, dtype);
+      TrainStep step(host.model, host.optimizer);
+      const Tensor tokens = Tensor::empty({3, kContext}, DType::i32);
+      const Tensor targets = Tensor::empty({3, kContext}, DType::i32);
+      for (std::int64_t t = 0; t < 9; ++t) {
+        for (std::int64_t part = 0; part < 2; ++part) {
+          host.data.sample_batch(host.rng, tokens, targets);
+          step.accumulate(tokens, targets, 2, DropoutMask::of(0.3, 44).in_step(t, 2, part));
+        }
+        step.apply(kSchedule.at(t));
+      }
+      CHECK(graph.same_as(host));
+      Run without(pattern, dtype);
+      train(without, true, 9, 2);
+      CHECK_FALSE(graph.same_as(without));
     }
   }
 }
