@@ -2,7 +2,7 @@
 // it is needed and never stored. The same on the host and on a CUDA device, for any number of threads.
 //
 //   const DropoutMask mask = DropoutMask::of(0.2, seed).in_step(step, parts, part).at(place);
-//   if (mask.keeps(i)) y = x * mask.scale();              // and 0 otherwise
+//   if (keeps(mask, i)) y = x * mask.scale();             // and 0 otherwise (core/numeric/dropout_bits.h)
 //
 // Element i takes word i % 4 of the 128 bits of Philox for the counter floor(i / 4) + place 2^48 and the stream
 // step parts + part + 1; it is left out when the word is below rate 2^32. Streams of 0 belong to core/rng.h.
@@ -10,7 +10,7 @@
 
 #include <cstdint>
 
-#include "core/numeric/philox.h"
+#include "core/numeric/vec_math.h"
 
 namespace mixgrad {
 
@@ -64,19 +64,7 @@ struct DropoutMask {
   MIXGRAD_HD std::uint64_t counter(std::uint64_t block) const {
     return block + (static_cast<std::uint64_t>(place) << 48U);
   }
-  // Of the elements 4 block ... 4 block + 3; `in` is stream().
-  MIXGRAD_HD RandomBits bits(std::uint64_t in, std::uint64_t block) const {
-    return random_bits(seed, counter(block), in);
-  }
   MIXGRAD_HD bool keeps_word(std::uint32_t word) const { return word >= threshold; }
-  MIXGRAD_HD bool keeps(std::uint64_t element) const { return keeps(stream(), element); }
-  MIXGRAD_HD bool keeps(std::uint64_t in, std::uint64_t element) const {
-    const RandomBits all = bits(in, element / 4);
-    const unsigned which = static_cast<unsigned>(element % 4);
-    const std::uint32_t low = which == 0 ? all.words[0] : all.words[1];
-    const std::uint32_t high = which == 2 ? all.words[2] : all.words[3];
-    return keeps_word(which < 2 ? low : high);
-  }
 };
 
 }  // namespace mixgrad

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/cuda/launch.cuh"
+#include "core/numeric/dropout_bits.h"
 #include "ops/attention/attention_block_sizes.h"
 #include "ops/attention/attention_kernels.h"
 
@@ -55,7 +56,7 @@ struct HeadDropout {
     first = static_cast<std::uint64_t>((b * s.heads + head) * s.queries) * row;
   }
   __device__ RandomBits bits(std::int64_t i, std::int64_t j) const {
-    return mask.bits(stream, first + static_cast<std::uint64_t>(i) * row + static_cast<std::uint64_t>(j / 4));
+    return dropout_bits(mask, stream, first + static_cast<std::uint64_t>(i) * row + static_cast<std::uint64_t>(j / 4));
   }
   __device__ A of_word(std::uint32_t word) const { return mask.keeps_word(word) ? scale : A(0); }
   // Of query i and row j of the keys.

@@ -14,8 +14,8 @@
 
 #include "ops/attention/attention_naive.cuh"
 #include "ops/attention/attention_warpgroup.cuh"
-#include "ops/attention/attention_warpgroup.h"
 #include "ops/attention/attention_warpgroup_keys.cuh"
+#include "ops/attention/attention_warpgroup_launch.cuh"
 #include "ops/attention/attention_warpgroup_queries.cuh"
 
 namespace mixgrad::cuda::warpgroup {

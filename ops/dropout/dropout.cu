@@ -1,4 +1,5 @@
 #include "core/cuda/launch.cuh"
+#include "core/numeric/dropout_bits.h"
 #include "ops/dropout/dropout_kernels.h"
 
 namespace mixgrad::cuda {
@@ -13,7 +14,7 @@ void apply(const Tensor& x, const DropoutMask& mask, const GradTarget& y) {
   const A scale = static_cast<A>(mask.scale());
   const std::int64_t count = x.numel();
   for_each("dropout", x.device(), (count + 3) / 4, [=] __device__(std::int64_t block) {
-    const RandomBits bits = mask.bits(mask.stream(), static_cast<std::uint64_t>(block));
+    const RandomBits bits = dropout_bits(mask, mask.stream(), static_cast<std::uint64_t>(block));
 #pragma unroll
     for (int n = 0; n < 4; ++n) {
       const std::int64_t i = 4 * block + n;

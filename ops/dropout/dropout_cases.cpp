@@ -1,6 +1,7 @@
 #include "ops/dropout/dropout.h"
 
 #include "autograd/tape.h"
+#include "core/numeric/philox.h"
 #include "ops/cases/cases.h"
 
 namespace mixgrad::test {

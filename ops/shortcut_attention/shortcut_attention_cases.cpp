@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "autograd/tape.h"
+#include "core/numeric/philox.h"
 #include "ops/attention/attention.h"
 #include "ops/attention/attention_block_sizes.h"
 #include "ops/cases/cases.h"

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "autograd/tape.h"
-#include "core/numeric/dropout_mask.h"
+#include "core/numeric/dropout_bits.h"
 #include "core/parallel.h"
 #include "nn/data/token_data.h"
 #include "nn/model/decoder.h"
@@ -50,7 +50,7 @@ TEST_CASE("dropout mask: the share that is left out, and what it depends on") {
   constexpr std::int64_t kElements = 100'000;
   const auto bits_of = [](const DropoutMask& mask) {
     std::vector<bool> kept;
-    for (std::int64_t i = 0; i < kElements; ++i) kept.push_back(mask.keeps(static_cast<std::uint64_t>(i)));
+    for (std::int64_t i = 0; i < kElements; ++i) kept.push_back(keeps(mask, static_cast<std::uint64_t>(i)));
     return kept;
   };
   const auto share = [](const std::vector<bool>& kept) {
@@ -91,7 +91,7 @@ TEST_CASE("dropout mask: groups of words are those of the generator") {
     const DropoutMask mask = DropoutMask::of(0.5, 0x123456789abcdefU).in_step(1'000'000'007, 3, 2).at(65535);
     cpu::dropout_words(mask, mask.stream(), first, words);
     for (std::size_t b = 0; b < cpu::kDropoutBlocks; ++b) {
-      const RandomBits bits = mask.bits(mask.stream(), first + b);
+      const RandomBits bits = dropout_bits(mask, mask.stream(), first + b);
       for (std::size_t w = 0; w < 4; ++w) REQUIRE(words[4 * b + w] == bits.words[w]);
     }
   }
