@@ -16,14 +16,16 @@ using namespace gradcheck_internal;  // NOLINT(google-build-using-namespace): th
 constexpr std::size_t kSteps = 10;
 
 // d f(x + t d) / dt at t = 0: central differences with steps halved, extrapolated to zero in Neville's tableau. Of all
-// entries the one that differs least from its neighbours counts, so kinks within the larger steps do no harm.
+// entries the one that differs least from its neighbours counts, so kinks within the larger steps do no harm. Entries
+// of small steps may agree to the last bit by chance and yet be wrong by rounding / step, where rounding is the error
+// of f; so no entry counts as better known than that.
 struct Slope {
   double value = 0;
   double uncertainty = std::numeric_limits<double>::infinity();
 };
 
 template <class Difference>
-Slope extrapolated_slope(double first_step, const Difference& difference) {
+Slope extrapolated_slope(double first_step, double rounding, const Difference& difference) {
   std::array<double, kSteps> row{};
   std::array<double, kSteps> previous{};
   Slope slope;
@@ -33,7 +35,8 @@ Slope extrapolated_slope(double first_step, const Difference& difference) {
     double factor = 4;
     for (std::size_t j = 1; j <= i; ++j, factor *= 4) {
       row[j] = (row[j - 1] * factor - previous[j - 1]) / (factor - 1);
-      const double doubt = std::max(std::abs(row[j] - row[j - 1]), std::abs(row[j] - previous[j - 1]));
+      const double doubt =
+          std::max({std::abs(row[j] - row[j - 1]), std::abs(row[j] - previous[j - 1]), rounding / step});
       if (doubt <= slope.uncertainty) slope = {row[j], doubt};
     }
     previous = row;
@@ -82,6 +85,14 @@ class MoveAlong {
   MoveAlong(const MoveAlong&) = delete;
   MoveAlong& operator=(const MoveAlong&) = delete;
 
+  // How far one evaluation of the function may be off: one unit in the last place of its value at the origin.
+  double rounding() {
+    move(0);
+    subject_.evaluate(plus_);
+    minus_.assign(plus_.size(), 0);
+    return std::numeric_limits<double>::epsilon() * std::abs(subject_.product(plus_, minus_, kAllOutputs));
+  }
+
   double difference(double step) {
     move(step);
     subject_.evaluate(plus_);
@@ -109,7 +120,8 @@ GradcheckRow check_direction(const Subject& subject, const std::vector<Values>& 
                              const std::vector<Values>& direction, int alone, const GradcheckDirectionOptions& options,
                              Rng& rng) {
   MoveAlong line(subject, direction);
-  const Slope slope = extrapolated_slope(options.first_step, [&](double step) { return line.difference(step); });
+  const Slope slope =
+      extrapolated_slope(options.first_step, line.rounding(), [&](double step) { return line.difference(step); });
   const Projection analytic = project(gradient, direction);
   GradcheckRow row;
   row.output = "all";
