@@ -1,3 +1,4 @@
+// Above 400 lines by a few: the mixers at its end break one law each.
 // The laws of mixers, on every sample form of every kind of mixer. The laws are nn/mixers/laws/mixer_laws.h; the last
 // tests here run them on mixers that break each of them.
 #include "tests/support/mixer_laws.h"
