@@ -121,6 +121,9 @@ void backward_group(const Tensor& q, const Tensor& k, const Tensor& v, const Ten
             ds_row[j] = p_row[j] * (ds_row[j] - delta) * scale;
           }
         }
+        // A query that sees one key: the probability is 1 whatever the score, so the gradient is 0. The difference
+        // above would leave its rounding, which Adam takes for a gradient where all queries are such (window 1).
+        if (end - begin == 1) ds_row[begin] = 0;
         std::fill(p_row + end, p_row + width, A(0));
         std::fill(ds_row + end, ds_row + width, A(0));
       }

@@ -132,6 +132,27 @@ TEST_CASE("attention: tiles, widths and groups: outputs and gradients in f32 and
 
 // What a decoding step meets: fewer keys than a chunk of the CUDA kernel, as many, more; a ring that is full; heads
 // whose rows are not whole chunks of 16 bytes, and one too wide for the kernel.
+// Adam divides by the size of a gradient, so that rounding in place of 0 would move weights as far as a gradient does.
+TEST_CASE("attention on the CPU: queries that see one key alone give queries and keys a gradient of 0, not rounding") {
+  const DropoutMask dropout = DropoutMask::of(0.25, 9).in_step(4, 3, 2).at(17);
+  for (const std::int64_t head_dim : {5, 64}) {
+    for (const DropoutMask& mask : {DropoutMask(), dropout}) {
+      const AttentionSizes s{2, 70, 70, head_dim, {.heads = 4, .kv_heads = 2, .window = 1, .dropout = mask}, 1, 3};
+      CAPTURE(text_of(s));
+      for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
+        const Function function = [&](std::span<const Tensor> in) { return std::vector{run(s, in)}; };
+        std::vector<Tensor> in = inputs(s);
+        for (Tensor& x : in) x = x.to(dtype);
+        const Results got = run_with_gradients(of_intermediates(function, {}), in);
+        const std::int64_t width = s.gap + s.kv_width();
+        CHECK(largest_of(got.gradients[0]) == 0);
+        CHECK(largest_of(got.gradients[1].column_view(0, width)) == 0);
+        CHECK(largest_of(got.gradients[1].column_view(width, 2 * width)) > 0);
+      }
+    }
+  }
+}
+
 TEST_CASE("attention of a decoding step: at every position of a cache it is attention to the valid keys") {
   const std::vector<AttentionSizes> all{{1, 1, 700, 64, {.heads = 4, .kv_heads = 2}},
                                         {2, 1, 300, 128, {.heads = 2, .kv_heads = 1}},
