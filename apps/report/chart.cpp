@@ -120,11 +120,11 @@ std::string drawn(const Drawing& d, const ChartTitles& titles) {
     const std::string kind = "c" + std::to_string(s % kColours.size());
     std::string path;
     for (const auto& [x, y] : d.series[s].points) {
-      path += (path.empty() ? "M" : "L") + number(sx(x)) + " " + number(sy(y));
+      path.append(path.empty() ? "M" : "L").append(number(sx(x))).append(" ").append(number(sy(y)));
     }
     if (path.empty()) continue;
-    svg += "<path class=\"curve " + kind + "\" d=\"" + path + "\"" + dash_of(s) + "><title>" +
-           html_text(d.series[s].name) + "</title></path>\n";
+    svg.append("<path class=\"curve ").append(kind).append("\" d=\"").append(path).append("\"");
+    svg += dash_of(s) + "><title>" + html_text(d.series[s].name) + "</title></path>\n";
   }
   return svg;
 }
@@ -158,15 +158,18 @@ std::string svg_chart_file(const std::vector<Series>& series, const ChartTitles&
   std::string style =
       "<style>text{font:12px sans-serif;fill:#1b1f24}.grid{stroke:#d0d7de}.axis{stroke:#57606a}"
       ".curve{fill:none;stroke-width:1.8;stroke-linejoin:round}";
-  for (std::size_t c = 0; c < kColours.size(); ++c) style += ".c" + std::to_string(c) + "{stroke:" + kColours[c] + "}";
+  for (std::size_t c = 0; c < kColours.size(); ++c) {
+    style.append(".c").append(std::to_string(c)).append("{stroke:").append(kColours[c]).append("}");
+  }
   std::string svg = head(kHeight + kLegendLine * static_cast<int>(series.size()) + 8, titles) + style + "</style>\n" +
                     drawn(Drawing(series, y_scale), titles);
   for (std::size_t s = 0; s < series.size(); ++s) {
     const std::string y = std::to_string(kHeight + kLegendLine * (static_cast<int>(s) + 1) - 4);
     svg += "<line class=\"curve c" + std::to_string(s % kColours.size()) + "\" x1=\"" + std::to_string(kLeft) +
-           "\" x2=\"" + std::to_string(kLeft + 28) + "\" y1=\"" + y + "\" y2=\"" + y + "\"" + dash_of(s) +
-           "/><text x=\"" + std::to_string(kLeft + 36) + "\" y=\"" + std::to_string(std::stoi(y) + 4) + "\">" +
-           html_text(series[s].name) + "</text>\n";
+           "\" x2=\"" + std::to_string(kLeft + 28);
+    svg.append("\" y1=\"").append(y).append("\" y2=\"").append(y).append("\"");
+    svg += dash_of(s) + "/><text x=\"" + std::to_string(kLeft + 36) + "\" y=\"" + std::to_string(std::stoi(y) + 4) +
+           "\">" + html_text(series[s].name) + "</text>\n";
   }
   return svg + "</svg>\n";
 }

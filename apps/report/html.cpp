@@ -33,7 +33,7 @@ std::string html_text(std::string_view text) {
   return out;
 }
 
-std::string json_in_script(std::string json) {
+std::string json_in_script(std::string_view json) {
   std::string out;
   for (const char c : json) out += c == '<' ? std::string("\\u003c") : std::string(1, c);
   return out;

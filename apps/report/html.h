@@ -11,7 +11,7 @@ namespace mixgrad::app {
 std::string html_text(std::string_view text);
 
 // JSON that may stand in a <script> element: < as \u003c.
-std::string json_in_script(std::string json);
+std::string json_in_script(std::string_view json);
 
 // A page with @NAMES@ replaced by their values, in one pass: what is put in is not searched. Every name has a value.
 std::string filled_page(std::string_view page, const std::map<std::string, std::string>& values);

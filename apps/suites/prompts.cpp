@@ -16,11 +16,11 @@ namespace {
 
 #if MIXGRAD_LIBYAML
 
-constexpr std::size_t kMostBytes = std::size_t{64} << 20U;
+constexpr std::size_t kMostPromptBytes = std::size_t{64} << 20U;
 
 // The texts of a YAML list of texts, by the events of libyaml's parser.
 std::vector<std::string> yaml_texts(const std::string& file) {
-  const std::string content = read_text(file, kMostBytes, Pipes::wait);
+  const std::string content = read_text(file, kMostPromptBytes, Pipes::wait);
   yaml_parser_t parser;
   if (::yaml_parser_initialize(&parser) == 0) throw std::bad_alloc();
   const std::unique_ptr<yaml_parser_t, void (*)(yaml_parser_t*)> owner(&parser, ::yaml_parser_delete);

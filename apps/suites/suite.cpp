@@ -60,8 +60,8 @@ std::vector<std::int32_t> suite_start(const Tokenizer& tokenizer) {
 }
 
 std::vector<NumberedLine> suite_lines(const std::string& file) {
-  constexpr std::size_t kMostBytes = std::size_t{1} << 30U;
-  const std::string content = read_text(file, kMostBytes, Pipes::wait);
+  constexpr std::size_t kMostSuiteBytes = std::size_t{1} << 30U;
+  const std::string content = read_text(file, kMostSuiteBytes, Pipes::wait);
   std::vector<NumberedLine> lines;
   std::int64_t number = 0;
   for (std::size_t at = 0; at < content.size();) {

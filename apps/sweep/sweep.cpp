@@ -56,7 +56,7 @@ std::string last_line(std::string text) {
 std::string cost_key(const SweepRun& run) {
   std::string key;
   for (const auto& [name, value] : run.options) {
-    if (name != "seed") key += name + "=" + value + "\n";
+    if (name != "seed") key.append(name).append("=").append(value).append("\n");
   }
   return key;
 }
@@ -136,7 +136,7 @@ std::vector<SweepCost> Sweep::costs() const {
       cost.bytes = Json::parse(planned.out).at("peak").get<std::uint64_t>();
       std::vector<std::string> bench{"bench", "train", of_child("rounds"), "3", of_child("json")};
       for (const auto& [name, value] : run.options) {
-        if (options_.of_bench.count(name) > 0) bench.push_back("--" + name + "=" + value);
+        if (options_.of_bench.count(name) > 0) bench.push_back(option_word(name, value));
       }
       const ChildOutput timed = run_child(bench);
       const double steps = static_cast<double>(parse_integer(run.option("steps")).value_or(0));

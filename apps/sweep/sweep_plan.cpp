@@ -40,9 +40,14 @@ std::string SweepRun::option(const std::string& key) const {
   return {};
 }
 
+std::string option_word(const std::string& name, const std::string& value) {
+  std::string word = "--";
+  return word.append(name).append("=").append(value);
+}
+
 std::vector<std::string> SweepRun::arguments(const std::vector<std::string>& more) const {
   std::vector<std::string> words;
-  for (const auto& [key, value] : options) words.push_back("--" + key + "=" + value);
+  for (const auto& [key, value] : options) words.push_back(option_word(key, value));
   words.insert(words.end(), more.begin(), more.end());
   return words;
 }

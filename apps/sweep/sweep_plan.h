@@ -20,6 +20,9 @@ struct SweepRun {
   std::vector<std::string> arguments(const std::vector<std::string>& more) const;
 };
 
+// "--name=value"
+std::string option_word(const std::string& name, const std::string& value);
+
 // ValueError with file and line for what is no option of train or belongs to the sweep (out, resume, json, ...), for an
 // array with the same value twice and for more than 10,000 runs; IoError when the file cannot be read.
 std::vector<SweepRun> read_sweep(const std::string& path);

@@ -16,7 +16,7 @@ struct GroupId {
   std::int64_t layer = 0;
   std::int64_t group = 0;  // of all key/value groups of the layer
   friend bool operator==(const GroupId&, const GroupId&) = default;
-  friend auto operator<=>(const GroupId&, const GroupId&) = default;
+  friend auto operator<=>(const GroupId&, const GroupId&) = default;  // NOLINT(modernize-use-nullptr): it has none
 };
 
 struct SoftmaxGroup {

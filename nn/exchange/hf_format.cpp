@@ -129,7 +129,9 @@ ForeignModel open_hf(const fs::path& source) {
     }
   }
   std::string text;
-  for (const auto& [reason, kinds] : reasons) text += (text.empty() ? "" : "; or for ") + kinds + ": " + reason;
+  for (const auto& [reason, kinds] : reasons) {
+    text.append(text.empty() ? "" : "; or for ").append(kinds).append(": ").append(reason);
+  }
   raise<ValueError>("export: ", model.name, " must be a model that a kind of Hugging Face can express: for ", text,
                     " (nothing was written)");
 }

@@ -63,9 +63,9 @@ TEST_CASE("cli: inspect attention says which heads see a window, and what a head
   INFO(shown.out);
   CHECK(has(shown.out, "\n window      all      3\n uniform   "));
   const std::vector<Json> rows = json_lines(inspect(run, "the cat sat on a", "--recency 1 --json").out);
-  const Json plain = rows[0];
+  const Json& plain = rows[0];
   CHECK(keys_of(plain) == "layer,heads,recency,n,k,uniform");
-  const Json windowed = rows[1];
+  const Json& windowed = rows[1];
   CHECK(keys_of(windowed) == "layer,heads,recency,n,k,uniform,windows,uniform_of_heads");
   CHECK(windowed["windows"] == Json{0, 3});
   CHECK(std::abs(windowed["uniform_of_heads"][1].get<double>() - uniform_recency(8, 1, 3)) < 1e-12);

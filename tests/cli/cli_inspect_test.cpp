@@ -136,15 +136,14 @@ TEST_CASE("cli inspect: how a text is read is refused where it changes nothing")
     CHECK_MESSAGE(has(wrong.err, said), wrong.err);
   };
   for (const std::string word : {"model", "tape", "attention"}) {
+    const std::string verb = "inspect " + word + " ";
     for (const std::string option :
          {"--valid none", "--field x", "--column x", "--codebooks 0", "--codebook-size 7", "--document-token a"}) {
       const std::string name = words(option)[0];
-      refused("inspect " + word + " " + option, {"--checkpoint", run},
-              name + " cannot be given here: no --data are given");
+      refused(verb + option, {"--checkpoint", run}, name + " cannot be given here: no --data are given");
     }
-    for (const std::string valid : {"none", "0.2"}) {
-      refused("inspect " + word + " --valid " + valid, {"--data", text},
-              "--valid cannot be given here: nothing is split");
+    for (const char* valid : {"--valid none", "--valid 0.2"}) {
+      refused(verb + valid, {"--data", text}, "--valid cannot be given here: nothing is split");
     }
     refused("inspect " + word + " --codebook-size 7", {"--data", text},
             "--codebook-size cannot be given here: no source is an array");

@@ -64,9 +64,9 @@ TEST_CASE("hugging face: every kind gives the logits of transformers, and its te
     export_model({.checkpoint = folder / "ours", .format = "hf", .out = folder / "back"});
     const auto before = tensors_of(fixture(kind)), after = tensors_of(folder / "back");
     REQUIRE(before.size() == after.size());
-    for (const auto& [name, tensor] : before) {
-      INFO(name);
-      CHECK(after.at(name).equal_bits(tensor));
+    for (const auto& entry : before) {
+      INFO(entry.first);
+      CHECK(after.at(entry.first).equal_bits(entry.second));
     }
     const ImportReport again = import_model({.source = folder / "back", .out = folder / "again", .tokenizer = {}});
     CHECK(again.config == report.config);
