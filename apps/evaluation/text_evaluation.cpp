@@ -4,8 +4,8 @@
 #include <cmath>
 #include <utility>
 
+#include "apps/data/checkpoint_text.h"
 #include "apps/output/error_line.h"
-#include "apps/run/checkpoint_text.h"
 #include "core/error.h"
 #include "nn/modules/finite_values.h"
 

@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "nn/files/metrics_file.h"
 #include "nn/model/decoder.h"
-#include "nn/training/metrics_file.h"
 #include "nn/training/trainer_state.h"
 
 namespace mixgrad::app {

@@ -1,8 +1,8 @@
 #include "apps/run/run_data.h"
 
 #include "core/text/plural.h"
-#include "nn/training/evaluation.h"
-#include "nn/training/task_evaluation.h"
+#include "nn/evaluation/evaluation.h"
+#include "nn/evaluation/task_evaluation.h"
 
 namespace mixgrad::app {
 

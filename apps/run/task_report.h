@@ -4,7 +4,7 @@
 #include <string>
 
 #include "apps/output/table.h"
-#include "nn/training/task_evaluation.h"
+#include "nn/evaluation/task_evaluation.h"
 
 namespace mixgrad::app {
 

@@ -8,7 +8,7 @@
 #include "core/error.h"
 #include "core/text/suggest.h"
 #include "nn/evaluation/likelihood.h"
-#include "nn/training/task_evaluation.h"
+#include "nn/evaluation/task_evaluation.h"
 
 namespace mixgrad::app {
 namespace {

@@ -7,10 +7,10 @@
 
 #include "apps/suites/built_in_suites.h"
 #include "core/error.h"
+#include "nn/evaluation/evaluation.h"
 #include "nn/evaluation/likelihood.h"
+#include "nn/evaluation/task_evaluation.h"
 #include "nn/files/strict_json.h"
-#include "nn/training/evaluation.h"
-#include "nn/training/task_evaluation.h"
 
 namespace mixgrad::app {
 namespace {

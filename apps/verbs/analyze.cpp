@@ -4,13 +4,13 @@
 #include <cstdio>
 #include <numeric>
 
+#include "apps/data/checkpoint_text.h"
+#include "apps/data/standard_input_data.h"
 #include "apps/options/model_options.h"
 #include "apps/options/placement_options.h"
 #include "apps/output/error_line.h"
 #include "apps/output/json_line.h"
 #include "apps/output/table.h"
-#include "apps/run/checkpoint_text.h"
-#include "apps/run/standard_input_data.h"
 #include "apps/verbs/verbs.h"
 #include "core/error.h"
 #include "core/text/plural.h"

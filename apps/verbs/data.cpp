@@ -1,11 +1,11 @@
 // mixgrad data: what is in the sources of data, and what counting alone predicts of it.
 #include <cstdio>
 
+#include "apps/data/data_prepare.h"
+#include "apps/data/data_report.h"
 #include "apps/options/source_options.h"
 #include "apps/options/tokenizer_option.h"
 #include "apps/process/signals.h"
-#include "apps/run/data_prepare.h"
-#include "apps/run/data_report.h"
 #include "apps/verbs/verbs.h"
 #include "core/context.h"
 #include "core/error.h"

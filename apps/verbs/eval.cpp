@@ -3,14 +3,14 @@
 #include <cstdio>
 #include <optional>
 
+#include "apps/data/run_text.h"
+#include "apps/data/standard_input_data.h"
 #include "apps/evaluation/text_evaluation.h"
 #include "apps/evaluation/token_report.h"
 #include "apps/options/model_options.h"
 #include "apps/options/placement_options.h"
 #include "apps/output/error_line.h"
 #include "apps/output/table.h"
-#include "apps/run/run_text.h"
-#include "apps/run/standard_input_data.h"
 #include "apps/run/task_report.h"
 #include "apps/suites/suite.h"
 #include "apps/verbs/verbs.h"

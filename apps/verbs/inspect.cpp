@@ -1,11 +1,11 @@
 // mixgrad inspect: prints a model, the tape of one step, or where the layers look.
 #include <cstdio>
 
+#include "apps/data/standard_input_data.h"
 #include "apps/generation/prompt.h"
 #include "apps/options/model_options.h"
 #include "apps/options/training_options.h"
 #include "apps/output/table.h"
-#include "apps/run/standard_input_data.h"
 #include "apps/verbs/inspect_attention.h"
 #include "apps/verbs/verbs.h"
 #include "core/error.h"

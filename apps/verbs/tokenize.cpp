@@ -2,10 +2,10 @@
 #include <charconv>
 #include <cstdio>
 
+#include "apps/data/input_bytes.h"
 #include "apps/options/placement_options.h"
 #include "apps/options/tokenizer_option.h"
 #include "apps/output/standard_output.h"
-#include "apps/run/input_bytes.h"
 #include "apps/verbs/verbs.h"
 #include "core/error.h"
 #include "core/parallel.h"

@@ -2,6 +2,8 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "apps/data/run_text.h"
+#include "apps/data/standard_input_data.h"
 #include "apps/options/model_options.h"
 #include "apps/options/option_value.h"
 #include "apps/options/stored_options.h"
@@ -13,9 +15,7 @@
 #include "apps/run/open_run.h"
 #include "apps/run/run_data.h"
 #include "apps/run/run_loop.h"
-#include "apps/run/run_text.h"
 #include "apps/run/schedule_notes.h"
-#include "apps/run/standard_input_data.h"
 #include "apps/verbs/verbs.h"
 #include "core/allocator.h"
 #include "core/error.h"
@@ -26,10 +26,10 @@
 #include "core/text/plural.h"
 #include "nn/files/file.h"
 #include "nn/files/folder.h"
+#include "nn/files/metrics_file.h"
 #include "nn/modules/freeze.h"
 #include "nn/modules/lr_scale.h"
 #include "nn/training/memory_plan.h"
-#include "nn/training/metrics_file.h"
 
 namespace mixgrad::app {
 namespace {

@@ -8,8 +8,8 @@
 #include <functional>
 
 #include "nn/data/token_data.h"
+#include "nn/evaluation/evaluation.h"
 #include "nn/model/decoder.h"
-#include "nn/training/evaluation.h"
 
 namespace mixgrad {
 

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "core/allocator.h"
-#include "nn/training/evaluation.h"
+#include "nn/evaluation/evaluation.h"
 #include "nn/training/train_step.h"
 
 namespace mixgrad {

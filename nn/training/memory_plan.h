@@ -23,9 +23,9 @@ struct MemoryPlan {
   std::int64_t traced_batch = 0;  // the largest batch that was run for the plan
 };
 
-// For steps of `batch` sequences of the model's context, with this dropout, and evaluations (nn/training/evaluation.h).
-// Takes the memory and the time, on the device, of about a step and a half; less, and is less exact, where that would
-// not fit into half of the free memory. OutOfMemory when not even a batch of one fits.
+// For steps of `batch` sequences of the model's context, with this dropout, and evaluations
+// (nn/evaluation/evaluation.h). Takes the memory and the time, on the device, of about a step and a half; less, and is
+// less exact, where that would not fit into half of the free memory. OutOfMemory when not even a batch of one fits.
 MemoryPlan plan_training(const ModelConfig& config, Placement placement, const OptimizerSettings& optimizer,
                          std::int64_t batch, const DropoutMask& dropout = {});
 

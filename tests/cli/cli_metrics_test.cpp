@@ -1,7 +1,7 @@
 // metrics.jsonl of a resumed run, with lines in it that are not the program's.
 #include <doctest/doctest.h>
 
-#include "nn/training/metrics_file.h"
+#include "nn/files/metrics_file.h"
 #include "tests/support/reliability.h"
 
 namespace mixgrad::test {

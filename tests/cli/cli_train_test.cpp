@@ -5,8 +5,8 @@
 
 #include <map>
 
+#include "nn/evaluation/evaluation.h"
 #include "nn/training/checkpoint.h"
-#include "nn/training/evaluation.h"
 
 namespace mixgrad::test {
 namespace {

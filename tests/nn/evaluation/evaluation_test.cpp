@@ -1,4 +1,4 @@
-// nn/evaluation and nn/training/evaluation.h against loops over one sequence at a time.
+// nn/evaluation against loops over one sequence at a time.
 #include <doctest/doctest.h>
 
 #include <cmath>

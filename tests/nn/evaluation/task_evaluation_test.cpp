@@ -1,6 +1,6 @@
 // Scores on tasks against a count by hand, and training on a task: targets of -1 do not count, and the trainer of a
 // captured step takes the sequences that the host's trainer takes.
-#include "nn/training/task_evaluation.h"
+#include "nn/evaluation/task_evaluation.h"
 
 #include <doctest/doctest.h>
 

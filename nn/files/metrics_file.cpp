@@ -1,4 +1,4 @@
-#include "nn/training/metrics_file.h"
+#include "nn/files/metrics_file.h"
 
 #include <algorithm>
 #include <map>

@@ -1,4 +1,4 @@
-#include "nn/training/evaluation.h"
+#include "nn/evaluation/evaluation.h"
 
 #include <cmath>
 #include <numbers>

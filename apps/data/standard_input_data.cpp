@@ -1,4 +1,4 @@
-#include "apps/run/standard_input_data.h"
+#include "apps/data/standard_input_data.h"
 
 #include <unistd.h>
 

@@ -1,4 +1,4 @@
-#include "apps/run/input_bytes.h"
+#include "apps/data/input_bytes.h"
 
 #include <cerrno>
 #include <cstdio>

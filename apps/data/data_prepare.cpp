@@ -1,15 +1,15 @@
-#include "apps/run/data_prepare.h"
+#include "apps/data/data_prepare.h"
 
 #include <unistd.h>
 
 #include <cmath>
 #include <cstdio>
 
+#include "apps/data/standard_input_data.h"
 #include "apps/options/tokenizer_option.h"
 #include "apps/output/clock.h"
 #include "apps/output/table.h"
 #include "apps/output/terminal.h"
-#include "apps/run/standard_input_data.h"
 #include "core/error.h"
 #include "core/text/bytes.h"
 #include "nn/data/prepare.h"

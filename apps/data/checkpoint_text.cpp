@@ -1,7 +1,7 @@
-#include "apps/run/checkpoint_text.h"
+#include "apps/data/checkpoint_text.h"
 
+#include "apps/data/run_text.h"
 #include "apps/output/error_line.h"
-#include "apps/run/run_text.h"
 #include "nn/files/generations.h"
 #include "nn/files/safetensors.h"
 

@@ -1,4 +1,4 @@
-#include "apps/run/data_report.h"
+#include "apps/data/data_report.h"
 
 #include <algorithm>
 #include <cmath>
@@ -7,10 +7,10 @@
 #include <numeric>
 #include <optional>
 
+#include "apps/data/standard_input_data.h"
 #include "apps/options/tokenizer_option.h"
 #include "apps/output/json_line.h"
 #include "apps/output/table.h"
-#include "apps/run/standard_input_data.h"
 #include "core/error.h"
 #include "core/text/escape.h"
 #include "core/text/plural.h"

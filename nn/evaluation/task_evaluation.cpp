@@ -1,4 +1,4 @@
-#include "nn/training/task_evaluation.h"
+#include "nn/evaluation/task_evaluation.h"
 
 #include <algorithm>
 #include <cmath>

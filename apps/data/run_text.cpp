@@ -1,4 +1,4 @@
-#include "apps/run/run_text.h"
+#include "apps/data/run_text.h"
 
 #include "apps/options/option_value.h"
 #include "core/text/plural.h"
