@@ -3,10 +3,10 @@
 
 #include "apps/data/standard_input_data.h"
 #include "apps/generation/prompt.h"
+#include "apps/inspection/inspect_attention.h"
 #include "apps/options/model_options.h"
 #include "apps/options/training_options.h"
 #include "apps/output/table.h"
-#include "apps/verbs/inspect_attention.h"
 #include "apps/verbs/verbs.h"
 #include "core/error.h"
 #include "core/text/plural.h"

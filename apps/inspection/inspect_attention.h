@@ -22,8 +22,7 @@ struct InspectAttention {
 // Prints to stdout: tables, or with `json` one object a line.
 //   on a text     recency ratios of softmax heads, depth mass of a shortcut
 //   of the model  heads that mix by a shift and the lags that they reach, decay times of Mamba heads; for these the
-//   text
-//                 may be empty
+//                 text may be empty
 // ValueError when a text is needed and empty, has characters outside the vocabulary, or there is nothing to show. A
 // text of any length is cut into sequences as long as the context; what is left over is not used.
 void inspect_attention(const Decoder& model, const Tokenizer& tokenizer, std::vector<std::int32_t> ids,

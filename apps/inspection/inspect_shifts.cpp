@@ -1,4 +1,4 @@
-#include "apps/verbs/inspect_shifts.h"
+#include "apps/inspection/inspect_shifts.h"
 
 #include <cstdio>
 #include <nlohmann/json.hpp>

@@ -1,4 +1,4 @@
-#include "apps/verbs/inspect_attention.h"
+#include "apps/inspection/inspect_attention.h"
 
 #include <algorithm>
 #include <cmath>
@@ -7,9 +7,9 @@
 #include <span>
 #include <utility>
 
+#include "apps/inspection/inspect_shifts.h"
 #include "apps/output/json_line.h"
 #include "apps/output/terminal.h"
-#include "apps/verbs/inspect_shifts.h"
 #include "core/error.h"
 #include "core/text/plural.h"
 #include "core/text/utf8.h"
