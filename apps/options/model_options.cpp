@@ -62,6 +62,11 @@ void ModelOptions::declare_data(OptionSet& options, OnResume on_data, OnResume o
                            .useless = useless_for_task("the sequences of --task are generated", useless)});
 }
 
+void ModelOptions::declare_reset_state(OptionSet& options, const std::function<std::string()>& useless) {
+  source.declare_reset_state(options, {.group = OptionGroup::data,
+                                       .useless = useless_for_task("the sequences of --task are generated", useless)});
+}
+
 std::function<std::string()> ModelOptions::useless_for_task(const char* reason,
                                                             std::function<std::string()> otherwise) const {
   return [this, reason, otherwise = std::move(otherwise)]() -> std::string {
@@ -180,6 +185,7 @@ DataSpec ModelOptions::data_spec() const {
                 .reading = source.reader_options(),
                 .valid = source.valid_choice(),
                 .document_token = source.document_token,
+                .reset_state = source.reset_state,
                 .vocab = vocab};
   if (!data.empty()) return spec;
   std::error_code error;

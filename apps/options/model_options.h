@@ -32,6 +32,8 @@ struct ModelOptions {
   void declare_data(OptionSet& options, OnResume on_data = OnResume::not_stored,
                     OnResume on_reading = OnResume::not_stored, const std::function<std::string()>& useless = {});
 
+  // --reset-state, for a verb that trains or evaluates; `useless` as above.
+  void declare_reset_state(OptionSet& options, const std::function<std::string()>& useless);
   void declare_unknown(OptionSet& options, OptionTraits traits = {});
   // --task, of a verb that can take a task in place of data.
   void declare_task(OptionSet& options, OnResume on_resume, const std::function<std::string()>& useless = {});

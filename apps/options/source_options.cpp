@@ -26,6 +26,14 @@ void SourceOptions::declare(OptionSet& options, const OptionTraits& traits) {
               "Put behind each document: the text of a token, or of data of ids an id; without it nothing", of_token);
 }
 
+void SourceOptions::declare_reset_state(OptionSet& options, OptionTraits traits) {
+  traits.absent_means = "false";
+  options.add_flag("reset-state", reset_state,
+                   "Nothing of a document reaches the next: windows are cut where the document token stands, and each "
+                   "document begins at position 0 with empty states",
+                   std::move(traits));
+}
+
 void SourceOptions::declare_readers(OptionSet& options, OptionTraits traits) {
   traits.absent_means = "";
   const auto with_value = [&](const char* value) {
@@ -62,6 +70,7 @@ void SourceOptions::take_stored(const std::map<std::string, std::string>& option
   column = stored("column");
   codebooks = stored("codebooks");
   document_token = stored("document-token");
+  reset_state = stored("reset-state") == "true";
   codebook_size = mixgrad::parse_integer(stored("codebook-size")).value_or(kCodebookSize);
   valid = list_of_text("trainer.json: options.valid", stored("valid"));
 }

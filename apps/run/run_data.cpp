@@ -27,7 +27,7 @@ std::string RunData::describe() const {
   }
   return text()->source() + ": " + count_text(text()->size(), "token") + " of " +
          count_text(tokenizer().vocab_size(), "kind") + ", the last " + std::to_string(text()->valid().size()) +
-         " for validation";
+         " for validation" + (text()->document_start() ? "; nothing of a document reaches the next" : "");
 }
 
 }  // namespace mixgrad::app

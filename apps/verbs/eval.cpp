@@ -39,10 +39,12 @@ class Eval : public Verb {
   void declare(OptionSet& options) override {
     options.add_list("checkpoint", checkpoints_,
                      "Folder of a run, or one generation of it; several print a table, a row each", {.value = "DIR"});
-    text_.declare_data(options, OnResume::not_stored, OnResume::not_stored, [this]() -> std::string {
+    const auto own_reading = [this]() -> std::string {
       if (text_.data.empty()) return "without --data the data are read as the run read them";
       return suite_.empty() ? "" : "--suite reads its own kind of file";
-    });
+    };
+    text_.declare_data(options, OnResume::not_stored, OnResume::not_stored, own_reading);
+    text_.declare_reset_state(options, own_reading);
     text_.declare_unknown(options);
     declare_texts(options);
     text_.declare_task(options, OnResume::not_stored,

@@ -83,9 +83,10 @@ class Train : public Verb, private StoredOptions {
                      {.on_resume = OnResume::not_stored});
     declare_sample(options);
     options.add_presets(model_presets(), PresetUse::complete);
-    model_.declare_data(options, OnResume::may_change, OnResume::fixed,
-                        useless_when([this] { return model_.data.empty() && !checkpoint_.empty(); },
-                                     "without --data the data are read as the run of --checkpoint read them"));
+    const auto as_before = useless_when([this] { return model_.data.empty() && !checkpoint_.empty(); },
+                                        "without --data the data are read as the run of --checkpoint read them");
+    model_.declare_data(options, OnResume::may_change, OnResume::fixed, as_before);
+    model_.declare_reset_state(options, as_before);
     model_.declare_task(options, OnResume::fixed);
     model_.declare_model(options);
     declare_unknown(options);
@@ -162,7 +163,8 @@ class Train : public Verb, private StoredOptions {
                                                     {"column", model_.source.column},
                                                     {"codebooks", model_.source.codebooks},
                                                     {"codebook-size", std::to_string(model_.source.codebook_size)},
-                                                    {"document-token", model_.source.document_token}};
+                                                    {"document-token", model_.source.document_token},
+                                                    {"reset-state", model_.source.reset_state ? "true" : ""}};
     for (const auto& [name, value] : values) {
       const bool is_default = name == "codebook-size" ? model_.source.codebook_size == kCodebookSize : value.empty();
       state_.options.erase(name);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "core/rng.h"
 #include "core/tensor.h"
@@ -22,6 +23,9 @@ class BatchStream {
 
   // ValueError when no batch of this context can be drawn.
   virtual void check_context(std::int64_t context) const = 0;
+
+  // The token at which a document begins, when nothing of the one before may reach it (nn/data/document_rows.h).
+  virtual std::optional<std::int32_t> document_start() const { return std::nullopt; }
 
   // The text whose windows the batches are; null when batches are generated.
   virtual const TokenData* text() const = 0;

@@ -40,6 +40,23 @@ TextId identify_files(const std::vector<const SourceList*>& lists) {
   return id;
 }
 
+[[noreturn]] void require_document_token() {
+  raise<ValueError>("--reset-state needs the token at which documents begin; there is none; ",
+                    "give --document-token TOKEN, which puts one behind each document");
+}
+
+TokenData open_folder(const DataSpec& spec, const std::string& folder, Identify identify) {
+  TokenData data = open_prepared(folder, identify);
+  if (!spec.reset_state) return data;
+  const std::optional<std::int32_t> token = read_manifest(folder).document_token;
+  if (!token) {
+    raise<ValueError>(folder, ": --reset-state needs the token at which documents begin; the data have none; prepare ",
+                      "them with --document-token TOKEN");
+  }
+  data.set_document_start(*token);
+  return data;
+}
+
 // The data of a spec, read.
 class OpenedSet {
  public:
@@ -75,6 +92,7 @@ class OpenedSet {
       require_vocabulary(train_, tokenizer->vocab_size());
       if (valid_) require_vocabulary(*valid_, tokenizer->vocab_size());
     }
+    if (spec_.reset_state && !token) require_document_token();
     TokenData::KnownIds known{.ids = {}, .source = train_.source, .id = std::move(id), .misfits = std::move(misfits_)};
     EncodedDocuments all = encode_documents(train_, tokenizer.get(), token);
     const bool by_document = std::cmp_greater_equal(all.ends.size(), kDocumentsToSplit);
@@ -94,7 +112,9 @@ class OpenedSet {
         break;
       }
     }
-    return TokenData::from_ids(std::move(known), std::move(tokenizer));
+    TokenData data = TokenData::from_ids(std::move(known), std::move(tokenizer));
+    if (spec_.reset_state) data.set_document_start(*token);
+    return data;
   }
 
  private:
@@ -214,7 +234,7 @@ std::string prepared_folder(const DataSpec& spec) {
 
 bool is_single_text(const DataSpec& spec, const SourceList& list) {
   return list.files.size() == 1 && list.files[0].reader->name == "text" && spec.valid == ValidChoice{} &&
-         spec.document_token.empty();
+         spec.document_token.empty() && !spec.reset_state;
 }
 
 TextId identify_data(const DataSpec& spec) {
@@ -224,7 +244,7 @@ TextId identify_data(const DataSpec& spec) {
 }
 
 TokenData open_data_set(const DataSpec& spec, const TokenizerType& type, Identify identify) {
-  if (const std::string folder = prepared_folder(spec); !folder.empty()) return open_prepared(folder, identify);
+  if (const std::string folder = prepared_folder(spec); !folder.empty()) return open_folder(spec, folder, identify);
   const FoundSources found(spec);
   if (is_single_text(spec, found.train)) return TokenData::open(found.train.files[0].path, type, identify);
   OpenedSet set(spec, found.train, found.valid);
@@ -234,7 +254,7 @@ TokenData open_data_set(const DataSpec& spec, const TokenizerType& type, Identif
 
 TokenData open_data_set(const DataSpec& spec, TokenizerPtr tokenizer, Identify identify, const UnknownRule& unknown) {
   if (const std::string folder = prepared_folder(spec); !folder.empty()) {
-    TokenData data = open_prepared(folder, identify);
+    TokenData data = open_folder(spec, folder, identify);
     if (data.tokenizer() == *tokenizer) return data;
     raise<FormatError>(folder, ": the data must have been prepared with the tokenizer of the checkpoint; they have ",
                        "another one; prepare them with --tokenizer and that checkpoint");

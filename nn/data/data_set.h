@@ -32,6 +32,7 @@ struct DataSpec {
   ReaderOptions reading = {};
   ValidChoice valid = {};
   std::string document_token = {};  // stands behind each document; of ids a number; "" = nothing
+  bool reset_state = false;         // windows are cut where the document token stands
   std::int64_t vocab = 0;           // of ids: they must be below it; 0 = the largest id + 1
 };
 
@@ -53,6 +54,7 @@ std::optional<std::int32_t> find_document_token(const std::string& text, bool id
 std::string prepared_folder(const DataSpec& spec);
 
 // With a tokenizer made from the text of all sources; ids get a tokenizer of their own (nn/tokenizers/ids_tokenizer.h).
+// The document token becomes document_start() of the data when the spec resets states.
 // FormatError, ValueError, IoError as find_sources, Reader::read and TokenData::open; FormatError also for an id
 // outside the vocabulary; ValueError for a document token that is no token, or options that no source needs.
 TokenData open_data_set(const DataSpec& spec, const TokenizerType& type, Identify identify = Identify::no);

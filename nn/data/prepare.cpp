@@ -224,6 +224,7 @@ class Preparation {
     if (!two && options_.spec.valid.kind == ValidChoice::Kind::fraction) {
       manifest_.train_tokens = training_tokens(manifest_.tokens, options_.spec.valid.fraction);
     }
+    manifest_.document_token = document_token_;
     manifest_.source_files = static_cast<std::int64_t>(train_.files.size() + valid_.files.size());
     manifest_.source_bytes = static_cast<std::int64_t>(all_bytes_);
     const std::string tokenizer = tokenizer_->to_json();

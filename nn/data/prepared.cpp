@@ -45,6 +45,7 @@ std::string to_json(const PreparedManifest& manifest) {
   json["rate"] = manifest.rate;
   json["source"] = {{"files", manifest.source_files}, {"bytes", manifest.source_bytes}};
   json["tokenizer_xxh3"] = manifest.tokenizer_xxh3;
+  if (manifest.document_token) json["document_token"] = *manifest.document_token;
   json["shards"] = nlohmann::ordered_json::array();
   for (const ShardEntry& entry : manifest.shards) {
     json["shards"].push_back({{"file", entry.file}, {"tokens", entry.tokens}, {"xxh3", entry.xxh3}});
@@ -57,7 +58,8 @@ PreparedManifest parse_manifest(std::string_view text, const std::string& source
   const JsonPlace place{source, ""};
   json_exact_keys(json, place,
                   {"format", "width", "vocab_size", "tokens", "train_tokens", "valid_apart", "documents", "shortest",
-                   "longest", "rate", "source", "tokenizer_xxh3", "shards"});
+                   "longest", "rate", "source", "tokenizer_xxh3", "shards"},
+                  {"document_token"});
   if (json.at("format") != kPreparedFormat) place.key("format").wrong(quote(kPreparedFormat), json.at("format"));
   const auto count = [&](const char* name, std::int64_t low, std::int64_t high) {
     return json_integer(json.at(name), place.key(name), low, high);
@@ -78,6 +80,9 @@ PreparedManifest parse_manifest(std::string_view text, const std::string& source
   manifest.source_files = json_integer(json.at("source").at("files"), of_source.key("files"), 1, kMostTokens);
   manifest.source_bytes = json_integer(json.at("source").at("bytes"), of_source.key("bytes"), 0, INT64_MAX);
   manifest.tokenizer_xxh3 = json_string(json.at("tokenizer_xxh3"), place.key("tokenizer_xxh3"));
+  if (json.contains("document_token")) {
+    manifest.document_token = static_cast<std::int32_t>(count("document_token", 0, manifest.vocab_size - 1));
+  }
   std::int64_t tokens = 0;
   const nlohmann::json& shards = json_array(json.at("shards"), place.key("shards"));
   for (std::size_t i = 0; i < shards.size(); ++i) {

@@ -7,11 +7,13 @@
 //   {"format": "mixgrad-data-1", "width": 2, "vocab_size": 65, "tokens": 1115394, "train_tokens": 1003854,
 //    "valid_apart": false, "documents": 1, "shortest": 1115394, "longest": 1115394, "rate": 0,
 //    "source": {"files": 1, "bytes": 1115394}, "tokenizer_xxh3": "...",
+//    "document_token": 10,                     only where one stands behind each document
 //    "shards": [{"file": "data-00000.u16", "tokens": 1115394, "xxh3": "..."}]}
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -32,6 +34,7 @@ struct PreparedManifest {
   std::int64_t rate = 0;                                  // of sound: samples a second
   std::int64_t source_files = 0, source_bytes = 0;
   std::string tokenizer_xxh3;
+  std::optional<std::int32_t> document_token = {};  // which stands behind each document
   std::vector<ShardEntry> shards;
 };
 

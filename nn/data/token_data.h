@@ -113,6 +113,10 @@ class TokenData final : public BatchStream {
   void set_sampling(Sampling sampling) { sampling_ = sampling; }
   Sampling sampling() const { return sampling_; }
 
+  // From here on training and evaluation cut windows where this token stands (nn/data/document_rows.h).
+  void set_document_start(std::int32_t token) { document_start_ = token; }
+  std::optional<std::int32_t> document_start() const override { return document_start_; }
+
   // Windows of the training part: row b gets tokens [s, s+T) and, as targets, [s+1, s+T+1). Of `random`, s is uniform;
   // of `shuffle` it is that of position rng.counter() - kFirstDraw + b (nn/data/shuffle.h).
   //   tokens, targets: [B,T] i32, contiguous. Draws B numbers from rng, allocates nothing.
@@ -152,6 +156,7 @@ class TokenData final : public BatchStream {
   std::int64_t train_ = -1;  // tokens for training; -1: nine tenths
   bool valid_apart_ = false;
   Sampling sampling_ = Sampling::random;
+  std::optional<std::int32_t> document_start_;
   std::optional<TextId> text_id_;
   Misfits misfits_;
   // Of a file that stays mapped: the last write up to which its content is known to be the identified one, and the time

@@ -6,6 +6,8 @@
 #include "core/error.h"
 #include "core/system/interrupt.h"
 #include "core/text/plural.h"
+#include "nn/data/document_rows.h"
+#include "nn/data/target_shares.h"
 
 namespace mixgrad {
 
@@ -66,6 +68,22 @@ void require_vocabulary(const Decoder& model, const TokenData& data) {
                     "; take the tokenizer of the model");
 }
 
+namespace {
+
+// Of `count` targets; the documents apart where they must be.
+double summed_loss(const Decoder& model, const TokenData& data, const Tensor& tokens, const Tensor& targets,
+                   std::int64_t count) {
+  const auto start = data.document_start();
+  if (!start) return model.loss(tokens, targets).item() * static_cast<double>(count);
+  double sum = 0;
+  for (const DocumentRows& rows : cut_at_documents(tokens, targets, *start)) {
+    sum += model.loss(rows.tokens, rows.targets).item() * static_cast<double>(count_targets(rows.targets));
+  }
+  return sum;
+}
+
+}  // namespace
+
 Evaluation evaluate(const Decoder& model, const TokenData& data, TokenRange range, const EvaluationOptions& options) {
   require_vocabulary(model, data);
   const std::int64_t context = options.context == 0 ? model.config().context : options.context;
@@ -76,7 +94,7 @@ Evaluation evaluate(const Decoder& model, const TokenData& data, TokenRange rang
   for (std::int64_t first = 0; first < windows.count(); first += options.batch) {
     check_interrupt();
     const std::int64_t count = windows.fill(first, tokens, targets);
-    parts.push_back({model.loss(tokens, targets).item() * static_cast<double>(count), count});
+    parts.push_back({summed_loss(model, data, tokens, targets, count), count});
   }
   return evaluation_of(parts, windows.target_bytes());
 }

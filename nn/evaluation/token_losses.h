@@ -15,7 +15,7 @@ namespace mixgrad {
 
 struct TokenLoss {
   std::int64_t index = 0;     // in the data
-  std::int64_t position = 0;  // in its window, from 1: the tokens that it was predicted from
+  std::int64_t position = 0;  // in its window or document, from 1: the tokens that it was predicted from
   std::int32_t token = 0;
   double loss = 0;  // nats
 };

@@ -4,11 +4,13 @@
 
 #include <cstring>
 #include <memory>
+#include <vector>
 
 #include "core/cuda/launch.cuh"
 #include "core/numeric/philox.h"
 #include "core/rng.h"
 #include "nn/data/shuffle.h"
+#include "nn/data/target_shares.h"
 #include "nn/data/token_data.h"
 #include "nn/training/optimizers/optimizer_kernels.h"
 
@@ -22,6 +24,7 @@ struct DeviceProgress {
   std::int64_t step;
   std::int64_t begun;  // steps begun since start(), including those that a halt left without effect
   double loss;         // of the current step so far
+  double divisor;      // of the current micro-batch's loss and gradients (nn/data/target_shares.h)
 };
 inline constexpr std::int64_t kDeviceProgressNumbers = sizeof(DeviceProgress) / sizeof(double);
 
@@ -40,7 +43,8 @@ class BatchSource {
   // The host's part of the step with this number since start(), before its kernels. `copied_out` marks the end of the
   // step two before it, if there is one.
   virtual void prepare(std::int64_t /*number*/, const Event* /*copied_out*/) {}
-  // Queues kernels that fill tokens and targets [B,T] with micro-batch `part` and advance next_counter.
+  // Queues kernels that fill tokens and targets [B,T] with micro-batch `part`, advance next_counter, and set the
+  // divisor where it is not the number of micro-batches, which begin_step has set.
   virtual void fill(const StepMemory& memory, std::int64_t part, const Tensor& tokens, const Tensor& targets) = 0;
 };
 
@@ -130,8 +134,8 @@ class ResidentText final : public BatchSource {
 };
 
 // Batches that the host draws: of a text that does not fit on the device, or of a task.
-// Each half of the double buffer holds the random counter after the step's draws (two i32), then tokens and targets of
-// each micro-batch.
+// Each half of the double buffer holds the random counter after the step's draws, the divisor of each micro-batch
+// (f64), then tokens and targets of each.
 class StreamedBatches final : public BatchSource {
  public:
   StreamedBatches(const BatchStream& data, std::int64_t parts, std::int64_t batch, std::int64_t context, Device device)
@@ -139,20 +143,26 @@ class StreamedBatches final : public BatchSource {
         parts_(parts),
         tokens_(Tensor::empty({batch, context}, DType::i32)),
         targets_(Tensor::empty({batch, context}, DType::i32)),
+        counts_(static_cast<std::size_t>(parts)),
         buffer_(bytes(), device) {}
 
   void start(const Rng& rng) override { rng_ = rng; }
 
   void prepare(std::int64_t number, const Event* copied_out) override {
     auto* to = static_cast<std::byte*>(buffer_.host(number));
-    std::byte* at = to + sizeof(std::uint64_t);
+    std::byte* at = to + header_bytes();
+    std::int64_t all = 0;
     for (std::int64_t part = 0; part < parts_; ++part) {
       data_.sample_batch(rng_, tokens_, targets_);
+      counts_[static_cast<std::size_t>(part)] = count_targets(targets_);
+      all += counts_[static_cast<std::size_t>(part)];
       for (const Tensor* one : {&tokens_, &targets_}) {
         std::memcpy(at, one->raw(), one->bytes());
         at += one->bytes();
       }
     }
+    auto* divisors = reinterpret_cast<double*>(to + sizeof(std::uint64_t));
+    for (const std::int64_t own : counts_) *divisors++ = target_divisor(own, all, parts_);
     const std::uint64_t counter = rng_.counter();
     std::memcpy(to, &counter, sizeof counter);
     buffer_.send(number, copied_out);
@@ -161,28 +171,33 @@ class StreamedBatches final : public BatchSource {
   void fill(const StepMemory& memory, std::int64_t part, const Tensor& tokens, const Tensor& targets) override {
     DeviceProgress* now = memory.trainer;
     const std::int64_t count = tokens.numel();
+    const std::int64_t parts = parts_;
     const void* even = buffer_.device(0);
     const void* odd = buffer_.device(1);
     std::int32_t* inputs = tokens.data<std::int32_t>();
     std::int32_t* outputs = targets.data<std::int32_t>();
     for_each("copy batch", memory.device, count, [=] __device__(std::int64_t i) {
       const void* half = now->begun % 2 == 0 ? even : odd;
-      const auto* from =
-          reinterpret_cast<const std::int32_t*>(static_cast<const std::uint64_t*>(half) + 1) + 2 * part * count;
+      const auto* header = static_cast<const std::uint64_t*>(half);
+      const auto* from = reinterpret_cast<const std::int32_t*>(header + 1 + parts) + 2 * part * count;
       inputs[i] = from[i];
       outputs[i] = from[count + i];
-      if (i == 0) now->next_counter = *static_cast<const std::uint64_t*>(half);
+      if (i != 0) return;
+      now->next_counter = *header;
+      now->divisor = reinterpret_cast<const double*>(header + 1)[part];
     });
   }
 
  private:
+  std::size_t header_bytes() const { return sizeof(std::uint64_t) * static_cast<std::size_t>(1 + parts_); }
   std::size_t bytes() const {
-    return sizeof(std::uint64_t) + static_cast<std::size_t>(parts_) * (tokens_.bytes() + targets_.bytes());
+    return header_bytes() + static_cast<std::size_t>(parts_) * (tokens_.bytes() + targets_.bytes());
   }
 
   const BatchStream& data_;
   std::int64_t parts_;
-  Tensor tokens_, targets_;  // [B,T], of the host
+  Tensor tokens_, targets_;           // [B,T], of the host
+  std::vector<std::int64_t> counts_;  // [parts]: targets of each micro-batch
   DoubleBuffer buffer_;
   Rng rng_{0};
 };

@@ -9,8 +9,8 @@ std::string explain_not_finite(Decoder& model, Optimizer& optimizer, const Batch
                                std::int64_t batch, std::int64_t accumulate, const StepDropout& dropout) {
   std::string parameter = first_parameter_not_finite(model.parameters());
   if (!parameter.empty()) return parameter;
-  const Tensor tokens = Tensor::empty({batch, model.config().context}, DType::i32);
-  const Tensor targets = Tensor::empty({batch, model.config().context}, DType::i32);
+  const Tensor tokens = Tensor::empty({accumulate * batch, model.config().context}, DType::i32);
+  const Tensor targets = Tensor::empty(tokens.shape(), DType::i32);
   TrainStep step(model, optimizer);
   const FiniteWatch watch(model.parameters());
   accumulate_batches(step, data, rng, accumulate, tokens, targets, dropout);

@@ -2,6 +2,7 @@
 
 #include <cstring>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "core/allocator.h"
@@ -21,25 +22,29 @@ Tensor on_device(const DeviceProgress& progress, Device device) {
   return host.to(device);
 }
 
-void begin_step(const StepMemory& memory, const Tensor& rates) {
+void begin_step(const StepMemory& memory, const Tensor& rates, double parts) {
   DeviceProgress* trainer = memory.trainer;
   StepProgress* optimizer = memory.optimizer;
   const double* values = rates.data<double>();
   const std::int64_t count = rates.numel();
   for_each("train step", memory.device, 1, [=] __device__(std::int64_t) {
     trainer->loss = 0;
+    trainer->divisor = parts;
     trainer->next_counter = trainer->counter;
     if (optimizer->halted == 0) optimizer->learning_rate = values[trainer->step < count ? trainer->step : count - 1];
   });
 }
 
+// Adds the loss of a micro-batch, and makes the cotangent of its gradients: both divided by the micro-batch's divisor.
 template <class T>
-void add_loss(const StepMemory& memory, const Tensor& loss, double parts) {
+void add_loss(const StepMemory& memory, const Tensor& loss, const Tensor& cotangent) {
   DeviceProgress* trainer = memory.trainer;
   StepProgress* optimizer = memory.optimizer;
   const T* value = loss.data<T>();
+  T* seed = cotangent.data<T>();
   for_each("train step", memory.device, 1, [=] __device__(std::int64_t) {
-    trainer->loss += static_cast<double>(*value) / parts;
+    trainer->loss += static_cast<double>(*value) / trainer->divisor;
+    *seed = static_cast<T>(1.0 / trainer->divisor);
     if (optimizer->halted == 0) optimizer->loss = trainer->loss;
   });
 }
@@ -93,7 +98,8 @@ class CapturingTrainer final : public GraphTrainer {
                                    .next_counter = rng.counter(),
                                    .step = step,
                                    .begun = 0,
-                                   .loss = 0},
+                                   .loss = 0,
+                                   .divisor = 1},
                                   device_));
     batches_->start(rng);
     begun_ = 0;
@@ -160,16 +166,17 @@ class CapturingTrainer final : public GraphTrainer {
     const ContextScope scope(model_.context());
     const StepMemory memory{device_, static_cast<DeviceProgress*>(progress_.raw()),
                             step_progress(optimizer_.progress())};
-    const auto parts = static_cast<double>(options_.accumulate);
-    begin_step(memory, rates_);
+    begin_step(memory, rates_, static_cast<double>(options_.accumulate));
     for (std::int64_t part = 0; part < options_.accumulate; ++part) {
       batches_->fill(memory, part, tokens_, targets_);
       Tape tape;
       model_.parameters().watch(tape);
       const DropoutMask dropout = options_.dropout.in_step_at(&memory.trainer->step, options_.accumulate, part);
       const Tensor loss = model_.loss(tokens_, targets_, dropout);
-      dispatch_accumulation(loss.dtype(), "train step", [&]<class T>() { add_loss<T>(memory, loss, parts); });
-      std::move(tape).backward(loss, gradients_, 1.0 / parts);
+      const Tensor cotangent = Tensor::empty(loss.shape(), loss.dtype(), device_);
+      dispatch_accumulation(loss.dtype(), "train step", [&]<class T>() { add_loss<T>(memory, loss, cotangent); });
+      const Tape::Seed seed{loss, cotangent};
+      std::move(tape).backward(std::span(&seed, 1), gradients_);
     }
     optimizer_.queue_step(gradients_);
     gradients_.clear();

@@ -8,8 +8,8 @@ HostTrainer::HostTrainer(Decoder& model, Optimizer& optimizer, const BatchStream
     : data_(data),
       options_(options),
       step_(model, optimizer),
-      tokens_(Tensor::empty({options.batch, model.config().context}, DType::i32)),
-      targets_(Tensor::empty({options.batch, model.config().context}, DType::i32)) {
+      tokens_(Tensor::empty({options.accumulate * options.batch, model.config().context}, DType::i32)),
+      targets_(Tensor::empty(tokens_.shape(), DType::i32)) {
   data.check_context(model.config().context);
 }
 

@@ -1,5 +1,5 @@
-// The trainer that the host drives: it draws the batches, and each step has run when queue() returns. On the CPU, and
-// on a CUDA device while each operator is compared with the CPU.
+// The trainer that the host drives: it draws the batches, and each step has run when queue() returns. On the CPU; on a
+// CUDA device while each operator is compared with the CPU, and for data whose documents are cut apart.
 #pragma once
 
 #include "nn/training/train_step.h"
@@ -20,7 +20,7 @@ class HostTrainer final : public Trainer {
   const BatchStream& data_;
   Options options_;
   TrainStep step_;
-  Tensor tokens_, targets_;  // [B,T] i32
+  Tensor tokens_, targets_;  // [accumulate B,T] i32
   Rng rng_{0};
   Result result_;
 };

@@ -11,20 +11,19 @@
 namespace mixgrad {
 
 struct StepResult {
-  double loss = 0;           // mean over the micro-batches, before the step
+  double loss = 0;           // mean over the targets, before the step
   double gradient_norm = 0;  // before clipping
 };
 
-// The gradients of the mean loss over some micro-batches, then one step of the optimizer.
+// The gradients of the mean loss over the targets of some micro-batches, then one step of the optimizer.
 class TrainStep {
  public:
   TrainStep(Decoder& model, Optimizer& optimizer)
       : model_(model), optimizer_(optimizer), gradients_(model.parameters().new_gradients()) {}
 
-  // Adds the gradients of one of `parts` micro-batches: tokens, targets [B,T] i32. Returns its loss. `dropout` is that
-  // of the step and micro-batch (DropoutMask::in_step).
-  double accumulate(const Tensor& tokens, const Tensor& targets, std::int64_t parts = 1,
-                    const DropoutMask& dropout = {});
+  // Adds the gradients of a micro-batch, divided by `divisor` (target_shares.h): tokens, targets [B,T] i32. Returns its
+  // loss, which is not divided. `dropout` is that of the step and micro-batch (DropoutMask::in_step).
+  double accumulate(const Tensor& tokens, const Tensor& targets, double divisor = 1, const DropoutMask& dropout = {});
   // Steps with what has been accumulated since the last apply(). Returns the gradient norm before clipping.
   double apply(double learning_rate);
 
@@ -41,8 +40,10 @@ class TrainStep {
   Gradients gradients_;
 };
 
-// Draws `parts` micro-batches into tokens and targets [B,T] i32, one after the other, and adds the gradients of each.
-// Returns the mean of their losses. `dropout` is that of `number`, the step's number in the schedule.
+// Draws `parts` micro-batches into tokens and targets [parts B,T] i32 and adds the gradients of each, so that every
+// target counts the same. Returns the mean loss of all targets. Of data with document_start() each micro-batch is cut
+// there, and run group by group of documents of similar length. `dropout` is that of `number`, the step's number in the
+// schedule.
 struct StepDropout {
   DropoutMask mask = {};
   std::int64_t number = 0;

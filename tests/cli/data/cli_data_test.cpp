@@ -160,5 +160,41 @@ TEST_CASE("cli data: what is said of stdin names no option that the verb lacks")
   CHECK(has(unreadable.err, "stdin cannot be read: Is a directory"));
 }
 
+TEST_CASE("cli: --reset-state is kept with a run, taken by its evaluation, and refused where it means nothing") {
+  const TempFolder folder;
+  std::string lines;
+  for (int i = 0; i < 60; ++i)
+    lines += "{\"text\":\"abcd" + std::string(static_cast<std::size_t>(i % 5), 'e') + "\"}\n";
+  const std::string path = folder.put("d.jsonl", lines).string();
+  const std::string out = (folder / "run").string();
+  const Arguments data{"--data", path, "--field", "text", "--document-token", "z"};
+  const auto with = [&](Arguments head, const Arguments& more) {
+    head.insert(head.end(), data.begin(), data.end());
+    head.insert(head.end(), more.begin(), more.end());
+    return run_program(head);
+  };
+  const Finished run = with({"train", "--reset-state"}, {"--layers", "1", "--d-model", "8", "--heads", "1", "--context",
+                                                         "16", "--steps", "3", "--out", out, "--sample-tokens", "0"});
+  CHECK(run.code == 0);
+  CHECK(has(run.err, "nothing of a document reaches the next"));
+  const Json own = json_of(run_program({"eval", "--checkpoint", out, "--json"}).out);
+  const Json given = json_of(with({"eval", "--checkpoint", out, "--reset-state"}, {"--json"}).out);
+  const Json packed = json_of(with({"eval", "--checkpoint", out}, {"--json"}).out);
+  CHECK(own["loss"] == given["loss"]);
+  CHECK(own["loss"] != packed["loss"]);
+  CHECK(own["targets"] == packed["targets"]);
+  const auto refused = [&](const Arguments& arguments, const std::string& why) {
+    const Finished one = run_program(arguments);
+    CHECK(one.code == 2);
+    CHECK(has(one.err, why));
+  };
+  refused({"train", "--task", "parity", "--reset-state", "--out", out + "2"}, "the sequences of --task are generated");
+  refused({"train", "--data", path, "--field", "text", "--reset-state", "--out", out + "2"},
+          "--reset-state needs the token at which documents begin; there is none; give --document-token TOKEN");
+  refused({"eval", "--checkpoint", out, "--reset-state"}, "without --data the data are read as the run read them");
+  refused({"train", "--checkpoint", out, "--reset-state", "--out", out + "2"},
+          "without --data the data are read as the run of --checkpoint read them");
+}
+
 }  // namespace
 }  // namespace mixgrad::test

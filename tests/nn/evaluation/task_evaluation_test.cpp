@@ -4,11 +4,13 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 
 #include "core/build.h"
 #include "core/error.h"
+#include "nn/data/target_shares.h"
 #include "nn/data/task_batches.h"
 #include "nn/modules/finite_values.h"
 #include "nn/training/graph_trainer.h"
@@ -138,12 +140,15 @@ TEST_CASE("task evaluation: longer than the model's context, unless its position
 }
 
 struct TaskRun {
-  TaskBatches data{parse_task("mqar(pairs=3,vocab=8,length=16)")};
-  Decoder model{task_config(data.task()), {DType::f32, test_device()}};
+  TaskBatches data;
+  Decoder model;
   AdamW optimizer{model.parameters(), {}};
   Schedule schedule{.lr = 1e-2, .min_lr = 1e-3, .warmup = 3, .steps = 400};
 
-  TaskRun() { model.parameters().initialize(1); }
+  explicit TaskRun(const char* task = "mqar(pairs=3,vocab=8,length=16)", DType dtype = DType::f32)
+      : data(parse_task(task)), model(task_config(data.task()), {dtype, test_device()}) {
+    model.parameters().initialize(1);
+  }
 };
 
 TEST_CASE("task training: a step of any trainer is that of batches by hand, and only answers count") {
@@ -157,13 +162,13 @@ TEST_CASE("task training: a step of any trainer is that of batches by hand, and 
 
     TaskRun hand;
     TrainStep step(hand.model, hand.optimizer);
-    const Tensor tokens = Tensor::empty({4, 16}, DType::i32);
-    const Tensor targets = Tensor::empty({4, 16}, DType::i32);
+    const Tensor tokens = Tensor::empty({accumulate * 4, 16}, DType::i32);
+    const Tensor targets = Tensor::empty({accumulate * 4, 16}, DType::i32);
     Rng rng(9, 77);
     double loss = 0;
     for (std::int64_t t = 0; t < 6; ++t) {
       loss = accumulate_batches(step, hand.data, rng, accumulate, tokens, targets);
-      if (t == 0) {  // the loss is the mean over the answers of the last micro-batch alone
+      if (t == 0) {  // the loss is the mean over the answers alone
         const Tensor logits = TaskRun().model.logits(tokens).to(kCpu);
         double sum = 0;
         int count = 0;
@@ -174,8 +179,8 @@ TEST_CASE("task training: a step of any trainer is that of batches by hand, and 
           sum += std::log(total) - logits.at(i * 8 + static_cast<std::int64_t>(targets.at(i)));
           ++count;
         }
-        CHECK(count == 12);
-        if (accumulate == 1) CHECK(std::abs(loss - sum / count) < 1e-5);
+        CHECK(count == 12 * accumulate);
+        CHECK(std::abs(loss - sum / count) < 1e-5);
       }
       step.apply(run.schedule.at(t));
     }
@@ -183,6 +188,54 @@ TEST_CASE("task training: a step of any trainer is that of batches by hand, and 
     CHECK(result.rng_counter == rng.counter());
     CHECK(run.model.parameters().flat().equal_bits(hand.model.parameters().flat()));
   }
+}
+
+TEST_CASE("task training: micro-batches with different numbers of answers make the step of one batch of all") {
+  struct Step {
+    Trainer::Result result;
+    Tensor weights;
+  };
+  const auto train = [](std::int64_t accumulate) {
+    TaskRun run("hashhop(hops=3,chains=2,letters=2,cot=true)", DType::f64);
+    const auto trainer = make_trainer(run.model, run.optimizer, run.data,
+                                      {.batch = 8 / accumulate, .accumulate = accumulate, .schedule = run.schedule});
+    trainer->start(0, Rng(9, 77));
+    for (int i = 0; i < 5; ++i) trainer->queue();
+    const Trainer::Result result = trainer->wait();
+    return Step{result, run.model.parameters().flat().to(kCpu).clone()};
+  };
+  const Step one = train(1);
+  for (const std::int64_t accumulate : {2, 4, 8}) {
+    INFO(accumulate);
+    const Step several = train(accumulate);
+    CHECK(std::abs(several.result.loss - one.result.loss) < 1e-9);
+    CHECK(std::abs(several.result.gradient_norm - one.result.gradient_norm) < 1e-9);
+    CHECK(several.result.rng_counter == one.result.rng_counter);
+    double worst = 0;
+    for (std::int64_t i = 0; i < one.weights.numel(); ++i) {
+      worst = std::max(worst, std::abs(several.weights.at(i) - one.weights.at(i)));
+    }
+    CHECK(worst < 1e-6);  // AdamW divides by the root of small numbers
+  }
+}
+
+TEST_CASE("task training: a micro-batch without any answer adds nothing") {
+  CHECK(std::isinf(target_divisor(0, 3, 2)));
+  CHECK(target_divisor(1, 3, 2) == 3);
+  CHECK(target_divisor(0, 0, 4) == 4);
+  CHECK(target_divisor(12, 24, 2) == 2);
+  TaskRun run("mqar(pairs=3,vocab=8,length=16)", DType::f64);
+  TaskRun alone("mqar(pairs=3,vocab=8,length=16)", DType::f64);
+  Rng rng(5);
+  const Tensor tokens = Tensor::empty({4, 16}, DType::i32);
+  const Tensor targets = Tensor::empty({4, 16}, DType::i32);
+  run.data.sample_batch(rng, tokens, targets);
+  TrainStep step(run.model, run.optimizer);
+  step.accumulate(tokens, Tensor::full({4, 16}, DType::i32, -1), target_divisor(0, 12, 2));
+  step.accumulate(tokens, targets, target_divisor(12, 12, 2));
+  TrainStep other(alone.model, alone.optimizer);
+  other.accumulate(tokens, targets);
+  CHECK(step.gradients().flat().equal_bits(other.gradients().flat()));
 }
 
 TEST_CASE("task training: a stream that is continued in the middle gives the same weights") {
