@@ -237,14 +237,7 @@ void Tape::backward(std::span<const Seed> seeds, Gradients& into) && {
     }
   }
   into_ = &into;
-  for (const Seed& seed : seeds) {
-    const GradTarget to = target(seed.output.track().slot, seed.output.shape());
-    if (to.add) {
-      accumulate(to.tensor, seed.cotangent);
-    } else {
-      to.tensor.copy_from(seed.cotangent);
-    }
-  }
+  for (const Seed& seed : seeds) share(seed.output.track().slot, seed.cotangent);
   consumed_ = true;
   run(into);
   into_ = nullptr;

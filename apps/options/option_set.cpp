@@ -113,6 +113,12 @@ void OptionSet::add_presets(const std::vector<Preset>& presets, PresetUse use) {
       {.value = "NAME", .decided_by = DecidedBy::checkpoint, .on_resume = OnResume::not_stored});
 }
 
+void OptionSet::limit_to(const std::vector<std::string>& words) {
+  for (OptionSpec& option : options_) {
+    if (option.traits.only_for.empty()) option.traits.only_for = words;
+  }
+}
+
 void OptionSet::add_choice(std::string& word, const std::vector<ChoiceWord>& words) {
   argument_.words = words;
   argument_.word = &word;

@@ -131,6 +131,8 @@ class OptionSet {
   void add_several(const std::string& name, std::vector<std::string>& values, const std::string& help,
                    OptionTraits traits = {});
   void add_presets(const std::vector<Preset>& presets, PresetUse use);
+  // The options declared so far, where they belong to all words of the argument, belong to these only.
+  void limit_to(const std::vector<std::string>& words);
 
   // The argument of the verb: one of these words, one text or more (none, where they are optional), or a word and then
   // texts.

@@ -1,5 +1,6 @@
 // mixgrad bench train: milliseconds, memory and allocations of a training step.
 // mixgrad bench decode: time and memory of a generated token, the most likely one, as the sequence grows.
+// mixgrad bench op: one operator (bench_op.h).
 #include <algorithm>
 #include <cstdio>
 #include <fstream>
@@ -12,11 +13,13 @@
 #include "apps/output/table.h"
 #include "apps/process/allocation_counter.h"
 #include "apps/run/open_run.h"
+#include "apps/verbs/bench_op.h"
 #include "apps/verbs/verbs.h"
 #include "core/allocator.h"
 #include "core/error.h"
 #include "core/parallel.h"
 #include "core/text/plural.h"
+#include "core/text/suggest.h"
 #include "nn/model/decoding_session.h"
 #include "nn/training/trainer.h"
 
@@ -41,32 +44,47 @@ constexpr int kWarmup = 3;  // untimed steps
 class Bench : public Verb {
  public:
   std::string summary() const override {
-    return "Time a training step (bench train) or a generated token (bench decode)";
+    return "Time a training step (bench train), a generated token (bench decode) or an operator (bench op)";
   }
   std::string example() const override { return "mixgrad bench train --preset char --json"; }
 
   void declare(OptionSet& options) override {
     options.add_choice(what_, {{"train", "times whole steps, with data, clipping and optimizer"},
-                               {"decode", "times a token as the sequence grows"}});
-    options.add("rounds", rounds_, kCount, "Timed steps, after three untimed ones; the median is printed",
-                {.only_for = {"train"}});
+                               {"decode", "times a token as the sequence grows"},
+                               {"op", "times one operator, forward and backward, beside its bytes and operations"}});
+    options.add_files("NAME", op_.names, "Of bench op: the operator; without it all are listed with their sizes",
+                      OptionSet::ArgumentUse::optional);
     options.add("tokens", tokens_, kCount, "Length of the sequence, one token at a time", {.only_for = {"decode"}});
     options.add("sequences", sequences_, kCount,
                 "Sequences that are decoded side by side; a time is that of one token of each",
                 {.only_for = {"decode"}});
     training_.declare_seed(options);
-    options.add_flag("json", json_, "JSON on stdout, one object a line");
     options.add_presets(model_presets(), PresetUse::partial);
     model_.declare(options);
     training_.declare_batch(options, {"train"});
     training_.declare_optimisation(options, {"train"});
+    options.limit_to({"train", "decode"});  // what an operator has not
+    options.add("rounds", rounds_, kCount,
+                "Timed steps, of an operator timed calls, after three untimed ones; the median is printed",
+                {.only_for = {"train", "op"}, .given = &op_.rounds_given});
+    op_.declare(options);
+    options.add_flag("json", json_, "JSON on stdout, one object a line");
     training_.declare_placement(options);
   }
 
   int run() override {
     training_.check();
+    if (what_ == "op") op_.check(training_.placement);
     training_.placement.check_device();
+    if (what_ != "op" && !op_.names.empty()) {
+      raise<ValueError>("bench ", what_, ": no NAME is taken, which belongs to bench op; got ", quote(op_.names[0]),
+                        "; leave it out");
+    }
     const ContextScope scope(training_.context());
+    if (what_ == "op") {
+      op_.run(training_.placement, rounds_, json_);
+      return kOk;
+    }
     return what_ == "train" ? time_training() : time_decoding();
   }
 
@@ -198,6 +216,7 @@ class Bench : public Verb {
   std::string what_;
   ModelOptions model_;
   TrainingOptions training_;
+  BenchOp op_;
   std::int64_t rounds_ = 20, tokens_ = 10000, sequences_ = 1;
   bool json_ = false;
 };

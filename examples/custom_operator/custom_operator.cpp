@@ -1,5 +1,5 @@
 // Checks `ema`, an operator outside the library, with the laws that hold for the library's own, and shows that they
-// find a mistake of 0.1 % in its gradient.
+// find a mistake of 0.1 % in its gradient. Then it is timed.
 //   custom_operator [cuda]
 #include <cstdio>
 #include <cstring>
@@ -8,6 +8,7 @@
 #include "ema_cases.h"
 #include "ema_kernels.h"
 #include "ops/cases/operator_laws.h"
+#include "ops/cases/operator_timing.h"
 
 namespace {
 
@@ -53,6 +54,12 @@ int main(int count, char** words) try {
   const test::OperatorLaw& gradients = test::operator_laws()[test::kValueLaws];
   const test::LawReport wrong = test::check_law(gradients, {&wrong_spec, wrong_cases});
   if (!wrong.pass()) std::printf("caught: %s\n", wrong.failures[0].c_str());
+
+  const test::OperatorCases timed{&ema::spec, ema::cases, ema::bench};
+  const test::BenchSizes sizes = test::bench_sizes(timed);
+  const test::OperatorTiming timing = test::time_operator(timed, sizes, {.device = options.device});
+  std::printf("%s: %.3f ms forward, %.3f ms backward, %.1f GB/s\n", sizes.text().c_str(), 1e3 * timing.forward.median(),
+              1e3 * timing.backward.median(), timing.both.bytes_per_s() / 1e9);
   return report.pass() && !wrong.pass() ? 0 : 1;
 } catch (const mixgrad::Error& error) {
   std::fprintf(stderr, "custom_operator: %s\n", error.what());

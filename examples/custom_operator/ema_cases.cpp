@@ -93,4 +93,17 @@ OpCases cases() {
   return all;
 }
 
+OpBench bench() {
+  return {.sizes = {{"B", 8, "sequences"}, {"T", 1024, "tokens"}, {"C", 64, "channels"}},
+          .counted = "3 operations an element forward, 6 backward",
+          .make = [](const BenchSizes& s) -> BenchCall {
+            const Shape x{s["B"], s["T"], s["C"]};
+            return {.inputs = {BenchInput::normal(x), BenchInput::normal({s["C"]})},
+                    .run = [](std::span<const Tensor> in) { return std::vector{ema(in[0], in[1])}; },
+                    .forward_operations = 3 * static_cast<double>(x.numel()),
+                    .backward_operations = 6 * static_cast<double>(x.numel()),
+                    .read_again = {0, 1}};
+          }};
+}
+
 }  // namespace ema

@@ -4,4 +4,5 @@
 
 namespace ema {
 mixgrad::test::OpCases cases();
+mixgrad::test::OpBench bench();  // the sizes at which it is timed
 }  // namespace ema

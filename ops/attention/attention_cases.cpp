@@ -266,4 +266,34 @@ OpCases attention_cases() {
   return all;
 }
 
+OpBench attention_bench() {
+  return {.sizes = {{"B", 8, "sequences"},
+                    {"T", 1024, "tokens"},
+                    {"H", 12, "heads"},
+                    {"G", 12, "key/value heads"},
+                    {"D", 64, "channels of a head"},
+                    {"W", 0, "tokens of the window, 0 = no limit", 0}},
+          .counted =
+              "4 D operations a head and visible pair of tokens forward, 10 D backward, which computes the "
+              "scores again; q, k and v are columns of one tensor",
+          .make = [](const BenchSizes& s) -> BenchCall {
+            const AttentionOptions options{.heads = s["H"], .kv_heads = s["G"], .window = s["W"]};
+            const std::int64_t head = s["D"];
+            const std::int64_t packed = (options.heads + 2 * options.kv_heads) * head;
+            double pairs = 0;
+            for (std::int64_t t = 1; t <= s["T"]; ++t) {
+              pairs += static_cast<double>(options.window > 0 ? std::min(t, options.window) : t);
+            }
+            const double product = 2 * pairs * static_cast<double>(s["B"] * options.heads * head);
+            const BenchInput kv = BenchInput::normal({s["B"], s["T"], options.kv_heads * head}).in_rows_of(packed);
+            return {
+                .inputs = {BenchInput::normal({s["B"], s["T"], options.heads * head}).in_rows_of(packed), kv, kv},
+                .run = [=](std::span<const Tensor> in) { return std::vector{attention(in[0], in[1], in[2], options)}; },
+                .forward_operations = 2 * product,
+                .backward_operations = 5 * product,
+                .read_again = {0, 1, 2},
+                .outputs_read_again = {0}};
+          }};
+}
+
 }  // namespace mixgrad::test

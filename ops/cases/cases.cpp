@@ -12,7 +12,7 @@ namespace {
 
 std::vector<OperatorCases>& list() {
   static std::vector<OperatorCases> all{
-#define OP(name, folder) {&name##_spec, name##_cases},
+#define OP(name, folder) {&name##_spec, name##_cases, name##_bench},
 #include "ops/op_list.def"
 #undef OP
   };

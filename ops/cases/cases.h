@@ -22,6 +22,7 @@
 
 #include "autograd/op_spec.h"
 #include "core/tensor.h"
+#include "ops/cases/bench.h"
 #include "ops/support/block_size.h"
 
 namespace mixgrad::test {
@@ -72,17 +73,22 @@ struct OpCases {
   std::function<OpCase(std::string_view axis, std::int64_t size)> with_size = {};
 };
 
-// An operator and its cases.
+// An operator, its cases, and the sizes at which it is timed.
 struct OperatorCases {
   const OpSpec* spec = nullptr;
   OpCases (*cases)() = nullptr;
+  OpBench (*bench)() =
+      nullptr;  // without it the operator can be checked, and is refused by name where it is to be timed
 
   // The cases with the role of every input filled in, and the cases that cross the block sizes appended. ValueError,
   // naming the part, when the spec or the cases lack one.
   OpCases make() const;
 };
 
-#define OP(name, folder) OpCases name##_cases();
+// Of a built-in operator both are required: a missing one is a link error.
+#define OP(name, folder)  \
+  OpCases name##_cases(); \
+  OpBench name##_bench();
 #include "ops/op_list.def"
 #undef OP
 

@@ -59,4 +59,16 @@ OpCases dropout_cases() {
   return all;
 }
 
+OpBench dropout_bench() {
+  return {.sizes = {{"B", 8, "sequences"}, {"T", 1024, "tokens"}, {"D", 768, "channels"}},
+          .counted = "1 operation an element forward, 1 backward, without those of the mask; a rate of 0.1",
+          .make = [](const BenchSizes& s) -> BenchCall {
+            const Shape x{s["B"], s["T"], s["D"]};
+            return {.inputs = {BenchInput::normal(x)},
+                    .run = [](std::span<const Tensor> in) { return std::vector{dropout(in[0], mask_of(0.1))}; },
+                    .forward_operations = static_cast<double>(x.numel()),
+                    .backward_operations = static_cast<double>(x.numel())};
+          }};
+}
+
 }  // namespace mixgrad::test

@@ -156,4 +156,52 @@ OpCases silu_cases() { return unary_cases("silu", silu, silu_formula, random_ten
 OpCases swiglu_cases() { return binary_cases("swiglu", "gate", "up", swiglu, swiglu_formula); }
 OpCases add_cases() { return binary_cases("add", "a", "b", add, add_formula); }
 
+namespace {
+
+OpBench unary_bench(Unary op) {
+  return {.sizes = {{"B", 8, "sequences"}, {"T", 1024, "tokens"}, {"D", 768, "channels"}},
+          .counted = "1 operation an element forward, 2 backward",
+          .make = [op](const BenchSizes& s) -> BenchCall {
+            const Shape x{s["B"], s["T"], s["D"]};
+            return {.inputs = {BenchInput::normal(x)},
+                    .run = [op](std::span<const Tensor> in) { return std::vector{op(in[0])}; },
+                    .forward_operations = static_cast<double>(x.numel()),
+                    .backward_operations = 2 * static_cast<double>(x.numel()),
+                    .read_again = {0}};
+          }};
+}
+
+}  // namespace
+
+OpBench gelu_bench() { return unary_bench(gelu); }
+OpBench gelu_erf_bench() { return unary_bench(gelu_erf); }
+OpBench relu_bench() { return unary_bench(relu); }
+OpBench silu_bench() { return unary_bench(silu); }
+
+OpBench swiglu_bench() {
+  return {.sizes = {{"B", 8, "sequences"}, {"T", 1024, "tokens"}, {"D", 768, "channels"}},
+          .counted = "2 operations an element forward, 5 backward; gate and up are the halves of one tensor",
+          .make = [](const BenchSizes& s) -> BenchCall {
+            const Shape x{s["B"], s["T"], s["D"]};
+            const BenchInput half = BenchInput::normal(x).in_rows_of(2 * s["D"]);
+            return {.inputs = {half, half},
+                    .run = [](std::span<const Tensor> in) { return std::vector{swiglu(in[0], in[1])}; },
+                    .forward_operations = 2 * static_cast<double>(x.numel()),
+                    .backward_operations = 5 * static_cast<double>(x.numel()),
+                    .read_again = {0, 1}};
+          }};
+}
+
+OpBench add_bench() {
+  return {.sizes = {{"B", 8, "sequences"}, {"T", 1024, "tokens"}, {"D", 768, "channels"}},
+          .counted = "1 operation an element forward, none backward: both gradients are that of y",
+          .make = [](const BenchSizes& s) -> BenchCall {
+            const Shape x{s["B"], s["T"], s["D"]};
+            return {.inputs = {BenchInput::normal(x), BenchInput::normal(x)},
+                    .run = [](std::span<const Tensor> in) { return std::vector{add(in[0], in[1])}; },
+                    .forward_operations = static_cast<double>(x.numel()),
+                    .backward_is_view = true};
+          }};
+}
+
 }  // namespace mixgrad::test

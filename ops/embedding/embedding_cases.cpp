@@ -132,4 +132,22 @@ OpCases embedding_cases() {
   return all;
 }
 
+OpBench embedding_bench() {
+  return {
+      .sizes = {{"B", 8, "sequences"}, {"T", 1024, "tokens"}, {"D", 768, "channels"}, {"V", 50304, "rows of weight"}},
+      .counted = "1 operation an element of y forward, 2 backward",
+      .make = [](const BenchSizes& s) -> BenchCall {
+        const std::int64_t elements = s["B"] * s["T"] * s["D"];
+        BenchInput weight = BenchInput::normal({s["V"], s["D"]}, 0.02);
+        weight.read = elements;  // a row for each token; its gradient has a row for each of the vocabulary
+        const auto operations = static_cast<double>(elements);
+        return {.inputs = {BenchInput::tokens({s["B"], s["T"]}, s["V"]), weight,
+                           BenchInput::normal({s["T"], s["D"]}, 0.02)},
+                .run = [](std::span<const Tensor> in) { return std::vector{embedding(in[0], in[1], in[2])}; },
+                .forward_operations = operations,
+                .backward_operations = 2 * operations,
+                .read_again = {0}};
+      }};
+}
+
 }  // namespace mixgrad::test

@@ -80,4 +80,17 @@ OpCases gate_blend_cases() {
   return all;
 }
 
+OpBench gate_blend_bench() {
+  return {.sizes = {{"B", 8, "sequences"}, {"T", 1024, "tokens"}, {"D", 768, "channels"}},
+          .counted = "4 operations an element forward, 9 backward",
+          .make = [](const BenchSizes& s) -> BenchCall {
+            const Shape x{s["B"], s["T"], s["D"]};
+            return {.inputs = {BenchInput::normal(x), BenchInput::normal(x), BenchInput::normal(x)},
+                    .run = [](std::span<const Tensor> in) { return std::vector{gate_blend(in[0], in[1], in[2])}; },
+                    .forward_operations = 4 * static_cast<double>(x.numel()),
+                    .backward_operations = 9 * static_cast<double>(x.numel()),
+                    .read_again = {0, 1, 2}};
+          }};
+}
+
 }  // namespace mixgrad::test

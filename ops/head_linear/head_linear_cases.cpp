@@ -1,6 +1,7 @@
 #include "ops/head_linear/head_linear.h"
 
 #include "autograd/tape.h"
+#include "core/error.h"
 #include "ops/cases/cases.h"
 
 namespace mixgrad::test {
@@ -188,6 +189,38 @@ OpCases head_linear_cases() {
   };
   all.errors = error_cases();
   return all;
+}
+
+OpBench head_linear_bench() {
+  return {.sizes = {{"B", 8, "sequences"},
+                    {"T", 1024, "tokens"},
+                    {"H", 12, "heads"},
+                    {"I", 64, "channels of a head of x"},
+                    {"O", 64, "channels of a head of y"},
+                    {"Z", 0, "1: a second input z of the same width", 0}},
+          .counted = "2 H I O operations a token and input forward, 4 H I O backward",
+          .make = [](const BenchSizes& s) -> BenchCall {
+            const Shape rows{s["B"], s["T"], s["H"], s["I"]};
+            const Shape weights{s["H"], s["O"], s["I"]};
+            if (s["Z"] > 1) raise<ValueError>("bench of head_linear: Z must be 0 or 1; got ", s["Z"], "; correct it");
+            const bool second = s["Z"] == 1;
+            const double product = (second ? 4.0 : 2.0) * static_cast<double>(rows.numel() * s["O"]);
+            BenchCall call{.inputs = {BenchInput::normal(rows), BenchInput::normal(weights, 0.1), BenchInput(),
+                                      BenchInput(), BenchInput::normal({s["H"], s["O"]})},
+                           .run =
+                               [=](std::span<const Tensor> in) {
+                                 return std::vector{second ? head_linear(in[0], in[1], in[2], in[3], in[4])
+                                                           : head_linear(in[0], in[1], in[4])};
+                               },
+                           .forward_operations = product,
+                           .backward_operations = 2 * product,
+                           .read_again = {0, 1, 2, 3}};
+            if (second) {
+              call.inputs[2] = BenchInput::normal(rows);
+              call.inputs[3] = BenchInput::normal(weights, 0.1);
+            }
+            return call;
+          }};
 }
 
 }  // namespace mixgrad::test

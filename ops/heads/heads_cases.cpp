@@ -1,6 +1,7 @@
 #include "ops/heads/heads.h"
 
 #include "autograd/tape.h"
+#include "core/error.h"
 #include "ops/cases/cases.h"
 
 namespace mixgrad::test {
@@ -182,6 +183,43 @@ OpCases concat_heads_cases() {
        "concat_heads: a part must be f64, f32 or bf16, got i32"},
   };
   return all;
+}
+
+OpBench split_heads_bench() {
+  return {.sizes = {{"B", 8, "sequences"}, {"T", 1024, "tokens"}, {"H", 12, "heads"}, {"D", 64, "channels of a head"}},
+          .counted = "no operations and no bytes: the output is the memory of the input, both ways",
+          .make = [](const BenchSizes& s) -> BenchCall {
+            const std::int64_t heads = s["H"];
+            return {.inputs = {BenchInput::normal({s["B"], s["T"], heads * s["D"]})},
+                    .run = [=](std::span<const Tensor> in) { return std::vector{split_heads(in[0], heads)}; },
+                    .forward_is_view = true,
+                    .backward_is_view = true};
+          }};
+}
+
+OpBench concat_heads_bench() {
+  return {.sizes = {{"B", 8, "sequences"},
+                    {"T", 1024, "tokens"},
+                    {"P", 2, "parts, at most 4"},
+                    {"H", 6, "heads of each part"},
+                    {"D", 64, "channels of a head"}},
+          .counted = "no operations: a copy each way; the heads of the parts alternate",
+          .make = [](const BenchSizes& s) -> BenchCall {
+            const std::int64_t parts = s["P"];
+            const std::int64_t heads = s["H"];
+            const std::int64_t head = s["D"];
+            if (parts > 4) raise<ValueError>("bench of concat_heads: P must be at most 4; got ", parts, "; correct it");
+            Slots slots;
+            for (std::int64_t i = 0; i < parts * heads; ++i) slots.push_back(i % heads * parts + i / heads);
+            BenchCall call{.inputs = {}, .run = [=](std::span<const Tensor> in) {
+                             return std::vector{concat_heads(in.first(static_cast<std::size_t>(parts)), slots, head)};
+                           }};
+            call.inputs.resize(4);
+            for (std::int64_t i = 0; i < parts; ++i) {
+              call.inputs[static_cast<std::size_t>(i)] = BenchInput::normal({s["B"], s["T"], heads * head});
+            }
+            return call;
+          }};
 }
 
 }  // namespace mixgrad::test

@@ -210,4 +210,40 @@ OpCases add_layer_norm_cases() {
   return all;
 }
 
+OpBench layer_norm_bench() {
+  return {.sizes = {{"B", 8, "sequences"}, {"T", 1024, "tokens"}, {"D", 768, "channels"}},
+          .counted = "8 operations an element forward, 13 backward",
+          .make = [](const BenchSizes& s) -> BenchCall {
+            const Shape x{s["B"], s["T"], s["D"]};
+            const auto elements = static_cast<double>(x.numel());
+            return {
+                .inputs = {BenchInput::normal(x), BenchInput::normal({s["D"]}), BenchInput::normal({s["D"]})},
+                .run = [](std::span<const Tensor> in) { return std::vector{layer_norm(in[0], in[1], in[2], 1e-5)}; },
+                .forward_operations = 8 * elements,
+                .backward_operations = 13 * elements,
+                .read_again = {0, 1}};
+          }};
+}
+
+OpBench add_layer_norm_bench() {
+  return {.sizes = {{"B", 8, "sequences"}, {"T", 1024, "tokens"}, {"D", 768, "channels"}},
+          .counted = "9 operations an element forward, 14 backward",
+          .make = [](const BenchSizes& s) -> BenchCall {
+            const Shape x{s["B"], s["T"], s["D"]};
+            BenchInput y = BenchInput::normal(x);
+            y.written = 0;  // dx and dy are one tensor
+            const auto elements = static_cast<double>(x.numel());
+            return {.inputs = {BenchInput::normal(x), y, BenchInput::normal({s["D"]}), BenchInput::normal({s["D"]})},
+                    .run =
+                        [](std::span<const Tensor> in) {
+                          const SumAndNorm both = add_layer_norm(in[0], in[1], in[2], in[3], 1e-5);
+                          return std::vector{both.sum, both.normed};
+                        },
+                    .forward_operations = 9 * elements,
+                    .backward_operations = 14 * elements,
+                    .read_again = {2},
+                    .outputs_read_again = {0}};
+          }};
+}
+
 }  // namespace mixgrad::test

@@ -201,4 +201,20 @@ OpCases linear_cases() {
   return all;
 }
 
+OpBench linear_bench() {
+  return {.sizes = {{"B", 8, "sequences"}, {"T", 1024, "tokens"}, {"K", 768, "channels of x"}, {"N", 768, "of y"}},
+          .counted = "2 K N operations a token forward, 4 K N backward",
+          .make = [](const BenchSizes& s) -> BenchCall {
+            const std::int64_t k = s["K"];
+            const std::int64_t n = s["N"];
+            const double product = 2.0 * static_cast<double>(s["B"] * s["T"]) * static_cast<double>(n * k);
+            return {.inputs = {BenchInput::normal({s["B"], s["T"], k}), BenchInput::normal({n, k}, 0.02),
+                               BenchInput::normal({n})},
+                    .run = [](std::span<const Tensor> in) { return std::vector{linear(in[0], in[1], in[2])}; },
+                    .forward_operations = product,
+                    .backward_operations = 2 * product,
+                    .read_again = {0, 1}};
+          }};
+}
+
 }  // namespace mixgrad::test

@@ -124,4 +124,22 @@ OpCases rope_cases() {
   return all;
 }
 
+OpBench rope_bench() {
+  return {
+      .sizes = {{"B", 8, "sequences"}, {"T", 1024, "tokens"}, {"H", 12, "heads"}, {"D", 64, "channels of a head", 2}},
+      .counted = "3 operations an element forward, 3 backward",
+      .make = [](const BenchSizes& s) -> BenchCall {
+        const std::int64_t heads = s["H"];
+        const std::int64_t width = s["D"];
+        const Shape x{s["B"], s["T"], heads * width};
+        return {.inputs = {BenchInput::normal(x)},
+                .run =
+                    [=](std::span<const Tensor> in) {
+                      return std::vector{rope(in[0], {.heads = heads, .head_dim = width})};
+                    },
+                .forward_operations = 3 * static_cast<double>(x.numel()),
+                .backward_operations = 3 * static_cast<double>(x.numel())};
+      }};
+}
+
 }  // namespace mixgrad::test

@@ -139,4 +139,18 @@ OpCases shift_cases() {
   return all;
 }
 
+OpBench shift_bench() {
+  return {.sizes = {{"B", 8, "sequences"},
+                    {"T", 1024, "tokens"},
+                    {"D", 768, "channels"},
+                    {"H", 8, "heads"},
+                    {"S", 1, "tokens by which each head is shifted"}},
+          .counted = "no operations: a copy each way",
+          .make = [](const BenchSizes& s) -> BenchCall {
+            const Shifts shifts(static_cast<std::size_t>(s["H"]), s["S"]);
+            return {.inputs = {BenchInput::normal({s["B"], s["T"], s["D"]})},
+                    .run = [=](std::span<const Tensor> in) { return std::vector{shift(in[0], {.shifts = shifts})}; }};
+          }};
+}
+
 }  // namespace mixgrad::test

@@ -206,4 +206,25 @@ OpCases shift_mix_cases() {
   return all;
 }
 
+OpBench shift_mix_bench() {
+  return {.sizes = {{"B", 8, "sequences"},
+                    {"T", 1024, "tokens"},
+                    {"D", 768, "channels"},
+                    {"H", 8, "heads, each with one a and b"},
+                    {"S", 1, "tokens by which each head is shifted"}},
+          .counted = "3 operations an element forward, 7 backward",
+          .make = [](const BenchSizes& s) -> BenchCall {
+            const Shape x{s["B"], s["T"], s["D"]};
+            const Shifts shifts(static_cast<std::size_t>(s["H"]), s["S"]);
+            return {.inputs = {BenchInput::normal(x), BenchInput::normal({s["H"]}), BenchInput::normal({s["H"]})},
+                    .run =
+                        [=](std::span<const Tensor> in) {
+                          return std::vector{shift_mix(in[0], in[1], in[2], {.shifts = shifts})};
+                        },
+                    .forward_operations = 3 * static_cast<double>(x.numel()),
+                    .backward_operations = 7 * static_cast<double>(x.numel()),
+                    .read_again = {0, 1, 2}};
+          }};
+}
+
 }  // namespace mixgrad::test

@@ -235,4 +235,37 @@ OpCases shortcut_attention_cases() {
   return all;
 }
 
+OpBench shortcut_attention_bench() {
+  return {.sizes = {{"B", 8, "sequences"},
+                    {"T", 256, "tokens"},
+                    {"M", 4, "sources"},
+                    {"H", 6, "heads"},
+                    {"G", 6, "key/value heads"},
+                    {"D", 64, "channels of a head"},
+                    {"W", 0, "tokens of the window, 0 = no limit", 0}},
+          .counted =
+              "4 D operations a head, query and visible row forward, 10 D backward, which computes the scores "
+              "again",
+          .make = [](const BenchSizes& s) -> BenchCall {
+            const ShortcutAttentionOptions options{
+                .heads = s["H"], .kv_heads = s["G"], .sources = s["M"], .window = s["W"]};
+            const std::int64_t head = s["D"];
+            double pairs = 0;
+            for (std::int64_t t = 1; t <= s["T"]; ++t) {
+              pairs += static_cast<double>((options.window > 0 ? std::min(t, options.window) : t) * options.sources);
+            }
+            const double product = 2 * pairs * static_cast<double>(s["B"] * options.heads * head);
+            const BenchInput kv = BenchInput::normal({s["B"], s["T"] * options.sources, options.kv_heads * head});
+            return {.inputs = {BenchInput::normal({s["B"], s["T"], options.heads * head}), kv, kv},
+                    .run =
+                        [=](std::span<const Tensor> in) {
+                          return std::vector{shortcut_attention(in[0], in[1], in[2], options)};
+                        },
+                    .forward_operations = 2 * product,
+                    .backward_operations = 5 * product,
+                    .read_again = {0, 1, 2},
+                    .outputs_read_again = {0}};
+          }};
+}
+
 }  // namespace mixgrad::test

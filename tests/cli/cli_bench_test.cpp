@@ -86,5 +86,117 @@ TEST_CASE("cli: bench decode times the tokens of one sequence, and a shift-mixin
   CHECK(has(batch.err, "--batch cannot be given here: it belongs to bench train"));
 }
 
+const std::string kNoCeilings = " --peak-gb 10 --peak-gflop 100 --rounds 2 --threads 1";
+
+TEST_CASE("cli: bench op times every operator of the list") {
+  const Finished listed = mixgrad("bench op --json");
+  CHECK(trouble(listed) == "");
+  int operators = 0;
+  for (const Json& row : json_lines(listed.out)) {
+    ++operators;
+    const std::string op = row["op"];
+    INFO(op);
+    CHECK(row["counted"].get<std::string>().size() > 10);
+    std::string sizes;  // small ones
+    for (const auto& [name, value] : row["sizes"].items()) {
+      sizes += (sizes.empty() ? "" : ",") + name + "=" + std::to_string(std::min(value.get<int>(), 16));
+    }
+    const Finished run = mixgrad(joined({"bench op ", op, " --json --sizes ", sizes, kNoCeilings}));
+    CHECK(trouble(run) == "");
+    const std::vector<Json> passes = json_lines(run.out);
+    REQUIRE(passes.size() == 3);
+    CHECK(keys_of(passes[0]) ==
+          "op,pass,ms,fastest_ms,slowest_ms,bytes,operations,bytes_per_s,operations_per_s,share_of_copy,"
+          "share_of_product,sizes,device,precision,threads,rounds,calls,copy_bytes_per_s,product_operations_per_s");
+    for (const Json& pass : passes) {
+      CHECK(pass["op"] == op);
+      CHECK(pass["ms"].get<double>() > 0);
+      CHECK(pass["fastest_ms"].get<double>() <= pass["ms"].get<double>());
+      CHECK(pass["ms"].get<double>() <= pass["slowest_ms"].get<double>());
+      CHECK(pass["sizes"]["B"].get<int>() <= 16);
+      CHECK(pass["copy_bytes_per_s"] == 1e10);
+    }
+    CHECK((op == "split_heads" || passes[0]["bytes"].get<double>() > 0));
+    CHECK((op == "split_heads" || op == "add" || passes[1]["bytes"].get<double>() > 0));
+  }
+  CHECK(operators == static_cast<int>(json_lines(mixgrad("ops --json").out).size()));
+}
+
+TEST_CASE("cli: bench op counts what the formula reads, writes and computes") {
+  // x [2,5,3], weight [4,3], bias [4]
+  const auto row = [](const std::string& precision, std::size_t pass) {
+    const Finished run =
+        mixgrad("bench op linear --json --sizes B=2,T=5,K=3,N=4 --precision " + precision + kNoCeilings);
+    CHECK(trouble(run) == "");
+    return json_lines(run.out).at(pass);
+  };
+  CHECK(row("f32", 0)["bytes"] == 4 * (30 + 12 + 4 + 40));
+  CHECK(row("f32", 1)["bytes"] == 4 * (40 + 30 + 12 + 30 + 12 + 4));
+  CHECK(row("f32", 2)["bytes"] == 4 * (86 + 128));
+  CHECK(row("bf16", 0)["bytes"] == 2 * (30 + 12 + 4 + 40));
+  CHECK(row("bf16", 1)["bytes"] == 2 * (40 + 30 + 12 + 30) + 4 * (12 + 4));  // gradients of parameters are f32
+  CHECK(row("f64", 0)["operations"] == 2 * 10 * 3 * 4);
+  CHECK(row("f64", 1)["operations"] == 4 * 10 * 3 * 4);
+  const Json forward = row("f32", 0);
+  CHECK(forward["bytes_per_s"].get<double>() ==
+        doctest::Approx(forward["bytes"].get<double>() / forward["ms"].get<double>() * 1e3).epsilon(1e-9));
+  CHECK(forward["share_of_copy"].get<double>() ==
+        doctest::Approx(forward["bytes_per_s"].get<double>() / 1e10).epsilon(1e-9));
+  CHECK(forward["share_of_product"].get<double>() ==
+        doctest::Approx(forward["operations_per_s"].get<double>() / 1e11).epsilon(1e-9));
+}
+
+TEST_CASE("cli: bench op prints a table, and measures the ceilings that are not given") {
+  const Finished run = mixgrad("bench op gelu --sizes B=1,T=16,D=8 --rounds 1 --threads 2");
+  CHECK(trouble(run) == "");
+  CHECK(has(run.out, "gelu B=1 T=16 D=8, f32 on cpu with 2 threads; a copy reaches "));
+  CHECK(!has(run.out, "(given)"));
+  CHECK(has(run.out, "% of copy"));
+  INFO(run.out);
+  for (const std::string pass : {"forward ", "backward ", "both "}) CHECK(has(run.out, "\n" + pass));
+  CHECK(has(run.out, "Median of 1 round of 16 calls. Counted are 1 operation an element forward, 2 backward; bytes: "));
+  CHECK(has(mixgrad(std::string("bench op linear_cross_entropy --sizes T=2,V=9,D=4") + kNoCeilings).out,
+            "On a CUDA device forward computes the gradients too"));
+  const Finished listed = mixgrad("bench op");
+  CHECK(trouble(listed) == "");
+  CHECK(has(listed.out, "selective_scan"));
+  CHECK(has(listed.out, "B=8 T=1024 R=1 C=1536 N=16 K=48"));
+}
+
+TEST_CASE("cli: bench op refuses what it cannot time, and says what there is") {
+  const auto refused = [](const std::string& arguments) {
+    const Finished run = mixgrad("bench " + arguments);
+    CHECK(not_refused(run, 2) == "");
+    return run.err;
+  };
+  CHECK(has(refused("op atention"), R"(NAME must be that of an operator; got "atention"; did you mean "attention"?)"));
+  CHECK(has(refused("op gelu relu"), "one NAME is timed at a time; got 2; leave the others out"));
+  CHECK(has(refused("op gelu --sizes H=3"),
+            "bench of gelu: a size must be one of the operator's; got \"H\"; sizes: B (sequences), T (tokens), D "
+            "(channels)"));
+  CHECK(has(refused("op gelu --sizes T=0"), "bench of gelu: T (tokens) must be at least 1; got 0; correct it"));
+  CHECK(has(refused("op gelu --sizes T=4,T=5"), "--sizes must give each size once; got T twice; leave one out"));
+  for (const std::string text : {"T", "T=", "T=x", "T=4,", ""}) {
+    INFO(text);
+    const Finished run = run_program({"bench", "op", "gelu", "--sizes=" + text});
+    CHECK(not_refused(run, 2) == "");
+    CHECK((text.empty() || has(run.err, "--sizes must be NAME=NUMBER, several with commas between; got ")));
+  }
+  for (const std::string more : {"--sizes T=4", "--rounds 3", "--precision bf16"}) {
+    CHECK(has(refused("op " + more), "without the NAME of an operator the operators are listed"));
+  }
+  CHECK(has(refused("op gelu --device check"), "--device must be cpu, cuda or cuda:N; got check"));
+  CHECK(
+      has(refused("op gelu --layers 3"), "--layers cannot be given here: it belongs to bench train and bench decode"));
+  CHECK(has(refused("op gelu --preset char"),
+            "--preset cannot be given here: it belongs to bench train and bench decode"));
+  CHECK(has(refused("train gelu"),
+            "bench train: no NAME is taken, which belongs to bench op; got \"gelu\"; leave it out"));
+  CHECK(has(refused("decode --sizes T=4"), "--sizes cannot be given here: it belongs to bench op"));
+  CHECK(has(refused("op head_linear --sizes Z=2"), "bench of head_linear: Z must be 0 or 1; got 2; correct it"));
+  CHECK(has(refused("op concat_heads --sizes P=5"), "bench of concat_heads: P must be at most 4; got 5; correct it"));
+  CHECK(has(refused("op attention --sizes H=3,G=2"), "attention: heads must be a multiple of kv_heads, got 3 and 2"));
+}
+
 }  // namespace
 }  // namespace mixgrad::test

@@ -22,6 +22,7 @@ const std::map<std::string, std::string> kOthers{
     {"kBuiltInOperators", "a count"},
     {"kCandidates", "algorithms that are timed"},
     {"kCopyRegisters", "registers of a thread"},
+    {"kDrawn", "random numbers that an input repeats"},
     {"kDropoutBlocks", "computed together; dropout has a case with more elements in a row"},
     {"kFew", "columns; a wide product of few rows is tested in matvec_test.cpp"},
     {"kFewest", "results that a comparison of algorithms needs"},
@@ -35,6 +36,7 @@ const std::map<std::string, std::string> kOthers{
     {"kLanes", "threads of a row of a tile of kAttentionTileRows"},
     {"kLineBytes", "a cache line"},
     {"kLongSequence", "tokens of a law"},
+    {"kMaxCalls", "calls of a timed round"},
     {"kMaxParts", "inputs of concat_heads, each with a case"},
     {"kMixThreads", "threads of a block"},
     {"kMixWarps", "warps of a block, each with its part of kShiftMixSumRows"},
@@ -66,6 +68,7 @@ const std::map<std::string, std::string> kOthers{
     {"kVecThreads", "threads of a block"},
     {"kValueLaws", "a count"},
     {"kVectors", "vectors of a micro kernel, whose columns are published"},
+    {"kWarmup", "untimed rounds"},
     {"kWarps", "warps of a tile of kAttentionTileRows"},
     {"kWide", "columns; a wide product of few rows is tested in matvec_test.cpp"},
 };

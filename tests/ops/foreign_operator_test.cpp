@@ -8,8 +8,8 @@
 
 #include "autograd/tape.h"
 #include "core/error.h"
-#include "ops/cases/case_timing.h"
 #include "ops/cases/operator_laws.h"
+#include "ops/cases/operator_timing.h"
 #include "ops/operators.h"
 #include "ops/support/check.h"
 #include "tests/support/close.h"
@@ -215,16 +215,77 @@ TEST_CASE("foreign operator: an average that is kept in bf16 is found by the cac
   CHECK(report.failures[0].starts_with(pieces + ": long memory, 10000 tokens, bf16: in pieces: tokens "));
 }
 
-TEST_CASE("foreign operator: its cases can be timed") {
-  const OpCases all = OperatorCases{&kMeanSpec, mean_cases<Mistake::none>}.make();
+namespace {
+
+OpBench mean_bench() {
+  return {
+      .sizes = {{"T", 40, "tokens"}, {"C", 3, "channels", 2}},
+      .counted = "4 operations an element forward, 5 backward",
+      .make = [](const BenchSizes& s) -> BenchCall {
+        const Shape x{2, s["T"], s["C"]};
+        const auto elements = static_cast<double>(x.numel());
+        return {
+            .inputs = {BenchInput::normal(x), BenchInput::normal({s["C"]})},
+            .run = [](std::span<const Tensor> in) { return std::vector{running_mean(in[0], in[1], Mistake::none)}; },
+            .forward_operations = 4 * elements,
+            .backward_operations = 5 * elements,
+            .read_again = {0, 1}};
+      }};
+}
+
+}  // namespace
+
+TEST_CASE("foreign operator: it is timed without registration, and its bytes follow from its roles") {
+  const OperatorCases entry{&kMeanSpec, mean_cases<Mistake::none>, mean_bench};
+  BenchSizes sizes = bench_sizes(entry);
+  sizes.set("T", 50);
   for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
-    const CaseTiming timing = time_case(all.cases.back(), dtype, kCpu, 0.01);
-    CHECK(timing.runs >= 3);
-    CHECK(timing.forward_s > 0);
-    CHECK(timing.forward_s < 1);
-    CHECK(timing.backward_s > 0);
-    CHECK(timing.backward_s < 1);
+    const OperatorTiming timing = time_operator(entry, sizes, {.dtype = dtype, .rounds = 4});
+    CHECK(timing.calls == 16);
+    for (const TimedPass* pass : {&timing.forward, &timing.backward, &timing.both}) {
+      CHECK(pass->seconds.size() == 4);
+      CHECK(pass->fastest() > 0);
+      CHECK(pass->fastest() <= pass->median());
+      CHECK(pass->median() <= pass->slowest());
+      CHECK(pass->slowest() < 1);
+    }
+    const double x = 2.0 * 50 * 3 * static_cast<double>(dtype_bytes(dtype));
+    const double g = 3.0 * (dtype == DType::f64 ? 8 : 4);  // kept in f32 beside bf16
+    CHECK(timing.forward.bytes == x + g + x);
+    CHECK(timing.backward.bytes == x + (x + g) + (x + g));  // dy; x and g; dx and dg
+    CHECK(timing.both.bytes == timing.forward.bytes + timing.backward.bytes);
+    CHECK(timing.forward.operations == 4.0 * 2 * 50 * 3);
+    CHECK(timing.backward.operations == 5.0 * 2 * 50 * 3);
   }
+  CHECK(sizes.text() == "T=50 C=3");
+  CHECK(error_text<ValueError>([&] { sizes.set("D", 4); }) ==
+        "bench of running_mean: a size must be one of the operator's; got \"D\"; sizes: T (tokens), C (channels)");
+  CHECK(error_text<ValueError>([&] { sizes.set("C", 1); }) ==
+        "bench of running_mean: C (channels) must be at least 2; got 1; correct it");
+  CHECK(error_text<ValueError>([&] { static_cast<void>(sizes["D"]); }) ==
+        "bench of running_mean: .make asks for the size D, which .sizes lacks; it has T, C");
+}
+
+TEST_CASE("foreign operator: one without a bench, or whose bench lacks a part, is refused by name") {
+  CHECK(error_text<ValueError>([] {
+          bench_of({&kMeanSpec, mean_cases<Mistake::none>});
+        }) ==
+        "bench of running_mean: the operator has no sizes to be timed at; give its OperatorCases a .bench "
+        "(ops/cases/bench.h)");
+  CHECK(error_text<ValueError>([] {
+          bench_of({&kMeanSpec, mean_cases<Mistake::none>, [] { return OpBench{}; }});
+        }) == "bench of running_mean: .sizes is required, got none");
+  const OperatorCases short_of_an_input{&kMeanSpec, mean_cases<Mistake::none>, [] {
+                                          OpBench bench = mean_bench();
+                                          bench.make = [](const BenchSizes& s) {
+                                            BenchCall call = mean_bench().make(s);
+                                            call.inputs.pop_back();
+                                            return call;
+                                          };
+                                          return bench;
+                                        }};
+  CHECK(error_text<ValueError>([&] { time_operator(short_of_an_input, bench_sizes(short_of_an_input), {}); }) ==
+        "bench of running_mean: .make must give .run and one input for each of the operator's 2; got 1 inputs");
 }
 
 TEST_CASE("foreign operator: registered, it is listed after the built-in ones") {
