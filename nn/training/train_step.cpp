@@ -49,11 +49,11 @@ struct MicroBatch {
   DropoutMask dropout;
 };
 
-std::vector<MicroBatch> micro_batches(const BatchStream& data, std::int64_t parts, const Tensor& tokens,
-                                      const Tensor& targets, const StepDropout& dropout) {
+void list_micro_batches(const BatchStream& data, std::int64_t parts, const Tensor& tokens, const Tensor& targets,
+                        const StepDropout& dropout, std::vector<MicroBatch>& all) {
   const std::int64_t rows = tokens.dim(0) / parts;
   const std::optional<std::int32_t> start = data.document_start();
-  std::vector<MicroBatch> all;
+  all.clear();
   for (std::int64_t part = 0; part < parts; ++part) {
     const Tensor inputs = tokens.slice(part * rows, (part + 1) * rows);
     const Tensor wanted = targets.slice(part * rows, (part + 1) * rows);
@@ -68,7 +68,6 @@ std::vector<MicroBatch> micro_batches(const BatchStream& data, std::int64_t part
       all.push_back({groups[g].tokens, groups[g].targets, dropout.mask.in_step(dropout.number, parts * most, place)});
     }
   }
-  return all;
 }
 
 }  // namespace
@@ -77,12 +76,14 @@ double accumulate_batches(TrainStep& step, const BatchStream& data, Rng& rng, st
                           const Tensor& targets, const StepDropout& dropout) {
   data.sample_batch(rng, tokens, targets);
   const std::int64_t all = count_targets(targets);
-  const std::vector<MicroBatch> batches = micro_batches(data, parts, tokens, targets, dropout);
+  thread_local std::vector<MicroBatch> batches;  // its memory is kept, so that a step allocates nothing
+  list_micro_batches(data, parts, tokens, targets, dropout, batches);
   double loss = 0;
   for (const MicroBatch& batch : batches) {
     const double divisor = target_divisor(count_targets(batch.targets), all, static_cast<std::int64_t>(batches.size()));
     loss += step.accumulate(batch.tokens, batch.targets, divisor, batch.dropout) / divisor;
   }
+  batches.clear();
   return loss;
 }
 
