@@ -137,6 +137,14 @@ AttentionImplementation attention_backward(AttentionImplementation highest, cons
                                            std::int64_t keys_per_token, const AttentionOptions& options,
                                            const GradTarget& dq, const GradTarget& dk, const GradTarget& dv) {
   const AttentionSizes s(q, k.dim(1), keys_per_token, options);
+  // Queries that see one key: the probability is 1 whatever the score, so the gradients of q and k are 0. The kernels
+  // would leave the rounding of a difference, which Adam takes for a gradient.
+  if (options.window == 1 && keys_per_token == 1 && (dq.tensor.defined() || dk.tensor.defined())) {
+    for (const GradTarget* target : {&dq, &dk}) {
+      if (target->tensor.defined() && !target->add) target->tensor.fill(0);
+    }
+    return attention_backward(highest, q, k, v, out, lse, dout, keys_per_token, options, {}, {}, dv);
+  }
   const AttentionImplementation implementation =
       std::min(highest, implementation_of(q, s, {&q, &k, &v, &out, &dout, &dq.tensor, &dk.tensor, &dv.tensor}));
   dispatch_float(q.dtype(), "attention", [&]<class T>() {

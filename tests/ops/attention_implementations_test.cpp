@@ -133,7 +133,7 @@ TEST_CASE("attention: tiles, widths and groups: outputs and gradients in f32 and
 // What a decoding step meets: fewer keys than a chunk of the CUDA kernel, as many, more; a ring that is full; heads
 // whose rows are not whole chunks of 16 bytes, and one too wide for the kernel.
 // Adam divides by the size of a gradient, so that rounding in place of 0 would move weights as far as a gradient does.
-TEST_CASE("attention on the CPU: queries that see one key alone give queries and keys a gradient of 0, not rounding") {
+TEST_CASE("attention: queries that see one key alone give queries and keys a gradient of 0, not rounding") {
   const DropoutMask dropout = DropoutMask::of(0.25, 9).in_step(4, 3, 2).at(17);
   for (const std::int64_t head_dim : {5, 64}) {
     for (const DropoutMask& mask : {DropoutMask(), dropout}) {
