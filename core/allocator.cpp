@@ -165,23 +165,7 @@ class Pool {
     remove_from_held(block);
     stats_.in_use -= block->capacity;
     device_use_->in_use -= block->capacity;
-    if (parks_) {
-      block->next = parked_;
-      parked_ = block;
-    } else {
-      free_.put(block);
-    }
-  }
-
-  void park(bool on) {
-    const std::scoped_lock lock(mutex_);
-    parks_ = on;
-    if (on) return;
-    while (parked_ != nullptr) {
-      Block* block = parked_;
-      parked_ = block->next;
-      free_.put(block);
-    }
+    free_.put(block);
   }
 
   void set_role(Block* block, const char* role) {
@@ -296,10 +280,8 @@ class Pool {
 
   std::mutex mutex_;
   FreeBlocks<Block> free_;
-  Block* held_ = nullptr;    // the blocks that tensors refer to, the youngest first
-  Block* parked_ = nullptr;  // blocks that came back and are not handed out for now, by `next`
-  bool parks_ = false;
-  PoolStats stats_;  // cached and peak are computed when they are asked for
+  Block* held_ = nullptr;  // the blocks that tensors refer to, the youngest first
+  PoolStats stats_;        // cached and peak are computed when they are asked for
   std::int64_t fail_in_ = 0;
   PoolKind kind_ = PoolKind::of_device;
   Device device_;  // of a private pool
@@ -343,9 +325,6 @@ PrivatePool::~PrivatePool() {
 
 PrivatePool::Scope::Scope(PrivatePool& pool) : outer_(t_scope) { t_scope = pool.pool_.get(); }
 PrivatePool::Scope::~Scope() { t_scope = outer_; }
-
-ParkedBlocks::ParkedBlocks(Device device) : pool_(Pool::current(device)) { pool_.park(true); }
-ParkedBlocks::~ParkedBlocks() { pool_.park(false); }
 
 PoolTrace::PoolTrace(Device device) : device_(device) { Pool::of(device).trace_into(&events); }
 PoolTrace::~PoolTrace() { Pool::of(device_).trace_into(nullptr); }

@@ -54,19 +54,6 @@ class PoolTrace {
 // The statistics of a fresh pool after these events: the pool's own rules, without memory.
 PoolStats replay_pool(std::span<const PoolEvent> events);
 
-// While it lives, blocks that come back to this thread's pool of the device are not handed out again: kernels that run
-// beside those queued meanwhile may still use them (core/cuda/cuda.h, Branch). One at a time for each pool.
-class ParkedBlocks {
- public:
-  explicit ParkedBlocks(Device device);
-  ~ParkedBlocks();
-  ParkedBlocks(const ParkedBlocks&) = delete;
-  ParkedBlocks& operator=(const ParkedBlocks&) = delete;
-
- private:
-  Pool& pool_;
-};
-
 // A pool beside the device's own, for memory that must stay where it is: what a captured CUDA graph reads and writes.
 // While a Scope on it lives, this thread's tensors on that device come from it; a block returns to the pool it came
 // from. pool_stats counts it in. When it ends before the last of its tensors, their memory stays theirs.

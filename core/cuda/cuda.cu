@@ -44,16 +44,7 @@ __global__ void any_kernel() {}
 
 }  // namespace
 
-// Of a Branch that this thread is in: its stream. And whether it has just been joined.
-thread_local cudaStream_t t_branch = nullptr;
-thread_local bool t_joined = false;
-
 bool can_launch_early(Device device) {
-  if (t_branch != nullptr) return false;
-  if (t_joined) {
-    t_joined = false;
-    return false;
-  }
   static std::atomic<int> known[kMaxDevices];  // 0: not asked yet, 1: no, 2: yes
   std::atomic<int>& answer = known[device.index];
   if (answer == 0) {
@@ -103,7 +94,6 @@ void require_device(Device device) {
 }
 
 cudaStream_t stream(Device device) {
-  if (t_branch != nullptr) return t_branch;
   // Never destroyed: tensors with static lifetime may return memory at exit.
   static std::atomic<cudaStream_t> streams[kMaxDevices];
   thread_local int current = -1;
@@ -173,60 +163,5 @@ void fill_rows(void* to, Device device, std::size_t pitch, std::size_t row_bytes
 void synchronize(Device device) { MIXGRAD_CUDA_CALL("synchronize", cudaStreamSynchronize(stream(device))); }
 
 std::int64_t copies_to_host() { return g_copies_to_host; }
-
-namespace {
-
-// Of each device, made once: the stream of branches, and the events at their beginning and end.
-struct BranchParts {
-  cudaStream_t stream = nullptr;
-  cudaEvent_t begin = nullptr;
-  cudaEvent_t end = nullptr;
-};
-
-BranchParts& branch_parts(Device device) {
-  static BranchParts all[kMaxDevices];  // never destroyed, as the streams of the devices
-  BranchParts& parts = all[device.index];
-  if (parts.stream == nullptr) {
-    stream(device);  // makes it current
-    MIXGRAD_CUDA_CALL("branch", cudaEventCreateWithFlags(&parts.begin, cudaEventDisableTiming));
-    MIXGRAD_CUDA_CALL("branch", cudaEventCreateWithFlags(&parts.end, cudaEventDisableTiming));
-    MIXGRAD_CUDA_CALL("branch", cudaStreamCreateWithFlags(&parts.stream, cudaStreamNonBlocking));
-  }
-  return parts;
-}
-
-}  // namespace
-
-Branch::Branch(Device device) : device_(device), parked_(device) {
-  MIXGRAD_ASSERT(t_branch == nullptr, "branches do not nest");
-  BranchParts& parts = branch_parts(device);
-  MIXGRAD_CUDA_CALL("branch", cudaEventRecord(parts.begin, stream(device)));
-  MIXGRAD_CUDA_CALL("branch", cudaStreamWaitEvent(parts.stream, parts.begin, 0));
-  t_branch = parts.stream;
-}
-
-Branch::~Branch() {
-  if (!open_) return;
-  t_branch = nullptr;  // an exception is under way: nothing may throw
-  BranchParts& parts = branch_parts(device_);
-  cudaEventRecord(parts.end, parts.stream);
-  cudaStreamWaitEvent(stream(device_), parts.end, 0);
-  t_joined = true;
-}
-
-void Branch::leave() {
-  MIXGRAD_ASSERT(inside_, "a branch is left once");
-  inside_ = false;
-  t_branch = nullptr;
-  BranchParts& parts = branch_parts(device_);
-  MIXGRAD_CUDA_CALL("branch", cudaEventRecord(parts.end, parts.stream));
-}
-
-void Branch::join() {
-  MIXGRAD_ASSERT(!inside_ && open_, "a branch is joined once, after it was left");
-  open_ = false;
-  MIXGRAD_CUDA_CALL("branch", cudaStreamWaitEvent(stream(device_), branch_parts(device_).end, 0));
-  t_joined = true;
-}
 
 }  // namespace mixgrad::cuda

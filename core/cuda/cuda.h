@@ -2,9 +2,10 @@
 // needed to include it; its definitions (core/cuda/cuda.cu) exist in builds with build::has_cuda only, so every call
 // stands behind `if constexpr (build::has_cuda)` or in a .cu file.
 //
-// All kernels and copies of a device run in its one stream, in the order of the calls, but for those of a Branch, which
-// keeps the pool's memory apart, and the copies of a DoubleBuffer, whose memory is not of the pool. A block of memory
-// may therefore be given back to the pool while kernels that use it are still queued.
+// All kernels and copies of a device run in its one stream, in the order of the calls, but for the copies of a
+// DoubleBuffer, whose memory is not of the pool. A block of memory may therefore be given back to the pool while
+// kernels that use it are still queued. (A kernel may begin beside the one before it, launch.cuh; where it goes on
+// beside it, as mamba_step does, its memory is taken before that one is queued.)
 //
 // Errors: DeviceError "WHAT: CALL failed: TEXT"; for a kernel also its launch shape. MIXGRAD_FAULT=cuda:N in the
 // environment makes the N-th CUDA call of the process fail, for tests.
@@ -115,27 +116,6 @@ class Event {
   friend class DoubleBuffer;
   void* event_ = nullptr;
   Device device_;
-};
-
-// Two parts of a step that do not need each other, side by side on the device:
-//   Branch branch(device);  first();  branch.leave();  second();  branch.join();
-// The kernels of first() run beside those of second(), after all that was queued before; what is queued after join()
-// waits for both. They may not share scratch memory: products of the library do (ops/matmul), so first() has none. May
-// be captured. Made by one thread at a time for each device.
-class Branch {
- public:
-  explicit Branch(Device device);
-  ~Branch();  // leaves and joins, if that was not done
-  Branch(const Branch&) = delete;
-  Branch& operator=(const Branch&) = delete;
-  void leave();
-  void join();
-
- private:
-  Device device_;
-  ParkedBlocks parked_;
-  bool inside_ = true;
-  bool open_ = true;
 };
 
 // Bytes that the host makes anew for every step of a loop: two halves in turn, so that the host fills one and the copy

@@ -46,6 +46,14 @@ MIXGRAD_HD inline HardwareFloat exp_value(HardwareFloat x) {
 #endif
 }
 
+// log(1 + u) for u in [0,1], by the polynomial of functions::log1p_unit: a logarithm of 1 + u would lose a small u.
+MIXGRAD_HD inline HardwareFloat log1p_unit(HardwareFloat u) {
+  const HardwareFloat s = u / HardwareFloat(2.0F + u.value);
+  const float z = s.value * s.value;
+  const float p = ((1.4089168e-1F * z + 1.3980301e-1F) * z + 2.0012455e-1F) * z + 3.3333157e-1F;
+  return HardwareFloat(2.0F * s.value * (p * z + 1.0F));
+}
+
 // The type in which elementwise functions of T compute.
 template <class T>
 using function_t = std::conditional_t<std::is_same_v<T, bf16>, HardwareFloat, acc_t<T>>;

@@ -10,7 +10,9 @@
 // On compute capability 9.0 and above a kernel is launched while the one before it still runs ("programmatic dependent
 // launch"): its blocks wait in wait_for_previous() until every result of that kernel is visible. Before that call a
 // kernel may read its arguments; it may fetch into the L2 cache, which stays coherent; and it may read what no kernel
-// after the last but one has written, since that one has ended by then.
+// after the last but one has written, since that one has ended by then. So a kernel that needs nothing of the one
+// before it runs beside it: it calls launch_next() and wait_for_previous() at its end, and whoever waits for it waits
+// for both (mamba_step). The kernel after such a one is launched while both run; it must not do the same.
 //
 // No float atomics: every sum has one order, so two runs give the same bits.
 #pragma once
@@ -51,6 +53,13 @@ __device__ inline void wait_for_previous() {
 #endif
 }
 
+// Lets the next kernel be launched; for a kernel that waits at its end.
+__device__ inline void launch_next() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
 // Fetches a line into the L2 cache, which stays coherent: allowed before wait_for_previous(), for what is surely
 // needed.
 __device__ inline void fetch_ahead(const void* address) {
@@ -67,9 +76,7 @@ __device__ A* shared() {
   return reinterpret_cast<A*>(memory);
 }
 
-// May the next kernel of this thread be launched while the one before it runs? Its code contains wait_for_previous(),
-// and both stand in the device's own stream: the kernels of a Branch, and the first one after it, wait for all that
-// they depend on.
+// May the next kernel be launched while the one before it runs? Its code contains wait_for_previous() then.
 bool can_launch_early(Device device);
 
 // kernel<<<grid, threads, bytes>>>(arguments...) in the device's stream; the kernel calls wait_for_previous(). A block

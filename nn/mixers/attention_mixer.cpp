@@ -220,10 +220,20 @@ std::vector<KeyValueRing> AttentionHeads::new_rings(std::int64_t batch, std::int
   return rings;
 }
 
+std::optional<Tensor> AttentionHeads::project_beside(const NormedInput& u, TokenPosition first,
+                                                     const Tensor& more_weight) const {
+  if (!slots_.empty()) return std::nullopt;  // the heads of windows would have to be moved
+  const RopeOptions rope{heads_ + kv_heads_, head_dim_, theta_, first};
+  return qkv_.forward_beside(u, rotary_ ? &rope : nullptr, more_weight);
+}
+
 void AttentionHeads::continued(const NormedInput& u, const std::vector<KeyValueRing>& rings, TokenPosition first,
-                               HeadParts& parts, const std::function<void()>& meanwhile) const {
-  const Tensor packed = packed_qkv(u, first);
-  if (meanwhile) meanwhile();
+                               HeadParts& parts) const {
+  attend(packed_qkv(u, first), rings, first, parts);
+}
+
+void AttentionHeads::attend(const Tensor& packed, const std::vector<KeyValueRing>& rings, TokenPosition first,
+                            HeadParts& parts) const {
   for (std::size_t b = 0; b < bands_.size(); ++b) {
     const Band& band = bands_[b];
     const KeyValueRing& ring = rings[b];

@@ -8,7 +8,7 @@
 //   elements.
 #pragma once
 
-#include <functional>
+#include <optional>
 
 #include <array>
 #include <vector>
@@ -59,10 +59,13 @@ class AttentionHeads {
   std::string describe() const;  // "4 heads of width 32, 2 key/value heads, rotary, 2 heads with a window of 64"
   // [B,T,D] -> one part for each band. `window` > 0: no head sees more than so many tokens.
   void forward(const LayerInput& input, std::int64_t window, HeadParts& parts) const;
-  // `meanwhile`, if given, is called once the product that begins the heads is queued: what it queues depends on
-  // nothing that follows.
-  void continued(const NormedInput& u, const std::vector<KeyValueRing>& rings, TokenPosition first, HeadParts& parts,
-                 const std::function<void()>& meanwhile = {}) const;
+  void continued(const NormedInput& u, const std::vector<KeyValueRing>& rings, TokenPosition first,
+                 HeadParts& parts) const;
+  // The two halves of continued(), where one kernel computes the product that begins these heads and another one,
+  // u more_weight^T, beside it: [B,T,(H+2G) dh + M], or nullopt (Linear::forward_beside); then what follows it.
+  std::optional<Tensor> project_beside(const NormedInput& u, TokenPosition first, const Tensor& more_weight) const;
+  void attend(const Tensor& packed, const std::vector<KeyValueRing>& rings, TokenPosition first,
+              HeadParts& parts) const;
   std::vector<KeyValueRing> new_rings(std::int64_t batch, std::int64_t max_tokens, Placement placement) const;
   Tensor recency(const NormedInput& u, std::int64_t k) const;  // [H]
   Tensor profile(const NormedInput& u) const;                  // [B,H,2 + R]

@@ -49,14 +49,15 @@ std::string MambaHeads::describe() const {
          count_text(inner_, "inner channel") + ", " + count_text(states_, "state") + ", rank " + std::to_string(rank_);
 }
 
+Tensor MambaHeads::input_weight() const { return in_proj_->value.reshape({heads_ * 2 * inner_, in_proj_->shape[2]}); }
+
 std::optional<Tensor> MambaHeads::projected_in_one(const NormedInput& u) const {
-  const std::optional<Tensor> in_one =
-      u.in_one({.weight = in_proj_->value.reshape({heads_ * 2 * inner_, in_proj_->shape[2]})});
+  const std::optional<Tensor> in_one = u.in_one({.weight = input_weight()});
   if (!in_one) return std::nullopt;
   return split_heads(*in_one, heads_);
 }
 
-std::optional<Tensor> MambaHeads::stepped(const Tensor& projected, const MambaState& state) const {
+std::optional<Tensor> MambaHeads::stepped(const Tensor& projected, const MambaState& state, const Tensor& out) const {
   return mamba_step({.projected = projected,
                      .conv = conv_->value,
                      .conv_bias = conv_bias_->value,
@@ -67,7 +68,8 @@ std::optional<Tensor> MambaHeads::stepped(const Tensor& projected, const MambaSt
                      .d = d_->value,
                      .out_proj = out_proj_->value,
                      .history = state.conv,
-                     .scan_state = state.scan});
+                     .scan_state = state.scan,
+                     .out_beside = out});
 }
 
 Tensor MambaHeads::from_projected(const Tensor& xz, const MambaState* state) const {
@@ -85,22 +87,21 @@ Tensor MambaHeads::from_projected(const Tensor& xz, const MambaState* state) con
 
 Tensor MambaHeads::forward(const NormedInput& u, const MambaState* state) const {
   const std::optional<Tensor> in_one = projected_in_one(u);
-  const Tensor in_proj = in_proj_->value.reshape({heads_ * 2 * inner_, in_proj_->shape[2]});
-  const Tensor xz = in_one ? *in_one : split_heads(linear(u.tensor(), in_proj), heads_);  // [B,T,R,2di]
+  const Tensor xz = in_one ? *in_one : split_heads(linear(u.tensor(), input_weight()), heads_);  // [B,T,R,2di]
   if (state != nullptr && xz.dim(1) == 1) {
     if (const std::optional<Tensor> out = stepped(xz, *state)) return *out;
   }
   return from_projected(xz, state);
 }
 
-std::optional<MambaHeads::Begun> MambaHeads::begin_step(const NormedInput& u, const MambaState& state) const {
-  const std::optional<Tensor> projected = projected_in_one(u);
-  if (!projected) return std::nullopt;
-  return Begun{*projected, stepped(*projected, state)};
+Tensor MambaHeads::new_output(std::int64_t batch) const {
+  const Tensor& like = out_proj_->value;
+  return Tensor::empty({batch, 1, heads_, head_dim_}, like.dtype(), like.device());
 }
 
-Tensor MambaHeads::end_step(const Begun& begun, const MambaState& state) const {
-  return begun.out ? *begun.out : from_projected(begun.projected, &state);
+Tensor MambaHeads::step_beside(const Tensor& projected, const MambaState& state, const Tensor& out) const {
+  if (const std::optional<Tensor> made = stepped(projected, state, out)) return *made;
+  return from_projected(split_heads(projected.clone(), heads_), &state);
 }
 
 MambaState MambaHeads::new_state(std::int64_t batch, Placement placement) const {

@@ -37,22 +37,19 @@ class MambaHeads {
   std::string describe() const;  // "2 heads of width 32, 64 inner channels, 16 states, rank 2"
   // [B,T,D] -> [B,T,R,dh]. With a state: continues it (not recorded); null: from the start.
   Tensor forward(const NormedInput& u, const MambaState* state) const;
-  // The same of one token and a state, in two parts. The first queues kernels without shared scratch memory, so that
-  // they may run beside others (core/cuda/cuda.h, Branch); nullopt, and nothing is done, where there are no such
-  // kernels.
-  struct Begun {
-    Tensor projected;           // [B,1,R,2di]
-    std::optional<Tensor> out;  // the result, where one kernel gives it
-  };
-  std::optional<Begun> begin_step(const NormedInput& u, const MambaState& state) const;
-  Tensor end_step(const Begun& begun, const MambaState& state) const;
+  Tensor input_weight() const;  // in_proj as one matrix [R 2di, D]
+  // The same of one token and a state, from its product with input_weight() on, [B,1,R 2di], which may be a row view.
+  // new_output() comes first: a kernel that runs beside the one queued before it (ops/selective_scan/mamba_step.h) may
+  // only write into memory that was taken before that one was queued.
+  Tensor new_output(std::int64_t batch) const;
+  Tensor step_beside(const Tensor& projected, const MambaState& state, const Tensor& out) const;
   MambaState new_state(std::int64_t batch, Placement placement) const;
   double operations() const;  // per token
   std::size_t state_bytes(DType dtype) const;
 
  private:
   std::optional<Tensor> projected_in_one(const NormedInput& u) const;
-  std::optional<Tensor> stepped(const Tensor& projected, const MambaState& state) const;
+  std::optional<Tensor> stepped(const Tensor& projected, const MambaState& state, const Tensor& out = {}) const;
   Tensor from_projected(const Tensor& projected, const MambaState* state) const;
 
   std::int64_t heads_;

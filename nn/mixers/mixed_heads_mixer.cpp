@@ -2,9 +2,7 @@
 
 #include <algorithm>
 
-#include "core/build.h"
 #include "core/context.h"
-#include "core/cuda/cuda.h"
 #include "ops/heads/heads.h"
 
 namespace mixgrad {
@@ -151,28 +149,22 @@ std::unique_ptr<MixedHeadsState> MixedHeadsMixer::empty_state(std::int64_t batch
   return state;
 }
 
-// In a decoding step on a CUDA device the Mamba heads, a few blocks of threads, run beside the softmax heads: a layer
-// then takes as long as the longer of the two.
+// In a decoding step on a CUDA device one product begins all heads, and the kernel of the Mamba heads, a few blocks of
+// threads, runs beside that of the softmax heads: a layer then takes as long as the longer of the two.
 Tensor MixedHeadsMixer::continued(const LayerInput& input, MixedHeadsState& state, TokenPosition first) const {
   HeadParts parts;
-  std::optional<MambaHeads::Begun> begun;
-  bool side_by_side = false;
-  if constexpr (build::has_cuda) {
-    const Device device = input.normed.device();
-    side_by_side = attention_ && mamba_ && device.is_cuda() && context().weights_at_rest && !context().check_devices;
-    if (side_by_side) {
-      std::optional<cuda::Branch> branch;
-      attention_->continued(input.normed, state.attention, first, parts, [&] {
-        branch.emplace(device);
-        begun = mamba_->begin_step(input.normed, *state.mamba);
-        branch->leave();
-      });
-      branch->join();
-    }
+  std::optional<Tensor> packed;  // the softmax heads' columns, then those of the Mamba heads
+  if (attention_ && mamba_ && input.normed.shape()[1] == 1 && context().weights_at_rest) {
+    packed = attention_->project_beside(input.normed, first, mamba_->input_weight());
   }
-  if (attention_ && !side_by_side) attention_->continued(input.normed, state.attention, first, parts);
-  if (mamba_) {
-    parts.add(begun ? mamba_->end_step(*begun, *state.mamba) : mamba_->forward(input.normed, &*state.mamba));
+  if (packed) {
+    const Tensor out = mamba_->new_output(packed->dim(0));
+    attention_->attend(*packed, state.attention, first, parts);
+    const Tensor projected = packed->column_view(packed->cols() - mamba_->input_weight().dim(0), packed->cols());
+    parts.add(mamba_->step_beside(projected, *state.mamba, out));
+  } else {
+    if (attention_) attention_->continued(input.normed, state.attention, first, parts);
+    if (mamba_) parts.add(mamba_->forward(input.normed, &*state.mamba));
   }
   if (shift_) parts.add(shift_->prefill(input.normed, state.ring, first));
   return joined(parts);

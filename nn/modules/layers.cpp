@@ -47,6 +47,14 @@ Tensor Linear::forward_rope(const NormedInput& x, const RopeOptions& options) co
   return y ? *y : rope(forward(x.tensor()), options);
 }
 
+std::optional<Tensor> Linear::forward_beside(const NormedInput& x, const RopeOptions* rope,
+                                             const Tensor& more_weight) const {
+  NormedLinear both = product(rope == nullptr ? AfterLinear::plain : AfterLinear::rope);
+  if (rope != nullptr) both.rope = *rope;
+  both.more_weight = more_weight;
+  return x.in_one(both);
+}
+
 Tensor Linear::forward_swiglu(const NormedInput& x, const Linear& gate) const {
   NormedLinear both = product(AfterLinear::swiglu);
   both.gate_weight = gate.weight_->value;

@@ -29,6 +29,9 @@ class Linear {
   Tensor forward_gelu(const NormedInput& x) const;
   Tensor forward_rope(const NormedInput& x, const RopeOptions& options) const;  // rope of it
   Tensor forward_swiglu(const NormedInput& x, const Linear& gate) const;        // silu(gate of x) times it
+  // [..., out + M]: forward, or forward_rope with `rope`, and beside it the product with more_weight [M,in], in one
+  // kernel; nullopt, and nothing is done, where there is no such kernel (in_one).
+  std::optional<Tensor> forward_beside(const NormedInput& x, const RopeOptions* rope, const Tensor& more_weight) const;
   // Of heads that lie in parts (concat_heads, ops/heads), put side by side.
   Tensor forward_heads(std::span<const Tensor> parts, std::span<const std::int64_t> slots, std::int64_t head_dim) const;
   // The same as forward into columns of a tensor that others fill beside it (ops/linear).

@@ -6,16 +6,15 @@
 // A block of 4 warps owns a tile of 64 rows; a warp 16 of them, against all columns of the other tile. So sums and
 // statistics of a row stay in the registers of 4 threads, and every sum has one order.
 //
-// Fragments of mma.m16n8k16, g = lane / 4, t = lane % 4 (PTX ISA, "Matrix fragments for mma.m16n8k16"):
-//   A 16x16: {(g, 2t..), (g + 8, 2t..), (g, 2t + 8..), (g + 8, 2t + 8..)}, two neighbours each
-//   B 16x8:  {(2t.., g), (2t + 8.., g)}              C 16x8: {(g, 2t), (g, 2t + 1), (g + 8, 2t), (g + 8, 2t + 1)}
-// so two neighbouring C, rounded to bf16, are one A: scores become the weights of the second product in place.
+// Two neighbouring C of a product (fragments: core/cuda/tensor_core.cuh), rounded to bf16, are one A: scores become the
+// weights of the second product in place.
 //
 // A masked score has probability 0 and rows beyond the last are read as 0; but 0 times a value that is not finite is
 // NaN, so a NaN in a key or value also reaches the queries of its tile that come before it.
 #pragma once
 
-#include "ops/attention/attention_copy.cuh"
+#include "core/cuda/async_copy.cuh"
+#include "core/cuda/tensor_core.cuh"
 #include "ops/attention/attention_naive.cuh"
 #include "ops/attention/attention_sizes.cuh"
 
@@ -36,46 +35,6 @@ __device__ inline int warp_id() { return static_cast<int>(threadIdx.x) / kWarp; 
 __device__ inline int thread_row() { return warp_id() * kWarpRows + lane_id() / 4; }
 // The first of the thread's two neighbouring columns in 8.
 __device__ inline int thread_column() { return lane_id() % 4 * 2; }
-
-// ---- instructions; below compute capability 8.0 never called (see implementation_of)
-
-#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
-#define MIXGRAD_SM80(...) __VA_ARGS__
-#else
-#define MIXGRAD_SM80(...) __trap()
-#endif
-
-// Four 8x8 matrices; lane l gives the address of row l % 8 of matrix l / 8.
-__device__ inline void load_matrices(unsigned (&to)[4], const bf16* row) {
-  MIXGRAD_SM80(asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
-                            : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
-                            : "r"(shared_address(row))
-                            : "memory"));
-}
-__device__ inline void load_transposed_matrices(unsigned (&to)[4], const bf16* row) {
-  MIXGRAD_SM80(asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
-                            : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
-                            : "r"(shared_address(row))
-                            : "memory"));
-}
-
-// c += a b
-__device__ inline void multiply_add(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
-  MIXGRAD_SM80(
-      asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
-                   "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-                   : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-                   : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1)));
-}
-
-// Two values rounded to bf16 (to nearest, ties to even), the first in the lower half.
-__device__ inline unsigned packed(float first, float second) {
-  unsigned pair = 0;
-  MIXGRAD_SM80(asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(second), "f"(first)));
-  return pair;
-}
-__device__ inline float lower(unsigned pair) { return __uint_as_float(pair << 16U); }
-__device__ inline float upper(unsigned pair) { return __uint_as_float(pair & 0xffff0000U); }
 
 // 2^x, about 2e-7 relative; results below 2^-126 become 0. 2^-inf is 0, NaN stays.
 __device__ inline float exp2_approximately(float x) {

@@ -7,7 +7,7 @@
 // NaN, so a NaN in a key or value also reaches the queries of its tile that come before it.
 #pragma once
 
-#include "ops/attention/attention_copy.cuh"
+#include "core/cuda/async_copy.cuh"
 #include "ops/attention/attention_naive.cuh"
 #include "ops/attention/attention_sizes.cuh"
 
@@ -54,7 +54,7 @@ struct Columns {
   }
 };
 
-// Rows [first,end) of a head, in f32; zeros beyond them and beyond head_dim. Asynchronous (attention_copy.cuh) for f32.
+// Rows [first,end) of a head, in f32; zeros beyond them and beyond head_dim. Asynchronous (async_copy.cuh) for f32.
 template <int kWidth, class T>
 __device__ void load_tile(float* tile, const HeadRows<const T>& x, int b, int first, int end, int head) {
   const T* from = x.at(b, first, head);

@@ -12,8 +12,8 @@
 
 #include <cstdint>
 
+#include "core/cuda/async_copy.cuh"
 #include "core/dtype.h"
-#include "ops/attention/attention_copy.cuh"
 
 namespace mixgrad::cuda::warpgroup {
 

@@ -96,9 +96,13 @@ std::optional<SumAndResult> normed_linear(const Tensor& x, const Tensor& y, cons
     require_shape(op, "gate_weight", product.gate_weight, product.weight.shape());
     if (product.gate_bias.defined()) require_shape(op, "gate_bias", product.gate_bias, outputs);
   }
+  if (product.more_weight.defined()) {
+    require_like(op, "more_weight", product.more_weight, product.weight);
+    require_shape(op, "more_weight", product.more_weight, {product.more_weight.rows(), x.cols()});
+  }
   if constexpr (MIXGRAD_FOLDER_HAS_CUDA) {
-    const bool is_tracked = any_tracked(
-        {&x, &y, &norm.weight, &norm.bias, &product.weight, &product.bias, &product.gate_weight, &product.gate_bias});
+    const bool is_tracked = any_tracked({&x, &y, &norm.weight, &norm.bias, &product.weight, &product.bias,
+                                         &product.gate_weight, &product.gate_bias, &product.more_weight});
     SumAndResult made;
     if (x.device().is_cuda() && !context().check_devices && !is_tracked &&
         cuda::normed_linear_forward(x, y, norm, product, made.sum, made.result)) {

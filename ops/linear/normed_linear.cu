@@ -31,10 +31,10 @@ constexpr int normed_blocks(int rows, int columns) {
 template <class X, class T>
 struct NormedVectors {
   NormArguments<X, T> norm;
-  const Chunk<T>* weight[2];  // the second with swiglu: of the gate
+  const Chunk<T>* weight[2];  // the second with swiglu: of the gate; else of the columns from `first_n` on
   const T* bias[2];           // or null
   T* result;
-  int m, n, chunks;
+  int m, n, first_n, chunks;
   bool gelu, at_rest;
 
   const acc_t<T>* angles;  // [positions, pairs, 2], with rope
@@ -103,8 +103,14 @@ __global__ void __launch_bounds__(kVecThreads, normed_blocks(kRows, kColumns)) n
 #pragma unroll
     for (int j = 0; j < kColumns; ++j) {
       const int c = column<kTogether, kColumns>(served, j, p.pairs);
-      const Chunk<T>* matrix = p.weight[kTogether == Together::gate_and_up ? j : 0];
-      weights.rows[j] = matrix + static_cast<std::int64_t>(kPair || c < p.n ? c : p.n - 1) * p.chunks;
+      const int there = kPair || c < p.n ? c : p.n - 1;
+      if constexpr (kTogether == Together::gate_and_up) {
+        weights.rows[j] = p.weight[j] + static_cast<std::int64_t>(there) * p.chunks;
+      } else {
+        const bool more = there >= p.first_n;
+        weights.rows[j] =
+            p.weight[more ? 1 : 0] + static_cast<std::int64_t>(more ? there - p.first_n : there) * p.chunks;
+      }
     }
   };
   aim(g);
@@ -139,7 +145,7 @@ __global__ void __launch_bounds__(kVecThreads, normed_blocks(kRows, kColumns)) n
     for (int j = 0; j < kColumns; ++j) {
       const T* bias = p.bias[kTogether == Together::gate_and_up ? j : 0];
       const int c = column<kTogether, kColumns>(g, j, p.pairs);
-      if (bias == nullptr || c >= p.n) continue;
+      if (bias == nullptr || c >= p.first_n) continue;
 #pragma unroll
       for (int r = 0; r < kRows; ++r) sums[r][j] += A(bias[c]);
     }
@@ -185,11 +191,13 @@ void run(const Tensor& x, const Tensor& y, const RowNorm& norm, const NormedLine
   const auto chunks_of = [](const Tensor& w) { return w.defined() ? chunks_at(w.data<T>()) : nullptr; };
   const auto bias_of = [](const Tensor& b) -> const T* { return b.defined() ? b.data<T>() : nullptr; };
   Vectors p{.norm = NormArguments<X, T>(x, y, norm, sum),
-            .weight = {chunks_of(product.weight), chunks_of(product.gate_weight)},
+            .weight = {chunks_of(product.weight),
+                       chunks_of(product.more_weight.defined() ? product.more_weight : product.gate_weight)},
             .bias = {bias_of(product.bias), bias_of(product.gate_bias)},
             .result = result.data<T>(),
             .m = static_cast<int>(x.rows()),
-            .n = static_cast<int>(product.weight.dim(0)),
+            .n = static_cast<int>(result.cols()),
+            .first_n = static_cast<int>(product.weight.dim(0)),
             .chunks = static_cast<int>(x.cols() / Chunk<T>::kSize),
             .gelu = product.after == AfterLinear::gelu,
             .at_rest = context().weights_at_rest,
@@ -223,8 +231,14 @@ bool takes(const Tensor& x, const Tensor& y, const RowNorm& norm, const NormedLi
   const std::int64_t rows = x.rows();
   const DType dtype = product.weight.dtype();
   if (rows < 1 || rows > kMostVectors || product.weight.dim(0) < 1 || product.weight.dim(0) > (1 << 28)) return false;
-  if (!block_norm_takes(x, y, norm, dtype) || !are_chunks({&product.weight, &product.gate_weight})) return false;
+  if (!block_norm_takes(x, y, norm, dtype) ||
+      !are_chunks({&product.weight, &product.gate_weight, &product.more_weight})) {
+    return false;
+  }
+  const bool more = product.more_weight.defined();
+  if (more && product.after != AfterLinear::plain && product.after != AfterLinear::rope) return false;
   if (product.after != AfterLinear::rope) return true;
+  if (more && product.more_weight.dim(0) % product.rope.head_dim != 0) return false;
   // One token of each sequence, and whole heads.
   return x.shape().rank() == 3 && x.dim(1) == 1 && product.rope.rows_per_position == 1 &&
          product.weight.dim(0) % product.rope.head_dim == 0;
@@ -236,7 +250,8 @@ bool normed_linear_forward(const Tensor& x, const Tensor& y, const RowNorm& norm
                            Tensor& sum, Tensor& result) {
   if (!takes(x, y, norm, product)) return false;
   const DType dtype = product.weight.dtype();
-  result = Tensor::empty(x.shape().with_last(product.weight.dim(0)), dtype, x.device());
+  const std::int64_t more = product.more_weight.defined() ? product.more_weight.dim(0) : 0;
+  result = Tensor::empty(x.shape().with_last(product.weight.dim(0) + more), dtype, x.device());
   if (y.defined()) sum = Tensor::empty(x.shape(), x.dtype(), x.device());
   if (dtype == DType::bf16) {
     run<float, bf16>(x, y, norm, product, sum, result);

@@ -2,6 +2,7 @@
 // operators compute, and round where those round:
 //   sum = x + y;  u = norm(sum) in the dtype of the weights;  result = after(linear(u, weight, bias))
 //   x: [..., K] float, contiguous   y: likewise or undefined (sum is x then)   weight: [N, K]   result: [..., N]
+//   with more_weight [M,K]: result [..., N + M], whose columns from N on are linear(u, more_weight)
 //   after:  plain;  gelu;  rope of the result as [B,T,N];  swiglu: silu(linear(u, gate_weight, gate_bias)) result
 // Every block of threads computes the norm of the few rows for itself, which costs less than a kernel of its own does.
 // Not differentiable: operators that a tape records are never fused like this.
@@ -24,6 +25,7 @@ struct NormedLinear {
   RopeOptions rope = {};    // with AfterLinear::rope
   Tensor gate_weight = {};  // with AfterLinear::swiglu, of the shape of weight
   Tensor gate_bias = {};    // likewise, of that of bias
+  Tensor more_weight = {};  // [M,K] or undefined, with plain and rope; M in whole heads with rope
 };
 
 // nullopt, and nothing is done, where there is no such kernel: on a CPU, in f64, for more than kProductVectors rows,

@@ -2,6 +2,7 @@
 // (Context::weights_at_rest) all of them are loaded while the kernel ahead still runs. Separate operators take about
 // ten kernels for this, which wait for each other.
 #include "core/context.h"
+#include "core/cuda/async_copy.cuh"
 #include "core/cuda/hardware_float.cuh"
 #include "core/cuda/launch.cuh"
 #include "ops/elementwise/functions.h"
@@ -32,8 +33,13 @@ struct HeadStep {
   A* scan_state;
   T* out;
   int heads, channels, taps, rank, states, outputs;
-  int parts;  // threads that share the states of a channel
+  int parts;                      // threads that share the states of a channel
+  std::int64_t projected_stride;  // from sequence to sequence
   bool at_rest;
+  // May the kernel run beside the one before it? What it reads, that one has not written, and the one before that has
+  // ended when this one begins (core/cuda/launch.cuh). It waits at its end, so that whoever waits for it waits for
+  // both.
+  bool beside;
 
   __host__ __device__ int mixed_rows() const { return rank + 2 * states; }
   // Of the head's three matrices, each of whole chunks.
@@ -46,10 +52,11 @@ struct HeadStep {
   }
 };
 
+// Begins to copy: a load into a register and a store would hold up every load after them.
 template <class T>
 __device__ void copy_chunks(const T* from, int size, T* to) {
   for (int c = static_cast<int>(threadIdx.x); c < size / Chunk<T>::kSize; c += kStepThreads) {
-    reinterpret_cast<Chunk<T>*>(to)[c] = reinterpret_cast<const Chunk<T>*>(from)[c];
+    copy_chunk(reinterpret_cast<Chunk<T>*>(to) + c, reinterpret_cast<const Chunk<T>*>(from) + c, true);
   }
 }
 
@@ -113,10 +120,11 @@ __global__ void __launch_bounds__(kStepThreads) mamba_step_kernel(HeadStep<T> p)
   A* state = p.scan_state + (row * p.states + part * own) * channels + channel;
   A rates[kMostStates];
   A states[kMostStates];
-  if (!p.at_rest) wait_for_previous();
+  if (!p.at_rest && !p.beside) wait_for_previous();
   copy_chunks(p.x_proj + head * p.x_proj_size(), p.x_proj_size(), x_proj);
   copy_chunks(p.dt_proj + head * p.dt_proj_size(), p.dt_proj_size(), dt_proj);
   copy_chunks(p.out_proj + head * p.out_proj_size(), p.out_proj_size(), out_proj);
+  commit_copies();
 #pragma unroll
   for (int n = 0; n < kMostStates; ++n) {
     const bool there = scans && n < own;
@@ -133,9 +141,9 @@ __global__ void __launch_bounds__(kStepThreads) mamba_step_kernel(HeadStep<T> p)
     taps[w] = convolves && w < p.taps ? p.conv[(head * channels + thread) * p.taps + w] : A(0);
     before[w] = convolves && w < p.taps - 1 ? A(history[w * older]) : A(0);
   }
-  if (p.at_rest) wait_for_previous();
+  if (p.at_rest && !p.beside) wait_for_previous();
 
-  const T* projected = p.projected + row * 2 * channels;
+  const T* projected = p.projected + blockIdx.y * p.projected_stride + head * 2 * channels;
   const A gate = convolves ? A(projected[channels + thread]) : A(0);
   if (convolves) {
     const T now = projected[thread];
@@ -150,6 +158,7 @@ __global__ void __launch_bounds__(kStepThreads) mamba_step_kernel(HeadStep<T> p)
       if (w < p.taps - 1) history[w * older] = w == p.taps - 2 ? now : static_cast<T>(before[w + 1]);
     }
   }
+  wait_for_copies<0>();
   __syncthreads();
   for_products(x_proj, p.mixed_rows(), channels, convolved, [&](int at, A sum) { mixed[at] = A(static_cast<T>(sum)); });
   __syncthreads();
@@ -181,6 +190,10 @@ __global__ void __launch_bounds__(kStepThreads) mamba_step_kernel(HeadStep<T> p)
   __syncthreads();
   T* out = p.out + row * p.outputs;
   for_products(out_proj, p.outputs, channels, gated, [&](int at, A sum) { out[at] = static_cast<T>(sum); });
+  if (p.beside) {
+    launch_next();
+    wait_for_previous();
+  }
 }
 
 template <class T>
@@ -194,8 +207,12 @@ bool run(const MambaStep& step, Tensor& out) {
   std::int64_t parts = kStepThreads / channels;
   while (parts > 1 && states % parts != 0) --parts;
   if (states / parts > kMostStates || step.projected.dim(0) > 65535) return false;
-  if (!are_chunks({&step.projected, &step.conv, &step.conv_bias, &step.x_proj, &step.dt_proj, &step.dt_bias,
-                   &step.a_log, &step.d, &step.out_proj, &step.history, &step.scan_state})) {
+  const Tensor& projected = step.projected;
+  const std::int64_t projected_stride = projected.row_stride() * (projected.rows() / projected.dim(0));
+  if (reinterpret_cast<std::uintptr_t>(projected.raw()) % 16 != 0 || projected.row_stride() % kSize != 0) return false;
+  if (projected.shape().rank() == 4 && !projected.is_contiguous()) return false;
+  if (!are_chunks({&step.conv, &step.conv_bias, &step.x_proj, &step.dt_proj, &step.dt_bias, &step.a_log, &step.d,
+                   &step.out_proj, &step.history, &step.scan_state})) {
     return false;
   }
   HeadStep<T> p{.projected = step.projected.data<T>(),
@@ -217,10 +234,15 @@ bool run(const MambaStep& step, Tensor& out) {
                 .states = static_cast<int>(states),
                 .outputs = static_cast<int>(step.out_proj.dim(1)),
                 .parts = static_cast<int>(parts),
-                .at_rest = context().weights_at_rest};
+                .projected_stride = projected_stride,
+                .at_rest = context().weights_at_rest,
+                .beside = step.out_beside.defined()};
   if (p.bytes() > kMostBytes) return false;
-  out = Tensor::empty({step.projected.dim(0), 1, step.a_log.dim(0), step.out_proj.dim(1)}, step.projected.dtype(),
-                      step.projected.device());
+  out = step.out_beside;
+  if (!out.defined()) {
+    out = Tensor::empty({projected.dim(0), 1, step.a_log.dim(0), step.out_proj.dim(1)}, projected.dtype(),
+                        projected.device());
+  }
   p.out = out.data<T>();
   const dim3 grid(static_cast<unsigned>(p.heads), static_cast<unsigned>(step.projected.dim(0)));
   launch("mamba_step", step.projected.device(), grid, kStepThreads, p.bytes(), mamba_step_kernel<T>, p);

@@ -14,13 +14,16 @@
 namespace mixgrad {
 
 struct MambaStep {
-  Tensor projected;            // [B,1,R,2C]
+  Tensor projected;            // [B,1,R,2C], or [B,1,R 2C], which may be a row view
   Tensor conv, conv_bias;      // [R,C,W], [R,C], in the accumulation type
   Tensor x_proj;               // [R,rank+2N,C]
   Tensor dt_proj, dt_bias;     // [R,C,rank], [R,C]
   Tensor a_log, d;             // [R,C,N], [R,C]
   Tensor out_proj;             // [R,O,C]
   Tensor history, scan_state;  // [B,W-1,R,C] oldest first, [B,R,N,C] in the accumulation type
+  // If defined: the result, [B,1,R,O], and the kernel may run beside the one that was queued before it. That one must
+  // neither have written `projected` nor read or write `out_beside`, whose memory was taken before it was queued.
+  Tensor out_beside = {};
 };
 
 // [B,1,R,O]; nullopt, and nothing is done, where there is no such kernel: on a CPU, in f64, for heads whose matrices do

@@ -118,7 +118,6 @@ Tensor selective_scan_cached(const Tensor& x, const Tensor& dt, const Tensor& a_
 std::optional<Tensor> mamba_step(const MambaStep& step) {
   constexpr const char* kStep = "mamba_step";
   require_float(kStep, "projected", step.projected);
-  require_rank(kStep, "projected", step.projected, 4, "[B,1,R,2C]");
   require_rank(kStep, "a_log", step.a_log, 3, "[R,C,N]");
   require_rank(kStep, "conv", step.conv, 3, "[R,C,W]");
   require_rank(kStep, "dt_proj", step.dt_proj, 3, "[R,C,rank]");
@@ -129,7 +128,11 @@ std::optional<Tensor> mamba_step(const MambaStep& step) {
   const std::int64_t states = step.a_log.dim(2);
   const std::int64_t taps = step.conv.dim(2);
   const std::int64_t rank = step.dt_proj.dim(2);
-  require_shape(kStep, "projected", step.projected, {batch, 1, heads, 2 * channels});
+  if (step.projected.shape().rank() == 3) {
+    require_shape(kStep, "projected", step.projected, {batch, 1, heads * 2 * channels});
+  } else {
+    require_shape(kStep, "projected", step.projected, {batch, 1, heads, 2 * channels});
+  }
   require_shape(kStep, "conv", step.conv, {heads, channels, taps});
   require_shape(kStep, "conv_bias", step.conv_bias, {heads, channels});
   require_shape(kStep, "x_proj", step.x_proj, {heads, rank + 2 * states, channels});

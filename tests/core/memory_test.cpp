@@ -35,30 +35,6 @@ TEST_CASE("pool: a block that is given back is the next of its size") {
   CHECK(pool_stats(kCpu).system_allocations == allocations);
 }
 
-TEST_CASE("pool: parked blocks are not handed out before the parking ends, and count as given back") {
-  pool_trim(kCpu);
-  const std::size_t before = pool_stats(kCpu).in_use;
-  void* first = nullptr;
-  void* second = nullptr;
-  {
-    const ParkedBlocks parked(kCpu);
-    {
-      const Storage block = Storage::allocate(123456, kCpu);
-      first = block.data();
-    }
-    CHECK(pool_stats(kCpu).in_use == before);
-    const Storage other = Storage::allocate(123456, kCpu);
-    second = other.data();
-    CHECK(second != first);
-  }
-  const std::int64_t allocations = pool_stats(kCpu).system_allocations;
-  const Storage a = Storage::allocate(123456, kCpu);
-  const Storage b = Storage::allocate(123456, kCpu);
-  CHECK(pool_stats(kCpu).system_allocations == allocations);
-  CHECK((a.data() == first || b.data() == first));
-  CHECK((a.data() == second || b.data() == second));
-}
-
 TEST_CASE("pool: a block serves a little less than its size, but not much less or more") {
   pool_trim(kCpu);
   Storage::allocate(1 << 20, kCpu);  // given back at once

@@ -99,6 +99,40 @@ TEST_CASE("mamba_step: outputs and states of separate operators, over several to
   }
 }
 
+// What a mixed layer does: the columns of the heads are a row view of a longer product, and a kernel that needs nothing
+// of them is queued in between.
+TEST_CASE("mamba_step beside the kernel before it: outputs and states of the step by itself, bit for bit") {
+  if (!test_device().is_cuda()) {
+    MESSAGE("runs with MIXGRAD_DEVICE=cuda");
+    return;
+  }
+  for (const MambaSizes& s : {MambaSizes{1, 12, 64, 16, 4, 4, 64}, MambaSizes{3, 2, 64, 16, 2, 4, 32}}) {
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+      MambaStep alone = random_mamba_step(s, dtype);
+      MambaStep beside = alone;
+      beside.history = alone.history.clone();
+      beside.scan_state = alone.scan_state.clone();
+      const std::int64_t width = s.heads * 2 * s.channels;
+      const Tensor other = random_tensor({1, 4096, 512}, 11).to(dtype).to(test_device());
+      for (std::uint64_t token = 0; token < 20; ++token) {
+        const Tensor packed = random_tensor({s.batch, 1, width + 64}, 100 + token).to(dtype).to(test_device());
+        alone.projected = packed.column_view(64, 64 + width).clone().reshape({s.batch, 1, s.heads, 2 * s.channels});
+        const Tensor want = *mamba_step(alone);
+        beside.projected = packed.column_view(64, 64 + width);
+        beside.out_beside = Tensor::empty(want.shape(), dtype, test_device());
+        const Tensor between = silu(other);
+        const std::optional<Tensor> got = mamba_step(beside);
+        REQUIRE(got);
+        const Tensor after = add(*got, *got);  // waits for both
+        CHECK(after.to(kCpu).equal_bits(add(want, want).to(kCpu)));
+        CHECK(between.to(kCpu).equal_bits(silu(other).to(kCpu)));
+        CHECK(beside.history.to(kCpu).equal_bits(alone.history.to(kCpu)));
+        CHECK(beside.scan_state.to(kCpu).equal_bits(alone.scan_state.to(kCpu)));
+      }
+    }
+  }
+}
+
 TEST_CASE("mamba_step: what has no kernel is left to the separate operators, and sizes that do not fit are errors") {
   MambaStep step = random_mamba_step({1, 2, 64, 16, 2, 4, 32}, DType::f32);
   CHECK(mamba_step(step).has_value() == test_device().is_cuda());

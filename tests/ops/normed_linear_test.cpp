@@ -95,6 +95,16 @@ void check_normed(const NormedOperands& o, const NormedSizes& s, DType dtype, bo
       CHECK(not_close_to_scale(got->result.to(kCpu), want.to(kCpu), tolerance, largest_of(want.to(kCpu))) == kNothing);
       const auto again = normed_linear(o.x, add ? o.y : Tensor(), o.norm, product);
       CHECK(again->result.equal_bits(got->result));
+      if (product.after != AfterLinear::plain && product.after != AfterLinear::rope) continue;
+      NormedLinear both = product;  // and a second matrix, of one head
+      both.more_weight = o.gate_weight.slice(0, s.head_dim);
+      const auto two = normed_linear(o.x, add ? o.y : Tensor(), o.norm, both);
+      REQUIRE(two);
+      const Tensor more = linear(normed.normed, both.more_weight).to(kCpu);
+      const Tensor first = two->result.to(kCpu).column_view(0, s.outputs).clone();
+      const Tensor second = two->result.to(kCpu).column_view(s.outputs, s.outputs + s.head_dim).clone();
+      CHECK(not_close_to_scale(first, want.to(kCpu), tolerance, largest_of(want.to(kCpu))) == kNothing);
+      CHECK(not_close_to_scale(second, more, tolerance, largest_of(more)) == kNothing);
     }
   }
 }

@@ -1,13 +1,9 @@
 // Asynchronous copies from global into shared memory (cp.async). Below compute capability 8.0 they are plain copies.
 #pragma once
 
-#include <cuda_runtime.h>
+#include "core/cuda/tensor_core.cuh"
 
 namespace mixgrad::cuda {
-
-__device__ inline unsigned shared_address(const void* memory) {
-  return static_cast<unsigned>(__cvta_generic_to_shared(memory));
-}
 
 // 16 bytes, both addresses aligned to them; zeros when `there` is false.
 __device__ inline void copy_chunk(void* to, const void* from, bool there) {
