@@ -16,6 +16,8 @@
 #include "apps/verbs/bench_op.h"
 #include "apps/verbs/verbs.h"
 #include "core/allocator.h"
+#include "core/build.h"
+#include "core/cuda/profile.h"
 #include "core/error.h"
 #include "core/parallel.h"
 #include "core/text/plural.h"
@@ -110,6 +112,7 @@ class Bench : public Verb {
     std::vector<double> times(static_cast<std::size_t>(rounds_ / together));
     std::int64_t allocations = 0;
     Trainer::Result result;
+    if constexpr (build::has_cuda) cuda::start_profile();
     for (double& time : times) {
       const std::int64_t before = allocations_so_far();
       const double start = now_ms();
@@ -118,6 +121,7 @@ class Bench : public Verb {
       result = trainer->wait();
       time = (now_ms() - start) / static_cast<double>(together);
     }
+    if constexpr (build::has_cuda) cuda::stop_profile();
     if (result.halted) {
       raise<ValueError>("bench train: loss and gradient norm must be finite, got ", result.loss, " and ",
                         result.gradient_norm, " in step ", result.step + 1, "; give a lower --lr");

@@ -1,52 +1,18 @@
+// Two implementations of the same formulas: element by element, for any number of taps and channels, and by stretches
+// of time (causal_conv_stretches.cuh), which takes what stretches::takes says.
 #include "core/cuda/launch.cuh"
+#include "ops/causal_conv/causal_conv_inputs.cuh"
 #include "ops/causal_conv/causal_conv_kernels.h"
+#include "ops/causal_conv/causal_conv_stretches.cuh"
 #include "ops/elementwise/functions.h"
 
 namespace mixgrad::cuda {
 namespace {
 
-// The inputs as rows of one head: token t of sequence b is x[(b T + t) R + head].
-template <class T>
-struct ConvInputs {
-  using A = acc_t<T>;
-
-  Rows<T> x;
-  Rows<T> history;  // [B,W-1,R] rows
-  const A* weight;  // [R,C,W]
-  const A* bias;    // [R,C]
-  std::int64_t steps, heads, channels, width;
-
-  ConvInputs(const Tensor& x_in, const Tensor& weight_in, const Tensor& bias_in, const Tensor& history_in)
-      : x(x_in),
-        history(history_in),
-        weight(weight_in.data<A>()),
-        bias(bias_in.data<A>()),
-        steps(x_in.dim(1)),
-        heads(x_in.dim(2)),
-        channels(x_in.dim(3)),
-        width(weight_in.dim(2)) {}
-
-  // The input of token t of a sequence, also before its start.
-  __device__ A input(std::int64_t sequence, std::int64_t t, std::int64_t head, std::int64_t c) const {
-    if (t >= 0) return A(x[(sequence * steps + t) * heads + head][c]);
-    return history ? A(history[(sequence * (width - 1) + t + width - 1) * heads + head][c]) : A(0);
-  }
-  // p of element c of row (token, head)
-  __device__ A filter(std::int64_t row, std::int64_t c) const {
-    const std::int64_t head = row % heads;
-    const std::int64_t token = row / heads;
-    const std::int64_t channel = head * channels + c;
-    A p = bias[channel];
-    for (std::int64_t w = 0; w < width; ++w) {
-      p += weight[channel * width + w] * input(token / steps, token % steps - (width - 1) + w, head, c);
-    }
-    return p;
-  }
-};
-
 template <class T>
 void forward(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& history, const Tensor& y) {
   const ConvInputs<T> in(x, weight, bias, history);
+  if (stretches::takes(in, {&x, &history, &y})) return stretches::forward(in, y);
   const Rows<T> out(y);
   for_each_cell("causal_conv", x.device(), x.numel() / in.channels, in.channels,
                 [=] __device__(std::int64_t r, std::int64_t c) {
@@ -121,6 +87,7 @@ template <class T>
 void backward(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& dy, const GradTarget& dx,
               const GradTarget& dweight, const GradTarget& dbias) {
   const ConvInputs<T> in(x, weight, bias, Tensor());
+  if (stretches::takes(in, {&x, &dy, &dx.tensor})) return stretches::backward(in, dy, dx, dweight, dbias);
   const Tensor dp = Tensor::empty(x.shape(), dtype_of<acc_t<T>>(), x.device());
   before_silu<T>(in, dy, dp);
   if (dx.tensor.defined()) backward_x<T>(in, dp, dx);

@@ -32,6 +32,20 @@ Tensor filtered(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   return y;
 }
 
+// x in the first half of the columns of [x;z], as a Mamba head has it.
+OpCase packed(const std::string& note, const Shape& x, std::int64_t taps) {
+  const std::int64_t channels = x[3];
+  return {
+      note,
+      {random_tensor(x.with_last(2 * channels), 4), random_tensor({x[2], channels, taps}, 5),
+       random_tensor({x[2], channels}, 6)},
+      [=](std::span<const Tensor> in) { return std::vector{causal_conv(columns(in[0], 0, channels), in[1], in[2])}; },
+      [=](std::span<const Tensor> in) {
+        return std::vector{filtered(in[0].column_view(0, channels).clone(), in[1], in[2])};
+      },
+      {activation, parameter_f32, parameter_f32}};
+}
+
 OpCase plain(const std::string& note, const Shape& x, std::int64_t taps) {
   return {note,
           {random_tensor(x, 1), random_tensor({x[2], x[3], taps}, 2), random_tensor({x[2], x[3]}, 3)},
@@ -74,11 +88,11 @@ OpCases causal_conv_cases() {
       plain("65 tokens, beyond a block", {1, 65, 1, 2}, 4),
       plain("3 x 50 tokens, blocks across sequences", {3, 50, 2, 3}, 4),
       plain("130 tokens", {1, 130, 1, 2}, 3),
-      {"x is the first half of [x;z]",
-       {random_tensor({2, 6, 3, 10}, 4), random_tensor({3, 5, 4}, 5), random_tensor({3, 5}, 6)},
-       [](std::span<const Tensor> in) { return std::vector{causal_conv(columns(in[0], 0, 5), in[1], in[2])}; },
-       [](std::span<const Tensor> in) { return std::vector{filtered(in[0].column_view(0, 5).clone(), in[1], in[2])}; },
-       {activation, parameter_f32, parameter_f32}},
+      plain("two taps, heads of 8 channels", {2, 21, 3, 8}, 2),
+      plain("four taps, 35 heads of 4 channels", {3, 20, 35, 4}, 4),
+      plain("T below W, channels in fours", {2, 2, 2, 4}, 4),
+      packed("x is the first half of [x;z]", {2, 6, 3, 5}, 4),
+      packed("x is the first half of [x;z], channels in fours", {2, 19, 3, 8}, 4),
   };
 
   const Tensor x = random_tensor({2, 3, 2, 5}, 1);
@@ -122,7 +136,8 @@ OpCases causal_conv_cases() {
   all.cached = {in_pieces("one tap", 1), in_pieces("four taps", 4), in_pieces("seven taps", 7)};
   all.block_sizes = kCausalConvBlocks;
   all.with_size = [](std::string_view axis, std::int64_t size) {
-    if (axis == "tokens") return plain("", {1, size, 1, 2}, 3);
+    if (axis == "tokens") return plain("", {2, size, 1, 4}, 3);
+    if (axis == "channels") return plain("", {1, 18, 2, size}, 4);
     raise_unknown_axis(axis);
   };
   return all;

@@ -1,3 +1,4 @@
+#include "core/cuda/chunk_rows.cuh"
 #include "core/cuda/hardware_float.cuh"
 #include "core/cuda/launch.cuh"
 #include "ops/elementwise/elementwise_kernels.h"
@@ -70,24 +71,25 @@ template <class T>
 void swiglu_chunks(const Tensor& gate, const Tensor& up, const Tensor& y) {
   using A = acc_t<T>;
   using C = Chunk<T>;
-  const C* g = reinterpret_cast<const C*>(gate.data<T>());
-  const C* u = reinterpret_cast<const C*>(up.data<T>());
-  C* out = reinterpret_cast<C*>(y.data<T>());
-  for_each("swiglu", gate.device(), gate.numel() / C::kSize, [=] __device__(std::int64_t i) {
-    const C a = g[i];
-    const C b = u[i];
-    C result;
+  const ChunkRows<T> g(gate);
+  const ChunkRows<T> u(up);
+  const ChunkRows<T> out(y);
+  for_each_cell(
+      "swiglu", gate.device(), gate.rows(), gate.cols() / C::kSize, [=] __device__(std::int64_t r, std::int64_t i) {
+        const C a = g.at(r, i);
+        const C b = u.at(r, i);
+        C result;
 #pragma unroll
-    for (int k = 0; k < C::kSize; ++k) {
-      result.values[k] = static_cast<T>(A(functions::Silu::f(function_t<T>(a.values[k]))) * A(b.values[k]));
-    }
-    out[i] = result;
-  });
+        for (int k = 0; k < C::kSize; ++k) {
+          result.values[k] = static_cast<T>(A(functions::Silu::f(function_t<T>(a.values[k]))) * A(b.values[k]));
+        }
+        out.at(r, i) = result;
+      });
 }
 
 template <class T>
 void swiglu(const Tensor& gate, const Tensor& up, const Tensor& y) {
-  if (are_chunks({&gate, &up, &y})) return swiglu_chunks<T>(gate, up, y);
+  if (are_chunk_rows({&gate, &up, &y})) return swiglu_chunks<T>(gate, up, y);
   using A = acc_t<T>;
   const Rows<T> g(gate);
   const Rows<T> u(up);
@@ -102,42 +104,43 @@ void swiglu_gradient_chunks(const Tensor& gate, const Tensor& up, const Tensor& 
                             const GradTarget& dup) {
   using A = acc_t<T>;
   using C = Chunk<T>;
-  const C* g = reinterpret_cast<const C*>(gate.data<T>());
-  const C* u = reinterpret_cast<const C*>(up.data<T>());
-  const C* d = reinterpret_cast<const C*>(dy.data<T>());
-  C* to_gate = dgate.tensor.defined() ? reinterpret_cast<C*>(dgate.tensor.data<T>()) : nullptr;
-  C* to_up = dup.tensor.defined() ? reinterpret_cast<C*>(dup.tensor.data<T>()) : nullptr;
+  const ChunkRows<T> g(gate);
+  const ChunkRows<T> u(up);
+  const ChunkRows<T> d(dy);
+  const ChunkRows<T> to_gate(dgate.tensor);
+  const ChunkRows<T> to_up(dup.tensor);
   const bool add_gate = dgate.add;
   const bool add_up = dup.add;
-  for_each("swiglu", gate.device(), gate.numel() / C::kSize, [=] __device__(std::int64_t i) {
-    const C a = g[i];
-    const C b = u[i];
-    const C slope = d[i];
-    if (to_gate != nullptr) {
-      C result = add_gate ? to_gate[i] : C{};
+  for_each_cell(
+      "swiglu", gate.device(), gate.rows(), gate.cols() / C::kSize, [=] __device__(std::int64_t r, std::int64_t i) {
+        const C a = g.at(r, i);
+        const C b = u.at(r, i);
+        const C slope = d.at(r, i);
+        if (to_gate) {
+          C result = add_gate ? to_gate.at(r, i) : C{};
 #pragma unroll
-      for (int k = 0; k < C::kSize; ++k) {
-        const A value = A(slope.values[k]) * A(b.values[k]) * A(functions::Silu::df(function_t<T>(a.values[k])));
-        result.values[k] = static_cast<T>(add_gate ? A(result.values[k]) + value : value);
-      }
-      to_gate[i] = result;
-    }
-    if (to_up != nullptr) {
-      C result = add_up ? to_up[i] : C{};
+          for (int k = 0; k < C::kSize; ++k) {
+            const A value = A(slope.values[k]) * A(b.values[k]) * A(functions::Silu::df(function_t<T>(a.values[k])));
+            result.values[k] = static_cast<T>(add_gate ? A(result.values[k]) + value : value);
+          }
+          to_gate.at(r, i) = result;
+        }
+        if (to_up) {
+          C result = add_up ? to_up.at(r, i) : C{};
 #pragma unroll
-      for (int k = 0; k < C::kSize; ++k) {
-        const A value = A(slope.values[k]) * A(functions::Silu::f(function_t<T>(a.values[k])));
-        result.values[k] = static_cast<T>(add_up ? A(result.values[k]) + value : value);
-      }
-      to_up[i] = result;
-    }
-  });
+          for (int k = 0; k < C::kSize; ++k) {
+            const A value = A(slope.values[k]) * A(functions::Silu::f(function_t<T>(a.values[k])));
+            result.values[k] = static_cast<T>(add_up ? A(result.values[k]) + value : value);
+          }
+          to_up.at(r, i) = result;
+        }
+      });
 }
 
 template <class T>
 void swiglu_gradient(const Tensor& gate, const Tensor& up, const Tensor& dy, const GradTarget& dgate,
                      const GradTarget& dup) {
-  if (are_chunks({&gate, &up, &dy, &dgate.tensor, &dup.tensor})) {
+  if (are_chunk_rows({&gate, &up, &dy, &dgate.tensor, &dup.tensor})) {
     return swiglu_gradient_chunks<T>(gate, up, dy, dgate, dup);
   }
   using A = acc_t<T>;

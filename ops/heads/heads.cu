@@ -31,9 +31,44 @@ struct PartElements {
   }
 };
 
+// By chunks of 16 bytes, where a head has whole ones: the implementation above the ones before. f(of part, of whole).
+template <class T>
+struct HeadChunks {
+  PartElements<T> elements;
+  unsigned chunks;  // of a head
+
+  explicit HeadChunks(const PartElements<T>& all)
+      : elements(all), chunks(static_cast<unsigned>(all.width / Chunk<T>::kSize)) {}
+
+  static bool takes(const PartElements<T>& all) {
+    const auto whole_chunks = [](const Rows<T>& rows) {
+      return reinterpret_cast<std::uintptr_t>(rows.data) % 16 == 0 && rows.stride % Chunk<T>::kSize == 0;
+    };
+    return all.width > 0 && all.width % Chunk<T>::kSize == 0 && whole_chunks(all.part) && whole_chunks(all.whole);
+  }
+  template <class F>
+  void for_each(Device device, const F& f) const {
+    const HeadChunks own = *this;
+    for_each_cell(
+        "concat_heads", device, elements.whole.count, elements.heads * chunks,
+        [=] __device__(std::int64_t token, std::int64_t i) {
+          const unsigned head = static_cast<unsigned>(i) / own.chunks;
+          const std::int64_t c = static_cast<std::int64_t>(static_cast<unsigned>(i) % own.chunks) * Chunk<T>::kSize;
+          const PartElements<T>& all = own.elements;
+          T* part = all.split ? all.part[token * all.heads + head] + c : all.part[token] + head * all.width + c;
+          T* whole = all.whole[token] + all.slots[head] * all.width + c;
+          f(*reinterpret_cast<Chunk<T>*>(part), *reinterpret_cast<Chunk<T>*>(whole));
+        });
+  }
+};
+
 template <class T>
 void to_slots(const Tensor& part, const Tensor& slots, const Tensor& whole) {
   const PartElements<T> elements(part, slots, whole);
+  if (HeadChunks<T>::takes(elements)) {
+    return HeadChunks<T>(elements).for_each(
+        part.device(), [] __device__(const Chunk<T>& of_part, Chunk<T>& of_whole) { of_whole = of_part; });
+  }
   for_each("concat_heads", part.device(), part.numel(),
            [=] __device__(std::int64_t i) { elements.of_whole(i) = elements.of_part(i); });
 }
@@ -42,6 +77,17 @@ template <class T>
 void from_slots(const Tensor& whole, const Tensor& slots, const GradTarget& part) {
   const PartElements<T> elements(part.tensor, slots, whole);
   const bool add = part.add;
+  if (HeadChunks<T>::takes(elements)) {
+    return HeadChunks<T>(elements).for_each(
+        whole.device(), [=] __device__(Chunk<T> & of_part, const Chunk<T>& of_whole) {
+          Chunk<T> result = of_whole;
+#pragma unroll
+          for (int e = 0; add && e < Chunk<T>::kSize; ++e) {
+            result.values[e] = static_cast<T>(acc_t<T>(of_part.values[e]) + acc_t<T>(of_whole.values[e]));
+          }
+          of_part = result;
+        });
+  }
   for_each("concat_heads", whole.device(), part.tensor.numel(), [=] __device__(std::int64_t i) {
     T& to = elements.of_part(i);
     const T from = elements.of_whole(i);

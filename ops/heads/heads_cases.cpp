@@ -100,6 +100,8 @@ OpCases concat_heads_cases() {
       concat("four parts", {{2, 3, 2}, {2, 3, 4}, {2, 3, 2, 2}, {2, 3, 2}}, {5, 1, 3, 0, 4, 2}, 2),
       concat("a part with a row for each head", {{2, 3, 5}, {2, 3, 2, 5}}, {1, 2, 0}, 5),
       concat("2100 tokens, many blocks", {{1, 2100, 8}, {1, 2100, 8}}, {1, 0}, 8),
+      concat("the same, heads of 3 channels", {{1, 2100, 3}, {1, 2100, 3}}, {1, 0}, 3),
+      concat("a part with a row for each head, in whole chunks", {{2, 3, 16}, {2, 3, 3, 8}}, {1, 4, 2, 0, 3}, 8),
       {"parts are columns",
        {random_tensor({2, 3, 7}, 1)},
        [](std::span<const Tensor> in) {

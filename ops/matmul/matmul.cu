@@ -6,6 +6,7 @@
 #include "core/context.h"
 #include "core/cuda/launch.cuh"
 #include "ops/matmul/matmul_cuda.h"
+#include "ops/matmul/matmul_narrow.h"
 #include "ops/matmul/matmul_plan.cuh"
 #include "ops/matmul/matvec_cuda.h"
 
@@ -112,6 +113,9 @@ void matmul(const Product<In, Out>& p, Device device) {
   if (p.m == 0 || p.n == 0 || p.batch == 0) return;
   if (p.k == 0) return prepare(p, device);
   if (matvec_takes(p)) return matvec(p, device);
+  if constexpr (std::is_same_v<In, bf16>) {
+    if (narrow_takes(p, device)) return narrow(p, device);
+  }
   const MatmulPlan& plan = plan_for(kind_of(p), device);
   if (plan.usable()) return plan.run({p.b, p.a, p.bias, p.c}, &p.alpha);
   if (p.bias == nullptr) {

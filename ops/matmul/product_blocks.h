@@ -14,6 +14,10 @@ inline constexpr std::int64_t kProductVectors = 8;       // rows of A that CUDA 
 inline constexpr std::int64_t kProductRegisterRows = 8;  // of C, in registers (6 without AVX-512)
 inline constexpr std::int64_t kProductTileSide = 16;     // rows and columns of a tile register
 
+inline constexpr std::int64_t kFewestNarrowRows = 64;  // from here on CUDA has kernels for narrow products of heads
+inline constexpr std::int64_t kMostNarrow = 128;       // columns that these take
+inline constexpr std::int64_t kNarrowRows = 128;       // of a block of them
+
 inline constexpr BlockSize kProductBlocks[] = {{"inner", kProductInner},       {"rows", kProductRows},
                                                {"rows", kProductTileRows},     {"columns", kProductColumns},
                                                {"rows", kProductRegisterRows}, {"rows", kProductVectors},

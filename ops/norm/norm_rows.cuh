@@ -190,10 +190,12 @@ __global__ void __launch_bounds__(kRowThreads) norm_rows_gradient_kernel(NormRow
     const A mu = kCentered ? p.means[r] : A(0);
     const A scale = p.inverses[r];
     Unit<X, kSize> row[kUnits];
+    Unit<X, kSize> more[kUnits];  // loaded before the sums need the row, so that nothing waits for it
     Unit<T, kSize> up[kUnits];
     for_lane_units<kUnits>(p.units, [&](int k, int c) {
       row[k] = p.s[begin + c];
       up[k] = p.dnormed[begin + c];
+      more[k] = p.dsum == nullptr ? Unit<X, kSize>{} : p.dsum[begin + c];
     });
     A sum_g = 0;
     A sum_gx = 0;
@@ -214,14 +216,13 @@ __global__ void __launch_bounds__(kRowThreads) norm_rows_gradient_kernel(NormRow
     const A along = warp_sum(sum_gx) * scale * scale / p.width;
     for_lane_units<kUnits>(p.units, [&](int k, int c) {
       const Unit<A, kSize> factor = p.weight[c];
-      const Unit<X, kSize> more = p.dsum == nullptr ? Unit<X, kSize>{} : p.dsum[begin + c];
       Unit<X, kSize> result = p.add ? p.d[begin + c] : Unit<X, kSize>{};
       Unit<T, kSize> second = p.add_dy ? p.dy[begin + c] : Unit<T, kSize>{};
 #pragma unroll
       for (int e = 0; e < kSize; ++e) {
         const A g = A(up[k].values[e]) * factor.values[e];
         A value = scale * (g - mean_g - (A(row[k].values[e]) - mu) * along);
-        if (p.dsum != nullptr) value += A(more.values[e]);
+        if (p.dsum != nullptr) value += A(more[k].values[e]);
         result.values[e] = static_cast<X>(p.add ? A(result.values[e]) + value : value);
         second.values[e] = static_cast<T>(p.add_dy ? A(second.values[e]) + value : value);
       }

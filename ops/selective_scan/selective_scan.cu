@@ -23,7 +23,7 @@ constexpr std::int64_t kFewestSegmentedTokens = kScanSegmentedTokens;
 constexpr std::int64_t kMostSegmentedBlocks = 64;
 
 DeviceScanImplementation implementation_of(const ScanInputs& in) {
-  const std::int64_t blocks = in.x.dim(0) * in.x.dim(2) * registers::groups_of(in.x.dim(3));
+  const std::int64_t blocks = in.x.dim(0) * in.x.dim(2) * registers::groups_of(in.x.dim(3), in.a_log.dim(2));
   if (!registers::takes_states(in.a_log.dim(2)) || blocks > kMostBlocks) return DeviceScanImplementation::naive;
   const bool idle = in.x.dim(1) >= kFewestSegmentedTokens && blocks <= kMostSegmentedBlocks;
   return idle ? DeviceScanImplementation::segments : DeviceScanImplementation::registers;

@@ -202,7 +202,7 @@ OpCases selective_scan_cases() {
   all.block_sizes = kSelectiveScanBlocks;
   all.with_size = [](std::string_view axis, std::int64_t size) {
     if (axis == "tokens") return plain("", {1, size, 1, 1}, 4);  // CUDA's registers take 4, 8 or 16 states
-    if (axis == "channels") return plain("", {1, 2, 1, size}, 4);
+    if (axis == "channels") return plain("", {1, 2, 1, size}, size <= kScanCudaFewChannels + 1 ? 16 : 4);
     raise_unknown_axis(axis);
   };
   return all;

@@ -28,11 +28,11 @@ struct Forward {
 };
 
 // s[n] = 2^(step rate[n]) s[n] + step x b[n]
-template <class A>
+template <class T, class A = acc_t<T>>
 __device__ void advance(A (&s)[kOwn], const A (&rate)[kOwn], A step, A x, const Own<A>& b) {
   const A drive = step * x;
 #pragma unroll
-  for (int j = 0; j < kOwn; ++j) s[j] = exp2_nonpositive(step * rate[j]) * s[j] + drive * b.of[j];
+  for (int j = 0; j < kOwn; ++j) s[j] = decay_of<T>(step * rate[j]) * s[j] + drive * b.of[j];
 }
 
 template <class T, int N>
@@ -41,7 +41,7 @@ __global__ void __launch_bounds__(kThreadsOf<N>) forward_kernel(const Forward<T>
   __shared__ ChunkMemory<A, N> memory;
   const ThreadIndex<N> at{};
   const BlockWork work(f.segments, f.groups, f.in.heads);
-  const std::int64_t first_channel = work.group * kChannels;
+  const std::int64_t first_channel = work.group * kChannels<N>;
   const std::int64_t width = f.in.channels - first_channel;
   const std::int64_t ch = first_channel + at.channel;
   const bool live = at.channel < width;
@@ -77,7 +77,7 @@ __global__ void __launch_bounds__(kThreadsOf<N>) forward_kernel(const Forward<T>
     A y[kTokens];
 #pragma unroll
     for (int k = 0; k < kTokens; ++k) {
-      advance(s, rate, memory.step[k][at.channel], memory.x[k][at.channel], own(memory.b[k], at.state));
+      advance<T>(s, rate, memory.step[k][at.channel], memory.x[k][at.channel], own(memory.b[k], at.state));
       const Own<A> c = own(memory.c[k], at.state);
       y[k] = 0;
 #pragma unroll
@@ -117,9 +117,8 @@ void forward(const ScanInputs& inputs, const Tensor& state, const Tensor& saved,
   const ScanRows<T> in(inputs);
   A* states = state.defined() ? state.data<A>() : nullptr;
   const std::int64_t whole = (in.steps + kTokens - 1) / kTokens * kTokens;
-  const Forward<T> f{
-      in,     groups_of(in.channels), 1, whole, Rows<T>(y), states, states, saved.defined() ? saved.data<A>() : nullptr,
-      nullptr};
+  const Forward<T> f{in,     groups_of(in.channels, in.states),           1,      whole, Rows<T>(y), states,
+                     states, saved.defined() ? saved.data<A>() : nullptr, nullptr};
   with_states(in.states, [&]<int N>() { launch_forward<T, N>(f, y.device()); });
 }
 

@@ -1,7 +1,7 @@
 // The registers implementation, backward: chunk by chunk from the last to the first, the 16 states of each are computed
 // again from the saved one and kept in registers with their decays, then walked back. dB and dC sum over the channels
-// of a warp by exchanges between its lanes, then over the warps of a block and, where a head has more than 32 channels,
-// over its blocks, each in order.
+// of a warp by exchanges between its lanes, then over the warps of a block and, where a head has more channels than a
+// block, over its blocks, each in order.
 #pragma once
 
 #include "ops/selective_scan/selective_scan_chunk.cuh"
@@ -24,8 +24,8 @@ struct Backward {
 template <class A, int N>
 struct BackwardMemory {
   ChunkMemory<A, N> chunk;
-  A g[kTokens][kChannels];
-  A dbc[kParts<N>][kTokens][2 * N];  // of each warp
+  A g[kTokens][kChannels<N>];
+  A dbc[kWarpsOf<N>][kTokens][2 * N];  // of each warp
 };
 
 // What the thread keeps from chunk to chunk: A log2(e), a_{t+1} L_{t+1}, and the sums of step L a s and of g x.
@@ -42,7 +42,7 @@ struct ChunkStates {
   A decay[kTokens][kOwn];
 };
 
-template <class A, int N>
+template <class T, class A, int N>
 __device__ void recompute(const ChunkMemory<A, N>& memory, const ThreadIndex<N>& at, const CarriedGradient<A>& carried,
                           ChunkStates<A>& states) {
 #pragma unroll
@@ -52,7 +52,7 @@ __device__ void recompute(const ChunkMemory<A, N>& memory, const ThreadIndex<N>&
     const Own<A> b = own(memory.b[k], at.state);
 #pragma unroll
     for (int j = 0; j < kOwn; ++j) {
-      states.decay[k][j] = exp2_nonpositive(step * carried.rate[j]);
+      states.decay[k][j] = decay_of<T>(step * carried.rate[j]);
       states.s[k + 1][j] = states.decay[k][j] * states.s[k][j] + drive * b.of[j];
     }
   }
@@ -120,7 +120,7 @@ __global__ void __launch_bounds__(kThreadsOf<N>) backward_kernel(const Backward<
   __shared__ BackwardMemory<A, N> memory;
   const ThreadIndex<N> at{};
   const BlockWork work(1, f.groups, f.in.heads);
-  const std::int64_t first_channel = work.group * kChannels;
+  const std::int64_t first_channel = work.group * kChannels<N>;
   const std::int64_t width = f.in.channels - first_channel;
   const std::int64_t ch = first_channel + at.channel;
   const bool live = at.channel < width;
@@ -155,13 +155,13 @@ __global__ void __launch_bounds__(kThreadsOf<N>) backward_kernel(const Backward<
     load.put(memory.chunk, left, width);
     Load::for_elements([&](int i, int k, int channel) {
       memory.g[k][channel] = A(up[i]);
-      slope[i] = functions::Softplus::df(A(load.dt[i]));
+      slope[i] = A(functions::Softplus::df(function_t<T>(A(load.dt[i]))));
     });
 #pragma unroll
     for (int j = 0; j < kOwn; ++j) states.s[0][j] = start[j];
     __syncthreads();
     if (chunk > 0) fetch(chunk - 1);
-    recompute(memory.chunk, at, carried, states);
+    recompute<T>(memory.chunk, at, carried, states);
     chunk_backward(memory, at, states, carried);
     __syncthreads();
     Load::for_elements([&](int i, int k, int channel) {
@@ -178,7 +178,7 @@ __global__ void __launch_bounds__(kThreadsOf<N>) backward_kernel(const Backward<
       const std::int64_t r = first + k * f.in.heads;
       A sum = memory.dbc[0][k][column];
 #pragma unroll
-      for (int w = 1; w < kParts<N>; ++w) sum += memory.dbc[w][k][column];
+      for (int w = 1; w < kWarpsOf<N>; ++w) sum += memory.dbc[w][k][column];
       if (f.partial != nullptr) {
         f.partial[(work.group * f.up.count + r) * 2 * N + column] = sum;
       } else if (column < N) {
@@ -230,7 +230,7 @@ void backward(const ScanInputs& inputs, const Tensor& saved, const Tensor& dy, c
   using A = acc_t<T>;
   const ScanRows<T> in(inputs);
   const Rows<T> up(dy);
-  const std::int64_t groups = groups_of(in.channels);
+  const std::int64_t groups = groups_of(in.channels, in.states);
   const std::int64_t pitch = (in.states + 1) * in.channels;
   const Tensor parameters = Tensor::empty({in.sequences * in.heads, pitch}, dtype_of<A>(), dy.device());
   const bool sums_later = groups > 1 && (out.b.tensor.defined() || out.c.tensor.defined());

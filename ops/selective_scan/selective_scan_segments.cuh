@@ -37,7 +37,7 @@ __global__ void __launch_bounds__(registers::kThreadsOf<N>) stretches_kernel(con
   __shared__ registers::ChunkMemory<A, N> memory;
   const registers::ThreadIndex<N> at{};
   const registers::BlockWork work(f.segments, f.groups, f.in.heads);
-  const std::int64_t first_channel = work.group * registers::kChannels;
+  const std::int64_t first_channel = work.group * registers::kChannels<N>;
   const std::int64_t width = f.in.channels - first_channel;
   const std::int64_t ch = first_channel + at.channel;
   const bool live = at.channel < width;
@@ -63,7 +63,7 @@ __global__ void __launch_bounds__(registers::kThreadsOf<N>) stretches_kernel(con
     for (int k = 0; k < kTokens; ++k) {
       const A step = memory.step[k][at.channel];
       steps += step;
-      registers::advance(s, rate, step, memory.x[k][at.channel], registers::own(memory.b[k], at.state));
+      registers::advance<T>(s, rate, step, memory.x[k][at.channel], registers::own(memory.b[k], at.state));
     }
     __syncthreads();
   }
@@ -121,8 +121,8 @@ void forward(const ScanInputs& inputs, const Tensor& state, const Tensor& saved,
   auto* stretch = reinterpret_cast<Stretch<A>*>(stretches.data<A>());
   A* given = state.defined() ? state.data<A>() : nullptr;
   A* start = starts.data<A>();
-  const Forward<T> f{in,    registers::groups_of(in.channels),           segments, kLength, Rows<T>(y), start,
-                     given, saved.defined() ? saved.data<A>() : nullptr, stretch};
+  const Forward<T> f{in,    registers::groups_of(in.channels, in.states), segments, kLength, Rows<T>(y), start,
+                     given, saved.defined() ? saved.data<A>() : nullptr,  stretch};
   registers::with_states(in.states, [&]<int N>() { launch_stretches<T, N>(f, device); });
   const dim3 grid(static_cast<unsigned>(states));
   starts_kernel<A>
