@@ -60,7 +60,8 @@ class Step:
     def time(self, steps):
         on_gpu = self.device.type == "cuda"
         if on_gpu:
-            torch.cuda.reset_peak_memory_stats()
+            if self.graph is None:  # a graph's memory was taken when it was captured, and counts from there
+                torch.cuda.reset_peak_memory_stats()
             torch.cuda.synchronize()
         start = time.perf_counter()
         for _ in range(steps):

@@ -41,6 +41,7 @@ OpCases gate_blend_cases() {
       plain("T=1", {2, 1, 7}),
       plain("odd sizes", {2, 3, 17}),
       plain("one column", {5, 1}),
+      plain("whole chunks of 16 bytes", {2, 3, 24}),
       plain("1030 rows, beyond a block", {1030, 2}),
       plain("gates that choose all or nothing", {3, 11}, 8),
       plain("gates of zero: the mean", {3, 5}, 0),

@@ -84,6 +84,8 @@ OpCases shift_cases() {
       plain("self, 2 s > T: some tokens keep both terms", {2, 9, 4}, {4, 6}, self),
       plain("3 x 70 rows, the batch must not leak", {3, 70, 4}, {65}, self),
       plain("2100 steps, beyond a block of rows", {1, 2100, 2}, {700}, self),
+      plain("heads of 8 channels, zero", {2, 9, 24}, {1, 4, 10}, zero),
+      plain("heads of 8 channels, self", {2, 9, 24}, {1, 7, 10}, self),
       {"x is a column view",
        {random_tensor({2, 9, 17}, 4)},
        [](std::span<const Tensor> in) {
