@@ -23,6 +23,7 @@
 // Operators: one header for each folder of ops/op_list.def.
 #include "ops/attention/attention.h"
 #include "ops/causal_conv/causal_conv.h"
+#include "ops/distillation_loss/distillation_loss.h"
 #include "ops/dropout/dropout.h"
 #include "ops/elementwise/elementwise.h"
 #include "ops/embedding/embedding.h"
@@ -39,6 +40,7 @@
 #include "ops/shift/shift.h"
 #include "ops/shift_mix/shift_mix.h"
 #include "ops/shortcut_attention/shortcut_attention.h"
+#include "ops/squared_error/squared_error.h"
 
 // Models: configuration, modules, mixers, the decoder and how text is generated.
 #include "nn/config/kinds/attention.h"
@@ -84,6 +86,7 @@
 #include "nn/tokenizers/tokenizer.h"
 #include "nn/tokenizers/tokenizer_types.h"
 #include "nn/training/checkpoint.h"
+#include "nn/training/objective.h"
 #include "nn/training/optimizers/adamw.h"
 #include "nn/training/optimizers/registry.h"
 #include "nn/training/schedule.h"

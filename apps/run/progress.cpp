@@ -45,6 +45,7 @@ std::string line_of(const StepLog& entry) {
     line["val_loss"] = nullptr;
   }
   if (entry.accuracy) line["accuracy"] = *entry.accuracy;
+  if (!entry.objective.empty()) line["objective"] = entry.objective;
   line["lr"] = entry.lr;
   line["grad_norm"] = entry.grad_norm;
   line["tokens_per_s"] = std::round(entry.tokens_per_s * 10) / 10;

@@ -20,6 +20,7 @@ struct StepLog {
   double lr = 0;
   double grad_norm = 0;
   double tokens_per_s = 0;
+  std::string objective = {};  // what `loss` is, where it is not the loss of the model
 };
 
 class Progress {

@@ -46,10 +46,11 @@ RunLoop::RunLoop(Decoder& model, const RunData& data, Optimizer& optimizer, cons
       rng_(state_.rng_seed, state_.rng_counter),
       records_product_choices_(model.device().is_cuda() && state_.step == 0),
       report_(options.out, state_.step, schedule_.last, training.batch * training.accumulate * model.config().context,
-              options.json),
+              options.json, options.objective == nullptr ? "" : options.objective->name()),
       cores_(model.device().is_cpu() ? threads() : 1) {
   install_product_choices();
   Trainer::Options how = training.trainer_options();
+  how.objective = options.objective;
   if (records_product_choices_) how.products = Trainer::ProductAlgorithms::timed;
   trainer_ = make_trainer(model, optimizer, data.batches(), how);
   trainer_->start(state_.step, rng_);
@@ -202,8 +203,9 @@ int RunLoop::stop_interrupted(int signal) {
 int RunLoop::stop_not_finite() {
   report_.end_line();
   trainer_.reset();  // its memory is needed
-  const std::string explanation = explain_not_finite(model_, optimizer_, data_.batches(), rng_, training_.batch,
-                                                     training_.accumulate, {training_.dropout_mask(), state_.step});
+  const std::string explanation =
+      explain_not_finite(model_, optimizer_, data_.batches(), rng_, training_.batch, training_.accumulate,
+                         {training_.dropout_mask(), state_.step}, options_.objective);
   report_.not_finite(state_, explanation);
   return kCheckFailed;
 }

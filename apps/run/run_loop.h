@@ -30,7 +30,7 @@ struct SampleOptions {
   Prompt start(const Tokenizer& tokenizer) const;
 };
 
-// How a run is saved and reported; none of it changes what is computed.
+// How a run is saved and reported, and what it minimises.
 struct RunOptions {
   std::filesystem::path out;  // the run's folder
   std::int64_t stop_after = 0, eval_every = 500, save_every = 500, log_every = 10;
@@ -38,6 +38,7 @@ struct RunOptions {
   EarlyStop early_stop;
   SampleOptions sample;
   bool json = false;
+  const Objective* objective = nullptr;  // null: the model's loss
 
   RunSchedule schedule(std::int64_t steps) const;  // of a run of so many steps
 };

@@ -29,11 +29,12 @@ std::string saved_generations(const std::filesystem::path& run, const TrainerSta
 }  // namespace
 
 RunReport::RunReport(const std::filesystem::path& out, std::int64_t first_step, std::int64_t last_step,
-                     std::int64_t tokens_per_step, bool json)
+                     std::int64_t tokens_per_step, bool json, std::string objective)
     : out_(out),
       last_step_(last_step),
       tokens_per_step_(tokens_per_step),
-      progress_(last_step, first_step, out / "metrics.jsonl", json) {}
+      progress_(last_step, first_step, out / "metrics.jsonl", json),
+      objective_(std::move(objective)) {}
 
 void RunReport::start_clock() {
   window_start_ = now();
@@ -53,7 +54,8 @@ void RunReport::log(std::int64_t step, const TrainerState::Last& last,
                 .accuracy = {},
                 .lr = last.lr,
                 .grad_norm = last.grad_norm,
-                .tokens_per_s = last.tokens_per_s};
+                .tokens_per_s = last.tokens_per_s,
+                .objective = objective_};
   if (validation) {
     entry.val_loss = validation->loss;
     entry.accuracy = validation->accuracy;

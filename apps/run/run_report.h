@@ -13,9 +13,10 @@ namespace mixgrad::app {
 
 class RunReport {
  public:
-  // `out` is the run's folder; tokens are counted for the speed. IoError when metrics.jsonl cannot be opened.
+  // `out` is the run's folder; tokens are counted for the speed; `objective` as StepLog has it. IoError when
+  // metrics.jsonl cannot be opened.
   RunReport(const std::filesystem::path& out, std::int64_t first_step, std::int64_t last_step,
-            std::int64_t tokens_per_step, bool json);
+            std::int64_t tokens_per_step, bool json, std::string objective = {});
 
   // The speed is that of the steps since the last log(), without the time that pause() adds.
   void start_clock();
@@ -40,6 +41,7 @@ class RunReport {
   std::filesystem::path out_;
   std::int64_t last_step_, tokens_per_step_;
   Progress progress_;
+  std::string objective_;
   double window_start_ = 0;  // seconds, and the steps since
   std::int64_t window_steps_ = 0;
 };

@@ -4,6 +4,7 @@
 
 #include "apps/data/run_text.h"
 #include "apps/data/standard_input_data.h"
+#include "apps/options/distill_options.h"
 #include "apps/options/model_options.h"
 #include "apps/options/option_value.h"
 #include "apps/options/stored_options.h"
@@ -16,12 +17,11 @@
 #include "apps/run/run_data.h"
 #include "apps/run/run_loop.h"
 #include "apps/run/schedule_notes.h"
+#include "apps/run/training_plan.h"
 #include "apps/verbs/verbs.h"
-#include "core/allocator.h"
 #include "core/error.h"
 #include "core/parallel.h"
 #include "core/system/interrupt.h"
-#include "core/text/bytes.h"
 #include "core/text/parse_number.h"
 #include "core/text/plural.h"
 #include "nn/files/file.h"
@@ -29,7 +29,6 @@
 #include "nn/files/metrics_file.h"
 #include "nn/modules/freeze.h"
 #include "nn/modules/lr_scale.h"
-#include "nn/training/memory_plan.h"
 
 namespace mixgrad::app {
 namespace {
@@ -95,6 +94,7 @@ class Train : public Verb, private StoredOptions {
     training_.declare_optimisation(options);
     training_.declare_dropout(options);
     training_.declare_frozen(options);
+    distill_.declare(options);
     training_.declare_placement(options);
   }
 
@@ -177,6 +177,10 @@ class Train : public Verb, private StoredOptions {
     run_.early_stop = parse_early_stop(early_stop_);
     training_.placement.check_device();
     const ContextScope scope(training_.context());
+    if (distill_.any() && distill_.stage == "heads" && training_.dropout > 0) {
+      raise<ValueError>("--dropout cannot be given with --distill-stage heads, whose heads are computed without it; ",
+                        "leave it out");
+    }
     if (plan_) return print_plan();
     choose_folder();
     KeptInput input(model_.data, model_.source, run_.out);
@@ -191,6 +195,8 @@ class Train : public Verb, private StoredOptions {
     state_.text_xxh3 = data.id().xxh3;
     if (data.text() != nullptr) check_text(*data.text(), model.config().context);
     if (data.text() == nullptr) run_.sample.tokens = 0;
+    const std::unique_ptr<Objective> objective = open_objective(model, data);
+    run_.objective = objective.get();
     const std::int64_t frozen = freeze(model.parameters(), training_.frozen);
     scale_learning_rates(model.parameters(), training_.lr_scales);
     describe(model, data, frozen);
@@ -213,6 +219,28 @@ class Train : public Verb, private StoredOptions {
     store_data();
     input.release();
     return RunLoop(model, data, *optimizer, training_, run_, state_).run();
+  }
+
+  // What --distill minimises, with the teacher that it keeps; null without. Freezes what the stage leaves alone.
+  std::unique_ptr<Objective> open_objective(Decoder& model, const RunData& data) {
+    if (!distill_.any()) return nullptr;
+    const Teacher teacher = load_teacher(distill_.teacher, training_.model_placement());
+    const DistillOptions options = distill_.values();
+    check_teacher(teacher, model, data.tokenizer(), options.stage);
+    if (state_.teacher && state_.teacher->xxh3 != teacher.xxh3) {
+      raise<ValueError>("--distill ", teacher.folder.string(), ": the run was begun with a teacher whose ",
+                        "model.safetensors has the XXH3 ", state_.teacher->xxh3, ", that of ", state_.teacher->path,
+                        "; here it is ", teacher.xxh3, "; give that teacher with --distill DIR");
+    }
+    state_.teacher = {teacher.folder.string(), teacher.xxh3};
+    state_.options["distill"] = teacher.folder.string();
+    if (options.stage == DistillStage::heads) freeze_kept_parameters(teacher.model->config(), model);
+    std::fprintf(stderr, "teacher: %s, %s; loss is %s\n", teacher.folder.c_str(),
+                 count_text(teacher.model->parameters().count(), "parameter").c_str(),
+                 options.stage == DistillStage::heads ? "the share of the replaced heads' outputs that is missed"
+                                                      : "that of the data and the divergence from the teacher, mixed");
+    if (model.device().is_cuda()) say("with a teacher each step is driven by the host, not replayed as a CUDA graph");
+    return make_distillation(teacher.model, model, options);
   }
 
   // Refuses now what would fail later, and tells what was left out.
@@ -321,29 +349,7 @@ class Train : public Verb, private StoredOptions {
 
   int print_plan() {
     const TemporaryInput input(model_.data, model_.source);
-    const ModelConfig config = planned_config();
-    const MemoryPlan plan = plan_training(config, training_.model_placement(), training_.optimizer_settings(),
-                                          training_.batch, training_.dropout_mask());
-    const std::size_t free = free_memory_on(training_.model_placement().device);
-    const std::size_t checkpoint = plan.parameters + plan.optimizer;
-    const auto bytes = [](const char* name, std::size_t count, std::string remark = {}) {
-      return Figure{.key = name, .value = count, .label = name, .text = bytes_text(count), .remark = std::move(remark)};
-    };
-    std::string batch = "batch " + std::to_string(training_.batch) + ", context " + std::to_string(config.context);
-    if (plan.traced_batch * 2 < training_.batch) {
-      batch += "; estimated from a batch of " + std::to_string(plan.traced_batch);
-    }
-    Figure reserved = bytes("reserved", plan.reserved);
-    reserved.shown = ShownIn::json;
-    print_figures(
-        format_of(run_.json),
-        {bytes("parameters", plan.parameters, training_.placement.precision), bytes("gradients", plan.gradients),
-         bytes("optimizer", plan.optimizer, "state of " + training_.optimizer),
-         bytes("activations", plan.activations, batch),
-         bytes("peak", plan.peak, "of tensors; the pool takes " + bytes_text(plan.reserved) + " from the system"),
-         reserved,
-         bytes("checkpoint", checkpoint, "on disk, up to " + std::to_string(kGenerationsAtOnce) + " at a time"),
-         bytes("free", free, plan.reserved > free ? "TOO LITTLE: try a smaller --batch with more --accumulate" : "")});
+    print_training_plan(planned_config(), training_, distill_, kGenerationsAtOnce, format_of(run_.json));
     return kOk;
   }
 
@@ -376,6 +382,7 @@ class Train : public Verb, private StoredOptions {
 
   ModelOptions model_;
   TrainingOptions training_;
+  DistillSettings distill_;
   RunOptions run_;
   std::string out_, resume_, checkpoint_, early_stop_, sampling_ = "random";
   fs::path generation_;  // of --resume

@@ -6,9 +6,13 @@
 #include "core/system/interrupt.h"
 
 namespace mixgrad {
+namespace {
+
+constexpr std::int64_t kTokensAtOnce = 4096;
+
+}  // namespace
 
 SampledSequences sample_sequences(const TokenData& data, TokenRange range, std::int64_t length, std::int64_t most) {
-  constexpr std::int64_t kTokensAtOnce = 4096;
   if (range.size() < 2) {
     raise<ValueError>("sequences of ", data.source(), ": at least two tokens are required; got ", range.size(),
                       "; choose a longer text or another split");
@@ -26,6 +30,27 @@ SampledSequences sample_sequences(const TokenData& data, TokenRange range, std::
       const std::int64_t begin = range.begin + (first + r) * there / sample.count * sample.length;
       data.gather(begin, sample.length, batch.tokens.data<std::int32_t>() + r * sample.length);
       data.gather(begin + 1, sample.length, batch.targets.data<std::int32_t>() + r * sample.length);
+    }
+    sample.batches.push_back(std::move(batch));
+  }
+  return sample;
+}
+
+SampledSequences sample_sequences(const Task& task, std::uint64_t seed, std::uint64_t first, std::int64_t count) {
+  SampledSequences sample;
+  sample.length = task.length();
+  sample.count = count;
+  const std::int64_t at_once = std::max<std::int64_t>(1, kTokensAtOnce / sample.length);
+  TaskSequence sequence;
+  for (std::int64_t done = 0; done < count; done += at_once) {
+    const std::int64_t rows = std::min(at_once, count - done);
+    SampledSequences::Batch batch{Tensor::empty({rows, sample.length}, DType::i32),
+                                  Tensor::empty({rows, sample.length}, DType::i32)};
+    for (std::int64_t r = 0; r < rows; ++r) {
+      task.sequence(seed, first + static_cast<std::uint64_t>(done + r), sequence);
+      std::copy(sequence.tokens.begin(), sequence.tokens.end(), batch.tokens.data<std::int32_t>() + r * sample.length);
+      std::copy(sequence.targets.begin(), sequence.targets.end(),
+                batch.targets.data<std::int32_t>() + r * sample.length);
     }
     sample.batches.push_back(std::move(batch));
   }

@@ -1,9 +1,10 @@
-// Sequences of a text on which a model is analysed: spread evenly over a range of its tokens, none overlapping.
+// Sequences of a text or a task on which a model is analysed: spread evenly over a range of its tokens, none overlapping.
 //   const SampledSequences sample = sample_sequences(data, data.valid(), model.config().context, 64);
 #pragma once
 
 #include <vector>
 
+#include "nn/data/tasks/task.h"
 #include "nn/data/token_data.h"
 #include "nn/model/decoder.h"
 
@@ -11,7 +12,7 @@ namespace mixgrad {
 
 struct SampledSequences {
   struct Batch {
-    Tensor tokens, targets;  // [B,n] i32 on the host; a target is the token behind, and every one is there
+    Tensor tokens, targets;  // [B,n] i32 on the host; a target is the token behind, or as the task has it
   };
   std::vector<Batch> batches;
   std::int64_t count = 0;   // sequences in all
@@ -22,7 +23,10 @@ struct SampledSequences {
 // tokens at a time. ValueError when the range has fewer than two tokens.
 SampledSequences sample_sequences(const TokenData& data, TokenRange range, std::int64_t length, std::int64_t most);
 
-// The mean loss over all targets, nats; the same batches for every model that is compared.
+// `count` sequences of a task, those of the counters first, first + 1, ... (nn/data/tasks/task.h).
+SampledSequences sample_sequences(const Task& task, std::uint64_t seed, std::uint64_t first, std::int64_t count);
+
+// The mean loss over all targets, nats, each batch by its sequences; the same batches for every model that is compared.
 double mean_loss(const Decoder& model, const SampledSequences& sample);
 
 }  // namespace mixgrad

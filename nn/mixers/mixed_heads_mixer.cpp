@@ -1,6 +1,7 @@
 #include "nn/mixers/mixed_heads_mixer.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "core/context.h"
 #include "ops/heads/heads.h"
@@ -134,6 +135,19 @@ Tensor MixedHeadsMixer::softmax_outputs(const LayerInput& input) const {
 
 Tensor MixedHeadsMixer::softmax_weights(const LayerInput& input) const {
   return attention_ ? attention_->weights(input.normed) : Tensor();
+}
+
+Tensor MixedHeadsMixer::mamba_outputs(const LayerInput& input) const {
+  if (!mamba_) return {};
+  HeadParts parts;
+  parts.add(mamba_->forward(input.normed, nullptr));  // [B,T,R,dh]
+  std::vector<std::int64_t> order(static_cast<std::size_t>(parts.parts.front().dim(2)));
+  std::iota(order.begin(), order.end(), std::int64_t{0});
+  return concat_heads(parts.all(), order, head_dim_);
+}
+
+Tensor MixedHeadsMixer::shift_outputs(const LayerInput& input) const {
+  return shift_ ? shift_->forward(input.normed) : Tensor();
 }
 
 RowRange MixedHeadsMixer::rows_without_gradient(std::string_view parameter) const {

@@ -48,6 +48,8 @@ class MixedHeadsMixer : public MixerOf<MixedHeadsState> {
   Tensor softmax_profile(const LayerInput& input) const override;
   Tensor softmax_outputs(const LayerInput& input) const override;
   Tensor softmax_weights(const LayerInput& input) const override;
+  Tensor mamba_outputs(const LayerInput& input) const override;
+  Tensor shift_outputs(const LayerInput& input) const override;
   RowRange rows_without_gradient(std::string_view parameter) const override;
 
  protected:

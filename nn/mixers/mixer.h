@@ -112,7 +112,7 @@ class Mixer {
   // in f32 in a bf16 model count as f32.
   virtual std::size_t state_bytes(std::int64_t tokens, DType dtype) const = 0;
 
-  // What analyses ask. Not recorded.
+  // What analyses ask. Not recorded, unless it says so.
   virtual std::int64_t softmax_heads() const { return 0; }
   // Recency ratios with window k of the softmax heads, [their number], in order; undefined when there are none.
   virtual Tensor recency(const LayerInput& /*input*/, std::int64_t /*k*/) const { return {}; }
@@ -124,6 +124,10 @@ class Mixer {
   // before the product after them, [B,T,H dh]. Undefined where there are none, or where other sources are attended to.
   virtual Tensor softmax_profile(const LayerInput& /*input*/) const { return {}; }
   virtual Tensor softmax_outputs(const LayerInput& /*input*/) const { return {}; }
+  // What its Mamba heads and its shift heads give before the product after them, [B,T,R dh]; undefined where there are
+  // none. Recorded when a tape is there, so that such heads can be trained on their own.
+  virtual Tensor mamba_outputs(const LayerInput& /*input*/) const { return {}; }
+  virtual Tensor shift_outputs(const LayerInput& /*input*/) const { return {}; }
   // The weights themselves, [B,H,T T] on the host, f64: of query i (row) on key j; 0 where it does not see. For a text
   // of some hundred tokens.
   virtual Tensor softmax_weights(const LayerInput& /*input*/) const { return {}; }

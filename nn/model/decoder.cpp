@@ -169,12 +169,21 @@ Tensor Decoder::logits(const Tensor& tokens, std::int64_t window) const {
   return head_logits(hidden(tokens, window));
 }
 
-Tensor Decoder::loss(const Tensor& tokens, const Tensor& targets, const DropoutMask& dropout) const {
-  const ContextScope scope(context_);
+NormedInput Decoder::run_training(const Tensor& tokens, const DropoutMask& dropout) const {
   check_length(tokens.shape().rank() == 2 ? tokens.dim(1) : 0, false);
-  const NormedInput last = run(
+  return run(
       tokens, 0, [](std::size_t, const Mixer& mixer, const LayerInput& input) { return mixer.forward(input); },
       dropout);
+}
+
+Tensor Decoder::training_logits(const Tensor& tokens, const DropoutMask& dropout) const {
+  const ContextScope scope(context_);
+  return head_logits(run_training(tokens, dropout));
+}
+
+Tensor Decoder::loss(const Tensor& tokens, const Tensor& targets, const DropoutMask& dropout) const {
+  const ContextScope scope(context_);
+  const NormedInput last = run_training(tokens, dropout);
   return linear_cross_entropy(last.tensor(), head_ == nullptr ? embed_->value : head_->value, targets.to(device()));
 }
 

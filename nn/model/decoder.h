@@ -77,6 +77,8 @@ class Decoder {
   // learned positions, T may exceed the context.
   Tensor hidden(const Tensor& tokens, std::int64_t window = 0) const;  // [B,T,D], after the final norm
   Tensor logits(const Tensor& tokens, std::int64_t window = 0) const;  // [B,T,V]
+  // The same with the dropout of a training step, for a loss that is not the model's own.
+  Tensor training_logits(const Tensor& tokens, const DropoutMask& dropout) const;
   // [1], nats a target. `dropout`, for training, is that of the step: of the embedding sum, of the attention
   // probabilities of every softmax head, and of what each mixer and each MLP adds to the residual stream.
   Tensor loss(const Tensor& tokens, const Tensor& targets, const DropoutMask& dropout = {}) const;
@@ -121,6 +123,7 @@ class Decoder {
 
   template <class Mix>
   NormedInput run(const Tensor& tokens, TokenPosition first, const Mix& mix, const DropoutMask& dropout = {}) const;
+  NormedInput run_training(const Tensor& tokens, const DropoutMask& dropout) const;
   Tensor head_logits(const NormedInput& hidden) const;
   void check_length(std::int64_t tokens, bool windowed) const;
   void check_untracked(const char* what) const;  // GradError under a tape that watches the parameters

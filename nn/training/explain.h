@@ -13,6 +13,7 @@ namespace mixgrad {
 // step beside a trainer's: destroy the trainer first. Returns for example
 // "the output of gelu (operator 7 of the tape, after layers.0.mlp.up.weight), f32 [12,64,512]: element 3 is nan".
 std::string explain_not_finite(Decoder& model, Optimizer& optimizer, const BatchStream& data, Rng rng,
-                               std::int64_t batch, std::int64_t accumulate, const StepDropout& dropout = {});
+                               std::int64_t batch, std::int64_t accumulate, const StepDropout& dropout = {},
+                               const Objective* objective = nullptr);
 
 }  // namespace mixgrad

@@ -7,7 +7,7 @@ namespace mixgrad {
 HostTrainer::HostTrainer(Decoder& model, Optimizer& optimizer, const BatchStream& data, const Options& options)
     : data_(data),
       options_(options),
-      step_(model, optimizer),
+      step_(model, optimizer, options.objective),
       tokens_(Tensor::empty({options.accumulate * options.batch, model.config().context}, DType::i32)),
       targets_(Tensor::empty(tokens_.shape(), DType::i32)) {
   data.check_context(model.config().context);

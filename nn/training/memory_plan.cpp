@@ -101,20 +101,24 @@ Events trace_batch(Decoder& model, TrainStep& step, const TracedBatches& traced_
 }  // namespace
 
 MemoryPlan plan_training(const ModelConfig& config, Placement placement, const OptimizerSettings& settings,
-                         std::int64_t batch, const DropoutMask& dropout) {
+                         std::int64_t batch, const DropoutMask& dropout, const ObjectiveMaker& objective) {
   const Device device = placement.device;
   MemoryPlan plan;
   std::unique_ptr<Decoder> model;
   std::unique_ptr<Optimizer> optimizer;
   std::unique_ptr<TrainStep> step;
+  std::unique_ptr<Objective> own;
   const Events parameters = traced(device, [&] { model = std::make_unique<Decoder>(config, placement); });
+  const Events kept = traced(device, [&] { own = objective ? objective(*model) : nullptr; });
   const Events state = traced(device, [&] { optimizer = make_optimizer(settings, model->parameters()); });
-  const Events gradients = traced(device, [&] { step = std::make_unique<TrainStep>(*model, *optimizer); });
+  const Events gradients = traced(device, [&] { step = std::make_unique<TrainStep>(*model, *optimizer, own.get()); });
   plan.parameters = replay_pool(parameters).in_use;
   plan.optimizer = replay_pool(state).in_use;
   plan.gradients = replay_pool(gradients).in_use;
+  plan.objective = replay_pool(kept).in_use;
 
   Events all = parameters;
+  append(all, kept);
   append(all, state);
   append(all, gradients);
   // The very first step also makes what operators keep between calls, such as tables of angles.
@@ -136,7 +140,7 @@ MemoryPlan plan_training(const ModelConfig& config, Placement placement, const O
   const PoolStats stats = replay_pool(all);
   plan.peak = stats.peak;
   plan.reserved = stats.in_use + stats.cached;
-  plan.activations = plan.peak - plan.parameters - plan.gradients - plan.optimizer;
+  plan.activations = plan.peak - plan.parameters - plan.gradients - plan.optimizer - plan.objective;
   return plan;
 }
 

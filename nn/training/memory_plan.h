@@ -7,17 +7,21 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <memory>
 
 #include "core/numeric/dropout_mask.h"
 #include "core/tensor.h"
 #include "nn/config/model_config.h"
+#include "nn/training/objective.h"
 #include "nn/training/optimizers/registry.h"
 
 namespace mixgrad {
 
 struct MemoryPlan {
   std::size_t parameters = 0, gradients = 0, optimizer = 0;  // bytes, as for all that follows
-  std::size_t activations = 0;    // beyond these three, at the largest moment of a step or an evaluation
+  std::size_t objective = 0;                                 // what an objective keeps, such as a teacher
+  std::size_t activations = 0;    // beyond these, at the largest moment of a step or an evaluation
   std::size_t peak = 0;           // the sum: the most that tensors hold at once
   std::size_t reserved = 0;       // that the pool then takes from the system, with its cache
   std::int64_t traced_batch = 0;  // the largest batch that was run for the plan
@@ -26,7 +30,9 @@ struct MemoryPlan {
 // For steps of `batch` sequences of the model's context, with this dropout, and evaluations
 // (nn/evaluation/evaluation.h). Takes the memory and the time, on the device, of about a step and a half; less, and is
 // less exact, where that would not fit into half of the free memory. OutOfMemory when not even a batch of one fits.
+// `objective`, where there is one, is made for the model and minimised in its place.
+using ObjectiveMaker = std::function<std::unique_ptr<Objective>(Decoder& model)>;
 MemoryPlan plan_training(const ModelConfig& config, Placement placement, const OptimizerSettings& optimizer,
-                         std::int64_t batch, const DropoutMask& dropout = {});
+                         std::int64_t batch, const DropoutMask& dropout = {}, const ObjectiveMaker& objective = {});
 
 }  // namespace mixgrad

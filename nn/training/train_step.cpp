@@ -11,6 +11,7 @@ namespace mixgrad {
 
 double TrainStep::accumulate(const Tensor& tokens, const Tensor& targets, double divisor, const DropoutMask& dropout) {
   const ContextScope scope(model_.context());
+  if (objective_ != nullptr) return objective_->accumulate(model_, tokens, targets, divisor, dropout, gradients_);
   Tape tape;
   model_.parameters().watch(tape);
   const Tensor loss = model_.loss(tokens, targets, dropout);

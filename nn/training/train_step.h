@@ -6,6 +6,7 @@
 #include "core/rng.h"
 #include "nn/data/batch_stream.h"
 #include "nn/model/decoder.h"
+#include "nn/training/objective.h"
 #include "nn/training/optimizers/optimizer.h"
 
 namespace mixgrad {
@@ -18,8 +19,9 @@ struct StepResult {
 // The gradients of the mean loss over the targets of some micro-batches, then one step of the optimizer.
 class TrainStep {
  public:
-  TrainStep(Decoder& model, Optimizer& optimizer)
-      : model_(model), optimizer_(optimizer), gradients_(model.parameters().new_gradients()) {}
+  // `objective` is kept by reference; null: the model's loss.
+  TrainStep(Decoder& model, Optimizer& optimizer, const Objective* objective = nullptr)
+      : model_(model), optimizer_(optimizer), objective_(objective), gradients_(model.parameters().new_gradients()) {}
 
   // Adds the gradients of a micro-batch, divided by `divisor` (target_shares.h): tokens, targets [B,T] i32. Returns its
   // loss, which is not divided. `dropout` is that of the step and micro-batch (DropoutMask::in_step).
@@ -37,6 +39,7 @@ class TrainStep {
  private:
   Decoder& model_;
   Optimizer& optimizer_;
+  const Objective* objective_;
   Gradients gradients_;
 };
 

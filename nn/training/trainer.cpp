@@ -11,7 +11,8 @@ std::unique_ptr<Trainer> make_trainer(Decoder& model, Optimizer& optimizer, cons
   if constexpr (build::has_cuda) {
     // A captured step has one shape, the documents of a batch have others each time.
     const bool one_shape = !data.document_start().has_value();
-    const bool captures = model.device().is_cuda() && !model.context().check_devices && one_shape;
+    const bool own_loss = options.objective == nullptr;
+    const bool captures = model.device().is_cuda() && !model.context().check_devices && one_shape && own_loss;
     if (captures) return cuda::make_graph_trainer(model, optimizer, data, options);
   }
   return std::make_unique<HostTrainer>(model, optimizer, data, options);

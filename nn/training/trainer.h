@@ -6,7 +6,8 @@
 //   const Trainer::Result result = trainer->wait();      // loss and norm of the tenth step
 //
 // There are two: one that the host drives (host_trainer.h) and one that replays a whole step as a CUDA graph
-// (graph_trainer.h). Given the same batches, one device gives the same bits with either.
+// (graph_trainer.h). Given the same batches, one device gives the same bits with either. A step with an objective of
+// its own is driven by the host on every device.
 //
 // A loss or gradient norm that is not finite halts a trainer: from that step on nothing is written, whatever is still
 // queued. wait() tells; start() continues, with the same step or the one after it.
@@ -18,6 +19,7 @@
 #include "core/rng.h"
 #include "nn/data/batch_stream.h"
 #include "nn/model/decoder.h"
+#include "nn/training/objective.h"
 #include "nn/training/optimizers/optimizer.h"
 #include "nn/training/schedule.h"
 
@@ -32,7 +34,8 @@ class Trainer {
   struct Options {
     std::int64_t batch = 1, accumulate = 1;  // sequences of the model's context, micro-batches of a step
     Schedule schedule;
-    DropoutMask dropout = {};  // DropoutMask::of(rate, seed): the trainer fills in step and micro-batch
+    DropoutMask dropout = {};              // DropoutMask::of(rate, seed): the trainer fills in step and micro-batch
+    const Objective* objective = nullptr;  // null: the model's loss; any other runs on the host's trainer
     TextMemory text = TextMemory::automatic;
     Launch launch = Launch::captured;
     ProductAlgorithms products = ProductAlgorithms::from_library;

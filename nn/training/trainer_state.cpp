@@ -87,6 +87,14 @@ MatmulChoices parse_matmul(const json& value, const JsonPlace& place) {
   return choices;
 }
 
+TrainerState::Teacher parse_teacher(const json& value, const JsonPlace& place) {
+  json_exact_keys(value, place, {"path", "xxh3"});
+  TrainerState::Teacher teacher{bytes_of_json_text(json_string(value["path"], place.key("path"))),
+                                json_string(value["xxh3"], place.key("xxh3"))};
+  if (!is_xxh3_hex(teacher.xxh3)) place.key("xxh3").wrong("16 hexadecimal digits", value["xxh3"]);
+  return teacher;
+}
+
 }  // namespace
 
 std::string to_json(const TrainerState& state) {
@@ -120,6 +128,7 @@ std::string to_json(const TrainerState& state) {
   if (!state.matmul.algorithms.empty()) {
     root["matmul"] = {{"library", state.matmul.library}, {"algorithms", state.matmul.algorithms}};
   }
+  if (state.teacher) root["teacher"] = {{"path", json_text(state.teacher->path)}, {"xxh3", state.teacher->xxh3}};
   root["xxh3"] = hash_of_values(root);
   return root.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
 }
@@ -129,7 +138,7 @@ TrainerState parse_trainer_state(std::string_view text, const std::string& sourc
   const JsonPlace place{source, ""};
   if (!text.ends_with("}\n")) place.fail("the file must end with \"}\" and a line end; it is truncated or was edited");
   json required = json_object(root, place);
-  for (const char* key : {"matmul", "schedule", "lineage"}) required.erase(key);
+  for (const char* key : {"matmul", "schedule", "lineage", "teacher"}) required.erase(key);
   json_exact_keys(required, place,
                   {"format", "step", "optimizer_steps", "skipped", "rng", "text", "best", "evaluations_since_best",
                    "evaluation_due", "last", "options", "xxh3"});
@@ -166,6 +175,7 @@ TrainerState parse_trainer_state(std::string_view text, const std::string& sourc
   if (root.contains("schedule")) parse_schedule_record(root["schedule"], place.key("schedule"), state);
   if (root.contains("lineage")) parse_lineage(root["lineage"], place.key("lineage"), state);
   if (root.contains("matmul")) state.matmul = parse_matmul(root["matmul"], place.key("matmul"));
+  if (root.contains("teacher")) state.teacher = parse_teacher(root["teacher"], place.key("teacher"));
   const std::string is = hash_of_values(root);
   if (root["xxh3"] != is) {
     place.key("xxh3").wrong(quote(is) + ", that of the other values; the file was damaged or edited", root["xxh3"]);

@@ -9,6 +9,7 @@
 // A run of version 0.1 has neither schedule nor lineage. An option's value that is not UTF-8, such as a path, is
 // written as json_text (nn/files/strict_json.h) has it. And, of a run that timed its matrix products on a CUDA device
 // (ops/matmul/choices.h),
+//    "teacher": {"path": "/runs/base/step-2500", "xxh3": "of its model.safetensors"}     of a run with --distill
 //    "matmul": {"library": "cublasLt 130101, NVIDIA H100 80GB HBM3", "algorithms": {"bf16 bf16 tn m384 ...": "00..."}}
 #pragma once
 
@@ -57,6 +58,10 @@ struct TrainerState {
   std::int64_t course = 0;
   std::optional<std::int64_t> parent;  // the step of the generation that this one continues
   MatmulChoices matmul;                // empty on a CPU
+  struct Teacher {
+    std::string path, xxh3;  // of the generation's folder, of its model.safetensors
+  };
+  std::optional<Teacher> teacher = {};  // of a run with --distill
 };
 
 std::string to_json(const TrainerState& state);

@@ -1,0 +1,58 @@
+#include "apps/run/training_plan.h"
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/allocator.h"
+#include "core/text/bytes.h"
+#include "nn/files/file.h"
+#include "nn/files/generations.h"
+#include "nn/training/memory_plan.h"
+
+namespace mixgrad::app {
+namespace {
+
+// With a teacher of initial weights: memory does not depend on them.
+ObjectiveMaker planned_objective(const TrainingOptions& training, const DistillSettings& distill) {
+  if (!distill.any()) return {};
+  return [&training, &distill](Decoder& model) {
+    const std::filesystem::path path = find_generation(distill.teacher) / "config.json";
+    const ModelConfig config = parse_model_config(read_text(path), path.string());
+    const DistillOptions options = distill.values();
+    if (options.stage == DistillStage::heads) freeze_kept_parameters(config, model);
+    return make_distillation(std::make_shared<Decoder>(config, training.model_placement()), model, options);
+  };
+}
+
+}  // namespace
+
+void print_training_plan(const ModelConfig& config, const TrainingOptions& training, const DistillSettings& distill,
+                         std::int64_t checkpoints, Format format) {
+  const MemoryPlan plan = plan_training(config, training.model_placement(), training.optimizer_settings(),
+                                        training.batch, training.dropout_mask(), planned_objective(training, distill));
+  const std::size_t free = free_memory_on(training.model_placement().device);
+  const auto bytes = [](const char* name, std::size_t count, std::string remark = {}) {
+    return Figure{.key = name, .value = count, .label = name, .text = bytes_text(count), .remark = std::move(remark)};
+  };
+  std::string batch = "batch " + std::to_string(training.batch) + ", context " + std::to_string(config.context);
+  if (plan.traced_batch * 2 < training.batch) {
+    batch += "; estimated from a batch of " + std::to_string(plan.traced_batch);
+  }
+  Figure reserved = bytes("reserved", plan.reserved);
+  reserved.shown = ShownIn::json;
+  std::vector<Figure> figures{
+      bytes("parameters", plan.parameters, training.placement.precision),
+      bytes("gradients", plan.gradients),
+      bytes("optimizer", plan.optimizer, "state of " + training.optimizer),
+      bytes("activations", plan.activations, batch),
+      bytes("peak", plan.peak, "of tensors; the pool takes " + bytes_text(plan.reserved) + " from the system"),
+      reserved,
+      bytes("checkpoint", plan.parameters + plan.optimizer,
+            "on disk, up to " + std::to_string(checkpoints) + " at a time"),
+      bytes("free", free, plan.reserved > free ? "TOO LITTLE: try a smaller --batch with more --accumulate" : "")};
+  if (distill.any()) figures.insert(figures.begin() + 3, bytes("teacher", plan.objective, "of --distill"));
+  print_figures(format, figures);
+}
+
+}  // namespace mixgrad::app
