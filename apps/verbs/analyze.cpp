@@ -4,7 +4,7 @@
 #include <cstdio>
 #include <numeric>
 
-#include "apps/data/checkpoint_text.h"
+#include "apps/data/analysis_data.h"
 #include "apps/data/standard_input_data.h"
 #include "apps/options/model_options.h"
 #include "apps/options/placement_options.h"
@@ -59,8 +59,12 @@ class Analyze : public Verb {
         options, OnResume::not_stored, OnResume::not_stored,
         useless_when([this] { return text_.data.empty(); }, "without --data the data are read as the run read them"));
     text_.declare_unknown(options);
+    text_.declare_task(options, OnResume::not_stored,
+                       useless_when([this] { return !text_.data.empty(); }, "--data gives what is analysed"));
     options.add("split", split_, {"valid", "train", "all"},
-                "valid: the last 10 % of the tokens; train: the rest; all: every token", {.group = OptionGroup::data});
+                "valid: the last 10 % of the tokens; train: the rest; all: every token",
+                {.group = OptionGroup::data,
+                 .useless = useless_when([this] { return !text_.task.empty(); }, "a task is not split")});
     declare_threads(options, threads_);
     placement_.declare(options, {"f32", "f64", "bf16"}, "Type of the arithmetic");
     options.add_flag("json", json_, "JSON on stdout, one object a line");
@@ -77,8 +81,8 @@ class Analyze : public Verb {
       raise<ValueError>("analyze heads: a model with softmax heads is required; ", checkpoint_,
                         " has none, beside those of a shortcut; choose another checkpoint");
     }
-    const TokenData data = open_checkpoint_text("analyze", checkpoint_, trained.tokenizer, text_);
-    const SampledSequences sample = sample_sequences(data, data.split(split_), model.config().context, sequences_);
+    const AnalysisData data = open_analysis_data("analyze", checkpoint_, trained.tokenizer, text_);
+    const SampledSequences sample = data.sample(split_, model.config().context, sequences_);
     if (sample.count < sequences_) {
       say("the text has " + count_text(sample.count, "sequence") + " of " + count_text(sample.length, "token") +
           " only, fewer than the " + std::to_string(sequences_) + " asked for");
@@ -89,7 +93,7 @@ class Analyze : public Verb {
     if (!std::isfinite(loss_)) raise_not_finite("analyze heads", "the loss", loss_, model.parameters());
     const HeadStatistics heads = head_statistics(model, sample, k);
     const std::vector<double> losses = losses_without_groups(model, sample);
-    if (!json_) print_title(heads, data.source());
+    if (!json_) print_title(heads, data.is_task() ? data.source() : "split " + split_ + " of " + data.source());
     print_heads(heads);
     print_groups(heads, losses);
     if (!json_) print_map(heads);
@@ -98,8 +102,8 @@ class Analyze : public Verb {
 
  private:
   void print_title(const HeadStatistics& heads, const std::string& source) const {
-    std::printf("%s of %s, split %s of %s: loss %.4f nats a token\n", count_text(heads.sequences, "sequence").c_str(),
-                count_text(heads.length, "token").c_str(), split_.c_str(), source.c_str(), loss_);
+    std::printf("%s of %s, %s: loss %.4f nats a token\n", count_text(heads.sequences, "sequence").c_str(),
+                count_text(heads.length, "token").c_str(), source.c_str(), loss_);
     std::printf(
         "recency: attention on a token itself and the k = %lld before it, mean over n = %lld positions; first: on the "
         "first token; entropy in nats; then attention by distance. In brackets: a head that looks at all it sees "

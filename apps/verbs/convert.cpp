@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "apps/data/analysis_data.h"
 #include "apps/data/checkpoint_text.h"
 #include "apps/data/standard_input_data.h"
 #include "apps/options/model_options.h"
@@ -68,6 +69,8 @@ class Convert : public Verb {
         options, OnResume::not_stored, OnResume::not_stored,
         useless_when([this] { return text_.data.empty(); }, "without --data the data are read as the run read them"));
     text_.declare_unknown(options);
+    text_.declare_task(options, OnResume::not_stored,
+                       useless_when([this] { return !text_.data.empty(); }, "--data gives what is measured on"));
     declare_threads(options, threads_);
     placement_.declare(options, {"stored", "f32", "f64"},
                        "Type of the arithmetic and of the new checkpoint; stored: that of the checkpoint");
@@ -129,7 +132,8 @@ class Convert : public Verb {
     const std::int64_t k =
         window_ > 0 ? window_ : std::min<std::int64_t>(64, std::max<std::int64_t>(1, model.config().context / 4));
     const bool fits = start == HeadStart::from_attention && target != HeadTarget::window;
-    const std::optional<TokenData> data = open_text(trained, choice.asks_recency() || choice.asks_ablation() || fits);
+    const std::optional<AnalysisData> data =
+        open_text(trained, choice.asks_recency() || choice.asks_ablation() || fits);
     std::optional<Measured> measured;
     if (data) measured = measure(model, *data, choice, k);
     const std::vector<double> none;
@@ -145,7 +149,7 @@ class Convert : public Verb {
     if (fits && !heads.empty()) {
       const std::int64_t sequences = std::max<std::int64_t>(1, kFittedTokens / model.config().context);
       shares = start_from_attention(model, converted, heads, target,
-                                    sample_sequences(*data, data->train(), model.config().context, sequences));
+                                    data->sample("train", model.config().context, sequences));
     }
     const double loss = measured ? mean_loss(converted, measured->sample) : 0;
     write(converted, *trained.tokenizer);
@@ -154,20 +158,14 @@ class Convert : public Verb {
     print_sizes(model, converted, measured, loss);
   }
 
-  // The text of --data, or the run's; none when there is none and none is needed.
-  std::optional<TokenData> open_text(const Checkpoint& trained, bool needed) const {
-    if (text_.data.empty() && !needed) {
-      std::error_code error;
-      if (!fs::exists(trained.folder / "trainer.json", error)) return std::nullopt;
-      if (load_trainer_state(trained.folder).options.contains("task")) return std::nullopt;
-    }
-    return open_checkpoint_text("convert", checkpoint_, trained.tokenizer, text_);
+  // The data of --data or --task, or the run's; none when there are none and none are needed.
+  std::optional<AnalysisData> open_text(const Checkpoint& trained, bool needed) const {
+    if (text_.data.empty() && text_.task.empty() && !needed && !knows_its_data(checkpoint_)) return std::nullopt;
+    return open_analysis_data("convert", checkpoint_, trained.tokenizer, text_);
   }
 
-  Measured measure(Decoder& model, const TokenData& data, const GroupChoice& choice, std::int64_t k) const {
-    Measured measured{.sample = sample_sequences(data, data.valid(), model.config().context, sequences_),
-                      .recency = {},
-                      .losses = {}};
+  Measured measure(Decoder& model, const AnalysisData& data, const GroupChoice& choice, std::int64_t k) const {
+    Measured measured{.sample = data.sample("valid", model.config().context, sequences_), .recency = {}, .losses = {}};
     measured.loss = mean_loss(model, measured.sample);
     if (choice.asks_recency()) measured.recency = head_statistics(model, measured.sample, k).group_recency;
     if (choice.asks_ablation()) measured.losses = losses_without_groups(model, measured.sample);

@@ -91,5 +91,44 @@ TEST_CASE("cli: analyze refuses what it cannot do") {
   refused(analyze(run, "--field text"), "without --data the data are read as the run read them");
 }
 
+TEST_CASE("cli: analyze heads and convert on a task and on token ids") {
+  const TempFolder folder;
+  const std::string run = (folder / "task").string();
+  REQUIRE(
+      mixgrad("train --task copy(count=3,vocab=6) --layers 1 --d-model 16 --heads 2 --batch 4 --steps 3 --threads 1",
+              {"--out", run})
+          .code == 0);
+  const Finished own = analyze(run, "--sequences 10 --window 2");
+  CHECK_MESSAGE(own.code == 0, own.err);
+  CHECK(has(own.err, "the task is the one that " + run + " was trained on, copy(count=3,vocab=6)"));
+  CHECK(own.out.starts_with("10 sequences of 6 tokens, copy(count=3,vocab=6): loss "));
+  const Finished other = analyze(run, "--task copy(count=2,vocab=5) --json");
+  CHECK_MESSAGE(other.code == 0, other.err);
+  CHECK(json_lines(other.out).back()["sequences"] == 64);
+  CHECK(has(analyze(run, "--task copy(count=9,vocab=6)").err, "sequences of at most 6 tokens, the model's context"));
+  CHECK(has(analyze(run, "--task copy(count=3,vocab=60)").err, "a model with at least 60 tokens is required"));
+  CHECK(has(analyze(run, "--task copy(count=3,vocab=6) --split all").err, "a task is not split"));
+  const auto convert = [&](const std::string& from, const std::string& out, const Arguments& more) {
+    Arguments arguments{"convert", "--checkpoint",   from,     "--select", "fraction=0.5",
+                        "--init",  "from-attention", "--json", "--out",    (folder / out).string()};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return run_program(arguments);
+  };
+  const Finished half = convert(run, "half", {"--sequences", "8"});
+  CHECK_MESSAGE(half.code == 0, half.err);
+  CHECK(json_of(half.out)["replaced"].size() == 1);
+  CHECK(json_of(half.out)["loss_after"].get<double>() > 0);
+  std::string content;
+  for (int i = 0; i < 800; ++i) content += {static_cast<char>(i * 7 % 11), '\0'};
+  const std::string ids = folder.put("tokens.u16", content).string();
+  const std::string stream = (folder / "stream").string();
+  REQUIRE(mixgrad("train --layers 1 --d-model 16 --heads 2 --context 8 --batch 2 --steps 3 --threads 1",
+                  {"--data", ids, "--out", stream})
+              .code == 0);
+  CHECK(has(analyze(stream, "--sequences 4").out, "4 sequences of 8 tokens, split valid of " + ids));
+  const Finished converted = convert(stream, "stream-half", {"--sequences", "4", "--data", ids});
+  CHECK_MESSAGE(converted.code == 0, converted.err);
+}
+
 }  // namespace
 }  // namespace mixgrad::test
