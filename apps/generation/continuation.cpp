@@ -9,6 +9,7 @@ Continuation::Continuation(const Tokenizer& tokenizer, std::vector<std::int32_t>
     : tokenizer_(tokenizer),
       prompt_(std::move(prompt)),
       most_(tokens),
+      end_token_(stops.end_token),
       decoder_(tokenizer.new_decoder()),
       matcher_(stops) {
   for (std::size_t i = hidden; i < prompt_.size(); ++i) prompt_text_ += decoder_->next(prompt_[i]);
@@ -31,13 +32,14 @@ std::string Continuation::take(const Symbols& symbols) {
 
 std::string Continuation::next(const BatchGenerator::Drawn& drawn) {
   drawn_.push_back(drawn);
-  const bool last = static_cast<std::int64_t>(drawn_.size()) >= most_;
+  at_end_token_ = end_token_ == drawn.id;
+  const bool last = at_end_token_ || static_cast<std::int64_t>(drawn_.size()) >= most_;
   std::string text;
   if (tokenizer_.is_text()) {
-    std::string complete = decoder_->next(drawn.id);
+    std::string complete = at_end_token_ ? std::string() : decoder_->next(drawn.id);
     if (last) complete += decoder_->finish();
     for (const char c : complete) text += take(matcher_.next(static_cast<unsigned char>(c)));
-  } else {
+  } else if (!at_end_token_) {
     text += take(matcher_.next(drawn.id));
   }
   if (last && !matcher_.stopped()) text += take(matcher_.finish());

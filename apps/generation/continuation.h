@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,11 +30,16 @@ class Continuation {
 
   // Takes the next token; returns the text that is certain now, with the end of it when this was the last token.
   std::string next(const BatchGenerator::Drawn& drawn);
-  bool ended() const { return matcher_.stopped() || static_cast<std::int64_t>(drawn_.size()) >= most_; }
+  bool ended() const {
+    return at_end_token_ || matcher_.stopped() || static_cast<std::int64_t>(drawn_.size()) >= most_;
+  }
+  bool at_end_token() const { return at_end_token_; }  // the last token drawn was the one that ends a text
 
-  const std::vector<BatchGenerator::Drawn>& drawn() const { return drawn_; }  // also the tokens of a stop text
-  const std::string& text() const { return text_; }                           // without the prompt and a stop text
-  const std::vector<std::int32_t>& ids() const { return ids_; }               // of a model of ids: the same as ids
+  const std::vector<BatchGenerator::Drawn>& drawn() const {
+    return drawn_;
+  }                                                              // also the end token and those of a stop text
+  const std::string& text() const { return text_; }              // without the prompt and a stop text
+  const std::vector<std::int32_t>& ids() const { return ids_; }  // of a model of ids: the same as ids
   const std::string* stop() const { return matcher_.stopped() ? &matcher_.stop() : nullptr; }
 
  private:
@@ -42,6 +48,8 @@ class Continuation {
   const Tokenizer& tokenizer_;
   std::vector<std::int32_t> prompt_;
   std::int64_t most_;
+  std::optional<std::int32_t> end_token_;
+  bool at_end_token_ = false;
   std::unique_ptr<TokenDecoder> decoder_;
   StopMatcher matcher_;
   std::string prompt_text_, text_;

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,6 +24,7 @@ struct StopTexts {
 
   std::vector<std::string> texts;
   std::vector<Symbols> symbols;
+  std::optional<std::int32_t> end_token = {};  // ends a continuation too, and is no part of its text
 };
 
 class StopMatcher {

@@ -41,6 +41,9 @@ class Generate : public Verb {
     options.add("batch", batch_.batch, {1, 1 << 16}, "Sequences at a time", {.useless = interactive});
     options.add_list("stop", stops_, "Ends before this text, once it is generated; several times for several",
                      {.value = "TEXT", .not_empty = true});
+    options.add_flag(
+        "ignore-end", ignore_end_,
+        "Go on behind the token that ends a text, where the tokenizer has one; without it generation ends there");
     declare_sampling(options);
     options.add_flag("json", json_, "A JSON object a line on stdout for each continuation",
                      {.useless = useless_when([this] { return interactive_; }, "--interactive prints text")});
@@ -67,7 +70,13 @@ class Generate : public Verb {
     const Tokenizer& tokenizer = *checkpoint.tokenizer;
     std::vector<std::string> typed;
     for (const std::string& stop : stops_) typed.push_back(prompt_.unescaped(stop, "--stop"));
-    const StopTexts stops(typed, tokenizer);
+    StopTexts stops(typed, tokenizer);
+    const std::optional<std::int32_t> end = tokenizer.special_tokens().end;
+    if (ignore_end_ && !end) {
+      raise<ValueError>("generate: --ignore-end needs a tokenizer with a token that ends a text; that of ", checkpoint_,
+                        " has none; leave it out");
+    }
+    if (!ignore_end_) stops.end_token = end;
     if (interactive_) {
       converse({*checkpoint.model, tokenizer, stops, batch_.tokens, batch_.sampling, batch_.seed,
                 [this](const std::string& line) { return prompt_.unescaped(line, "the line"); }});
@@ -146,7 +155,7 @@ class Generate : public Verb {
     object["text"] = continuation.text();
     object["ids"] = nlohmann::ordered_json::array();
     for (const BatchGenerator::Drawn& drawn : continuation.drawn()) object["ids"].push_back(drawn.id);
-    object["end"] = continuation.stop() != nullptr ? "stop" : "tokens";
+    object["end"] = continuation.stop() != nullptr ? "stop" : continuation.at_end_token() ? "end_token" : "tokens";
     if (continuation.stop() != nullptr) object["stop"] = *continuation.stop();
     if (logprobs_) {
       object["pieces"] = nlohmann::ordered_json::array();
@@ -167,7 +176,7 @@ class Generate : public Verb {
   BatchOptions batch_;
   std::int64_t threads_ = 0, rate_ = 0;
   PlacementOptions placement_;
-  bool interactive_ = false, json_ = false, logprobs_ = false;
+  bool interactive_ = false, json_ = false, logprobs_ = false, ignore_end_ = false;
 };
 
 }  // namespace

@@ -148,5 +148,42 @@ TEST_CASE("cli generate: begins with the tokenizer's start token, which is not s
   CHECK(has(none.err, "--start-token needs a tokenizer that has a start token"));
 }
 
+TEST_CASE("cli generate: ends at the tokenizer's end token, which is no part of the text") {
+  const TempFolder folder;
+  const std::string text = folder.put("text", small_text()).string();
+  const std::string run = (folder / "run").string();
+  // After one step every token is about as likely as any other, the end token 2 of this tokenizer too.
+  REQUIRE(mixgrad("train" + kTiny + "--steps 1",
+                  {"--data", text, "--out", run, "--tokenizer", tokenizer_fixture("llama2.json")})
+              .code == 0);
+  const Arguments generate{"generate", "--checkpoint", run,   "--tokens", "2000",      "--samples",
+                           "3",        "--prompt",     "the", "--json",   "--threads", "1"};
+  const Finished ended = run_program(generate);
+  REQUIRE_MESSAGE(ended.code == 0, ended.err);
+  const auto ends = [](const Json& sample) { return std::count(sample["ids"].begin(), sample["ids"].end(), Json(2)); };
+  for (const Json& sample : json_lines(ended.out)) {
+    CHECK(sample["end"] == "end_token");
+    CHECK(sample["ids"].size() < 2000);
+    CHECK(sample["ids"].back() == 2);
+    CHECK(ends(sample) == 1);
+    CHECK_FALSE(has(sample["text"].get<std::string>(), "</s>"));
+  }
+  Arguments on = generate;
+  on.emplace_back("--ignore-end");
+  const std::vector<Json> whole = json_lines(run_program(on).out);
+  REQUIRE(whole.size() == 3);
+  for (std::size_t i = 0; i < whole.size(); ++i) {
+    CHECK(whole[i]["end"] == "tokens");
+    CHECK(whole[i]["ids"].size() == 2000);
+    CHECK(ends(whole[i]) > 0);
+    CHECK(whole[i]["text"].get<std::string>().starts_with(json_lines(ended.out)[i]["text"].get<std::string>()));
+  }
+  const std::string chars = (folder / "chars").string();
+  REQUIRE(mixgrad("train" + kTiny + "--steps 1", {"--data", text, "--out", chars}).code == 0);
+  const Finished none = run_program({"generate", "--checkpoint", chars, "--ignore-end"});
+  CHECK(not_refused(none, 2) == "");
+  CHECK(has(none.err, "--ignore-end needs a tokenizer with a token that ends a text"));
+}
+
 }  // namespace
 }  // namespace mixgrad::test
