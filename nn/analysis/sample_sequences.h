@@ -1,4 +1,5 @@
-// Sequences of a text or a task on which a model is analysed: spread evenly over a range of its tokens, none overlapping.
+// Sequences of a text or a task on which a model is analysed: spread evenly over a range of its tokens, none
+// overlapping.
 //   const SampledSequences sample = sample_sequences(data, data.valid(), model.config().context, 64);
 #pragma once
 
