@@ -166,10 +166,13 @@ class CommandLine {
       argument.files->assign(words_.begin() + 1, words_.end());
       words_.resize(1);
     }
+    if (argument.word != nullptr) read_word(argument);
     if (argument.files != nullptr && argument.files->empty() && required) {
       raise<ValueError>("an argument is required, as in ", verb_.example());
     }
-    if (argument.word == nullptr) return;
+  }
+
+  void read_word(const OptionSet::Argument& argument) {
     Arguments allowed;
     for (const ChoiceWord& word : argument.words) allowed.push_back(word.word);
     if (words_.size() > 1) {

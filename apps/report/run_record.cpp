@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/text/parse_number.h"
+#include "core/text/suggest.h"
 #include "nn/config/model_config.h"
 #include "nn/files/file.h"
 #include "nn/files/generations.h"
@@ -91,7 +92,13 @@ double RunRecord::seconds() const {
 std::vector<RunRecord> read_runs(const std::vector<std::string>& paths) {
   std::vector<RunRecord> runs;
   std::map<std::string, int> names;
+  std::map<fs::path, std::string> given;
   for (const std::string& path : paths) {
+    const auto [first, fresh] = given.emplace(find_generation(path), path);
+    if (!fresh) {
+      raise<ValueError>("a run must be given once: as two it would count as two seeds; ", quote(first->second), " and ",
+                        quote(path), " are the same; leave one out");
+    }
     runs.push_back(read_run(path));
     ++names[runs.back().name];
   }

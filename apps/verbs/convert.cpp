@@ -1,5 +1,6 @@
 // mixgrad convert: a trained model with some of its softmax heads replaced.
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <map>
@@ -22,6 +23,7 @@
 #include "nn/analysis/head_start.h"
 #include "nn/analysis/head_statistics.h"
 #include "nn/files/folder.h"
+#include "nn/modules/finite_values.h"
 #include "nn/training/checkpoint.h"
 
 namespace mixgrad::app {
@@ -152,6 +154,7 @@ class Convert : public Verb {
                                     data->sample("train", model.config().context, sequences));
     }
     const double loss = measured ? mean_loss(converted, measured->sample) : 0;
+    require_finite(loss, converted);
     write(converted, *trained.tokenizer);
     if (json_) return print_line(model, converted, chosen, measured, loss);
     print_choice(groups, chosen, choice, measured, shares_of(heads, shares), k);
@@ -167,9 +170,14 @@ class Convert : public Verb {
   Measured measure(Decoder& model, const AnalysisData& data, const GroupChoice& choice, std::int64_t k) const {
     Measured measured{.sample = data.sample("valid", model.config().context, sequences_), .recency = {}, .losses = {}};
     measured.loss = mean_loss(model, measured.sample);
+    require_finite(measured.loss, model);
     if (choice.asks_recency()) measured.recency = head_statistics(model, measured.sample, k).group_recency;
     if (choice.asks_ablation()) measured.losses = losses_without_groups(model, measured.sample);
     return measured;
+  }
+
+  static void require_finite(double loss, const Decoder& model) {
+    if (!std::isfinite(loss)) raise_not_finite("convert", "the loss", loss, model.parameters());
   }
 
   // Of each group the mean share of its heads' outputs that the new ones give.

@@ -49,7 +49,7 @@ class Detokenize : public Verb {
 
   static std::string decode(const Tokenizer& tokenizer, const InputBytes& input) {
     const std::unique_ptr<TokenDecoder> decoder = tokenizer.new_decoder();
-    const std::string_view given = input.bytes();
+    const std::string_view given = input.text();
     constexpr std::string_view kBlanks = " \t\r\n";
     std::string text;
     for (std::size_t at = 0; (at = given.find_first_not_of(kBlanks, at)) != std::string_view::npos;) {

@@ -40,15 +40,15 @@ class Tokenize : public Verb {
     std::vector<std::int32_t> ids;
     try {
       const TokenizerPtr tokenizer =
-          made ? make_tokenizer(tokenizer_, {.text = input.bytes(), .source = input.name()}) : known;
-      ids = tokenizer->encode(input.bytes(), input.name());
+          made ? make_tokenizer(tokenizer_, {.text = input.text(), .source = input.name()}) : known;
+      ids = tokenizer->encode(input.text(), input.name());
     } catch (const ValueError& error) {
       input.require_whole();
       if (made) throw;
       raise<FormatError>(error.what());  // it is the text that is wrong
     }
     input.require_whole();
-    print(ids, input.bytes().size());
+    print(ids, input.text().size());
     return kOk;
   }
 

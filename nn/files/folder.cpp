@@ -5,6 +5,8 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstdio>
 #include <system_error>
@@ -24,8 +26,12 @@ namespace {
                  "; check the path, its permissions and the free space");
 }
 
-// What symlink() says on a file system without symbolic links (vfat: EPERM).
-bool has_no_links(int error) { return error == EPERM || error == ENOSYS || error == EOPNOTSUPP; }
+// What symlink() says on file systems without symbolic links: vfat EPERM, those of users ENOSYS, EOPNOTSUPP or ENOTTY,
+// shares of other systems EACCES or EINVAL. Where one of these has another reason, the text file fails with it as well.
+bool has_no_links(int error) {
+  constexpr std::array kSaid = {EPERM, ENOSYS, EOPNOTSUPP, ENOTTY, EACCES, EINVAL};
+  return std::find(kSaid.begin(), kSaid.end(), error) != kSaid.end();
+}
 
 }  // namespace
 

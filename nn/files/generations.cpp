@@ -79,6 +79,20 @@ std::optional<fs::path> named_by_text(const fs::path& path) {
   return generation;
 }
 
+// Whether a link DIR/latest or DIR/best points into another folder: a copy of a run whose link is absolute still points
+// to the original, which the copy does not mean.
+bool leads_out_of(const fs::path& run, const fs::path& named) {
+  return canonical_folder(named).parent_path() != canonical_folder(run);
+}
+
+// The generation of this run that has the step of such a link DIR/best, if it is here.
+std::optional<fs::path> own_of_best(const fs::path& path) {
+  const std::optional<fs::path> run = folder_of_link(path, "best");
+  if (!run || !holds_checkpoint(path) || !leads_out_of(*run, path)) return std::nullopt;
+  const fs::path own = *run / canonical_folder(path).filename();
+  return holds_checkpoint(own) ? std::optional(own) : std::nullopt;
+}
+
 // The step that trainer.json of the newest generation calls the best.
 std::optional<std::int64_t> best_step(const fs::path& run) {
   const std::optional<GenerationId> newest = newest_generation(run);
@@ -145,16 +159,27 @@ bool holds_run(const fs::path& run) {
 fs::path find_generation(const fs::path& path) {
   const std::optional<fs::path> run = folder_of_link(path, "latest");
   if (run && !generations(*run).empty()) return find_generation(*run);
+  if (const std::optional<fs::path> own = own_of_best(path)) return canonical_folder(*own);
   if (holds_checkpoint(path)) return canonical_folder(path);
   if (const std::optional<fs::path> named = named_by_text(path)) return canonical_folder(*named);
   const fs::path latest = path / "latest";
   const std::optional<GenerationId> newest = newest_generation(path);
-  const auto named = holds_checkpoint(latest) ? std::optional(latest) : named_by_text(latest);
+  auto named = holds_checkpoint(latest) ? std::optional(latest) : named_by_text(latest);
+  if (named && newest && leads_out_of(path, *named)) named.reset();
   // A crash between the first save of another course and the swap of `latest` leaves the course that was left.
   if (named && (!newest || newest->course <= course_of(*named))) return canonical_folder(*named);
   if (newest) return canonical_folder(path / generation_name(newest->step));
   if (const std::optional<fs::path> best = generation_of_best(path)) return canonical_folder(*best);
   refuse_missing(path);
+}
+
+std::optional<fs::path> generation_named_by_link(const fs::path& path) {
+  if (!folder_of_link(path, "latest") && !folder_of_link(path, "best")) return std::nullopt;
+  try {
+    return find_generation(path);
+  } catch (const IoError&) {
+    return std::nullopt;
+  }
 }
 
 std::optional<GenerationId> newest_generation(const fs::path& run) {

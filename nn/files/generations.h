@@ -43,9 +43,14 @@ std::optional<GenerationId> newest_generation(const std::filesystem::path& run);
 // The generation that `path` means, as a canonical path: itself, or of a run's folder the newest. A path is a thing,
 // not a text: a trailing slash, ".", a link and a bare name mean what the system takes them for. The newest of a run is
 // named by `latest`, which may be a link to step-N, a folder (a copy that followed the link) or a text file with the
-// name step-N; where it is absent or names nothing that exists, it is newest_generation(). DIR/latest and DIR/best may
-// be given in each of these forms. IoError when there is none.
+// name step-N; where it is absent, names nothing that exists, or points out of a folder that has generations (a copy
+// that kept an absolute link), it is newest_generation(). DIR/latest and DIR/best may be given in each of these forms.
+// IoError when there is none.
 std::filesystem::path find_generation(const std::filesystem::path& path);
+
+// The same of DIR/latest and DIR/best alone, and nothing for any other path or where they name none: for readers of
+// files that may also be given a run.
+std::optional<std::filesystem::path> generation_named_by_link(const std::filesystem::path& path);
 
 // The folder of the run in which a generation lies: its parent, if the generation is named step-N, latest or best.
 // Nothing for any other folder with a checkpoint in it.

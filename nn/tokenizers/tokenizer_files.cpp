@@ -1,5 +1,6 @@
 #include "nn/tokenizers/tokenizer_files.h"
 
+#include <optional>
 #include <system_error>
 
 #include "core/error.h"
@@ -55,7 +56,10 @@ TokenizerPtr open_gpt2(const fs::path& folder) {
 
 TokenizerPtr open_tokenizer(const fs::path& path) {
   std::error_code error;
-  if (!fs::is_directory(path, error)) return open_file(path);
+  if (!fs::is_directory(path, error)) {
+    const std::optional<fs::path> generation = generation_named_by_link(path);
+    return open_file(generation ? *generation / "tokenizer.json" : path);
+  }
   if (fs::exists(path / "tokenizer.json", error)) return open_file(path / "tokenizer.json");
   if (TokenizerPtr gpt2 = open_gpt2(path)) return gpt2;
   fs::path generation;

@@ -130,6 +130,24 @@ TEST_CASE("cli compare: one run alone, another baseline, other forms of the tabl
   CHECK(run_program({"compare"}).code == 2);
 }
 
+TEST_CASE("cli compare, report, plot: a run that is given twice, however it is spelled, is refused") {
+  const std::vector<std::string> runs = compared_runs();
+  const TempFolder folder;
+  for (const std::string& again : {runs[0], runs[0] + "/", runs[0] + "/latest", runs[0] + "/../att1/."}) {
+    for (const std::string verb : {"compare", "report", "plot"}) {
+      Arguments words{verb, runs[0], runs[1], again};
+      if (verb == "report") words.insert(words.end(), {"--out", (folder / "page.html").string()});
+      const Finished twice = run_program(words);
+      CAPTURE(verb);
+      CAPTURE(again);
+      INFO(twice.err);
+      CHECK(not_refused(twice, 2) == "");
+      CHECK(twice.err.find("a run must be given once") != std::string::npos);
+      CHECK_FALSE(std::filesystem::exists(folder / "page.html"));
+    }
+  }
+}
+
 // TensorBoard 2.21 reads them (every value and step equal, 2026-11-29); here the frame of the records and their number.
 TEST_CASE("cli compare: event files for TensorBoard hold every value of every run") {
   const TempFolder folder;

@@ -140,6 +140,17 @@ TEST_CASE("non-finite checkpoint: finite weights whose logits are not end with a
       CHECK(has(run.err, "; every parameter is finite, and the largest parameter is "));
       CHECK(has(run.err, "e+18, element "));
     }
+    if (std::string_view(name) == "mamba") continue;  // no softmax heads to convert
+    for (const char* target : {"window", "shift"}) {
+      const Finished run =
+          mixgrad(std::string("convert --select fraction=0.5 --threads 1 --to ") + target,
+                  {"--checkpoint", generation, "--data", folder / "text.txt", "--out", folder / "converted"});
+      INFO(run.err << run.out);
+      CHECK(not_refused(run, 1) == "");
+      CHECK(run.out == "");
+      CHECK(has(run.err, "convert: the loss must be finite; found "));
+      CHECK_FALSE(fs::exists(folder / "converted"));
+    }
   }
 }
 

@@ -22,6 +22,7 @@ std::vector<std::pair<std::string_view, std::int64_t>> count_words(const Tokeniz
   const std::string_view text = input.text;
   WordCounts counts;
   for (std::size_t begin = 0; begin < text.size();) {
+    check_interrupt();
     std::vector<std::string_view> blocks;
     while (blocks.size() < 4 * static_cast<std::size_t>(threads()) && begin < text.size()) {
       const std::size_t end = next_word_boundary(text, std::min(begin + kBlockBytes, text.size()));

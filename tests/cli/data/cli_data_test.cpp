@@ -85,6 +85,11 @@ TEST_CASE("cli data show: what cannot be meant is refused with the option to giv
   refused({ids, "--codebooks", "a"}, 2, "--codebooks must be numbers");
   refused({(folder / "none").string()}, 4, "No such file");
   refused({folder.put("e.txt", "").string()}, 3, "it is empty");
+  for (const Arguments& words : {Arguments{"data", "prep"}, Arguments{"data", "prep", text}}) {
+    const Finished run = run_program(words);
+    CHECK(not_refused(run, 2).empty());
+    CHECK_MESSAGE(has(run.err, "its argument must be one of show, prepare; got \"prep\""), run.err);
+  }
 }
 
 struct PublishedRow {

@@ -37,7 +37,7 @@ void check_there_and_back(const TempFolder& folder, const std::string& tokenizer
 
 TEST_CASE("cli tokenize: ids on one line, and detokenize gives the bytes back") {
   const TempFolder folder;
-  const std::string any("\xef\xbb\xbfIt's  12345\r\n\xff\xc3 caf\xc3\xa9 \0\t\n", 28);
+  const std::string any("It's\xef\xbb\xbf  12345\r\n\xff\xc3 caf\xc3\xa9 \0\t\n", 28);
   const std::string run = (folder / "run").string();
   folder.put("own.txt", small_text());
   REQUIRE(mixgrad("train" + kTiny + "--steps 1 --tokenizer bpe:270",
@@ -51,6 +51,48 @@ TEST_CASE("cli tokenize: ids on one line, and detokenize gives the bytes back") 
   CHECK(run_program({"tokenize", "--tokenizer", "byte", folder.put("ab", "ab").string()}).out == "97 98\n");
   CHECK(run_program({"tokenize", "--tokenizer", "char", folder.put("ba", "ba").string()}).out == "1 0\n");
   CHECK(run_program({"tokenize", "--tokenizer", "bpe:257", folder.put("abab", "abab").string()}).out == "256 256\n");
+}
+
+TEST_CASE("cli tokenize: one byte order mark at the beginning is skipped, as in a text to train on") {
+  const TempFolder folder;
+  const std::string mark = "\xef\xbb\xbf";
+  for (const char* tokenizer : {"byte", "char", "bpe:257"}) {
+    const Finished plain = run_program({"tokenize", "--tokenizer", tokenizer, folder.put("a", "abab").string()});
+    const Finished marked =
+        run_program({"tokenize", "--tokenizer", tokenizer, folder.put("b", mark + "abab").string()});
+    CHECK(trouble(marked) == "");
+    CHECK(marked.out == plain.out);
+  }
+  const std::string twice = folder.put("c", mark + mark).string();
+  CHECK(run_program({"tokenize", "--tokenizer", "byte", twice}).out == "239 187 191\n");
+  const std::string ids = folder.put("ids", mark + "97 98").string();
+  CHECK(run_program({"detokenize", "--tokenizer", "byte", ids}).out == "ab");
+}
+
+TEST_CASE("cli tokenize: the tokenizer of a run, whatever became of its links") {
+  const TempFolder folder;
+  folder.put("own.txt", small_text());
+  const fs::path run = folder / "run";
+  REQUIRE(mixgrad("train" + kTiny + "--steps 4 --eval-every 2",
+                  {"--data", (folder / "own.txt").string(), "--out", run.string()})
+              .code == 0);
+  const std::string text = folder.put("text", small_text().substr(0, 20)).string();
+  const std::string want = run_program({"tokenize", "--tokenizer", run.string(), text}).out;
+  for (const std::string name : {"latest", "best"}) {
+    for (const std::string form : {"link", "text", "dangling", "absent"}) {
+      const std::string at = (run / name).string();
+      if (form != "link") fs::remove(at);
+      if (form == "text") folder.put("run/" + name, "step-4\n");
+      if (form == "dangling") fs::create_directory_symlink("step-99", at);
+      for (const std::string& spelling : {at, at + "/"}) {
+        CAPTURE(form);
+        CAPTURE(spelling);
+        const Finished got = run_program({"tokenize", "--tokenizer", spelling, text});
+        CHECK(trouble(got) == "");
+        CHECK(got.out == want);
+      }
+    }
+  }
 }
 
 TEST_CASE("cli tokenize: what is missing, wrong or unknown") {

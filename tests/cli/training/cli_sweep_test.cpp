@@ -1,15 +1,12 @@
 // mixgrad sweep: every choice is run once, also when it is killed, and the table is that of the runs.
 #include <doctest/doctest.h>
-#include <fcntl.h>
-#include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include <chrono>
+#include <csignal>
 #include <filesystem>
-#include <thread>
+#include <system_error>
 
-#include "tests/support/cli.h"
+#include "nn/files/generations.h"
+#include "tests/support/process.h"
 
 namespace mixgrad::test {
 namespace {
@@ -28,23 +25,25 @@ std::string losses_of(const std::string& json) {
   return text;
 }
 
-// Starts the program and kills it with SIGKILL after a while.
-void kill_after(const Arguments& arguments, int milliseconds) {
-  const pid_t child = fork();
-  if (child == 0) {
-    std::vector<char*> words{const_cast<char*>(MIXGRAD_BINARY)};
-    for (const std::string& argument : arguments) words.push_back(const_cast<char*>(argument.c_str()));
-    words.push_back(nullptr);
-    const int nothing = open("/dev/null", O_WRONLY);
-    dup2(nothing, STDOUT_FILENO);
-    dup2(nothing, STDERR_FILENO);
-    execv(MIXGRAD_BINARY, words.data());
-    _exit(1);
+// How far the runs of a sweep have come: the saves of kSweepModel that each has made, all runs together (6 each).
+int saves_of(const fs::path& sweep) {
+  std::error_code error;
+  int saves = 0;
+  for (auto run = fs::directory_iterator(sweep, error); !error && run != fs::directory_iterator();
+       run.increment(error)) {
+    const std::vector<std::int64_t> steps = generations(run->path());
+    if (!steps.empty()) saves += static_cast<int>(steps.back() / 20);
   }
-  std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
-  kill(child, SIGKILL);
-  int status = 0;
-  waitpid(child, &status, 0);
+  return saves;
+}
+
+// Starts the program and kills it with SIGKILL as soon as so many saves are there.
+void kill_after(const Arguments& arguments, const fs::path& sweep, int saves) {
+  const TempFolder outputs;
+  Process process(outputs, arguments);
+  CHECK(wait_until([&] { return fs::exists(sweep / "sweep.json") && saves_of(sweep) >= saves; }, 120));
+  process.signal(SIGKILL);
+  process.wait(60);
 }
 
 }  // namespace
@@ -67,7 +66,7 @@ TEST_CASE("cli sweep: killed again and again, it ends with the same table") {
   CHECK(again.err.empty());
   const Arguments killed{"sweep",    "--config", config,   "--out", (folder / "killed").string(),
                          "--format", "json",     "--jobs", "2"};
-  for (int i = 0; i < 6; ++i) kill_after(killed, 60 + 90 * i);
+  for (const int saves : {0, 1, 4, 9, 14, 19}) kill_after(killed, folder / "killed", saves);
   const Finished rest = run_program(killed);
   REQUIRE_MESSAGE(rest.code == 0, rest.err);
   CHECK(losses_of(rest.out) == losses_of(reference.out));

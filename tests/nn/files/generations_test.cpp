@@ -113,6 +113,50 @@ TEST_CASE("generations: `latest` may be a folder, a text, a dangling link or abs
   CHECK(after([&](const fs::path& run) { fs::remove(run / "latest"); }) == "step-20");
 }
 
+TEST_CASE("generations: an absolute link that a copy kept does not mean the run that was copied") {
+  const TempFolder folder;
+  const fs::path run = folder / "run";
+  const fs::path copy = folder / "copy";
+  make_run(run, {10, 20});
+  make_run(copy, {10, 20});
+  fs::remove(copy / "latest");
+  fs::create_directory_symlink(fs::absolute(run / "step-20"), copy / "latest");
+  fs::create_directory_symlink(fs::absolute(run / "step-10"), copy / "best");
+  for (const char* spelling : {"", "latest", "latest/", "./latest/."}) {
+    CAPTURE(spelling);
+    CHECK(find_generation(copy / spelling) == fs::canonical(copy / "step-20"));
+    CHECK(run_of(find_generation(copy / spelling)) == fs::canonical(copy));
+  }
+  for (const char* spelling : {"best", "best/"})
+    CHECK(find_generation(copy / spelling) == fs::canonical(copy / "step-10"));
+  fs::remove_all(copy / "step-20");  // the newest of the copy is an older one
+  CHECK(find_generation(copy) == fs::canonical(copy / "step-10"));
+  fs::remove_all(copy / "step-10");  // nothing but the links: they are all that can be meant
+  CHECK(find_generation(copy) == fs::canonical(run / "step-20"));
+  CHECK(find_generation(copy / "best") == fs::canonical(run / "step-10"));
+}
+
+TEST_CASE("generations: what `latest` and `best` name is found for readers of other files too") {
+  const TempFolder folder;
+  const fs::path run = folder / "run";
+  make_run(run, {10, 20});
+  point_best(run, 10);
+  for (const std::string form : {"link", "text", "dangling", "absent"}) {
+    CAPTURE(form);
+    fs::remove(run / "latest");
+    if (form == "link") fs::create_directory_symlink("step-20", run / "latest");
+    if (form == "text") std::ofstream(run / "latest") << "step-20\n";
+    if (form == "dangling") fs::create_directory_symlink("step-99", run / "latest");
+    CHECK(generation_named_by_link(run / "latest") == fs::canonical(run / "step-20"));
+    CHECK(generation_named_by_link(run / "latest/") == fs::canonical(run / "step-20"));
+  }
+  CHECK(generation_named_by_link(run / "best") == fs::canonical(run / "step-10"));
+  for (const char* other : {"", "step-10", "notes.txt", "latest/config.json"}) {
+    CHECK_FALSE(generation_named_by_link(run / other));
+  }
+  CHECK_FALSE(generation_named_by_link(folder / "none/latest"));
+}
+
 TEST_CASE("generations: a path that holds none is an error that says what is required") {
   const TempFolder folder;
   CHECK(has(error_of<IoError>([&] { find_generation(folder.path()); }), "a checkpoint is required"));
