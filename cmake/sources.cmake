@@ -5,6 +5,7 @@
 #   mixgrad_add_sources(TARGET ALONE)        each file is compiled alone, also with MIXGRAD_UNITY
 #   mixgrad_finish_sources(TARGET)           beside add_library or add_executable, after the folders
 #   mixgrad_names_of_list(NAMES list.def RE) sets NAMES to what the first group of RE matches in the lines of a list, each once
+#   mixgrad_require_files("names" ENDING list.def)   an error unless this folder has NAME ENDING for each of these names
 #   mixgrad_check_files("names" list.def)    an error unless the .cpp files of this folder are NAME.cpp for exactly these names
 #
 # With MIXGRAD_UNITY six files are compiled as one, whose headers and templates are then read once and not six times: half
@@ -60,14 +61,18 @@ function(mixgrad_names_of_list result list expression)
   set(${result} ${names} PARENT_SCOPE)
 endfunction()
 
-function(mixgrad_check_files names list)
-  file(GLOB files CONFIGURE_DEPENDS RELATIVE ${CMAKE_CURRENT_SOURCE_DIR} ${CMAKE_CURRENT_SOURCE_DIR}/*.cpp)
-  list(TRANSFORM names APPEND .cpp)
+function(mixgrad_require_files names ending list)
   foreach(name IN LISTS names)
-    if(NOT name IN_LIST files)
-      message(FATAL_ERROR "${list} has a line for ${CMAKE_CURRENT_SOURCE_DIR}/${name}, which is missing")
+    if(NOT EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${name}${ending})
+      message(FATAL_ERROR "${list} has a line for ${CMAKE_CURRENT_SOURCE_DIR}/${name}${ending}, which is missing")
     endif()
   endforeach()
+endfunction()
+
+function(mixgrad_check_files names list)
+  file(GLOB files CONFIGURE_DEPENDS RELATIVE ${CMAKE_CURRENT_SOURCE_DIR} ${CMAKE_CURRENT_SOURCE_DIR}/*.cpp)
+  mixgrad_require_files("${names}" .cpp ${list})
+  list(TRANSFORM names APPEND .cpp)
   foreach(file IN LISTS files)
     if(NOT file IN_LIST names)
       message(FATAL_ERROR "${CMAKE_CURRENT_SOURCE_DIR}/${file} has no line in ${list}")
