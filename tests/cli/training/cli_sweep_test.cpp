@@ -13,8 +13,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-const char* const kSweepModel =
-    "layers = 1\nd-model = 16\nheads = 2\ncontext = 16\nbatch = 2\nsteps = 120\neval-every = 40\nsave-every = 20\n";
+// The options of a small model on a small text, which is put into the folder.
+std::string sweep_model(const TempFolder& folder) {
+  return "data = \"" + folder.put("text.txt", small_text()).string() +
+         "\"\nlayers = 1\nd-model = 16\nheads = 2\ncontext = 16\nbatch = 2\nsteps = 120\neval-every = 40\n"
+         "save-every = 20\n";
+}
 
 // Loss and options of each row, without times.
 std::string losses_of(const std::string& json) {
@@ -25,7 +29,7 @@ std::string losses_of(const std::string& json) {
   return text;
 }
 
-// How far the runs of a sweep have come: the saves of kSweepModel that each has made, all runs together (6 each).
+// How far the runs of a sweep have come: the saves of sweep_model that each has made, all runs together (6 each).
 int saves_of(const fs::path& sweep) {
   std::error_code error;
   int saves = 0;
@@ -51,7 +55,7 @@ void kill_after(const Arguments& arguments, const fs::path& sweep, int saves) {
 TEST_CASE("cli sweep: killed again and again, it ends with the same table") {
   const TempFolder folder;
   folder.put("sweep.toml",
-             std::string("mixer = [\"attention\", \"hsm:scalar\"]  # two\nseed = [1, 2]\n") + kSweepModel);
+             std::string("mixer = [\"attention\", \"hsm:scalar\"]  # two\nseed = [1, 2]\n") + sweep_model(folder));
   const std::string config = (folder / "sweep.toml").string();
   const Arguments whole{"sweep", "--config", config, "--out", (folder / "whole").string(), "--format", "json"};
   const Finished reference = run_program(whole);
@@ -74,7 +78,7 @@ TEST_CASE("cli sweep: killed again and again, it ends with the same table") {
 
 TEST_CASE("cli sweep: a dry run trains nothing, and says what every run costs") {
   const TempFolder folder;
-  folder.put("sweep.toml", std::string("seed = [1, 2, 3]\nlr = [1e-3, 3e-3]\n") + kSweepModel);
+  folder.put("sweep.toml", std::string("seed = [1, 2, 3]\nlr = [1e-3, 3e-3]\n") + sweep_model(folder));
   const Finished dry = run_program({"sweep", "--config", (folder / "sweep.toml").string(), "--out",
                                     (folder / "runs").string(), "--dry-run", "--format", "json"});
   REQUIRE_MESSAGE(dry.code == 0, dry.err);
@@ -110,7 +114,7 @@ TEST_CASE("cli sweep: what is wrong is said before the first run, and nothing is
   refused("seed = [1 2]\n", "must have commas between its values and end with ] in its line");
   refused("seed = [1, 2\n", "must have commas between its values and end with ] in its line");
   refused("sede = [1, 2]\n", "sede");
-  refused(std::string("mixer = [\"attention\", \"atention\"]\n") + kSweepModel, "atention");
+  refused(std::string("mixer = [\"attention\", \"atention\"]\n") + sweep_model(folder), "atention");
   CHECK(run_program({"sweep", "--out", out}).code == 2);
   CHECK(run_program({"sweep", "--config", (folder / "sweep.toml").string()}).code == 2);
   CHECK(run_program({"sweep", "--config", (folder / "absent.toml").string(), "--out", out}).code == 4);
@@ -124,10 +128,10 @@ TEST_CASE("cli sweep: what is wrong is said before the first run, and nothing is
 TEST_CASE("cli sweep: another config file in the same folder is refused, a failed run does not stop the others") {
   const TempFolder folder;
   const std::string out = (folder / "runs").string();
-  folder.put("sweep.toml", std::string("seed = [1, 2]\n") + kSweepModel);
+  folder.put("sweep.toml", std::string("seed = [1, 2]\n") + sweep_model(folder));
   const Arguments arguments{"sweep", "--config", (folder / "sweep.toml").string(), "--out", out};
   REQUIRE(run_program(arguments).code == 0);
-  folder.put("sweep.toml", std::string("seed = [1, 3]\n") + kSweepModel);
+  folder.put("sweep.toml", std::string("seed = [1, 3]\n") + sweep_model(folder));
   const Finished other = run_program(arguments);
   CHECK(other.code == 2);
   CHECK(other.err.find("holds a sweep with other options") != std::string::npos);
@@ -137,7 +141,7 @@ TEST_CASE("cli sweep: another config file in the same folder is refused, a faile
   CHECK(foreign.code == 2);
   CHECK(foreign.err.find("holds something else") != std::string::npos);
   // A run that was under way and whose checkpoint is damaged.
-  folder.put("sweep.toml", std::string("seed = [1, 2]\n") + kSweepModel);
+  folder.put("sweep.toml", std::string("seed = [1, 2]\n") + sweep_model(folder));
   fs::remove(folder / "runs" / "seed=2" / "done");
   for (const fs::directory_entry& entry : fs::directory_iterator(folder / "runs" / "seed=2")) {
     if (entry.is_directory() && !entry.is_symlink()) fs::resize_file(entry.path() / "model.safetensors", 100);
