@@ -24,7 +24,11 @@ std::string number(const char* format, double value) {
 std::string shown(const Interval& interval, const char* format) {
   if (interval.count == 0) return "-";
   std::string text = number(format, interval.mean);
-  if (interval.count > 1 && std::isfinite(interval.half)) text += " ± " + number(format, interval.half);
+  std::string unsigned_format = format;  // a half width has no sign
+  std::erase(unsigned_format, '+');
+  if (interval.count > 1 && std::isfinite(interval.half)) {
+    text += " ± " + number(unsigned_format.c_str(), interval.half);
+  }
   return text;
 }
 

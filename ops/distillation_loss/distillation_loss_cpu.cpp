@@ -81,6 +81,9 @@ void distillation_loss_backward(const Tensor& logits, const Tensor& teacher, con
     const Rows<T> wanted(teacher);
     const Rows<T> to(dlogits.tensor);
     const Rows<T> to_teacher(dteacher.tensor);
+    const bool add = dlogits.add;
+    const bool add_teacher = dteacher.add;
+    const std::int64_t width = student.width;
     const std::int32_t* ids = targets.data<std::int32_t>();
     const std::int64_t live = rows_with_target(targets);
     const A each = live == 0 ? A(0) : *dloss.data<A>() / static_cast<A>(live);
@@ -102,14 +105,29 @@ void distillation_loss_backward(const Tensor& logits, const Tensor& teacher, con
         const A of_targets = log_sum_exp(z, student.width, A(1));
         const A of_student = log_sum_exp(z, student.width, cold);
         const A of_teacher = log_sum_exp(w, student.width, cold);
-        const A divergence = to_teacher ? divergence_of(z, w, student.width, cold, of_student, of_teacher) : A(0);
-        for (std::int64_t v = 0; v < student.width; ++v) {
-          const A own = exp_value(A(z[v]) - of_targets) - (v == target ? A(1) : A(0));
-          const A log_q = cold * A(z[v]) - of_student;
-          const A log_p = cold * A(w[v]) - of_teacher;
-          const A p = exp_value(log_p);
-          if (to) put(to[r][v], dlogits.add, plain * own + soft * (exp_value(log_q) - p));
-          if (to_teacher) put(to_teacher[r][v], dteacher.add, soft * p * (log_p - log_q - divergence));
+        if (to) {
+          T* dz = to[r];
+          const auto value = [=](std::int64_t v) {
+            const A apart = exp_value(cold * A(z[v]) - of_student) - exp_value(cold * A(w[v]) - of_teacher);
+            return plain * exp_value(A(z[v]) - of_targets) + soft * apart;
+          };
+          const A before = add ? A(dz[target]) : A(0);
+#pragma omp simd
+          for (std::int64_t v = 0; v < width; ++v) {
+            const A all = value(v);
+            put(dz[v], add, all);
+          }
+          dz[target] = static_cast<T>(before + value(target) - plain);  // the one-hot part
+        }
+        if (to_teacher) {
+          T* dw = to_teacher[r];
+          const A divergence = divergence_of(z, w, student.width, cold, of_student, of_teacher);
+#pragma omp simd
+          for (std::int64_t v = 0; v < width; ++v) {
+            const A log_p = cold * A(w[v]) - of_teacher;
+            const A value = soft * exp_value(log_p) * (log_p - (cold * A(z[v]) - of_student) - divergence);
+            put(dw[v], add_teacher, value);
+          }
         }
       }
     });

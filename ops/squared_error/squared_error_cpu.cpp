@@ -42,11 +42,17 @@ void squared_error_backward(const Tensor& x, const Tensor& target, const Tensor&
       for (std::int64_t r = begin; r < end; ++r) {
         const T* from = a[r];
         const T* wanted = b[r];
-        for (std::int64_t c = 0; c < a.width; ++c) {
-          const A value = scale * (A(from[c]) - A(wanted[c]));
-          if (to) put(to[r][c], dx.add, value);
-          if (to_target) put(to_target[r][c], dtarget.add, -value);
-        }
+        const auto pass = [&](const Rows<T>& target_rows, bool add, A factor) {
+          if (!target_rows) return;
+          T* out = target_rows[r];
+#pragma omp simd
+          for (std::int64_t c = 0; c < a.width; ++c) {
+            const A value = factor * (A(from[c]) - A(wanted[c]));
+            put(out[c], add, value);
+          }
+        };
+        pass(to, dx.add, scale);
+        pass(to_target, dtarget.add, -scale);
       }
     });
   });
