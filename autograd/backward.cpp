@@ -1,6 +1,7 @@
 // The second half of Tape: gradient slots and the backward pass.
 #include <algorithm>
 
+#include "autograd/recompute.h"
 #include "autograd/tape.h"
 #include "core/dispatch/accumulate.h"
 #include "core/error.h"
@@ -181,29 +182,66 @@ void Tape::tell_gradients(const Entry& entry, std::size_t index) {
 }
 
 void Tape::run(Gradients& into) {
-  for (std::size_t e = memory_.entries.size(); e-- > 0;) {
-    Entry& entry = memory_.entries[e];
-    BackwardContext context(*this, entry);
-    bool any = false;
-    for (int k = 0; k < entry.spec->outputs; ++k) {
-      const auto index = static_cast<std::size_t>(k);
-      context.output_gradients_[index] = finished(entry.outputs[index]);
-      any = any || context.output_gradients_[index].defined();
+  // Records the block of an entry again, at the end of this tape. Its inputs lead to the slots of the entry's.
+  const auto record_again = [this](const Entry& entry) {
+    MIXGRAD_ASSERT(current() == this, "the tape whose backward runs, since its seeds are tracked");
+    RecomputeInputs inputs;
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      inputs[i] = std::move(memory_.saved[static_cast<std::size_t>(entry.saved_begin) + i]);
+      if (entry.inputs[i] >= 0) inputs[i].set_track({serial_, entry.inputs[i]});
     }
-    if (any) {
-      const ContextScope scope(entry.context);
-      entry.spec->backward(context);
+    RecomputedBlock block;
+    std::memcpy(&block, entry.attributes.data(), sizeof block);
+    const struct Recording {
+      bool& consumed;
+      explicit Recording(bool& flag) : consumed(flag) { consumed = false; }
+      ~Recording() { consumed = true; }
+    } recording(consumed_);
+    return block.run(block.block.data(), inputs);
+  };
+  // Runs the entries from the last down to `first`, and drops them.
+  const auto run_down_to = [&](const auto& self, std::size_t first) -> void {
+    while (memory_.entries.size() > first) {
+      const std::size_t e = memory_.entries.size() - 1;
+      Entry entry = memory_.entries[e];  // a copy: a recomputed block is recorded in its place
+      memory_.entries.pop_back();
+      BackwardContext context(*this, entry);
+      bool any = false;
+      for (int k = 0; k < entry.spec->outputs; ++k) {
+        const auto index = static_cast<std::size_t>(k);
+        context.output_gradients_[index] = finished(entry.outputs[index]);
+        any = any || context.output_gradients_[index].defined();
+      }
+      const bool block = entry.spec == &recomputed_spec;
+      if (any && block) {
+        const std::size_t slots = memory_.slots.size();
+        {
+          const ContextScope scope(entry.context);
+          const RecomputeOutputs outputs = record_again(entry);
+          for (int k = 0; k < entry.spec->outputs; ++k) {
+            Tensor& gradient = context.output_gradients_[static_cast<std::size_t>(k)];
+            const Track track = outputs[static_cast<std::size_t>(k)].track();
+            if (gradient.defined() && track.tape == serial_ && track.slot >= 0) share(track.slot, gradient);
+            gradient = Tensor();
+            release(entry.outputs[static_cast<std::size_t>(k)]);
+          }
+        }
+        self(self, e);
+        memory_.slots.resize(slots);
+      } else if (any) {
+        const ContextScope scope(entry.context);
+        entry.spec->backward(context);
+      }
+      for (int i = 0; i < context.pending_count_; ++i) {
+        const BackwardContext::PendingGradient& pending = context.pending_[static_cast<std::size_t>(i)];
+        share(pending.slot, pending.gradient);
+      }
+      if (any && !block) tell_gradients(entry, e);
+      for (int k = 0; k < entry.spec->outputs; ++k) release(entry.outputs[static_cast<std::size_t>(k)]);
+      memory_.saved.resize(static_cast<std::size_t>(entry.saved_begin));
     }
-    for (int i = 0; i < context.pending_count_; ++i) {
-      const BackwardContext::PendingGradient& pending = context.pending_[static_cast<std::size_t>(i)];
-      share(pending.slot, pending.gradient);
-    }
-    if (any) tell_gradients(entry, e);
-    for (int k = 0; k < entry.spec->outputs; ++k) release(entry.outputs[static_cast<std::size_t>(k)]);
-    for (std::int32_t i = 0; i < entry.saved_count; ++i) {
-      memory_.saved[static_cast<std::size_t>(entry.saved_begin + i)] = Tensor();
-    }
-  }
+  };
+  run_down_to(run_down_to, 0);
   for (const std::int32_t leaf : memory_.leaves) {
     const Slot& slot = memory_.slots[static_cast<std::size_t>(leaf)];
     if (into.arrived_[static_cast<std::size_t>(slot.leaf)] != 0) finished(leaf);

@@ -98,6 +98,17 @@ void TrainingOptions::declare_dropout(OptionSet& options) {
               {.group = OptionGroup::optimisation, .absent_means = "0"});
 }
 
+void TrainingOptions::declare_recompute(OptionSet& options, const std::vector<std::string>& only_for) {
+  options.add_flag(
+      "recompute", recompute,
+      "Compute what is inside the layers again in the backward pass instead of keeping it: less memory, more "
+      "time, the same bits",
+      {.group = OptionGroup::optimisation,
+       .on_resume = OnResume::may_change,
+       .only_for = only_for,
+       .absent_means = "false"});
+}
+
 void TrainingOptions::declare_frozen(OptionSet& options) {
   options.add_several("freeze", frozen, "Parameters that stay as they are, by name: * stands for any text",
                       {.group = OptionGroup::optimisation, .value = "PATTERN", .absent_means = ""});

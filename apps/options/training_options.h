@@ -17,6 +17,7 @@ struct TrainingOptions {
   PlacementOptions placement;
   std::uint64_t seed = 1;
   double dropout = 0;
+  bool recompute = false;
   std::vector<std::string> frozen;     // patterns of parameter names (nn/modules/freeze.h)
   std::vector<std::string> lr_scales;  // nn/modules/lr_scale.h
 
@@ -25,6 +26,7 @@ struct TrainingOptions {
   void declare_steps(OptionSet& options);
   void declare_optimisation(OptionSet& options, const std::vector<std::string>& only_for = {});
   void declare_dropout(OptionSet& options);
+  void declare_recompute(OptionSet& options, const std::vector<std::string>& only_for = {});
   void declare_frozen(OptionSet& options);
   void declare_seed(OptionSet& options);
   void declare_placement(OptionSet& options);
@@ -33,8 +35,13 @@ struct TrainingOptions {
   Placement model_placement() const { return placement.model_placement(); }
   OptimizerSettings optimizer_settings() const;
   Trainer::Options trainer_options() const {
-    return {.batch = batch, .accumulate = accumulate, .schedule = schedule_values(), .dropout = dropout_mask()};
+    return {.batch = batch,
+            .accumulate = accumulate,
+            .schedule = schedule_values(),
+            .dropout = dropout_mask(),
+            .intermediates = intermediates()};
   }
+  Intermediates intermediates() const { return recompute ? Intermediates::recomputed : Intermediates::kept; }
   DropoutMask dropout_mask() const { return DropoutMask::of(dropout, seed); }
   Schedule schedule_values() const { return {parse_schedule(schedule), lr, min_lr, warmup, steps}; }
 };

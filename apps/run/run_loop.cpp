@@ -16,7 +16,9 @@
 #include "core/error.h"
 #include "core/parallel.h"
 #include "core/system/interrupt.h"
+#include "core/text/plural.h"
 #include "nn/training/explain.h"
+#include "nn/training/step_trace.h"
 #include "ops/matmul/matmul_cuda.h"
 
 namespace mixgrad::app {
@@ -52,6 +54,7 @@ RunLoop::RunLoop(Decoder& model, const RunData& data, Optimizer& optimizer, cons
   Trainer::Options how = training.trainer_options();
   how.objective = options.objective;
   if (records_product_choices_) how.products = Trainer::ProductAlgorithms::timed;
+  if (!options.trace.empty()) trace_step(how.products);
   trainer_ = make_trainer(model, optimizer, data.batches(), how);
   trainer_->start(state_.step, rng_);
 }
@@ -134,6 +137,19 @@ void RunLoop::install_product_choices() {
         "taken\n",
         state_.matmul.library.c_str(), here.c_str());
   }
+}
+
+// Of a step like the next one, before the trainer takes its memory.
+void RunLoop::trace_step(Trainer::ProductAlgorithms products) {
+  const std::size_t shown = write_step_trace(options_.trace, model_, optimizer_, data_.batches(), rng_,
+                                             {.batch = training_.batch,
+                                              .accumulate = training_.accumulate,
+                                              .dropout = {training_.dropout_mask(), state_.step},
+                                              .intermediates = training_.intermediates(),
+                                              .objective = options_.objective,
+                                              .products = products});
+  std::fprintf(stderr, "mixgrad: %s holds a trace of a step: %s; open it in chrome://tracing or ui.perfetto.dev\n",
+               options_.trace.c_str(), count_text(static_cast<std::int64_t>(shown), "operator").c_str());
 }
 
 void RunLoop::save() {

@@ -32,7 +32,8 @@ struct SampleOptions {
 
 // How a run is saved and reported, and what it minimises.
 struct RunOptions {
-  std::filesystem::path out;  // the run's folder
+  std::filesystem::path out;    // the run's folder
+  std::filesystem::path trace;  // where a trace of the first step is written; "" = nowhere
   std::int64_t stop_after = 0, eval_every = 500, save_every = 500, log_every = 10;
   std::int64_t skip_nonfinite = 0;
   EarlyStop early_stop;
@@ -59,6 +60,7 @@ class RunLoop {
   Steps run_to_next_stop();
   void skip_batch();
   void install_product_choices();
+  void trace_step(Trainer::ProductAlgorithms products);
   void save();
   After evaluate_and_log();
   void record_evaluation(double val_loss);

@@ -29,8 +29,9 @@ ObjectiveMaker planned_objective(const TrainingOptions& training, const DistillS
 
 void print_training_plan(const ModelConfig& config, const TrainingOptions& training, const DistillSettings& distill,
                          std::int64_t checkpoints, Format format) {
-  const MemoryPlan plan = plan_training(config, training.model_placement(), training.optimizer_settings(),
-                                        training.batch, training.dropout_mask(), planned_objective(training, distill));
+  const MemoryPlan plan =
+      plan_training(config, training.model_placement(), training.optimizer_settings(), training.batch,
+                    training.dropout_mask(), planned_objective(training, distill), training.intermediates());
   const std::size_t free = free_memory_on(training.model_placement().device);
   const auto bytes = [](const char* name, std::size_t count, std::string remark = {}) {
     return Figure{.key = name, .value = count, .label = name, .text = bytes_text(count), .remark = std::move(remark)};

@@ -23,6 +23,7 @@
 #include "core/text/plural.h"
 #include "core/text/suggest.h"
 #include "nn/model/decoding_session.h"
+#include "nn/training/step_trace.h"
 #include "nn/training/trainer.h"
 
 namespace mixgrad::app {
@@ -60,11 +61,14 @@ class Bench : public Verb {
     options.add("sequences", sequences_, kCount,
                 "Sequences that are decoded side by side; a time is that of one token of each",
                 {.only_for = {"decode"}});
+    options.add("trace", trace_, "Also write here what each operator of a step takes",
+                {.value = "FILE", .not_empty = true, .only_for = {"train"}});
     training_.declare_seed(options);
     options.add_presets(model_presets(), PresetUse::partial);
     model_.declare(options);
     training_.declare_batch(options, {"train"});
     training_.declare_optimisation(options, {"train"});
+    training_.declare_recompute(options, {"train"});
     options.limit_to({"train", "decode"});  // what an operator has not
     options.add("rounds", rounds_, kCount,
                 "Timed steps, of an operator timed calls, after three untimed ones; the median is printed",
@@ -99,6 +103,15 @@ class Bench : public Verb {
     Trainer::Options options = training_.trainer_options();
     options.schedule.steps = kWarmup + rounds_;
     options.products = Trainer::ProductAlgorithms::timed;
+    if (!trace_.empty()) {
+      const std::size_t shown = write_step_trace(trace_, model, *optimizer, data, Rng(training_.seed),
+                                                 {.batch = training_.batch,
+                                                  .accumulate = training_.accumulate,
+                                                  .intermediates = options.intermediates,
+                                                  .products = options.products});
+      std::fprintf(stderr, "mixgrad: %s holds a trace of a step: %s; open it in chrome://tracing or ui.perfetto.dev\n",
+                   trace_.c_str(), count_text(static_cast<std::int64_t>(shown), "operator").c_str());
+    }
     const std::unique_ptr<Trainer> trainer = make_trainer(model, *optimizer, data, options);
     trainer->start(0, Rng(training_.seed));
     for (int i = 0; i < kWarmup; ++i) trainer->queue();
@@ -217,7 +230,7 @@ class Bench : public Verb {
     std::printf(", %s\n", count_text(threads(), "thread").c_str());
   }
 
-  std::string what_;
+  std::string what_, trace_;
   ModelOptions model_;
   TrainingOptions training_;
   BenchOp op_;

@@ -1,4 +1,5 @@
 // mixgrad train: where a run begins or is resumed, and everything before its first step. The steps: run_loop.cpp.
+// It passes 400 lines because all that is refused before a run begins stands here.
 #include <algorithm>
 #include <cstdio>
 
@@ -78,6 +79,12 @@ class Train : public Verb, private StoredOptions {
     training_.declare_seed(options);
     options.add_flag("plan", plan_, "Print the memory that the run needs, and stop",
                      {.on_resume = OnResume::not_stored});
+    options.add(
+        "trace", trace_, "Before the first step, run one like it and write here what each operator takes",
+        {.value = "FILE", .on_resume = OnResume::not_stored, .not_empty = true, .useless = [this]() -> std::string {
+           if (model_.source.reset_state) return "--reset-state runs documents in groups of other shapes each time";
+           return plan_ ? "--plan runs no step" : "";
+         }});
     options.add_flag("json", run_.json, "One JSON line per logged step on stdout, and no sample",
                      {.on_resume = OnResume::not_stored});
     declare_sample(options);
@@ -93,6 +100,7 @@ class Train : public Verb, private StoredOptions {
     training_.declare_steps(options);
     training_.declare_optimisation(options);
     training_.declare_dropout(options);
+    training_.declare_recompute(options);
     training_.declare_frozen(options);
     distill_.declare(options);
     training_.declare_placement(options);
@@ -175,11 +183,17 @@ class Train : public Verb, private StoredOptions {
   int train() {
     training_.check();
     run_.early_stop = parse_early_stop(early_stop_);
+    run_.trace = trace_;
     training_.placement.check_device();
     const ContextScope scope(training_.context());
     if (distill_.any() && distill_.stage == "heads" && training_.dropout > 0) {
       raise<ValueError>("--dropout cannot be given with --distill-stage heads, whose heads are computed without it; ",
                         "leave it out");
+    }
+    if (distill_.any() && distill_.stage == "heads" && training_.recompute) {
+      raise<ValueError>(
+          "--recompute cannot be given with --distill-stage heads, which keeps no layer for a backward pass; ",
+          "leave it out");
     }
     if (plan_) return print_plan();
     choose_folder();
@@ -384,7 +398,7 @@ class Train : public Verb, private StoredOptions {
   TrainingOptions training_;
   DistillSettings distill_;
   RunOptions run_;
-  std::string out_, resume_, checkpoint_, early_stop_, sampling_ = "random";
+  std::string out_, resume_, checkpoint_, trace_, early_stop_, sampling_ = "random";
   fs::path generation_;  // of --resume
   TrainerState state_;
   std::int64_t stored_steps_ = 0;  // of the run that is resumed

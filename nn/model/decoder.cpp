@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "autograd/recompute.h"
 #include "core/error.h"
 #include "core/text/plural.h"
 #include "nn/mixers/mixer_kinds.h"
@@ -169,8 +170,73 @@ Tensor Decoder::logits(const Tensor& tokens, std::int64_t window) const {
   return head_logits(hidden(tokens, window));
 }
 
+namespace {
+
+// A layer from its normed input on, and the norm after it: (x, u, sources) -> (x + what the layer adds, its norm),
+// where x is the residual stream and u its norm. Plain values: it is kept on the tape.
+template <class Layer>
+struct LayerBlock {
+  const Layer* layer;
+  const NormLayer* next;
+  std::size_t index;
+  DropoutMask dropout;
+
+  RecomputeOutputs operator()(const RecomputeInputs& in) const {
+    LayerInput input(in[1], in[2]);
+    input.dropout = dropout.at(attention_place(index));
+    Tensor x = in[0];
+    Tensor y = mixgrad::dropout(layer->mixer->forward(input), dropout.at(mixer_place(index)));
+    if (layer->mlp) {
+      SumAndNorm middle = layer->norm2->forward_sum(x, y);
+      y = mixgrad::dropout(layer->mlp->forward(middle.normed), dropout.at(mlp_place(index)));
+      x = std::move(middle.sum);
+    }
+    SumAndNorm after = next->forward_sum(x, y);
+    return {std::move(after.sum), std::move(after.normed)};
+  }
+};
+
+// Whether a tape watches a parameter of this layer.
+bool watches_layer(const ParameterSet& parameters, std::size_t layer) {
+  const std::string prefix = "layers." + std::to_string(layer) + ".";
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    if (parameters[i].name.starts_with(prefix) && tracked(parameters[i].value)) return true;
+  }
+  return false;
+}
+
+// The final norm of the residual stream x after all layers, each of which is recomputed in the backward pass. What it
+// computes is what Decoder::run computes.
+template <class Layers>
+Tensor recomputed_layers(const Layers& layers, const NormLayer& final_norm, const ParameterSet& parameters,
+                         bool has_shortcut, Tensor x, const DropoutMask& dropout) {
+  const DType dtype = parameters.dtype();
+  Tensor u = layers.front().norm1.forward(x, dtype);
+  Tensor sources;
+  for (std::size_t l = 0; l < layers.size(); ++l) {
+    const bool last = l + 1 == layers.size();
+    layers.back().mixer->add_source(static_cast<std::int64_t>(l), NormedInput(layers[l].norm1, x, Tensor(), dtype),
+                                    dtype, sources);
+    const LayerBlock block{&layers[l], last ? &final_norm : &layers[l + 1].norm1, l, dropout};
+    const RecomputeInputs in{x, u, last && has_shortcut ? sources : Tensor()};
+    const bool learns = tracked(x) || tracked(u) || watches_layer(parameters, l);
+    RecomputeOutputs out = learns ? recomputed(in, block) : block(in);
+    x = std::move(out[0]);
+    u = std::move(out[1]);
+  }
+  return u;
+}
+
+}  // namespace
+
 NormedInput Decoder::run_training(const Tensor& tokens, const DropoutMask& dropout) const {
   check_length(tokens.shape().rank() == 2 ? tokens.dim(1) : 0, false);
+  if (recomputing()) {
+    const Tensor x =
+        embedding(tokens.to(device()), embed_->value, positions_ == nullptr ? Tensor() : positions_->value, 0);
+    return recomputed_layers(layers_, *norm_, parameters_, config_.shortcut.has_value(),
+                             mixgrad::dropout(x, dropout.at(kEmbeddingPlace)), dropout);
+  }
   return run(
       tokens, 0, [](std::size_t, const Mixer& mixer, const LayerInput& input) { return mixer.forward(input); },
       dropout);

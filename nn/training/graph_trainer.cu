@@ -164,6 +164,7 @@ class CapturingTrainer final : public GraphTrainer {
 
   void step() {
     const ContextScope scope(model_.context());
+    const RecomputeScope intermediates(options_.intermediates);
     const StepMemory memory{device_, static_cast<DeviceProgress*>(progress_.raw()),
                             step_progress(optimizer_.progress())};
     begin_step(memory, rates_, static_cast<double>(options_.accumulate));

@@ -22,6 +22,7 @@ void HostTrainer::start(std::int64_t step, const Rng& rng) {
 
 void HostTrainer::queue() {
   if (result_.halted) return;
+  const RecomputeScope scope(options_.intermediates);
   result_.loss =
       accumulate_batches(step_, data_, rng_, options_.accumulate, tokens_, targets_, {options_.dropout, result_.step});
   result_.learning_rate = options_.schedule.at(result_.step);

@@ -101,7 +101,9 @@ Events trace_batch(Decoder& model, TrainStep& step, const TracedBatches& traced_
 }  // namespace
 
 MemoryPlan plan_training(const ModelConfig& config, Placement placement, const OptimizerSettings& settings,
-                         std::int64_t batch, const DropoutMask& dropout, const ObjectiveMaker& objective) {
+                         std::int64_t batch, const DropoutMask& dropout, const ObjectiveMaker& objective,
+                         Intermediates intermediates) {
+  const RecomputeScope scope(intermediates);
   const Device device = placement.device;
   MemoryPlan plan;
   std::unique_ptr<Decoder> model;

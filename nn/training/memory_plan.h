@@ -10,6 +10,7 @@
 #include <functional>
 #include <memory>
 
+#include "autograd/recompute.h"
 #include "core/numeric/dropout_mask.h"
 #include "core/tensor.h"
 #include "nn/config/model_config.h"
@@ -33,6 +34,7 @@ struct MemoryPlan {
 // `objective`, where there is one, is made for the model and minimised in its place.
 using ObjectiveMaker = std::function<std::unique_ptr<Objective>(Decoder& model)>;
 MemoryPlan plan_training(const ModelConfig& config, Placement placement, const OptimizerSettings& optimizer,
-                         std::int64_t batch, const DropoutMask& dropout = {}, const ObjectiveMaker& objective = {});
+                         std::int64_t batch, const DropoutMask& dropout = {}, const ObjectiveMaker& objective = {},
+                         Intermediates intermediates = Intermediates::kept);
 
 }  // namespace mixgrad

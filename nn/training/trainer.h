@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "autograd/recompute.h"
 #include "core/rng.h"
 #include "nn/data/batch_stream.h"
 #include "nn/model/decoder.h"
@@ -39,6 +40,7 @@ class Trainer {
     TextMemory text = TextMemory::automatic;
     Launch launch = Launch::captured;
     ProductAlgorithms products = ProductAlgorithms::from_library;
+    Intermediates intermediates = Intermediates::kept;  // of layers (autograd/recompute.h): the same bits
   };
   struct Result {
     double loss = 0, gradient_norm = 0;  // of the last step that ran: before it, and before clipping
