@@ -1,5 +1,6 @@
 #include "core/cuda/launch.cuh"
 #include "ops/layer_norm/layer_norm_kernels.h"
+#include "ops/norm/inverse_deviation.h"
 #include "ops/norm/norm.h"
 #include "ops/norm/norm_rows.cuh"
 
@@ -31,7 +32,7 @@ void forward(const Tensor& x, const Tensor& y, const Tensor& weight, const Tenso
     const A mu = block_sum(s) / A(width);
     A squares = 0;
     for (std::int64_t c = threadIdx.x; c < width; c += kRowThreads) squares += (A(row[c]) - mu) * (A(row[c]) - mu);
-    const A inverse = A(1) / std::sqrt(block_sum(squares) / A(width) + epsilon);
+    const A inverse = inverse_deviation(block_sum(squares) / A(width) + epsilon);
     if (threadIdx.x == 0) {
       means[r] = mu;
       inv_stds[r] = inverse;

@@ -3,6 +3,7 @@
 // then of the warps in order. norm_rows.cuh, with a warp for each row, needs 168 registers a thread for that.
 #pragma once
 
+#include "ops/norm/inverse_deviation.h"
 #include "ops/norm/norm_rows.cuh"
 #include "ops/norm/row_norm.h"
 
@@ -121,7 +122,7 @@ struct BlockNorm {
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
       if (!mine || r >= p.rows) continue;
-      const A inverse = A(1) / std::sqrt(squares[r] / p.width + p.eps);
+      const A inverse = inverse_deviation(squares[r] / p.width + p.eps);
       Unit<T, kSize> normed;
 #pragma unroll
       for (int e = 0; e < kSize; ++e) {

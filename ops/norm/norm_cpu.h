@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "ops/norm/inverse_deviation.h"
 #include "ops/norm/norm.h"
 #include "ops/support/row_tasks.h"
 
@@ -45,7 +46,7 @@ void norm_forward(const char* op, const Tensor& x, const Tensor& y, const Tensor
           const A value = centred<kCentered>(A(row[c]), mu);
           squares += value * value;
         }
-        const A scale = A(1) / std::sqrt(squares / A(width) + A(eps));
+        const A scale = inverse_deviation(squares / A(width) + A(eps));
         inverses[r] = scale;
         T* to = out[r];
         if (shift != nullptr) {

@@ -7,6 +7,7 @@
 #include "autograd/tape.h"
 #include "core/cuda/launch.cuh"
 #include "core/cuda/partial_sums.cuh"
+#include "ops/norm/inverse_deviation.h"
 #include "ops/norm/norm_blocks.h"
 
 namespace mixgrad::cuda {
@@ -105,7 +106,7 @@ __global__ void __launch_bounds__(kRowThreads) norm_rows_kernel(NormRows<X, T> p
 #pragma unroll
     for (int e = 0; e < kSize; ++e) squares += (A(row[k].values[e]) - mu) * (A(row[k].values[e]) - mu);
   });
-  const A scale = A(1) / std::sqrt(warp_sum(squares) / p.width + p.eps);
+  const A scale = inverse_deviation(warp_sum(squares) / p.width + p.eps);
   if (threadIdx.x % kWarp == 0) {
     if (kCentered) p.means[r] = mu;
     p.inverses[r] = scale;

@@ -1,4 +1,5 @@
 #include "core/cuda/launch.cuh"
+#include "ops/norm/inverse_deviation.h"
 #include "ops/norm/norm.h"
 #include "ops/norm/norm_rows.cuh"
 #include "ops/rms_norm/rms_norm_kernels.h"
@@ -26,7 +27,7 @@ void forward(const Tensor& x, const Tensor& y, const Tensor& weight, double eps,
     const X* row = row_to_norm(in, addend, total, r, threadIdx.x, kRowThreads);
     A squares = 0;
     for (std::int64_t c = threadIdx.x; c < width; c += kRowThreads) squares += A(row[c]) * A(row[c]);
-    const A inverse = A(1) / std::sqrt(block_sum(squares) / A(width) + epsilon);
+    const A inverse = inverse_deviation(block_sum(squares) / A(width) + epsilon);
     if (threadIdx.x == 0) inverses[r] = inverse;
     for (std::int64_t c = threadIdx.x; c < width; c += kRowThreads) {
       out[r][c] = static_cast<T>(A(row[c]) * inverse * w[c]);

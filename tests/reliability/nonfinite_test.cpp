@@ -9,7 +9,10 @@
 #include "nn/training/optimizers/adamw.h"
 #include "nn/training/train_step.h"
 #include "ops/attention/attention.h"
+#include "ops/layer_norm/layer_norm.h"
 #include "ops/operators.h"
+#include "ops/rms_norm/rms_norm.h"
+#include "tests/support/device.h"
 #include "tests/support/model_forms.h"
 #include "tests/support/op_support.h"
 #include "tests/support/reliability.h"
@@ -89,6 +92,23 @@ TEST_CASE("non-finite: attention is causal for NaN and infinity too") {
           CAPTURE(at);
           CHECK(attention_leaks(steps, at, {.heads = 2, .kv_heads = 2, .window = window}, dtype) == std::string());
         }
+      }
+    }
+  }
+}
+
+TEST_CASE("non-finite: the norm of a row whose squares overflow is NaN, not that of zeros") {
+  for (const std::int64_t width : {3, 64, 2000}) {
+    Tensor x = random_tensor({2, width}, 1).to(DType::f32);
+    for (std::int64_t c = 0; c < width; ++c) x.set(width + c, 1e25 * x.at(width + c));
+    const Tensor weight = Tensor::full({width}, DType::f32, 1).to(test_device());
+    const Tensor bias = Tensor::zeros({width}, DType::f32, test_device());
+    const Tensor there = x.to(test_device());
+    for (const Tensor& y : {layer_norm(there, weight, bias, 1e-5), rms_norm(there, weight, 1e-5)}) {
+      const Tensor normed = y.to(kCpu);
+      for (std::int64_t c = 0; c < width; ++c) {
+        CHECK(std::isfinite(normed.at(c)));
+        CHECK(std::isnan(normed.at(width + c)));
       }
     }
   }
@@ -219,13 +239,12 @@ TEST_CASE("non-finite: the message names parameters, so the layer") {
   weight->value.set(3, std::numeric_limits<double>::infinity());
   CHECK(first_parameter_not_finite(model->parameters()) ==
         "parameter layers.1.norm2.weight, f64 [16]: element 3 is inf");
-  weight->value.fill(1e200);  // finite, but not after two of them
+  weight->value.fill(1e200);  // finite, but the squares of what it makes are not
   AdamW optimizer(model->parameters(), {});
   TrainStep step(*model, optimizer);
   const FiniteWatch watch(model->parameters());
   step.accumulate(token_tensor(1, 5, kVocabulary, 1), token_tensor(1, 5, kVocabulary, 2));
-  CHECK(watch.first().starts_with(
-      "the gradient of input 0 of gelu (operator 16 of the tape, after layers.1.mlp.up.weight"));
+  CHECK(watch.first().starts_with("output 1 of add_layer_norm (operator 18 of the tape, with norm.weight, norm.bias)"));
 }
 
 }  // namespace
