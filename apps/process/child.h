@@ -12,6 +12,9 @@ namespace mixgrad::app {
 // cannot be started. Before there are other threads.
 pid_t start_child(const std::vector<std::string>& arguments, const std::string& log);
 
+// An option of the verb that a child runs: of_child("resume").
+inline std::string of_child(const char* name) { return std::string("--") + name; }
+
 // The exit code (128 + the number of a signal that ended it), or -1 while it runs.
 int child_code(pid_t child);
 

@@ -7,6 +7,7 @@
 
 #include "apps/options/config_file.h"
 #include "apps/options/option_value.h"
+#include "apps/process/child.h"
 #include "core/error.h"
 #include "core/parallel.h"
 #include "core/text/parse_number.h"
@@ -20,9 +21,6 @@ namespace {
 namespace fs = std::filesystem;
 
 using Words = std::vector<std::string>;
-
-// An option of the verb that a child runs.
-std::string of_child(const char* name) { return std::string("--") + name; }
 
 // The keys of a study's own, as texts; a key that is not there has its default.
 struct Settings {

@@ -25,9 +25,6 @@ using Json = nlohmann::ordered_json;
 constexpr const char* kStateFile = "study.json";
 constexpr std::size_t kMostBytes = std::size_t{1} << 28U;
 
-// An option of the verb that a child runs.
-std::string of_child(const char* name) { return std::string("--") + name; }
-
 Json state_of(const StudyPlan& plan) { return {{"format", "mixgrad-study-1"}, {"config", plan.text}}; }
 
 }  // namespace

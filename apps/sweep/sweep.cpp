@@ -41,9 +41,6 @@ Json state_of(const std::vector<SweepRun>& runs) {
   return state;
 }
 
-// An option of the verb that a child runs.
-std::string of_child(const char* name) { return std::string("--") + name; }
-
 // The error line of a child, without the name of the program.
 std::string last_line(std::string text) {
   while (!text.empty() && text.back() == '\n') text.pop_back();
