@@ -18,7 +18,7 @@
 namespace mixgrad::test {
 namespace {
 
-ModelConfig softmax_config(const std::vector<LayerConfig>& layers) {
+ModelConfig distilled_config(const std::vector<LayerConfig>& layers) {
   ModelConfig config = decoder_config("attention", Positions::rope, Norm::rmsnorm, Mlp::swiglu, true, false);
   config.layers = layers;
   return config;
@@ -78,7 +78,7 @@ void check_gradient(const Objective& objective, Decoder& model, const Tensor& to
 }
 
 TEST_CASE("distillation: logits are the mixed loss of the operator, and every trained parameter has its gradient") {
-  const ModelConfig config = softmax_config({AttentionConfig{4, 2}, AttentionConfig{4, 4}});
+  const ModelConfig config = distilled_config({AttentionConfig{4, 2}, AttentionConfig{4, 4}});
   Pair pair(config, {{0, 1}, {1, 2}}, HeadTarget::recurformer);
   const Tensor tokens = random_tokens({2, 6}, static_cast<std::int32_t>(config.vocab_size), 1);
   const Tensor targets = random_tokens({2, 6}, static_cast<std::int32_t>(config.vocab_size), 2);
@@ -97,7 +97,7 @@ TEST_CASE("distillation: logits are the mixed loss of the operator, and every tr
 }
 
 TEST_CASE("distillation: heads are matched one by one on the teacher's own inputs, everything else is frozen") {
-  const ModelConfig config = softmax_config({AttentionConfig{4, 2}, AttentionConfig{4, 4}});
+  const ModelConfig config = distilled_config({AttentionConfig{4, 2}, AttentionConfig{4, 4}});
   for (const HeadTarget target : {HeadTarget::recurformer, HeadTarget::shift}) {
     Pair pair(config, {{0, 1}, {1, 0}, {1, 2}}, target);
     freeze_kept_parameters(config, *pair.student);
@@ -137,7 +137,7 @@ TEST_CASE("distillation: heads are matched one by one on the teacher's own input
 }
 
 TEST_CASE("distillation: steps bring the new heads nearer and leave the rest as it is, bit for bit") {
-  const ModelConfig config = softmax_config({AttentionConfig{4, 2}});
+  const ModelConfig config = distilled_config({AttentionConfig{4, 2}});
   Pair pair(config, {{0, 0}}, HeadTarget::recurformer);
   freeze_kept_parameters(config, *pair.student);
   const Tensor before = pair.student->parameters().at("layers.0.mixer.o.weight").value.clone();
@@ -154,7 +154,7 @@ TEST_CASE("distillation: steps bring the new heads nearer and leave the rest as 
 }
 
 TEST_CASE("distillation: a teacher that does not fit is refused") {
-  const ModelConfig config = softmax_config({AttentionConfig{4, 2}});
+  const ModelConfig config = distilled_config({AttentionConfig{4, 2}});
   Pair pair(config, {{0, 0}}, HeadTarget::recurformer);
   const TokenizerPtr tokenizer = make_tokenizer("char", {.text = "abc", .source = "a text"});
   const auto refused = [&](const ModelConfig& other, const TokenizerPtr& its, const Decoder& student,
