@@ -211,7 +211,8 @@ std::size_t write_step_trace(const std::filesystem::path& file, Decoder& model, 
   std::vector<const OpSpec*> order;
   std::optional<MatmulTiming> timing;
   if (options.products == Trainer::ProductAlgorithms::timed) timing.emplace();
-  for (const TracedOperator& op : run({})->operators()) order.push_back(op.spec);
+  const std::unique_ptr<StepWatch> untimed = run({});
+  for (const TracedOperator& op : untimed->operators()) order.push_back(op.spec);
   timing.reset();
   const std::unique_ptr<StepWatch> watch = run(order);
   Json trace;

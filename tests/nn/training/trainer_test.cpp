@@ -109,9 +109,10 @@ TEST_CASE("trainer: a loss that is not finite halts it; queued steps change noth
   CHECK(run.model.parameters().flat().equal_bits(straight.model.parameters().flat()));
 }
 
+// The MLP's output is finite, the squares that the norm of the next layer adds up are not.
 TEST_CASE("trainer: the explanation names the operator whose output overflows") {
   HostRun run;
-  run.model.parameters().find("layers.1.norm2.weight")->value.fill(1e38);
+  run.model.parameters().find("layers.0.norm2.weight")->value.fill(1e38);
   const std::string text = explain_not_finite(run.model, run.optimizer, run.data, Rng(9, 77), 3, 1);
   INFO(text);
   CHECK(text.find(" (operator ") != std::string::npos);
