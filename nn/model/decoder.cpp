@@ -217,7 +217,8 @@ Tensor recomputed_layers(const Layers& layers, const NormLayer& final_norm, cons
     const bool last = l + 1 == layers.size();
     layers.back().mixer->add_source(static_cast<std::int64_t>(l), NormedInput(layers[l].norm1, x, Tensor(), dtype),
                                     dtype, sources);
-    const LayerBlock block{&layers[l], last ? &final_norm : &layers[l + 1].norm1, l, dropout};
+    const LayerBlock<std::decay_t<decltype(layers[l])>> block{&layers[l], last ? &final_norm : &layers[l + 1].norm1, l,
+                                                              dropout};
     const RecomputeInputs in{x, u, last && has_shortcut ? sources : Tensor()};
     const bool learns = tracked(x) || tracked(u) || watches_layer(parameters, l);
     RecomputeOutputs out = learns ? recomputed(in, block) : block(in);

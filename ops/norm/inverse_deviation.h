@@ -11,7 +11,7 @@ namespace mixgrad {
 // would look like that of zeros: a model whose weights have exploded would give equal logits and a plausible loss.
 template <class A>
 MIXGRAD_HD A inverse_deviation(A v) {
-  return A(1) / std::sqrt(v) + (v - v);
+  return A(1) / std::sqrt(v) + A(0) * v;
 }
 
 }  // namespace mixgrad

@@ -124,7 +124,8 @@ TEST_CASE("training: from the second step on the pool does not grow") {
       AdamW optimizer(model->parameters(), {});
       TrainStep step(*model, optimizer);
       const auto run = [&] {
-        for (std::int64_t part = 0; part < parts; ++part) step.accumulate(batch.tokens, batch.targets, parts);
+        for (std::int64_t part = 0; part < parts; ++part)
+          step.accumulate(batch.tokens, batch.targets, static_cast<double>(parts));
         step.apply(1e-3);
       };
       pool_trim(kCpu);
@@ -167,7 +168,7 @@ Tensor accumulated(Decoder& model, const Batch& all, std::int64_t parts, double&
   loss = 0;
   for (std::int64_t i = 0; i < parts; ++i) {
     const Batch part = part_of(all, i * size, (i + 1) * size);
-    loss += step.accumulate(part.tokens, part.targets, parts) / static_cast<double>(parts);
+    loss += step.accumulate(part.tokens, part.targets, static_cast<double>(parts)) / static_cast<double>(parts);
   }
   return step.gradients().flat().clone();
 }
