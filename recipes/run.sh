@@ -100,7 +100,10 @@ done
 folder=$out/$recipe
 mkdir -p "$folder"
 if [ "$recipe" = digits ]; then # the first 400,000 samples, as the n-gram baselines have it
-  head -c 400000 "$valid_file" >"$folder/valid.u8"
+  if [ ! -e "$folder/valid.u8" ]; then # in one piece, for variants that run side by side
+    head -c 400000 "$valid_file" >"$folder/valid.u8.$$"
+    mv "$folder/valid.u8.$$" "$folder/valid.u8"
+  fi
   valid_file=$folder/valid.u8
 fi
 sources=()
