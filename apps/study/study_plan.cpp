@@ -71,8 +71,8 @@ const std::set<std::string>& refused_options() {
 
 const std::set<std::string>& own_keys() {
   static const std::set<std::string> names{
-      "checkpoint", "variants", "fractions",          "seeds",      "window",         "expand",        "init",
-      "sequences",  "distill",  "distill-head-steps", "eval-tasks", "eval-sequences", "timing-lengths"};
+      "checkpoint", "variants", "fractions",          "seeds",      "window",         "expand",         "init",
+      "sequences",  "distill",  "distill-head-steps", "eval-tasks", "eval-sequences", "timing-lengths", "new-lr-scale"};
   return names;
 }
 
@@ -120,6 +120,7 @@ class Maker {
     if (head_steps_ > 0 && !distills_) {
       raise<ValueError>(settings.position("distill-head-steps"), "it belongs to distill = true; add that");
     }
+    if (settings.own.count("new-lr-scale") > 0) new_lr_scale_ = read_new_lr_scale();
   }
 
   StudyRow base(std::int64_t seed) const {
@@ -146,11 +147,12 @@ class Maker {
     const bool has_new_heads = variant != "window";
     if (head_steps_ > 0 && has_new_heads) {
       const std::string heads = folder(row, "heads");
-      row.steps.push_back(train_step("heads", start, heads, seed, head_options(seed)));
+      row.steps.push_back(train_step("heads", start, heads, seed, appended(head_options(seed), new_heads(variant))));
       from = heads;
     }
     row.model = folder(row, "run");
-    row.steps.push_back(train_step("train", from, row.model, seed, distills_ ? logit_options(seed) : Words{}));
+    const Words of_loss = distills_ ? logit_options(seed) : Words{};
+    row.steps.push_back(train_step("train", from, row.model, seed, appended(of_loss, new_heads(variant))));
     add_evaluations(row);
     return row;
   }
@@ -239,6 +241,26 @@ class Maker {
     }
     return 1000;
   }
+  // The factor by which the new heads learn faster or slower than what was kept, as given.
+  std::string read_new_lr_scale() const {
+    const std::string factor = settings_.text("new-lr-scale", "");
+    const std::optional<double> value = mixgrad::parse_number<double>(factor);
+    if (!value || !(*value > 0 && *value <= 1000)) {
+      raise<ValueError>(settings_.position("new-lr-scale"), "new-lr-scale must be above 0 and at most 1000; got ",
+                        quote(factor), "; it is the factor of the learning rate of the new heads");
+    }
+    for (const ConfigEntry& entry : settings_.of_train) {
+      if (entry.key != "lr-scale") continue;
+      raise<ValueError>(settings_.position("new-lr-scale"),
+                        "beside it lr-scale cannot be given; leave one of them out");
+    }
+    return factor;
+  }
+  Words new_heads(const std::string& variant) const {
+    if (new_lr_scale_.empty() || variant == "window") return {};
+    return {of_child("lr-scale"), (variant == "shift" ? "*.shift.*=" : "*.mamba.*=") + new_lr_scale_};
+  }
+
   Words longer_options() const { return {of_child("steps"), std::to_string(steps() + head_steps_)}; }
   Words logit_options(std::int64_t seed) const { return {of_child("distill"), checkpoint(seed)}; }
   Words head_options(std::int64_t seed) const {
@@ -289,6 +311,7 @@ class Maker {
   std::int64_t threads_;
   std::int64_t head_steps_ = 0;
   bool distills_ = false;
+  std::string new_lr_scale_;  // "" = the schedule's rate
 };
 
 std::string quoted(const std::string& word) {

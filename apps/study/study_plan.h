@@ -5,6 +5,7 @@
 //   variants   = ["recurformer", "random", "lowest", "window", "shift"]
 //   fractions  = [0.25, 0.5]
 //   seeds      = [1, 2, 3]
+//   new-lr-scale = 2                    # the new heads learn at twice the rate of what was kept
 //   steps      = 300                    # this and every key that is not the study's own is an option of train
 //
 // Rows: the base, the base trained on as long, and each variant at each fraction, for every seed.

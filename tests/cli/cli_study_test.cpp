@@ -92,7 +92,7 @@ TEST_CASE("cli study: base, base trained on, and variants; killed again and agai
 
 TEST_CASE("cli study: a teacher with both stages, and every variant") {
   const Study study(
-      "seeds = [3]\ndistill = true\ndistill-head-steps = 4\nvariants = [\"recurformer\", \"random\", "
+      "seeds = [3]\ndistill = true\ndistill-head-steps = 4\nnew-lr-scale = 2\nvariants = [\"recurformer\", \"random\", "
       "\"lowest\", \"ablation\", \"window\", \"shift\"]\n");
   const Finished dry = run_program(
       {"study", "recurformer", "--config", study.config, "--out", (study.folder / "x").string(), "--dry-run"});
@@ -104,6 +104,18 @@ TEST_CASE("cli study: a teacher with both stages, and every variant") {
             .contains("teacher"));
   CHECK(fs::exists(study.folder / "x" / "shift-0.5-seed3" / "heads"));
   CHECK_FALSE(fs::exists(study.folder / "x" / "window-0.5-seed3" / "heads"));
+  // The new heads alone learn faster; the base trained on and the windows have none.
+  const auto command_of = [&](const std::string& row) {
+    for (const std::string& line : lines_of(dry.out)) {
+      if (line.rfind(row + "-", 0) == 0) return line;
+    }
+    return std::string();
+  };
+  for (const char* row : {"recurformer", "random", "lowest", "ablation"}) {
+    CHECK_MESSAGE(has(command_of(row), "--lr-scale '*.mamba.*=2'"), command_of(row));
+  }
+  CHECK(has(command_of("shift"), "--lr-scale '*.shift.*=2'"));
+  CHECK_FALSE(has(command_of("window") + command_of("longer") + command_of("base"), "lr-scale"));
 }
 
 TEST_CASE("cli study: what is refused") {
@@ -123,6 +135,8 @@ TEST_CASE("cli study: what is refused") {
   refused("checkpoint = \"b\"\nout = \"c\"\n", "out cannot be given here");
   refused("checkpoint = \"b\"\nlr = [1, 2]\n", "lr is an option of train and takes one value here");
   refused("checkpoint = \"b\"\ndistill-head-steps = 4\n", "it belongs to distill = true");
+  refused("checkpoint = \"b\"\nnew-lr-scale = 0\n", "new-lr-scale must be above 0 and at most 1000; got \"0\"");
+  refused("checkpoint = \"b\"\nnew-lr-scale = 2\nlr-scale = \"embed.*=2\"\n", "beside it lr-scale cannot be given");
   REQUIRE(run_program(
               {"study", "recurformer", "--config", study.config, "--out", (study.folder / "y").string(), "--dry-run"})
               .code == 0);
