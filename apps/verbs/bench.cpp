@@ -58,6 +58,8 @@ class Bench : public Verb {
     options.add_files("NAME", op_.names, "Of bench op: the operator; without it all are listed with their sizes",
                       OptionSet::ArgumentUse::optional);
     options.add("tokens", tokens_, kCount, "Length of the sequence, one token at a time", {.only_for = {"decode"}});
+    options.add("after", after_, kCountOrNone, "Tokens that are taken at once before those; the first row is theirs",
+                {.only_for = {"decode"}});
     options.add("sequences", sequences_, kCount,
                 "Sequences that are decoded side by side; a time is that of one token of each",
                 {.only_for = {"decode"}});
@@ -147,7 +149,7 @@ class Bench : public Verb {
     return kOk;
   }
 
-  // Ten equal parts of one sequence: a state that grows shows as a rising figure.
+  // The prompt, if there is one, and ten equal parts of one sequence: a state that grows shows as a rising figure.
   int time_decoding() const {
     const OpenedRun run = open_run(
         model_, {.placement = training_.model_placement(), .seed = training_.seed, .use = TextUse::vocabulary});
@@ -172,7 +174,7 @@ class Bench : public Verb {
         // As `generate` does it: the next step is queued before the token comes back.
         if (!logits.defined()) logits = step();
         draw->draw(logits, model.config().vocab_size, {.temperature = 0}, {});
-        if (session.state().position() < tokens_) logits = session.step_drawn();
+        if (session.state().position() < after_ + tokens_) logits = session.step_drawn();
         static_cast<void>(draw->wait());
       }
     };
@@ -182,6 +184,11 @@ class Bench : public Verb {
                  {.key = "state_bytes", .title = "state bytes", .number = true, .width = 11},
                  {.key = "tensor_bytes", .title = "tensors MiB", .number = true, .width = 11},
                  {.key = "resident_bytes", .title = "resident MiB", .number = true, .width = 13}});
+    if (after_ > 0) {
+      const double start = now_ms();
+      take_prompt(session, rng, model.config().vocab_size);
+      add_part(table, session.state(), (now_ms() - start) * 1e3 / static_cast<double>(after_));
+    }
     constexpr std::int64_t kParts = 10;
     for (std::int64_t part = 0; part < kParts; ++part) {
       const std::int64_t count = tokens_ * (part + 1) / kParts - tokens_ * part / kParts;
@@ -191,6 +198,20 @@ class Bench : public Verb {
       add_part(table, session.state(), (now_ms() - start) * 1e3 / static_cast<double>(count));
     }
     return kOk;
+  }
+
+  // In pieces, so that the logits of a long prompt take little memory.
+  void take_prompt(DecodingSession& session, Rng& rng, std::int64_t vocabulary) const {
+    constexpr std::int64_t kPiece = 512;
+    for (std::int64_t done = 0; done < after_; done += kPiece) {
+      const std::int64_t count = std::min(kPiece, after_ - done);
+      const Tensor tokens = Tensor::empty({sequences_, count}, DType::i32);
+      for (std::int64_t i = 0; i < tokens.numel(); ++i) {
+        tokens.set(i, static_cast<double>(rng.below(static_cast<std::uint64_t>(vocabulary))));
+      }
+      const Tensor logits = session.prefill(tokens);
+      if (done + count == after_) static_cast<void>(logits.slice(0, 1).to(kCpu));  // a device has done all of it
+    }
   }
 
   void add_part(Table& table, const DecoderState& state, double microseconds) const {
@@ -234,7 +255,7 @@ class Bench : public Verb {
   ModelOptions model_;
   TrainingOptions training_;
   BenchOp op_;
-  std::int64_t rounds_ = 20, tokens_ = 10000, sequences_ = 1;
+  std::int64_t rounds_ = 20, tokens_ = 10000, after_ = 0, sequences_ = 1;
   bool json_ = false;
 };
 

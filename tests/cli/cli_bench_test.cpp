@@ -78,6 +78,16 @@ TEST_CASE("cli: bench decode times the tokens of one sequence, and a shift-mixin
   const Finished text = mixgrad("bench decode --threads 1 --tokens 3" + kTinyModel, more);
   CHECK(trouble(text) == "");
   CHECK(has(text.out, "state bytes"));
+  // A prompt of more than one piece, whose row comes first.
+  const Finished after = mixgrad("bench decode --json --threads 1 --after 700 --tokens 20" + kTinyModel, more);
+  CHECK(trouble(after) == "");
+  const std::vector<Json> later = json_lines(after.out);
+  REQUIRE(later.size() == 11);
+  CHECK(later.front()["tokens"] == 700);
+  CHECK(later[1]["tokens"] == 702);
+  CHECK(later.back()["tokens"] == 720);
+  CHECK(later.front()["us_per_token"].get<double>() > 0);
+  CHECK(later.back()["state_bytes"] == rows[0]["state_bytes"]);
   const Finished wrong = mixgrad("bench train --tokens 3" + kTiny, more);
   CHECK(not_refused(wrong, 2) == "");
   CHECK(has(wrong.err, "--tokens cannot be given here: it belongs to bench decode"));
