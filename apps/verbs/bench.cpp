@@ -68,6 +68,7 @@ class Bench : public Verb {
     training_.declare_seed(options);
     options.add_presets(model_presets(), PresetUse::partial);
     model_.declare(options);
+    model_.source.declare_reset_state(options, {.group = OptionGroup::data, .only_for = {"train"}});
     training_.declare_batch(options, {"train"});
     training_.declare_optimisation(options, {"train"});
     training_.declare_recompute(options, {"train"});

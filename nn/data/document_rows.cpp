@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <span>
+#include <tuple>
 
 #include "core/error.h"
 
@@ -11,33 +12,13 @@ namespace {
 
 constexpr std::int64_t kShortRow = 16;  // pieces up to this length are padded to it at most
 
-std::vector<DocumentPiece> find_pieces(const Tensor& tokens, const Tensor& targets, std::int32_t start) {
-  std::vector<DocumentPiece> pieces;
-  const std::int64_t steps = tokens.dim(1);
-  for (std::int64_t b = 0; b < tokens.dim(0); ++b) {
-    const std::int32_t* inputs = tokens.data<std::int32_t>() + b * steps;
-    const std::int32_t* wanted = targets.data<std::int32_t>() + b * steps;
-    DocumentPiece piece{.row = b};
-    for (std::int64_t t = 0; t < steps; ++t) {
-      if (t > piece.first && inputs[t] == start) {
-        if (piece.length > 0) pieces.push_back(piece);
-        piece = {.row = b, .first = t};
-      }
-      if (wanted[t] >= 0) piece.length = t + 1 - piece.first;
-    }
-    if (piece.length > 0) pieces.push_back(piece);
-  }
-  if (pieces.empty()) pieces.push_back({.row = 0, .first = 0, .length = 1});
-  return pieces;
-}
-
-DocumentRows rows_of(std::span<const DocumentPiece> pieces, const Tensor& tokens, const Tensor& targets) {
+void fill_rows(std::span<const DocumentPiece> pieces, const Tensor& tokens, const Tensor& targets, DocumentRows& rows) {
   const auto count = static_cast<std::int64_t>(pieces.size());
   const std::int64_t length = pieces.front().length;
   const std::int64_t steps = tokens.dim(1);
-  DocumentRows rows{.tokens = Tensor::empty({count, length}, DType::i32),
-                    .targets = Tensor::empty({count, length}, DType::i32),
-                    .pieces = {pieces.begin(), pieces.end()}};
+  rows.tokens = Tensor::empty({count, length}, DType::i32);
+  rows.targets = Tensor::empty({count, length}, DType::i32);
+  rows.pieces.assign(pieces.begin(), pieces.end());
   const auto copy = [&](const Tensor& from, const Tensor& to, std::int32_t padding) {
     std::int32_t* out = to.data<std::int32_t>();
     for (const DocumentPiece& piece : pieces) {
@@ -48,30 +29,59 @@ DocumentRows rows_of(std::span<const DocumentPiece> pieces, const Tensor& tokens
   };
   copy(tokens, rows.tokens, 0);
   copy(targets, rows.targets, -1);
-  return rows;
 }
 
 }  // namespace
 
-std::vector<DocumentRows> cut_at_documents(const Tensor& tokens, const Tensor& targets, std::int32_t start) {
+void DocumentCutter::find_pieces(const Tensor& tokens, const Tensor& targets, std::int32_t start) {
+  pieces_.clear();
+  const std::int64_t steps = tokens.dim(1);
+  for (std::int64_t b = 0; b < tokens.dim(0); ++b) {
+    const std::int32_t* inputs = tokens.data<std::int32_t>() + b * steps;
+    const std::int32_t* wanted = targets.data<std::int32_t>() + b * steps;
+    DocumentPiece piece{.row = b};
+    for (std::int64_t t = 0; t < steps; ++t) {
+      if (t > piece.first && inputs[t] == start) {
+        if (piece.length > 0) pieces_.push_back(piece);
+        piece = {.row = b, .first = t};
+      }
+      if (wanted[t] >= 0) piece.length = t + 1 - piece.first;
+    }
+    if (piece.length > 0) pieces_.push_back(piece);
+  }
+  if (pieces_.empty()) pieces_.push_back({.row = 0, .first = 0, .length = 1});
+}
+
+std::span<const DocumentRows> DocumentCutter::cut(const Tensor& tokens, const Tensor& targets, std::int32_t start) {
   MIXGRAD_ASSERT(tokens.shape().rank() == 2 && tokens.shape() == targets.shape() && tokens.is_contiguous() &&
                      targets.is_contiguous(),
                  "two contiguous tensors [B,T]");
-  std::vector<DocumentPiece> pieces = find_pieces(tokens, targets, start);
-  std::stable_sort(pieces.begin(), pieces.end(),
-                   [](const DocumentPiece& a, const DocumentPiece& b) { return a.length > b.length; });
-  std::vector<DocumentRows> all;
-  for (std::size_t first = 0; first < pieces.size();) {
-    const std::int64_t length = pieces[first].length;
+  find_pieces(tokens, targets, start);
+  // The longest first, those of one length in their order (std::stable_sort would take memory).
+  std::sort(pieces_.begin(), pieces_.end(), [](const DocumentPiece& a, const DocumentPiece& b) {
+    return std::tuple(-a.length, a.row, a.first) < std::tuple(-b.length, b.row, b.first);
+  });
+  for (DocumentRows& rows : rows_) rows.tokens = rows.targets = Tensor();  // back to the pool, for the rows of this cut
+  std::size_t groups = 0;
+  for (std::size_t first = 0; first < pieces_.size(); ++groups) {
+    const std::int64_t length = pieces_[first].length;
     const auto most = static_cast<std::size_t>(tokens.numel() / length);  // rows that take no more than the windows
     std::size_t end = first + 1;
-    while (end < pieces.size() && end - first < most && (length <= kShortRow || 4 * pieces[end].length >= 3 * length)) {
+    while (end < pieces_.size() && end - first < most &&
+           (length <= kShortRow || 4 * pieces_[end].length >= 3 * length)) {
       ++end;
     }
-    all.push_back(rows_of(std::span(pieces).subspan(first, end - first), tokens, targets));
+    if (groups == rows_.size()) rows_.emplace_back();
+    fill_rows(std::span(pieces_).subspan(first, end - first), tokens, targets, rows_[groups]);
     first = end;
   }
-  return all;
+  return std::span(rows_).first(groups);
+}
+
+std::vector<DocumentRows> cut_at_documents(const Tensor& tokens, const Tensor& targets, std::int32_t start) {
+  DocumentCutter cutter;
+  const std::span<const DocumentRows> rows = cutter.cut(tokens, targets, start);
+  return {rows.begin(), rows.end()};
 }
 
 }  // namespace mixgrad

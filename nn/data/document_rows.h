@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "core/tensor.h"
@@ -28,9 +29,24 @@ struct DocumentRows {
   std::vector<DocumentPiece> pieces;
 };
 
-// Of windows tokens, targets [B,T] i32 on the host. Every target that is not -1 is in exactly one piece; what follows
-// the last of them in a piece is left out, and so are pieces without any. Windows without any target give one piece.
-// The longest pieces come first, and a row is at most a quarter padding, unless it is shorter than 16 tokens.
+// Keeps its memory from batch to batch, so that cutting allocates nothing but the tensors, whose sizes vary; the pool
+// has those once such a size has occurred.
+class DocumentCutter {
+ public:
+  // Of windows tokens, targets [B,T] i32 on the host. Every target that is not -1 is in exactly one piece; what follows
+  // the last of them in a piece is left out, and so are pieces without any. Windows without any target give one piece.
+  // The longest pieces come first, and a row is at most a quarter padding, unless it is shorter than 16 tokens.
+  // What is returned lives until the next cut.
+  std::span<const DocumentRows> cut(const Tensor& tokens, const Tensor& targets, std::int32_t start);
+
+ private:
+  void find_pieces(const Tensor& tokens, const Tensor& targets, std::int32_t start);
+
+  std::vector<DocumentPiece> pieces_;
+  std::vector<DocumentRows> rows_;  // those behind the last cut are kept for their memory
+};
+
+// The same, of one batch.
 std::vector<DocumentRows> cut_at_documents(const Tensor& tokens, const Tensor& targets, std::int32_t start);
 
 }  // namespace mixgrad

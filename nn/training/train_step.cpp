@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "nn/data/document_rows.h"
@@ -51,7 +52,7 @@ struct MicroBatch {
 };
 
 void list_micro_batches(const BatchStream& data, std::int64_t parts, const Tensor& tokens, const Tensor& targets,
-                        const StepDropout& dropout, std::vector<MicroBatch>& all) {
+                        const StepDropout& dropout, DocumentCutter& cutter, std::vector<MicroBatch>& all) {
   const std::int64_t rows = tokens.dim(0) / parts;
   const std::optional<std::int32_t> start = data.document_start();
   all.clear();
@@ -62,7 +63,7 @@ void list_micro_batches(const BatchStream& data, std::int64_t parts, const Tenso
       all.push_back({inputs, wanted, dropout.mask.in_step(dropout.number, parts, part)});
       continue;
     }
-    const std::vector<DocumentRows> groups = cut_at_documents(inputs, wanted, *start);
+    const std::span<const DocumentRows> groups = cutter.cut(inputs, wanted, *start);
     const std::int64_t most = rows * tokens.dim(1);  // groups: each takes at least one token
     for (std::size_t g = 0; g < groups.size(); ++g) {
       const std::int64_t place = part * most + static_cast<std::int64_t>(g);
@@ -77,8 +78,10 @@ double accumulate_batches(TrainStep& step, const BatchStream& data, Rng& rng, st
                           const Tensor& targets, const StepDropout& dropout) {
   data.sample_batch(rng, tokens, targets);
   const std::int64_t all = count_targets(targets);
-  thread_local std::vector<MicroBatch> batches;  // its memory is kept, so that a step allocates nothing
-  list_micro_batches(data, parts, tokens, targets, dropout, batches);
+  // Their memory is kept, so that a step allocates nothing.
+  thread_local std::vector<MicroBatch> batches;
+  thread_local DocumentCutter cutter;
+  list_micro_batches(data, parts, tokens, targets, dropout, cutter, batches);
   double loss = 0;
   for (const MicroBatch& batch : batches) {
     const double divisor = target_divisor(count_targets(batch.targets), all, static_cast<std::int64_t>(batches.size()));

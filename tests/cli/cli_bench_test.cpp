@@ -52,6 +52,15 @@ TEST_CASE("cli: bench train measures a step, which allocates nothing") {
     CHECK(trouble(run) == "");
     CHECK((kSanitized || json_lines(run.out).at(0)["allocations_per_step"] == 0));
   }
+  // Documents of other lengths in each step: what is allocated are sizes that occur for the first time.
+  Arguments documents = bench_data();
+  documents.insert(documents.end(), {"--document-token", "\n", "--reset-state"});
+  const auto allocated = [&](int rounds) {
+    const Finished run = mixgrad("bench train --json --rounds " + std::to_string(rounds) + kTiny, documents);
+    CHECK(trouble(run) == "");
+    return kSanitized ? 0.0 : json_lines(run.out).at(0)["allocations_per_step"].get<double>() * rounds;
+  };
+  CHECK(allocated(2000) - allocated(1000) < 50);
   const Finished text = mixgrad("bench train --rounds 1" + kTiny, bench_data());
   CHECK(trouble(text) == "");
   CHECK(has(text.out, "ms a step"));

@@ -4,9 +4,11 @@
 #include <doctest/doctest.h>
 
 #include <map>
+#include <span>
 #include <utility>
 #include <vector>
 
+#include "core/allocator.h"
 #include "core/error.h"
 #include "core/rng.h"
 #include "nn/data/data_set.h"
@@ -102,6 +104,27 @@ TEST_CASE("document rows: windows without a document begin give themselves, thos
   CHECK(none.size() == 1);
   CHECK(none[0].tokens.shape() == Shape{1, 1});
   CHECK(none[0].targets.at(0) == -1);
+}
+
+TEST_CASE("document rows: a cutter that has cut other windows gives what a new one gives, and needs no more memory") {
+  std::vector<Windows> batches;
+  for (std::uint64_t seed = 0; seed < 8; ++seed) batches.push_back(random_windows(4, 32, 2 + 3 * seed, seed));
+  DocumentCutter cutter;
+  for (int round = 0; round < 3; ++round) {
+    const std::int64_t before = pool_stats(kCpu).system_allocations;
+    for (const Windows& windows : batches) cutter.cut(windows.tokens, windows.targets, 5);
+    if (round > 0) CHECK(pool_stats(kCpu).system_allocations == before);  // the sizes of rows have all occurred
+    for (const Windows& windows : batches) {
+      const std::vector<DocumentRows> expected = cut_at_documents(windows.tokens, windows.targets, 5);
+      const std::span<const DocumentRows> found = cutter.cut(windows.tokens, windows.targets, 5);
+      REQUIRE(found.size() == expected.size());
+      for (std::size_t g = 0; g < found.size(); ++g) {
+        CHECK(found[g].tokens.equal_bits(expected[g].tokens));
+        CHECK(found[g].targets.equal_bits(expected[g].targets));
+        CHECK(found[g].pieces == expected[g].pieces);
+      }
+    }
+  }
 }
 
 TEST_CASE("data set: --reset-state takes the document token, and is refused without one") {
