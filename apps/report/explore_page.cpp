@@ -12,8 +12,124 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// The text of a token; bytes that are no characters as \xNN.
-std::string text_of(const Tokenizer& tokenizer, std::int32_t id) {
+Json number(double value) { return std::isfinite(value) ? Json(value) : Json(); }
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values.empty() ? 0 : values[values.size() / 2];
+}
+
+// Beyond so many tokens a map has a column for several of them.
+constexpr std::size_t kMapColumns = 256;
+std::size_t tokens_per_column(std::size_t tokens) { return (tokens + kMapColumns - 1) / kMapColumns; }
+std::size_t bytes_per_weight(std::size_t tokens) { return tokens > kMapColumns ? 2 : 3; }
+
+enum class Fold : unsigned char { sum, mean };  // of the tokens that share a column
+
+// The lower triangle of values [T,T] between 0 and 1.
+Json folded(const std::vector<double>& values, std::size_t tokens, Fold fold) {
+  const std::size_t width = tokens_per_column(tokens);
+  const std::size_t bytes = bytes_per_weight(tokens);
+  const double most = bytes == 2 ? 65535 : 16777215;
+  std::string out;
+  for (std::size_t i = 0; i < tokens; ++i) {
+    for (std::size_t begin = 0; begin <= i; begin += width) {
+      const std::size_t end = std::min(begin + width, i + 1);
+      double value = 0;
+      for (std::size_t j = begin; j < end; ++j) value += values[i * tokens + j];
+      if (fold == Fold::mean) value /= static_cast<double>(end - begin);
+      const auto stored = static_cast<unsigned>(std::lround(std::clamp(value, 0.0, 1.0) * most));
+      for (std::size_t byte = 0; byte < bytes; ++byte) out += static_cast<char>(stored >> 8 * byte & 255U);
+    }
+  }
+  return base64(out);
+}
+
+Json map_json(const std::vector<double>& values, std::size_t tokens, Fold fold, WeightForm form) {
+  return form == WeightForm::maps ? folded(values, tokens, fold) : Json(values);
+}
+
+// Rows of `width` values.
+Json rows_json(const std::vector<double>& values, std::int64_t width) {
+  Json rows = Json::array();
+  for (auto at = values.begin(); at != values.end(); at += width) rows.push_back(std::vector<double>(at, at + width));
+  return rows;
+}
+
+void add_view(const HeadView& view, Json& to) {
+  to["recency"] = view.recency;
+  to["alike"] = view.uniform_recency;
+  to["distance"] = view.distance;
+  to["distance_alike"] = view.uniform_distance;
+  to["by_distance"] = view.by_distance;
+  to["by_distance_alike"] = view.uniform_by_distance;
+}
+
+Json softmax_json(const Exploration& e, WeightForm form) {
+  Json heads = Json::array();
+  for (const SoftmaxHead& head : e.softmax) {
+    Json one{{"layer", head.layer}, {"head", head.head}, {"window", head.window}};
+    add_view(head.view, one);
+    one["weights"] = map_json(head.weights, e.tokens.size(), Fold::sum, form);
+    heads.push_back(one);
+  }
+  return heads;
+}
+
+Json mamba_json(const Exploration& e, WeightForm form) {
+  Json heads = Json::array();
+  for (std::size_t h = 0; h < e.mamba.size(); ++h) {
+    const MambaDecay& rest = e.mamba[h];
+    const MambaHead& head = e.mamba_heads[h];
+    const double most = rest.longest.empty() ? 0 : *std::max_element(rest.longest.begin(), rest.longest.end());
+    Json one{{"layer", rest.layer},
+             {"head", rest.head},
+             {"shortest", median(rest.shortest)},
+             {"longest", median(rest.longest)},
+             {"most", most}};
+    add_view(head.view, one);
+    one["half_life"] = head.half_life > 0 ? Json(head.half_life) : Json();
+    one["left_by_lag"] = head.left_by_lag;
+    one["step"] = rows_json(head.attention.step, head.attention.groups);
+    one["kept"] = rows_json(head.attention.kept, head.attention.groups);
+    one["strength"] = head.attention.strength;
+    one["weights"] = map_json(head.attention.weights, e.tokens.size(), Fold::sum, form);
+    one["left"] = map_json(head.attention.left, e.tokens.size(), Fold::mean, form);
+    heads.push_back(one);
+  }
+  return heads;
+}
+
+Json shift_paths_json(const Exploration& e) {
+  Json heads = Json::array();
+  for (const HeadPaths& head : e.shift_paths) {
+    Json paths = Json::array();
+    for (const ShiftPath& path : head.paths) {
+      paths.push_back(
+          Json{{"lag", path.lag}, {"jumps", path.jumps}, {"weight", path.weight ? Json(*path.weight) : Json()}});
+    }
+    heads.push_back(Json{{"head", head.head}, {"complete", head.complete}, {"paths", paths}});
+  }
+  return heads;
+}
+
+Json lens_json(const Exploration& e, const Tokenizer& tokenizer) {
+  Json lens = Json::array();
+  for (std::size_t l = 0; l < e.lens.size(); ++l) {
+    Json layer = Json::array();
+    for (std::size_t i = 0; i < e.tokens.size(); ++i) {
+      layer.push_back(Json{{"text", token_text(tokenizer, e.lens[l][i].token)},
+                           {"p", e.lens[l][i].probability},
+                           {"next", number(e.lens_of_next[l][i])}});
+    }
+    lens.push_back(layer);
+  }
+  return lens;
+}
+
+}  // namespace
+
+std::string token_text(const Tokenizer& tokenizer, std::int32_t id) {
   if (id >= tokenizer.vocab_size()) return "#" + std::to_string(id);  // of a padded table
   const std::string piece = tokenizer.piece(id);
   if (is_utf8(piece)) return piece;
@@ -26,59 +142,14 @@ std::string text_of(const Tokenizer& tokenizer, std::int32_t id) {
   return text;
 }
 
-Json number(double value) { return std::isfinite(value) ? Json(value) : Json(); }
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values.empty() ? 0 : values[values.size() / 2];
-}
-
-std::string triangle(const SoftmaxHead& head, std::size_t tokens) {
-  std::string bytes;
-  for (std::size_t i = 0; i < tokens; ++i) {
-    for (std::size_t j = 0; j <= i; ++j) {
-      const auto value = static_cast<unsigned>(std::lround(std::clamp(head.weights[i * tokens + j], 0.0, 1.0) * 65535));
-      bytes += static_cast<char>(value & 255U);
-      bytes += static_cast<char>(value >> 8U);
-    }
-  }
-  return base64(bytes);
-}
-
-Json softmax_json(const Exploration& e, WeightForm form) {
-  Json heads = Json::array();
-  for (const SoftmaxHead& head : e.softmax) {
-    Json one{{"layer", head.layer}, {"head", head.head}, {"window", head.window}, {"recency", head.recency}};
-    one["weights"] = form == WeightForm::maps ? Json(triangle(head, e.tokens.size())) : Json(head.weights);
-    heads.push_back(one);
-  }
-  return heads;
-}
-
-Json lens_json(const Exploration& e, const Tokenizer& tokenizer) {
-  Json lens = Json::array();
-  for (std::size_t l = 0; l < e.lens.size(); ++l) {
-    Json layer = Json::array();
-    for (std::size_t i = 0; i < e.tokens.size(); ++i) {
-      layer.push_back(Json{{"text", text_of(tokenizer, e.lens[l][i].token)},
-                           {"p", e.lens[l][i].probability},
-                           {"next", number(e.lens_of_next[l][i])}});
-    }
-    lens.push_back(layer);
-  }
-  return lens;
-}
-
-}  // namespace
-
 Json exploration_json(const Exploration& e, const Tokenizer& tokenizer, WeightForm form) {
   Json tokens = Json::array();
-  for (const std::int32_t id : e.tokens) tokens.push_back(Json{{"id", id}, {"text", text_of(tokenizer, id)}});
+  for (const std::int32_t id : e.tokens) tokens.push_back(Json{{"id", id}, {"text", token_text(tokenizer, id)}});
   Json guesses = Json::array();
   for (const std::vector<Guess>& of_token : e.guesses) {
     Json list = Json::array();
     for (const Guess& guess : of_token) {
-      list.push_back(Json{{"text", text_of(tokenizer, guess.token)}, {"p", guess.probability}});
+      list.push_back(Json{{"text", token_text(tokenizer, guess.token)}, {"p", guess.probability}});
     }
     guesses.push_back(list);
   }
@@ -91,29 +162,24 @@ Json exploration_json(const Exploration& e, const Tokenizer& tokenizer, WeightFo
                          {"a", head.a ? Json(*head.a) : Json()},
                          {"b", head.b ? Json(*head.b) : Json()}});
   }
-  Json mamba = Json::array();
-  for (const MambaDecay& head : e.mamba) {
-    const double most = head.longest.empty() ? 0 : *std::max_element(head.longest.begin(), head.longest.end());
-    mamba.push_back(Json{{"layer", head.layer},
-                         {"head", head.head},
-                         {"shortest", median(head.shortest)},
-                         {"longest", median(head.longest)},
-                         {"most", most}});
-  }
-  return Json{
-      {"tokens", tokens},
-      {"recency_window", e.recency_window},
-      {"losses", e.losses},
-      {"guesses", guesses},
-      {"lens", lens_json(e, tokenizer)},
-      {"softmax", softmax_json(e, form)},
-      {"shift", shift},
-      {"paths",
-       Json{{"receptive_field", e.paths.receptive_field}, {"paths", e.paths.paths}, {"weights", e.paths.weights}}},
-      {"mamba", mamba},
-      {"sources", e.sources},
-      {"depth", e.depth},
-      {"effective_depth", e.effective_depth}};
+  return Json{{"tokens", tokens},
+              {"recency_window", e.recency_window},
+              {"tokens_per_column", form == WeightForm::maps ? tokens_per_column(e.tokens.size()) : 1},
+              {"bytes_per_weight", bytes_per_weight(e.tokens.size())},
+              {"losses", e.losses},
+              {"guesses", guesses},
+              {"lens", lens_json(e, tokenizer)},
+              {"softmax", softmax_json(e, form)},
+              {"shift", shift},
+              {"paths", Json{{"layers", e.paths.layers},
+                             {"receptive_field", e.paths.receptive_field},
+                             {"paths", e.paths.paths},
+                             {"weights", e.paths.weights}}},
+              {"shift_paths", shift_paths_json(e)},
+              {"mamba", mamba_json(e, form)},
+              {"sources", e.sources},
+              {"depth", e.depth},
+              {"effective_depth", e.effective_depth}};
 }
 
 std::string explore_page(const Json& numbers, const std::string& title, const std::string& made) {
@@ -121,7 +187,7 @@ std::string explore_page(const Json& numbers, const std::string& title, const st
                      {{"TITLE", html_text(title)},
                       {"MADE", html_text(made)},
                       {"STYLE", kReportCss},
-                      {"SCRIPT", kExploreJs},
+                      {"SCRIPT", std::string(kPictureJs) + kExploreJs},
                       {"DATA", json_in_script(numbers.dump(-1, ' ', false, Json::error_handler_t::replace))}});
 }
 

@@ -9,8 +9,13 @@
 
 namespace mixgrad::app {
 
-// The numbers of the page. Weights of softmax heads: in `maps` form the lower triangle, row by row, as 16-bit integers
-// (weight times 65,535) in base64, as the page reads them; else as numbers.
+// The text of a token; bytes that are no characters as \xNN.
+std::string token_text(const Tokenizer& tokenizer, std::int32_t id);
+
+// The numbers of the page. Maps (weights of heads, what is left in a state): in `maps` form the lower triangle, row by
+// row, as integers of 24 bits, little-endian, in base64 (value times 2^24 - 1). Beyond 256 tokens 16 bits (times 2^16 -
+// 1), and `tokens_per_column` neighbouring tokens share a column: it has the sum of their weights, the mean of what is
+// left. In `numbers` form each is a list of T T numbers.
 enum class WeightForm : unsigned char { maps, numbers };
 nlohmann::ordered_json exploration_json(const Exploration& exploration, const Tokenizer& tokenizer, WeightForm form);
 

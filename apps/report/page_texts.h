@@ -8,5 +8,6 @@ extern const char* const kReportCss;
 extern const char* const kReportJs;
 extern const char* const kExploreHtml;  // likewise, of explore_page.cpp; with the style of the report
 extern const char* const kExploreJs;
+extern const char* const kPictureJs;  // stands before kExploreJs
 
 }  // namespace mixgrad::app

@@ -1,6 +1,7 @@
 // mixgrad explore: one HTML file of one model on one text.
 #include <cstdio>
 
+#include "apps/data/analysis_data.h"
 #include "apps/generation/prompt.h"
 #include "apps/options/placement_options.h"
 #include "apps/output/error_line.h"
@@ -34,6 +35,9 @@ class Explore : public Verb {
                 {.value = "FILE",
                  .not_empty = true,
                  .useless = useless_when([this] { return !text_.empty(); }, "--text gives the text")});
+    text_source_.declare_task(
+        options, OnResume::not_stored,
+        useless_when([this] { return !text_.empty() || !text_file_.empty(); }, "a text is given"));
     options.add("out", out_, "The page; a file that is there is replaced",
                 {.value = "FILE",
                  .not_empty = true,
@@ -49,14 +53,16 @@ class Explore : public Verb {
 
   int run() override {
     if (checkpoint_.empty()) raise<ValueError>("explore: --checkpoint DIR is required: the folder of a training run");
-    if (text_.empty() && text_file_.empty()) {
-      raise<ValueError>("explore: --text TEXT or --text-file FILE is required: what the model reads");
+    if (text_.empty() && text_file_.empty() && text_source_.task.empty()) {
+      raise<ValueError>("explore: --text TEXT, --text-file FILE or --task TASK is required: what the model reads");
     }
     if (out_.empty() && !json_) raise<ValueError>("explore: --out FILE is required: the page to write");
     placement_.check_device();
     const ContextScope scope(placement_.context(threads_));
     const Checkpoint trained = load_checkpoint(checkpoint_, placement_.model_placement());
-    std::vector<std::int32_t> tokens = read(*trained.tokenizer);
+    std::vector<std::int64_t> answers;
+    std::vector<std::int32_t> tokens =
+        text_source_.task.empty() ? read(*trained.tokenizer) : read_task(trained, answers);
     const std::int64_t most = std::min(kMostTokens, trained.model->config().context);
     if (static_cast<std::int64_t>(tokens.size()) > most) {
       say("the first " + count_text(most, "token") + " of " + std::to_string(tokens.size()) + " are shown, " +
@@ -65,13 +71,15 @@ class Explore : public Verb {
     }
     if (tokens.size() < 2) raise<ValueError>("explore: the text must have at least 2 tokens; it has ", tokens.size());
     const Exploration found = explore(*trained.model, tokens, recency_);
+    nlohmann::ordered_json numbers =
+        exploration_json(found, *trained.tokenizer, json_ ? WeightForm::numbers : WeightForm::maps);
+    numbers["task"] = text_source_.task;
+    numbers["answers"] = answers;
     if (json_) {
-      print_json(exploration_json(found, *trained.tokenizer, WeightForm::numbers));
+      print_json(numbers);
       return kOk;
     }
-    const std::string page =
-        explore_page(exploration_json(found, *trained.tokenizer, WeightForm::maps), title_,
-                     "Made by " + version_text() + " from " + checkpoint_ + ": " + description(*trained.model));
+    const std::string page = explore_page(numbers, title_, made(*trained.model));
     write_file_atomic(out_, page);
     std::printf("%s: %s, %zu bytes\n", out_.c_str(),
                 count_text(static_cast<std::int64_t>(tokens.size()), "token").c_str(), page.size());
@@ -79,10 +87,35 @@ class Explore : public Verb {
   }
 
  private:
+  // The first sequence that evaluations of the task take; `answers`: the tokens that answer its questions.
+  std::vector<std::int32_t> read_task(const Checkpoint& trained, std::vector<std::int64_t>& answers) const {
+    const AnalysisData data = open_analysis_data("explore", checkpoint_, trained.tokenizer, text_source_);
+    const SampledSequences sample = data.sample("valid", trained.model->config().context, 1);
+    const Tensor& from = sample.batches.front().tokens;
+    const Tensor& targets = sample.batches.front().targets;
+    std::vector<std::int32_t> tokens;
+    for (std::int64_t i = 0; i < from.numel(); ++i) {
+      tokens.push_back(from.data<std::int32_t>()[i]);
+      if (targets.data<std::int32_t>()[i] >= 0) answers.push_back(i + 1);
+    }
+    if (!answers.empty() && answers.back() == from.numel()) {  // the answer stands behind the sequence
+      if (from.numel() < trained.model->config().context) {
+        tokens.push_back(targets.data<std::int32_t>()[from.numel() - 1]);
+      } else {
+        answers.pop_back();
+      }
+    }
+    return tokens;
+  }
+
   std::vector<std::int32_t> read(const Tokenizer& tokenizer) const {
     if (text_ == "-") return encode_typed(tokenizer, read_typed_file(text_, "--text"), "--text -");
     if (!text_.empty()) return encode_typed(tokenizer, text_, "--text");
     return encode_typed(tokenizer, read_typed_file(text_file_, "--text-file"), "--text-file " + text_file_);
+  }
+
+  std::string made(const Decoder& model) const {
+    return "Made by " + version_text() + " from " + checkpoint_ + ": " + description(model);
   }
 
   static std::string description(const Decoder& model) {
@@ -94,6 +127,7 @@ class Explore : public Verb {
 
   std::string checkpoint_, text_, text_file_, out_, title_ = "Where a model looks";
   std::int64_t recency_ = 8, threads_ = 0;
+  ModelOptions text_source_;  // its task alone
   PlacementOptions placement_;
   bool json_ = false;
 };

@@ -7,6 +7,8 @@
 
 #include "core/error.h"
 #include "nn/analysis/head_selection.h"
+#include "nn/mixers/attention_mixer.h"
+#include "nn/mixers/mixed_heads_mixer.h"
 #include "nn/modules/finite_values.h"
 
 namespace mixgrad {
@@ -47,6 +49,33 @@ std::vector<Guess> likeliest(const std::vector<double>& of, std::size_t count) {
   return guesses;
 }
 
+// The range of attention_profile that a distance falls into: 0, 1, 2-3, 4-7, ...
+std::size_t range_of(std::int64_t distance) {
+  std::size_t range = 0;
+  for (; distance > 0; distance /= 2) ++range;
+  return range;
+}
+
+HeadView view_of(const double* weights, std::int64_t tokens, std::int64_t near, std::int64_t window) {
+  HeadView view;
+  view.by_distance.resize(static_cast<std::size_t>(attention_ranges(tokens)));
+  view.uniform_by_distance.resize(view.by_distance.size());
+  view.uniform_recency = uniform_recency(tokens, near, window);
+  for (std::int64_t i = 0; i < tokens; ++i) {
+    const std::int64_t seen = window > 0 ? std::min(window, i + 1) : i + 1;
+    for (std::int64_t d = 0; d <= i; ++d) {
+      const double weight = weights[i * tokens + i - d] / static_cast<double>(tokens);
+      view.by_distance[range_of(d)] += weight;
+      view.distance += weight * static_cast<double>(d);
+      if (d <= near) view.recency += weight;
+      if (d >= seen) continue;
+      view.uniform_distance += static_cast<double>(d) / static_cast<double>(seen * tokens);
+      view.uniform_by_distance[range_of(d)] += 1 / static_cast<double>(seen * tokens);
+    }
+  }
+  return view;
+}
+
 class Explorer {
  public:
   Explorer(const Decoder& model, const std::vector<std::int32_t>& tokens, std::int64_t recency_window)
@@ -57,6 +86,7 @@ class Explorer {
 
   Exploration explore() {
     const Tensor logits = model_.logits(tokens_).to(kCpu);
+    result_.mamba = mamba_decays(model_.parameters(), model_.config());
     require_finite_logits(logits, model_.parameters(), "explore");
     for (std::int64_t i = 0; i < tokens_.dim(1); ++i) {
       const std::vector<double> of = probabilities(logits, i);
@@ -66,11 +96,14 @@ class Explorer {
     model_.visit(tokens_, [&](std::size_t layer, const Mixer& mixer, const LayerInput& input) {
       add_lens(model_.lens(input.normed.sum()).to(kCpu));
       add_heads(layer, mixer, input);
+      add_mamba(layer, mixer, input);
     });
     add_lens(logits);
     result_.shift = shift_head_list(model_);
-    if (!result_.shift.empty()) result_.paths = hsm_paths(model_, tokens_.dim(1) - 1);
-    result_.mamba = mamba_decays(model_.parameters(), model_.config());
+    if (!result_.shift.empty()) {
+      result_.paths = hsm_paths(model_, tokens_.dim(1) - 1);
+      result_.shift_paths = shift_paths(model_, tokens_.dim(1) - 1);
+    }
     add_depth();
     return std::move(result_);
   }
@@ -95,19 +128,42 @@ class Explorer {
   void add_heads(std::size_t layer, const Mixer& mixer, const LayerInput& input) {
     const Tensor weights = mixer.softmax_weights(input);
     if (!weights.defined()) return;
-    const Tensor recency = mixer.recency(input, result_.recency_window).to(kCpu);
     const std::vector<std::int64_t> numbers = softmax_head_numbers(model_, layer);
     const std::vector<std::int64_t> windows = mixer.softmax_windows();
     const std::int64_t pairs = weights.cols();
     for (std::size_t h = 0; h < numbers.size(); ++h) {
+      const double* from = weights.data<double>() + static_cast<std::int64_t>(h) * pairs;
       SoftmaxHead head{.layer = static_cast<std::int64_t>(layer),
                        .head = numbers[h],
                        .window = windows[h],
-                       .recency = recency.at(static_cast<std::int64_t>(h)),
+                       .view = view_of(from, tokens_.dim(1), result_.recency_window, windows[h]),
                        .weights = {}};
-      const double* from = weights.data<double>() + static_cast<std::int64_t>(h) * pairs;
       head.weights.assign(from, from + pairs);
       result_.softmax.push_back(std::move(head));
+    }
+  }
+
+  void add_mamba(std::size_t layer, const Mixer& mixer, const LayerInput& input) {
+    const auto* mixed = dynamic_cast<const MixedHeadsMixer*>(&mixer);
+    if (mixed == nullptr) return;
+    for (MambaAttention& attention : mamba_attention(mixed->mamba_selection(input))) {
+      const MambaDecay& decay = result_.mamba.at(result_.mamba_heads.size());
+      MambaHead head{static_cast<std::int64_t>(layer), decay.head, {}, std::move(attention), {}, 0};
+      head.view = view_of(head.attention.weights.data(), tokens_.dim(1), result_.recency_window, 0);
+      add_left_by_lag(head);
+      result_.mamba_heads.push_back(std::move(head));
+    }
+  }
+
+  void add_left_by_lag(MambaHead& head) const {
+    const std::int64_t tokens = tokens_.dim(1);
+    for (std::int64_t d = 0; d < tokens; ++d) {
+      double left = 0;
+      for (std::int64_t j = 0; j + d < tokens; ++j) {
+        left += head.attention.left[static_cast<std::size_t>((j + d) * tokens + j)];
+      }
+      head.left_by_lag.push_back(left / static_cast<double>(tokens - d));
+      if (head.half_life == 0 && head.left_by_lag.back() < 0.5) head.half_life = d;
     }
   }
 

@@ -1,5 +1,6 @@
 // Everything that the explorer shows of one model on one text: where softmax heads look, what each layer would predict,
-// the loss of each token, lags of shift mixing, decay times of Mamba heads, the depth of a shortcut.
+// the loss of each token, lags and paths of shift mixing, what Mamba heads take from earlier tokens, the depth of a
+// shortcut.
 #pragma once
 
 #include <cstdint>
@@ -8,8 +9,10 @@
 #include <vector>
 
 #include "nn/analysis/hsm_paths.h"
+#include "nn/analysis/mamba_attention.h"
 #include "nn/analysis/mamba_decay.h"
 #include "nn/analysis/shift_head_list.h"
+#include "nn/analysis/shift_paths.h"
 
 namespace mixgrad {
 
@@ -18,11 +21,26 @@ struct Guess {
   double probability = 0;
 };
 
+// Where a row of weights looks, as means over the rows of a text, beside what looking at all alike would give.
+struct HeadView {
+  double recency = 0, uniform_recency = 0;               // on a token itself and the `recency_window` before it
+  double distance = 0, uniform_distance = 0;             // tokens that it looks back
+  std::vector<double> by_distance, uniform_by_distance;  // at distance 0, 1, 2-3, 4-7, ... (attention_ranges)
+};
+
 struct SoftmaxHead {
   std::int64_t layer = 0, head = 0;  // both counted from 0
   std::int64_t window = 0;           // tokens that it sees; 0: all
-  double recency = 0;                // mean attention on a token itself and the `recency_window` before it
-  std::vector<double> weights;       // [T,T], row by row: of query i on key j
+  HeadView view;
+  std::vector<double> weights;  // [T,T], row by row: of query i on key j
+};
+
+struct MambaHead {
+  std::int64_t layer = 0, head = 0;
+  HeadView view;  // of attention.weights
+  MambaAttention attention;
+  std::vector<double> left_by_lag;  // [T]: mean over the text of attention.left, d tokens later
+  std::int64_t half_life = 0;       // the first d at which that is below 1/2; 0: not on this text
 };
 
 struct Exploration {
@@ -36,8 +54,10 @@ struct Exploration {
   std::vector<std::vector<double>> lens_of_next;
   std::vector<SoftmaxHead> softmax;
   std::vector<ShiftHead> shift;
-  HsmPaths paths;  // of lags up to T - 1; no layers: no shift mixing
-  std::vector<MambaDecay> mamba;
+  HsmPaths paths;                          // of lags up to T - 1; no layers: no shift mixing
+  std::vector<HeadPaths> shift_paths;      // likewise
+  std::vector<MambaDecay> mamba;           // at rest
+  std::vector<MambaHead> mamba_heads;      // on this text, in the same order
   std::vector<std::int64_t> sources;       // of the shortcut: hidden states, 0 = embedding
   std::vector<std::vector<double>> depth;  // [T][sources]: mean over heads of the attention on each
   std::vector<double> effective_depth;     // [T], in layers

@@ -72,22 +72,36 @@ std::optional<Tensor> MambaHeads::stepped(const Tensor& projected, const MambaSt
                      .out_beside = out});
 }
 
-Tensor MambaHeads::from_projected(const Tensor& xz, const MambaState* state) const {
+Tensor MambaHeads::projected(const NormedInput& u) const {
+  const std::optional<Tensor> in_one = projected_in_one(u);
+  return in_one ? *in_one : split_heads(linear(u.tensor(), input_weight()), heads_);
+}
+
+MambaSelection MambaHeads::mamba_selection(const NormedInput& u) const { return selected(projected(u), nullptr); }
+
+MambaSelection MambaHeads::selected(const Tensor& xz, const MambaState* state) const {
   const Tensor x = columns(xz, 0, inner_);
   const Tensor xc = state == nullptr ? causal_conv(x, conv_->value, conv_bias_->value)
                                      : causal_conv_cached(x, conv_->value, conv_bias_->value, state->conv);
   const Tensor dbc = head_linear(xc, x_proj_->value);  // [B,T,R,rank+2N]
   const Tensor dt = head_linear(columns(dbc, 0, rank_), dt_proj_->value, dt_bias_->value);
-  const Tensor b = columns(dbc, rank_, rank_ + states_);
-  const Tensor c = columns(dbc, rank_ + states_, rank_ + 2 * states_);
-  const Tensor y = state == nullptr ? selective_scan(xc, dt, a_log_->value, b, c, d_->value)
-                                    : selective_scan_cached(xc, dt, a_log_->value, b, c, d_->value, state->scan);
+  return {.x = xc,
+          .dt = dt,
+          .a_log = a_log_->value,
+          .d = d_->value,
+          .b = columns(dbc, rank_, rank_ + states_),
+          .c = columns(dbc, rank_ + states_, rank_ + 2 * states_)};
+}
+
+Tensor MambaHeads::from_projected(const Tensor& xz, const MambaState* state) const {
+  const MambaSelection s = selected(xz, state);
+  const Tensor y = state == nullptr ? selective_scan(s.x, s.dt, s.a_log, s.b, s.c, s.d)
+                                    : selective_scan_cached(s.x, s.dt, s.a_log, s.b, s.c, s.d, state->scan);
   return head_linear(swiglu(columns(xz, inner_, 2 * inner_), y), out_proj_->value);  // [B,T,R,dh]
 }
 
 Tensor MambaHeads::forward(const NormedInput& u, const MambaState* state) const {
-  const std::optional<Tensor> in_one = projected_in_one(u);
-  const Tensor xz = in_one ? *in_one : split_heads(linear(u.tensor(), input_weight()), heads_);  // [B,T,R,2di]
+  const Tensor xz = projected(u);
   if (state != nullptr && xz.dim(1) == 1) {
     if (const std::optional<Tensor> out = stepped(xz, *state)) return *out;
   }

@@ -29,6 +29,13 @@ struct MambaState {
   MambaState clone() const { return {conv.clone(), scan.clone()}; }
 };
 
+// What the scan reads of an input (ops/selective_scan).
+struct MambaSelection {
+  Tensor x, dt;     // [B,T,R,di]; the step is softplus(dt)
+  Tensor a_log, d;  // [R,di,N], [R,di]
+  Tensor b, c;      // [B,T,R,N]
+};
+
 class MambaHeads {
  public:
   MambaHeads(ParameterSet& parameters, const std::string& prefix, std::int64_t width, std::int64_t head_dim,
@@ -43,6 +50,7 @@ class MambaHeads {
   // only write into memory that was taken before that one was queued.
   Tensor new_output(std::int64_t batch) const;
   Tensor step_beside(const Tensor& projected, const MambaState& state, const Tensor& out) const;
+  MambaSelection mamba_selection(const NormedInput& u) const;
   MambaState new_state(std::int64_t batch, Placement placement) const;
   double operations() const;  // per token
   std::size_t state_bytes(DType dtype) const;
@@ -50,6 +58,8 @@ class MambaHeads {
  private:
   std::optional<Tensor> projected_in_one(const NormedInput& u) const;
   std::optional<Tensor> stepped(const Tensor& projected, const MambaState& state, const Tensor& out = {}) const;
+  Tensor projected(const NormedInput& u) const;                              // [B,T,R,2di]
+  MambaSelection selected(const Tensor& xz, const MambaState* state) const;  // after in_proj, before the scan
   Tensor from_projected(const Tensor& projected, const MambaState* state) const;
 
   std::int64_t heads_;

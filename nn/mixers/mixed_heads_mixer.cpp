@@ -150,6 +150,10 @@ Tensor MixedHeadsMixer::shift_outputs(const LayerInput& input) const {
   return shift_ ? shift_->forward(input.normed) : Tensor();
 }
 
+MambaSelection MixedHeadsMixer::mamba_selection(const LayerInput& input) const {
+  return mamba_ ? mamba_->mamba_selection(input.normed) : MambaSelection{};
+}
+
 RowRange MixedHeadsMixer::rows_without_gradient(std::string_view parameter) const {
   return attention_ ? attention_->rows_without_gradient(parameter) : RowRange{};
 }

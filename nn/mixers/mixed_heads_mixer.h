@@ -51,6 +51,8 @@ class MixedHeadsMixer : public MixerOf<MixedHeadsState> {
   Tensor mamba_outputs(const LayerInput& input) const override;
   Tensor shift_outputs(const LayerInput& input) const override;
   RowRange rows_without_gradient(std::string_view parameter) const override;
+  // What the scan of its Mamba heads reads; undefined tensors where there are none. Not recorded by analyses.
+  MambaSelection mamba_selection(const LayerInput& input) const;
 
  protected:
   std::unique_ptr<MixedHeadsState> empty_state(std::int64_t batch, std::int64_t max_tokens,

@@ -14,13 +14,17 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# opened PAGE SCRIPT: the page with SCRIPT at its end, as the browser has it when the script has run.
+# opened PAGE SCRIPT [SETTING...]: the page with SCRIPT at its end, as the browser has it when the script has run. What
+# the program says with --json is in $work/program.json and stands in the page for the script.
 opened() {
-  { sed '/<\/body>/,$d' "$1" && printf '<script>\n' && cat "$2" && printf '</script>\n</body>\n</html>\n'; } >"$work/opened.html"
+  local page=$1 script=$2
+  shift 2
+  { sed '/<\/body>/,$d' "$page" && printf '<script type="application/json" id="program">' && sed 's/</\\u003c/g' "$work/program.json" &&
+    printf '</script>\n<script>\n' && cat "$script" && printf '</script>\n</body>\n</html>\n'; } >"$work/opened.html"
   # The policy of the page allows its own scripts; anything that it asks for fails, since there is no network for it.
   timeout 60 "$browser" --headless=new --no-sandbox --disable-gpu --no-first-run --disable-extensions \
     --user-data-dir="$work/profile" --host-resolver-rules="MAP * ~NOTFOUND" --virtual-time-budget=5000 \
-    --enable-logging=stderr --v=0 --dump-dom "file://$work/opened.html" 2>"$work/log"
+    --enable-logging=stderr --v=0 "$@" --dump-dom "file://$work/opened.html" 2>"$work/log"
 }
 no_errors() { # no message of the console, no request
   if grep -E 'CONSOLE|ERR_NAME_NOT_RESOLVED|net::ERR' "$work/log"; then
@@ -29,23 +33,31 @@ no_errors() { # no message of the console, no request
   fi
 }
 
-for form in attention hsm:scalar; do
-  "$program" train --mixer "$form" --layers 1 --d-model 16 --heads 2 --context 16 --batch 2 --steps 30 --eval-every 10 \
-    --log-every 1 --sample-tokens 0 --out "$work/${form%%:*}" >/dev/null 2>&1
-done
-"$program" report "$work/attention" "$work/hsm" --out "$work/report.html" --sample-tokens 10 >/dev/null
-
-# walked NAME PAGE SCRIPT: opens the page and requires that the walk through it passed.
+# walked NAME PAGE SCRIPT [SETTING...]: opens the page and requires that the walk through it passed.
 walked() {
-  opened "$2" "$3" >"$work/dom"
+  opened "${@:2}" >"$work/dom"
   no_errors "$1"
   if ! grep -q 'id="walk-result">passed<' "$work/dom"; then
     echo "FAILED: $1: $(grep -o 'id="walk-result">[^<]*' "$work/dom" || echo 'the walk through the page did not end')"
     exit 1
   fi
 }
+# seen NAME PAGE: contrast, names of controls and width, light and dark, on a screen and on a phone.
+seen() {
+  walked "$1, light, on a phone" "$2" "$here/contrast_check.js" --window-size=390,800
+  walked "$1, dark" "$2" "$here/contrast_check.js" --blink-settings=preferredColorScheme=0
+}
 
+for form in attention hsm:scalar; do
+  "$program" train --mixer "$form" --layers 1 --d-model 16 --heads 2 --context 16 --batch 2 --steps 30 --eval-every 10 \
+    --log-every 1 --sample-tokens 0 --out "$work/${form%%:*}" >/dev/null 2>&1
+done
+"$program" report "$work/attention" "$work/hsm" --out "$work/report.html" --sample-tokens 10 >/dev/null
+echo '{}' >"$work/program.json"
 walked "report" "$work/report.html" "$here/report_walk.js"
+cp "$work/dom" "$work/report.dom"
+seen "report" "$work/report.html"
+cp "$work/report.dom" "$work/dom"
 # What the page shows at the last step is what the program says.
 for run in attention hsm; do
   want=$("$program" compare "$work/$run" --format json | sed 's/.*"loss":\([0-9.]*\).*/\1/')
@@ -56,12 +68,35 @@ for run in attention hsm; do
   }
 done
 
-count=1
-for preset in char char-hsm char-hybrid char-mamba char-recurformer char-mixed char-shortcut shortcut10; do
-  "$program" train --preset "$preset" --d-model 32 --steps 2 --batch 2 --sample-tokens 0 --out "$work/$preset" >/dev/null 2>&1
-  "$program" explore --checkpoint "$work/$preset" --text "ROMEO: what light" --out "$work/explore.html" >/dev/null
-  walked "explore $preset" "$work/explore.html" "$here/explore_walk.js"
+# explored NAME CHECKPOINT SCRIPT WHAT...: the page and the numbers of `mixgrad explore --checkpoint CHECKPOINT WHAT...`.
+explored() {
+  "$program" explore --checkpoint "$2" "${@:4}" --out "$work/explore.html" >/dev/null
+  "$program" explore --checkpoint "$2" "${@:4}" --json >"$work/program.json"
+  walked "explore $1" "$work/explore.html" "$3"
   count=$((count + 1))
+}
+trained() {
+  "$program" train "${@:2}" --batch 2 --sample-tokens 0 --out "$work/$1" >"$work/train.log" 2>&1 || {
+    cat "$work/train.log"
+    echo "FAILED: the model of $1"
+    exit 1
+  }
+}
+
+count=1
+text="ROMEO: what light"
+for preset in char char-hsm char-hybrid char-mamba char-recurformer char-mixed char-shortcut shortcut10; do
+  trained "$preset" --preset "$preset" --d-model 32 --steps 2
+  explored "$preset" "$work/$preset" "$here/explore_walk.js" --text "$text"
 done
+seen "explore" "$work/explore.html"
+explored "of a task" "$work/char-mixed" "$here/explore_walk.js" --task "mqar(pairs=2,vocab=32,length=16)"
+# Beyond 256 tokens neighbours share a column.
+trained long --mixer "mixed(softmax=1,mamba=1)" --layers 1 --d-model 16 --context 300 --steps 1
+explored "of 300 tokens" "$work/long" "$here/explore_walk.js" --text "$(head -c 300 "$here/../../data/tinyshakespeare.txt")"
+# docs/reading_an_explorer.md
+trained questions --mixer "hsm:scalar(heads=1),hsm:scalar(heads=1),mixed(softmax=1,mamba=1),attention" \
+  --shortcut "0,1,2,3(hidden=16,concat=depth)" --layers 4 --heads 2 --d-model 32 --steps 60
+explored "the ten questions" "$work/questions" "$here/questions_walk.js" --text "ROMEO: what light through yonder window breaks"
 
 echo "pages: $count pages opened in $("$browser" --version 2>/dev/null), no request, no message on the console"

@@ -254,6 +254,17 @@ TEST_CASE("cli explore: a page that asks for nothing, the same numbers as JSON, 
       run_program({"explore", "--checkpoint", run, "--text", "First Citizen: Before we", "--out", page});
   CHECK(longer.code == 0);
   CHECK(longer.err.find("the first 16 tokens of 24 are shown, the model's context") != std::string::npos);
+  CHECK(json["softmax"][0]["by_distance"].size() == 5);
+  CHECK(json["answers"].empty());
+  const std::string task = "mqar(pairs=2,vocab=16,length=12)";
+  const Finished of_task = run_program({"explore", "--checkpoint", run, "--task", task, "--json"});
+  REQUIRE_MESSAGE(of_task.code == 0, of_task.err);
+  const Json numbers_of_task = json_of(of_task.out);
+  CHECK(numbers_of_task["task"].get<std::string>().find("mqar(") == 0);
+  CHECK_FALSE(numbers_of_task["answers"].empty());
+  for (const Json& answer : numbers_of_task["answers"])
+    CHECK(answer.get<std::size_t>() < numbers_of_task["tokens"].size());
+  CHECK(run_program({"explore", "--checkpoint", run, "--text", "First", "--task", task, "--json"}).code == 2);
   CHECK(run_program({"explore", "--checkpoint", run, "--text", "F", "--out", page}).code == 2);
   CHECK(run_program({"explore", "--checkpoint", run, "--out", page}).code == 2);
   CHECK(run_program({"explore", "--text", "First", "--out", page}).code == 2);

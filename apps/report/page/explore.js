@@ -1,150 +1,213 @@
-"use strict";
 // The explorer of one model on one text. Everything comes from the JSON in #data; choosing a token moves everything.
-const data = JSON.parse(document.getElementById("data").textContent);
-const T = data.tokens.length, $ = (id) => document.getElementById(id);
-const NS = "http://www.w3.org/2000/svg";
-const svgOf = (name, attributes, text) => {
-  const e = document.createElementNS(NS, name);
-  for (const [k, v] of Object.entries(attributes)) e.setAttribute(k, v);
-  if (text !== undefined) e.textContent = text;
-  return e;
-};
-const html = (name, properties, ...children) => { const e = Object.assign(document.createElement(name), properties); e.append(...children); return e; };
-// Weights came as 16 bits each: the lower triangle, row by row, in base64.
-const weightsOf = (head) => {
-  const bytes = Uint8Array.from(atob(head.weights), (c) => c.charCodeAt(0)), values = new Float64Array(bytes.length / 2);
-  for (let i = 0; i < values.length; ++i) values[i] = (bytes[2 * i] + 256 * bytes[2 * i + 1]) / 65535;
+const data = JSON.parse($("data").textContent);
+const T = data.tokens.length, width = data.tokens_per_column, B = data.bytes_per_weight;
+// Maps came as integers: the lower triangle, row by row, little-endian, in base64.
+const mapOf = (text) => {
+  const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0)), values = new Float64Array(bytes.length / B);
+  for (let i = 0; i < values.length; ++i) { let v = 0; for (let b = B - 1; b >= 0; --b) v = v * 256 + bytes[B * i + b]; values[i] = v / (2 ** (8 * B) - 1); }
   return values;
 };
-const heads = data.softmax.map((head) => ({ ...head, values: weightsOf(head) }));
-const at = (head, i, j) => (j > i ? 0 : head.values[(i * (i + 1)) / 2 + j]);
-const shown = (text) => (text === "\n" ? "↵" : text === " " ? "␣" : text === "\t" ? "⇥" : text);
-let chosen = Math.min(T - 1, Math.floor(T / 2)), chosenHead = 0;
+const columnsOf = (i) => Math.floor(i / width) + 1; // of row i
+const firstOf = [0];
+for (let i = 0; i < T; ++i) firstOf.push(firstOf[i] + columnsOf(i));
+const rowOf = (values, i) => Array.from(values.subarray(firstOf[i], firstOf[i + 1]));
+const label = (column) => (width === 1 ? shown(data.tokens[column].text) : `${column * width}–${Math.min(T, (column + 1) * width) - 1}`);
+const shiftRow = (head, i) => {
+  const [a, b] = head.a === null ? [1, 1] : [Math.abs(head.a), Math.abs(head.b)], row = Array(columnsOf(i)).fill(0);
+  row[Math.floor(i / width)] += a / (a + b || 1);
+  if (i >= head.shift) row[Math.floor((i - head.shift) / width)] += b / (a + b || 1);
+  return row;
+};
+const heads = [
+  ...data.softmax.map((h) => { const values = mapOf(h.weights); return { ...h, kind: "softmax", row: (i) => rowOf(values, i) }; }),
+  ...data.mamba.map((h) => { const values = mapOf(h.weights), left = mapOf(h.left); return { ...h, kind: "Mamba", row: (i) => rowOf(values, i), leftRow: (i) => rowOf(left, i) }; }),
+  ...data.shift.map((h) => ({ ...h, kind: "shift", row: (i) => shiftRow(h, i) })),
+].sort((p, q) => p.layer - q.layer || p.head - q.head);
+const nameOf = (head) => `layer ${head.layer}, head ${head.head}`;
+let chosen = Math.min(T - 1, Math.floor(T / 2)), chosenHead = 0, textLosses = [null, ...data.losses];
+const tokenName = (i) => `token ${i} “${shown(data.tokens[i].text)}”`;
 
-function table(titles, rows) {
-  return html("table", {}, html("tr", {}, ...titles.map((t) => html("th", { scope: "col", textContent: t }))),
-    ...rows.map((row) => html("tr", {}, ...row.map((cell, c) => html(c ? "td" : "th", { className: c && typeof cell !== "string" ? "number" : "", textContent: typeof cell === "number" ? String(cell) : cell })))));
-}
-const fixed = (v, digits) => (v === null ? "–" : v.toFixed(digits));
-
-function drawText() {
-  const most = Math.max(1e-9, ...data.losses);
+function makeText() {
+  const most = Math.max(1e-9, ...data.losses), answers = new Set(data.answers);
+  if (answers.size) $("answers").textContent = ` Underlined: answers of the task ${data.task}.`;
   $("text").replaceChildren(...data.tokens.map((token, i) => {
-    const loss = i ? data.losses[i - 1] : null, span = html("span", { className: "token" + (i === chosen ? " chosen" : ""), textContent: shown(token.text), title: loss === null ? "first token" : `loss ${loss.toFixed(3)} nats` });
+    const loss = textLosses[i], span = html("span", { className: "token" + (answers.has(i) ? " answer" : ""), id: `token-${i}`, textContent: shown(token.text) + (data.task ? " " : ""), title: loss === null ? "first token" : `loss ${loss.toFixed(3)} nats` });
     span.setAttribute("role", "option");
-    span.setAttribute("aria-selected", i === chosen);
     span.style.setProperty("--heat", loss === null ? 0 : Math.round((loss / most) * 60) + "%");
     span.addEventListener("click", () => choose(i));
-    return token.text === "\n" ? html("span", {}, span, html("br", {})) : span;
+    return token.text === "\n" ? html("span", { role: "presentation" }, span, html("br", {})) : span;
   }));
+}
+
+function drawText() {
+  document.querySelectorAll(".token").forEach((span, i) => { span.classList.toggle("chosen", i === chosen); span.setAttribute("aria-selected", i === chosen); });
+  $("text").setAttribute("aria-activedescendant", `token-${chosen}`);
+  picture("loss", `loss of each token, nats; ${tokenName(chosen)}: ${chosen ? data.losses[chosen - 1].toFixed(4) : "the first, no loss"}`, bars(textLosses.map((v) => v ?? 0), data.tokens.map((t) => shown(t.text)), { marked: chosen, height: 120 }), { losses: data.losses });
 }
 
 function drawToken() {
   const token = data.tokens[chosen], next = data.tokens[chosen + 1];
-  const lines = [html("p", { textContent: `Token ${chosen} of ${T - 1}: “${shown(token.text)}”, id ${token.id}` + (chosen ? `, loss ${data.losses[chosen - 1].toFixed(4)} nats` : "") + (next ? `. It is followed by “${shown(next.text)}”.` : ".") })];
-  lines.push(table(["the model expects", "probability"], data.guesses[chosen].map((g) => [shown(g.text), +g.p.toFixed(4)])));
-  $("token").replaceChildren(...lines);
+  $("token").replaceChildren(html("p", { textContent: `Token ${chosen} of ${T - 1}: “${shown(token.text)}”, id ${token.id}` + (chosen ? `, loss ${data.losses[chosen - 1].toFixed(4)} nats` : "") + (next ? `. It is followed by “${shown(next.text)}”.` : ".") }),
+    table(["the model expects", "probability"], data.guesses[chosen].map((g) => [shown(g.text), +g.p.toFixed(4)])));
 }
 
 function drawLens() {
-  const rows = data.lens.map((layer, l) => [l === 0 ? "embedding" : l === data.lens.length - 1 ? `after layer ${l - 1}, the model` : `after layer ${l - 1}`, shown(layer[chosen].text), +layer[chosen].p.toFixed(4), fixed(layer[chosen].next, 4)]);
-  $("lens").replaceChildren(table(["residual stream", "likeliest next token", "its probability", "probability of the one that follows"], rows));
+  $("lens").replaceChildren(table(["residual stream", "likeliest next token", "its probability", "probability of the one that follows"], data.lens.map((layer, l) => [l === 0 ? "embedding" : l === data.lens.length - 1 ? `after layer ${l - 1}, the model` : `after layer ${l - 1}`, shown(layer[chosen].text), +layer[chosen].p.toFixed(4), fixed(layer[chosen].next, 4)])));
 }
 
-function uniform(window, k) { // of a head that looks at all that it sees alike
-  let total = 0;
-  for (let i = 0; i < T; ++i) { const seen = window ? Math.min(window, i + 1) : i + 1; total += Math.min(k + 1, seen) / seen; }
-  return total / T;
+function makeShort() {
+  const rows = heads.map((h) => h.kind === "shift" ? [nameOf(h), h.kind, `${h.shift} tokens, always`, "–", "–"]
+    : [nameOf(h), h.kind + (h.window ? `, window ${h.window}` : ""), `${h.distance.toFixed(2)} tokens`, h.distance_alike.toFixed(2), h.kind === "Mamba" ? (h.half_life === null ? "more than half to the end of the text" : `half is gone after ${h.half_life} tokens`) : "–"]);
+  const parts = rows.length ? [table(["head", "kind", "looks back by", "alike", "memory"], rows)] : [];
+  const furthest = heads.filter((h) => h.kind !== "shift").sort((p, q) => q.distance - p.distance)[0];
+  if (furthest) parts.push(html("p", { id: "furthest", textContent: `Furthest back looks ${nameOf(furthest)} (${furthest.kind}): ${furthest.distance.toFixed(2)} tokens on average.` }));
+  if (data.shift.length && data.paths.layers.length) parts.push(html("p", { id: "reach", textContent: `The shift-mixing layers together reach ${data.paths.receptive_field} tokens.` }));
+  if (data.depth.length) parts.push(html("p", { id: "deep", textContent: `The shortcut looks at depth ${(data.effective_depth.reduce((a, b) => a + b, 0) / T).toFixed(3)} on average, where 0 is the embedding and ${data.sources[data.sources.length - 1]} the highest hidden state that it sees.` }));
+  $("short").replaceChildren(...parts);
 }
 
-function drawMap(canvas, head) {
-  const size = Math.min(T, 256), context = canvas.getContext("2d");
-  canvas.width = canvas.height = size;
-  const dark = matchMedia("(prefers-color-scheme: dark)").matches, image = context.createImageData(size, size), step = T / size;
-  for (let y = 0; y < size; ++y) for (let x = 0; x < size; ++x) {
-    let most = 0; // of the tokens that share a point
+function mapImage(head, size) {
+  const step = T / size, rows = [];
+  for (let y = 0; y < size; ++y) {
+    const row = Array(size).fill(0); // the most of the tokens that share a point
     for (let i = Math.floor(y * step); i < Math.max(Math.floor((y + 1) * step), Math.floor(y * step) + 1); ++i)
-      for (let j = Math.floor(x * step); j < Math.max(Math.floor((x + 1) * step), Math.floor(x * step) + 1); ++j) most = Math.max(most, at(head, i, j));
-    const v = Math.sqrt(most), p = 4 * (y * size + x), ground = dark ? [13, 17, 23] : [255, 255, 255], ink = dark ? [121, 192, 255] : [5, 80, 174];
-    for (let c = 0; c < 3; ++c) image.data[p + c] = ground[c] + v * (ink[c] - ground[c]);
-    image.data[p + 3] = 255;
+      head.row(i).forEach((v, c) => { const x = Math.min(size - 1, Math.floor((c * width) / step)); row[x] = Math.max(row[x], v); });
+    rows.push(row);
   }
-  context.putImageData(image, 0, 0);
+  return image(size, size, (y, x) => Math.sqrt(Math.min(1, rows[y][x])));
 }
 
 function makeHeads() {
-  if (heads.length === 0) { $("softmax-section").remove(); return; }
+  if (heads.length === 0) { $("heads-section").remove(); return; }
   $("recency-window").textContent = data.recency_window;
-  $("heads").replaceChildren(...heads.map((head, n) => {
-    const button = html("button", { type: "button", className: "head", ariaLabel: `layer ${head.layer} head ${head.head}` });
-    const canvas = html("canvas", {}), line = html("div", { className: "line" });
-    drawMap(canvas, head);
-    button.append(html("div", { className: "map" }, canvas, line), html("div", { textContent: `layer ${head.layer}, head ${head.head}` + (head.window ? `, window ${head.window}` : "") }), html("div", { className: "note", textContent: `recency ${head.recency.toFixed(3)}; alike ${uniform(head.window, data.recency_window).toFixed(3)}` }));
+  if (width > 1) $("reduced").textContent = ` The text has ${T} tokens: ${width} of them share a column, with the sum of their weights.`;
+  const layers = [...new Set(heads.map((h) => h.layer))];
+  $("heads").replaceChildren(...layers.map((layer) => html("div", { className: "layer" }, html("h3", { textContent: `Layer ${layer}` }), html("div", { className: "row" }, ...heads.map((head, n) => [head, n]).filter(([head]) => head.layer === layer).map(([head, n]) => {
+    head.image = mapImage(head, Math.min(T, 256));
+    const button = html("button", { type: "button", className: "head" });
+    button.dataset.head = n;
+    button.append(html("span", { className: "map" }, head.image, html("span", { className: "line" })), html("span", { textContent: `layer ${head.layer}, head ${head.head}: ${head.kind}` + (head.window ? `, window ${head.window}` : "") }),
+      html("span", { className: "note", textContent: head.kind === "shift" ? `itself and ${head.shift} back` : `recency ${head.recency.toFixed(3)}; alike ${head.alike.toFixed(3)}` }));
     button.addEventListener("click", () => { chosenHead = n; drawHeads(); });
     return button;
-  }));
+  })))));
 }
 
-function bars(figure, values, labels, title) { // a row of bars with the values as titles
-  const width = 960, height = 200, left = 40, bottom = 40, most = Math.max(1e-9, ...values), w = (width - left) / values.length;
-  const svg = svgOf("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": title, xmlns: NS });
-  svg.append(svgOf("text", { x: left, y: 12 }, title), svgOf("text", { x: left - 4, y: 28, "text-anchor": "end" }, most.toPrecision(3)));
-  svg.append(svgOf("line", { class: "axis", x1: left, x2: width, y1: height - bottom, y2: height - bottom }));
-  values.forEach((v, i) => {
-    const h = (v / most) * (height - bottom - 20), bar = svgOf("rect", { class: "bar", x: left + i * w, y: height - bottom - h, width: Math.max(0.5, w - 1), height: h });
-    bar.append(svgOf("title", {}, `${labels[i]}: ${v.toPrecision(4)}`));
-    svg.append(bar);
-    if (values.length <= 64 || i % Math.ceil(values.length / 32) === 0) svg.append(svgOf("text", { x: left + i * w + w / 2, y: height - bottom + 14, "text-anchor": "middle" }, labels[i]));
+const ranges = (count) => [...Array(count).keys()].map((r) => (r < 2 ? String(r) : `${2 ** (r - 1)}–${2 ** r - 1}`));
+
+function rays(values) { // from the chosen token above to those below
+  const w = 960, top = 24, bottom = 190, n = values.length, x = (i) => 20 + ((i + 0.5) / n) * (w - 40), svg = svgOf("svg", { viewBox: `0 0 ${w} 216` }), most = Math.max(1e-9, ...values), every = Math.max(1, Math.ceil(n / 48));
+  values.forEach((v, j) => {
+    if (v / most > 0.004) svg.append(svgOf("line", { class: "ray", x1: x(n - 1), y1: top, x2: x(j), y2: bottom, "stroke-width": (8 * v).toFixed(2), "stroke-opacity": (0.15 + 0.85 * (v / most)).toFixed(3) }, svgOf("title", {}, `${label(j)}: ${v.toPrecision(4)}`)));
+    if (j % every === 0 || j === n - 1) svg.append(svgOf("text", { x: x(j), y: bottom + 18, "text-anchor": "middle" }, label(j)));
   });
-  figure.replaceChildren(svg);
+  svg.append(svgOf("text", { x: x(n - 1), y: top - 8, "text-anchor": "end" }, shown(data.tokens[chosen].text)));
+  return svg;
+}
+
+function bigMap(head) {
+  const size = 420, left = 30, svg = svgOf("svg", { viewBox: `0 0 960 ${size + 40}` }), y = ((chosen + 0.5) / T) * size;
+  svg.append(svgOf("image", { href: head.image.toDataURL(), x: left, y: 4, width: size, height: size, style: "image-rendering:pixelated", preserveAspectRatio: "none" }), svgOf("rect", { class: "axis", x: left, y: 4, width: size, height: size, fill: "none" }), svgOf("line", { class: "baseline", x1: left, x2: left + size, y1: 4 + y, y2: 4 + y }));
+  svg.append(svgOf("text", { x: left, y: size + 22 }, "tokens looked at, the first at the left"), svgOf("text", { x: left + size + 12, y: 4 + y }, tokenName(chosen)));
+  return svg;
 }
 
 function drawHeads() {
   if (heads.length === 0) return;
-  document.querySelectorAll(".head").forEach((button, n) => {
-    button.setAttribute("aria-pressed", n === chosenHead);
+  document.querySelectorAll(".head").forEach((button) => {
+    button.setAttribute("aria-pressed", +button.dataset.head === chosenHead);
     button.querySelector(".line").style.top = `${((chosen + 0.5) / T) * 100}%`;
   });
-  const head = heads[chosenHead], values = [], labels = [];
-  for (let j = 0; j <= chosen; ++j) { values.push(at(head, chosen, j)); labels.push(shown(data.tokens[j].text)); }
-  bars($("row"), values, labels, `attention of token ${chosen} “${shown(data.tokens[chosen].text)}” in layer ${head.layer}, head ${head.head}`);
+  const head = heads[chosenHead], values = head.row(chosen), labels = values.map((_, j) => label(j)), where = `${nameOf(head)} (${head.kind})`;
+  const what = head.kind === "Mamba" ? "implied attention" : head.kind === "shift" ? "share of the two tokens that are mixed" : "attention";
+  $("head-title").textContent = `The chosen head: ${where}`;
+  picture("row", `${what} of ${tokenName(chosen)} in ${where}`, bars(values, labels), { layer: head.layer, head: head.head, token: chosen, tokens_per_column: width, values });
+  $("most").replaceChildren(table(["it looks most at", "weight"], values.map((v, j) => [v, j]).sort((p, q) => q[0] - p[0] || q[1] - p[1]).slice(0, 5).map(([v, j]) => [width === 1 ? tokenName(j) : `tokens ${label(j)}`, v.toFixed(4)])));
+  picture("rays", `the same as rays from ${tokenName(chosen)}: the thicker, the more`, rays(values), { layer: head.layer, head: head.head, token: chosen, values });
+  picture("map", `all rows of ${where}; the darker, the more`, bigMap(head), { layer: head.layer, head: head.head, rows: [...Array(T).keys()].map(head.row) });
+  $("distance").hidden = head.kind === "shift";
+  if (head.kind !== "shift") picture("distance", `${what} by distance, in tokens: mean over the text; the lines: looking at all alike`, bars(head.by_distance, ranges(head.by_distance.length), { baseline: head.by_distance_alike, height: 150 }), { layer: head.layer, head: head.head, by_distance: head.by_distance, alike: head.by_distance_alike });
+  $("memory").hidden = head.kind !== "Mamba";
+  if (head.kind === "Mamba") drawMemory(head, where, labels);
 }
 
-function drawRest() {
-  if (data.shift.length === 0) $("shift-section").remove();
-  else {
-    $("shift").replaceChildren(table(["layer", "head", "form", "looks back by", "a (itself)", "b (the earlier one)"], data.shift.map((h) => [String(h.layer), h.head, h.variant, h.shift, fixed(h.a, 4), fixed(h.b, 4)])));
-    if (data.paths.weights.length) bars($("paths"), data.paths.weights, data.paths.weights.map((_, lag) => String(lag)), `weight of a token by how far back it is; the stack reaches ${data.paths.receptive_field} tokens`);
-    else if (data.paths.paths.length) bars($("paths"), data.paths.paths, data.paths.paths.map((_, lag) => String(lag)), `paths to a token by how far back it is; the stack reaches ${data.paths.receptive_field} tokens`);
-    else $("save-paths").remove();
+function drawMemory(head, where, labels) {
+  const left = head.leftRow(chosen), groups = head.step[0].map((_, g) => g), names = groups.map((g) => `group ${g + 1}` + (g === 0 ? ", slowest" : g === groups.length - 1 ? ", quickest" : ""));
+  picture("left", `how much of each token is left in the state at ${tokenName(chosen)}, ${where}`, bars(left, labels, { height: 150 }), { layer: head.layer, head: head.head, token: chosen, left });
+  picture("fading", `how much is left after so many tokens, mean over the text` + (head.half_life === null ? "" : `: less than half from ${head.half_life} on`), bars(head.left_by_lag, head.left_by_lag.map((_, d) => String(d)), { marked: head.half_life ?? -1, height: 130 }), { left_by_lag: head.left_by_lag, half_life: head.half_life });
+  for (const [id, key, what] of [["steps", "step", "step Δ of each token"], ["kept", "kept", "part of the state that is kept as a token arrives"]]) {
+    const most = Math.max(1e-12, ...head[key].flat()), svg = svgOf("svg", { viewBox: `0 0 960 ${22 * groups.length + 26}` });
+    groups.forEach((g) => {
+      svg.append(svgOf("text", { x: 0, y: 22 * g + 15 }, names[g]));
+      head[key].forEach((row, t) => svg.append(svgOf("rect", { class: t === chosen ? "marked" : "bar", "fill-opacity": (0.06 + 0.94 * (row[g] / most)).toFixed(3), x: 130 + (t / T) * 830, y: 22 * g, width: Math.max(0.5, 830 / T - 0.5), height: 20 }, svgOf("title", {}, `${tokenName(t)}, ${names[g]}: ${row[g].toPrecision(4)}`))));
+    });
+    svg.append(svgOf("text", { x: 130, y: 22 * groups.length + 18 }, `the darker the more, up to ${most.toPrecision(3)}`));
+    picture(id, `${what}, by group of channels, ${where}`, svg, { [key]: head[key] });
   }
-  if (data.mamba.length === 0) $("mamba-section").remove();
-  else $("mamba").replaceChildren(table(["layer", "head", "shortest, median", "longest, median", "longest of all"], data.mamba.map((h) => [String(h.layer), h.head, fixed(h.shortest, 2), fixed(h.longest, 1), fixed(h.most, 1)])));
-  if (data.depth.length === 0) $("depth-section").remove();
+  $("selection").replaceChildren(table(["channels", `step Δ at token ${chosen}`, "state kept there"], groups.map((g) => [names[g], +head.step[chosen][g].toFixed(4), +head.kept[chosen][g].toFixed(4)])),
+    html("p", { id: "first-left", textContent: `Of the first token, ${(100 * left[0]).toFixed(2)} % is left in the state here.` }), html("p", { className: "note", textContent: `Size of the whole row before it is made to sum to 1: ${head.strength[chosen].toPrecision(4)}.` }));
 }
 
+function makeShift() {
+  if (data.shift.length === 0) { $("shift-section").remove(); return; }
+  $("shift").replaceChildren(table(["layer", "head", "form", "looks back by", "a (itself)", "b (the earlier one)"], data.shift.map((h) => [String(h.layer), h.head, h.variant, h.shift, fixed(h.a, 4), fixed(h.b, 4)])));
+  const p = data.paths, values = p.weights.length ? p.weights : p.paths;
+  if (p.layers.length) picture("lags", `${p.weights.length ? "weight of" : "paths to"} a token by how far back it is, mean over the channels; the stack reaches ${p.receptive_field} tokens`, bars(values, values.map((_, lag) => String(lag)), { height: 150 }), p);
+  if (data.shift_paths.length === 0) { $("paths-part").remove(); return; }
+  $("path-head").append(...data.shift_paths.map((h) => html("option", { textContent: h.head })));
+  $("path-lag").max = T - 1;
+  const jump = data.shift_paths[0].paths.find((path) => path.lag > 0);
+  if (jump) $("path-lag").value = jump.lag;
+  for (const id of ["path-head", "path-lag"]) $(id).addEventListener("input", drawPaths);
+}
+
+function drawPaths() {
+  if (data.shift_paths.length === 0) return;
+  const head = data.shift_paths[$("path-head").selectedIndex], lag = Math.max(0, Math.min(chosen, Math.round(+$("path-lag").value) || 0)), from = chosen - lag;
+  const found = head.paths.filter((path) => path.lag === lag).sort((p, q) => Math.abs(q.weight ?? 0) - Math.abs(p.weight ?? 0)), layers = data.paths.layers;
+  const shiftOf = (layer) => data.shift.find((h) => h.layer === layer && h.head === head.head).shift;
+  const w = 960, rowHeight = 34, x = (t) => 120 + (lag ? (t / lag) * (w - 180) : (w - 180) / 2), y = (l) => 16 + (layers.length - l) * rowHeight, most = Math.max(1e-300, ...found.map((p) => Math.abs(p.weight ?? 1)));
+  const svg = svgOf("svg", { viewBox: `0 0 ${w} ${y(0) + 30}` });
+  layers.forEach((layer, l) => svg.append(svgOf("text", { x: 0, y: y(l + 0.5) + 4 }, `layer ${layer}, shift ${shiftOf(layer)}`)));
+  for (let t = 0; t <= lag; ++t) { if (lag <= 64) for (let l = 0; l <= layers.length; ++l) svg.append(svgOf("circle", { class: "dot", cx: x(t), cy: y(l), r: 1.5 })); if (t % Math.max(1, Math.ceil((lag + 1) / 32)) === 0 || t === lag) svg.append(svgOf("text", { x: x(t), y: y(0) + 20, "text-anchor": "middle" }, shown(data.tokens[from + t].text))); }
+  found.slice(0, 64).forEach((path) => {
+    let at = 0, d = `M${x(0).toFixed(1)} ${y(0)}`;
+    layers.forEach((layer, l) => { if (path.jumps.includes(layer)) at += shiftOf(layer); d += `L${x(at).toFixed(1)} ${y(l + 1)}`; });
+    const share = Math.abs(path.weight ?? 1) / most;
+    svg.append(svgOf("path", { class: "path", d, "stroke-width": (0.8 + 3.2 * share).toFixed(2), "stroke-opacity": (0.2 + 0.8 * share).toFixed(3) }, svgOf("title", {}, path.weight === null ? "its weight depends on more than a and b" : `weight ${path.weight.toPrecision(4)}`)));
+  });
+  const total = found.reduce((sum, path) => sum + (path.weight ?? 0), 0);
+  picture("paths", found.length === 0 ? `no path of head ${head.head} leads ${lag} tokens back` : `${found.length} ${found.length === 1 ? "path" : "paths"} from ${tokenName(from)} to ${tokenName(chosen)}, ${lag} back, head ${head.head}` + (found[0].weight === null ? "" : `; weight in all ${total.toPrecision(4)}`), svg, { head: head.head, lag, paths: found });
+  $("paths-table").replaceChildren(table(["jumps in", "weight"], found.slice(0, 16).map((path) => [path.jumps.length ? path.jumps.map((l) => `layer ${l} (${shiftOf(l)})`).join(", ") : "no layer", path.weight === null ? "–" : +path.weight.toPrecision(4)])));
+  if (found.length > 16) $("paths-table").append(html("p", { className: "note", textContent: `and ${found.length - 16} with less weight` }));
+  if (!head.complete) $("paths-table").append(html("p", { className: "note", textContent: "There are more paths, with more jumps; they are not listed." }));
+}
+
+function makeMamba() {
+  if (data.mamba.length === 0) { $("mamba-section").remove(); return; }
+  $("mamba").replaceChildren(table(["layer", "head", "shortest, median", "longest, median", "longest of all", "half is gone on this text after"], data.mamba.map((h) => [String(h.layer), h.head, fixed(h.shortest, 2), fixed(h.longest, 1), fixed(h.most, 1), h.half_life === null ? "–" : h.half_life])));
+}
+
+const sourceName = (s) => (s === 0 ? "embedding" : `after layer ${s - 1}`);
 function drawDepth() {
   if (data.depth.length === 0) return;
-  bars($("depth"), data.depth[chosen], data.sources.map((s) => (s === 0 ? "embedding" : `layer ${s - 1}`)), `attention of token ${chosen} on each hidden state; effective depth ${data.effective_depth[chosen].toFixed(3)}`);
+  picture("depth", `attention of ${tokenName(chosen)} on each hidden state; effective depth ${data.effective_depth[chosen].toFixed(3)}`, bars(data.depth[chosen], data.sources.map(sourceName), { height: 150 }), { token: chosen, sources: data.sources, depth: data.depth[chosen] });
+  picture("effective", "effective depth over the text, in layers", bars(data.effective_depth, data.tokens.map((t) => shown(t.text)), { marked: chosen, height: 130 }), { effective_depth: data.effective_depth });
   const mean = data.sources.map((_, m) => data.depth.reduce((sum, row) => sum + row[m], 0) / T);
-  $("depth-table").replaceChildren(table(["hidden state", "this token", "mean over the text"], data.sources.map((s, m) => [s === 0 ? "embedding" : `after layer ${s - 1}`, fixed(data.depth[chosen][m], 4), fixed(mean[m], 4)])));
+  $("depth-table").replaceChildren(table(["hidden state", "this token", "mean over the text"], data.sources.map((s, m) => [sourceName(s), fixed(data.depth[chosen][m], 4), fixed(mean[m], 4)])));
 }
 
-function save(figure, name) {
-  const svg = $(figure).querySelector("svg").cloneNode(true), style = svgOf("style", {}, "text{font:12px sans-serif;fill:#1b1f24}.axis{stroke:#57606a}.bar{fill:#0550ae}");
-  svg.prepend(style);
-  const link = html("a", { href: URL.createObjectURL(new Blob([new XMLSerializer().serializeToString(svg)], { type: "image/svg+xml" })), download: name });
-  link.click();
-}
+function choose(i) { chosen = Math.max(0, Math.min(T - 1, i)); drawText(); drawToken(); drawLens(); drawHeads(); drawPaths(); drawDepth(); }
 
-function choose(i) { chosen = Math.max(0, Math.min(T - 1, i)); drawText(); drawToken(); drawLens(); drawHeads(); drawDepth(); }
-
+makeText();
+makeShort();
 makeHeads();
-drawRest();
+makeShift();
+makeMamba();
+if (data.depth.length === 0) $("depth-section").remove();
 choose(chosen);
 $("text").addEventListener("keydown", (event) => {
   const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -20, ArrowDown: 20, Home: -T, End: T }[event.key];
   if (step) { choose(chosen + step); event.preventDefault(); }
 });
-for (const [button, figure, name] of [["save-row", "row", "attention.svg"], ["save-paths", "paths", "lags.svg"], ["save-depth", "depth", "depth.svg"]]) if ($(button)) $(button).addEventListener("click", () => save(figure, name));
 $("json").href = URL.createObjectURL(new Blob([$("data").textContent], { type: "application/json" }));

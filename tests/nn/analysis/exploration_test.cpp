@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "core/error.h"
+#include "nn/analysis/head_statistics.h"
 #include "nn/config/patterns/mixer_pattern.h"
 #include "tests/support/temp_folder.h"
 
@@ -90,7 +91,49 @@ TEST_CASE("exploration: the weights of each softmax head sum to 1, see nothing l
         }
         CHECK(sum == doctest::Approx(1));
       }
-      CHECK(head.recency == doctest::Approx(recency));
+      CHECK(head.view.recency == doctest::Approx(recency));
+      double all = 0;
+      double alike = 0;
+      for (std::size_t r = 0; r < head.view.by_distance.size(); ++r) {
+        all += head.view.by_distance[r];
+        alike += head.view.uniform_by_distance[r];
+      }
+      CHECK(all == doctest::Approx(1));
+      CHECK(alike == doctest::Approx(1));
+      CHECK(head.view.by_distance.size() == 6);  // 0, 1, 2-3, 4-7, 8-15, 16-31
+    }
+  }
+}
+
+TEST_CASE("exploration: recency ratios and distances are those of `analyze heads`") {
+  const auto model = explored_model(explored_config("attention(window=5)"));
+  const std::vector<std::int32_t> tokens = explored_tokens();
+  const Exploration found = explore(*model, tokens, 4);
+  SampledSequences sample{.batches = {}, .count = 1, .length = kExploredTokens};
+  const Tensor input = Tensor::from_i32(tokens, {1, kExploredTokens});
+  sample.batches.push_back({input, input});
+  const HeadStatistics statistics = head_statistics(*model, sample, 4);
+  REQUIRE(statistics.heads.size() == found.softmax.size());
+  for (std::size_t h = 0; h < found.softmax.size(); ++h) {
+    CHECK(found.softmax[h].view.recency == doctest::Approx(statistics.heads[h].recency));
+    CHECK(found.softmax[h].view.uniform_recency == doctest::Approx(statistics.heads[h].uniform_recency));
+    for (std::size_t r = 0; r < found.softmax[h].view.by_distance.size(); ++r) {
+      CHECK(found.softmax[h].view.by_distance[r] == doctest::Approx(statistics.heads[h].by_distance[r]));
+    }
+  }
+}
+
+TEST_CASE("exploration: every Mamba head of every hybrid has its implied attention, by layer and head") {
+  for (const char* pattern : {"mamba", "mixed(softmax=2,mamba=2)", "recurformer(fraction=0.5),attention"}) {
+    CAPTURE(pattern);
+    const auto model = explored_model(explored_config(pattern));
+    const Exploration found = explore(*model, explored_tokens(), 4);
+    REQUIRE_FALSE(found.mamba_heads.empty());
+    REQUIRE(found.mamba_heads.size() == found.mamba.size());
+    for (std::size_t h = 0; h < found.mamba.size(); ++h) {
+      CHECK(found.mamba_heads[h].layer == found.mamba[h].layer);
+      CHECK(found.mamba_heads[h].head == found.mamba[h].head);
+      CHECK(found.mamba_heads[h].attention.weights.size() == kExploredTokens * kExploredTokens);
     }
   }
 }
