@@ -8,6 +8,8 @@ extern const char* const kReportCss;
 extern const char* const kReportJs;
 extern const char* const kExploreHtml;  // likewise, of explore_page.cpp; with the style of the report
 extern const char* const kExploreJs;
-extern const char* const kPictureJs;  // stands before kExploreJs
+extern const char* const kTapeHtml;  // likewise, of tape_page.cpp
+extern const char* const kTapeJs;
+extern const char* const kPictureJs;  // stands before kExploreJs and kTapeJs
 
 }  // namespace mixgrad::app

@@ -8,6 +8,7 @@
 #include "apps/output/json_line.h"
 #include "apps/output/version.h"
 #include "apps/report/explore_page.h"
+#include "apps/report/tape_page.h"
 #include "apps/verbs/verbs.h"
 #include "core/error.h"
 #include "core/text/plural.h"
@@ -45,7 +46,11 @@ class Explore : public Verb {
     options.add("title", title_, "Title of the page",
                 {.not_empty = true,
                  .useless = useless_when([this] { return json_; }, "--json prints the numbers and writes no page")});
-    options.add("recency", recency_, {0, kMostTokens}, "k of the recency ratio: tokens before a token");
+    options.add("recency", recency_, {0, kMostTokens}, "k of the recency ratio: tokens before a token",
+                {.useless = useless_when([this] { return tape_; }, "--tape shows a training step")});
+    options.add_flag("tape", tape_, "One training step on the text instead, operator by operator, with gradients");
+    options.add_flag("check", check_, "With --tape: also the gradient check of that step, in f64",
+                     {.useless = useless_when([this] { return !tape_; }, "--tape is not given")});
     options.add_flag("json", json_, "The numbers of the page as one JSON object on stdout, and no page");
     declare_threads(options, threads_);
     placement_.declare(options, {"f32", "f64", "bf16"}, "Type of the parameters and of the arithmetic");
@@ -63,13 +68,15 @@ class Explore : public Verb {
     std::vector<std::int64_t> answers;
     std::vector<std::int32_t> tokens =
         text_source_.task.empty() ? read(*trained.tokenizer) : read_task(trained, answers);
-    const std::int64_t most = std::min(kMostTokens, trained.model->config().context);
+    const std::int64_t last = tape_ ? 1 : 0;  // in a training step the last token is a target alone
+    const std::int64_t most = std::min(kMostTokens, trained.model->config().context + last);
     if (static_cast<std::int64_t>(tokens.size()) > most) {
       say("the first " + count_text(most, "token") + " of " + std::to_string(tokens.size()) + " are shown, " +
           (most == kMostTokens ? "as many as a page takes" : "the model's context"));
       tokens.resize(static_cast<std::size_t>(most));
     }
     if (tokens.size() < 2) raise<ValueError>("explore: the text must have at least 2 tokens; it has ", tokens.size());
+    if (tape_) return show_step(trained, tokens);
     const Exploration found = explore(*trained.model, tokens, recency_);
     nlohmann::ordered_json numbers =
         exploration_json(found, *trained.tokenizer, json_ ? WeightForm::numbers : WeightForm::maps);
@@ -114,6 +121,27 @@ class Explore : public Verb {
     return encode_typed(tokenizer, read_typed_file(text_file_, "--text-file"), "--text-file " + text_file_);
   }
 
+  int show_step(const Checkpoint& trained, const std::vector<std::int32_t>& tokens) const {
+    const StepWalk walk = step_walk(*trained.model, tokens);
+    std::optional<GradcheckReport> check;
+    if (check_) {
+      const Checkpoint exact = load_checkpoint(checkpoint_, {DType::f64, kCpu});
+      check = check_step(*exact.model, tokens);
+    }
+    const nlohmann::ordered_json numbers = step_json(walk, tokens, *trained.tokenizer, check);
+    if (json_) {
+      print_json(numbers);
+    } else {
+      const std::string page = tape_page(numbers, title_, made(*trained.model));
+      write_file_atomic(out_, page);
+      std::printf("%s: %s, %zu bytes\n", out_.c_str(),
+                  count_text(static_cast<std::int64_t>(walk.entries.size()), "operator").c_str(), page.size());
+    }
+    if (!check || check->pass) return kOk;
+    say("the gradient check failed: " + check->failures());
+    return kCheckFailed;
+  }
+
   std::string made(const Decoder& model) const {
     return "Made by " + version_text() + " from " + checkpoint_ + ": " + description(model);
   }
@@ -129,7 +157,7 @@ class Explore : public Verb {
   std::int64_t recency_ = 8, threads_ = 0;
   ModelOptions text_source_;  // its task alone
   PlacementOptions placement_;
-  bool json_ = false;
+  bool json_ = false, tape_ = false, check_ = false;
 };
 
 }  // namespace

@@ -91,6 +91,9 @@ for preset in char char-hsm char-hybrid char-mamba char-recurformer char-mixed c
 done
 seen "explore" "$work/explore.html"
 explored "of a task" "$work/char-mixed" "$here/explore_walk.js" --task "mqar(pairs=2,vocab=32,length=16)"
+# One training step, with its gradient check.
+explored "--tape" "$work/char-mixed" "$here/tape_walk.js" --text "$text" --tape --check
+seen "explore --tape" "$work/explore.html"
 # Beyond 256 tokens neighbours share a column.
 trained long --mixer "mixed(softmax=1,mamba=1)" --layers 1 --d-model 16 --context 300 --steps 1
 explored "of 300 tokens" "$work/long" "$here/explore_walk.js" --text "$(head -c 300 "$here/../../data/tinyshakespeare.txt")"

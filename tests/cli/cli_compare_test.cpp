@@ -272,4 +272,28 @@ TEST_CASE("cli explore: a page that asks for nothing, the same numbers as JSON, 
   CHECK(run_program({"explore", "--checkpoint", run, "--text", "First", "--json", "--out", page}).code == 2);
 }
 
+TEST_CASE("cli explore --tape: one step with its check; what is refused") {
+  const TempFolder folder;
+  const std::string run = compared_runs()[0];
+  const std::string page = (folder / "step.html").string();
+  const std::vector<std::string> step{"explore", "--checkpoint", run, "--text", "First Citizen", "--tape"};
+  const auto with = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> all = step;
+    all.insert(all.end(), more.begin(), more.end());
+    return run_program(all);
+  };
+  const Finished made = with({"--check", "--out", page});
+  REQUIRE_MESSAGE(made.code == 0, made.err);
+  CHECK(TempFolder::get(page).find("<script type=\"application/json\" id=\"data\">") != std::string::npos);
+  const Finished numbers = with({"--check", "--json"});
+  REQUIRE_MESSAGE(numbers.code == 0, numbers.err);
+  const Json json = json_of(numbers.out);
+  CHECK(json["tokens"].size() == 13);
+  CHECK(json["entries"].back()["op"] == "linear_cross_entropy");
+  CHECK(json["check"]["pass"] == true);
+  CHECK(json_of(with({"--json"}).out)["check"].is_null());
+  CHECK(with({"--recency", "3", "--json"}).code == 2);
+  CHECK(run_program({"explore", "--checkpoint", run, "--text", "First", "--check", "--json"}).code == 2);
+}
+
 }  // namespace mixgrad::test
