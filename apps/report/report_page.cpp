@@ -9,7 +9,9 @@
 
 #include "apps/report/html.h"
 #include "apps/report/page_texts.h"
+#include "apps/report/run_costs.h"
 #include "core/error.h"
+#include "core/text/bytes.h"
 
 namespace mixgrad::app {
 namespace {
@@ -137,6 +139,34 @@ std::string models_html(const std::vector<RunRecord>& runs) {
   return html;
 }
 
+// Memory and time of each run.
+std::string costs_html(const std::vector<RunRecord>& runs) {
+  std::string html = "<div class=\"scroll\"><table id=\"costs-table\">\n" + head_row({{"run", false},
+                                                                                      {"parameters", true},
+                                                                                      {"gradients", true},
+                                                                                      {"optimizer", true},
+                                                                                      {"activations", true},
+                                                                                      {"peak of a step", true},
+                                                                                      {"on disk", true},
+                                                                                      {"seconds done", true},
+                                                                                      {"seconds to come", true}});
+  for (const RunRecord& run : runs) {
+    const RunCosts costs = run_costs(run);
+    html += "<tr><th scope=\"row\">" + html_text(run.name) + "</th>";
+    for (const std::size_t MemoryPlan::*part : {&MemoryPlan::parameters, &MemoryPlan::gradients, &MemoryPlan::optimizer,
+                                                &MemoryPlan::activations, &MemoryPlan::peak}) {
+      html += cell(costs.plan ? bytes_text((*costs.plan).*part) : "–", true);
+    }
+    html += cell(bytes_text(costs.generation), true) + cell(formatted("%.4g", costs.seconds), true) +
+            cell(formatted("%.4g", costs.seconds_left), true) + "</tr>\n";
+  }
+  return html +
+         "</table></div>\n<p class=\"note\">Memory of a training step in the run's precision on a CPU, as `mixgrad "
+         "train --plan` computes it; – where such a step would take this page too long. On disk: one stored "
+         "generation. Seconds to come: the steps that the run has left, at the median pace of those done; evaluations "
+         "are not counted.</p>\n";
+}
+
 std::string samples_html(const std::vector<RunSample>& samples) {
   if (samples.empty()) return "";
   std::string html = "<section aria-labelledby=\"samples\"><h2 id=\"samples\">Samples</h2>\n";
@@ -227,6 +257,7 @@ std::string report_page(const ReportContents& contents) {
                       {"TABLE", comparison_html(*contents.comparison)},
                       {"OPTIONS", options_html(runs)},
                       {"MODELS", models_html(runs)},
+                      {"COSTS", costs_html(runs)},
                       {"SAMPLES", samples_html(contents.samples)},
                       {"ENVIRONMENT", environment + "</ul>\n"},
                       {"DATA", json_in_script(data.dump(-1, ' ', false, Json::error_handler_t::replace))}});

@@ -75,7 +75,8 @@ class Report : public Verb {
         return found == run.options.end() || found->second.empty() ? std::string("-") : found->second;
       };
       text += run.name + ": step " + std::to_string(run.step) + " of " + std::to_string(run.steps) + ", data " +
-              option("data") + ", precision " + option("precision") + ", seed " + option("seed");
+              option("data") + ", tokenizer " + option("tokenizer") + ", precision " + option("precision") +
+              ", products in " + option("matmul-precision") + ", seed " + option("seed");
       if (run.foreign_lines > 0) {
         text +=
             "; " + count_text(run.foreign_lines, "line") + " of metrics.jsonl that the program did not write left out";

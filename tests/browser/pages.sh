@@ -58,6 +58,13 @@ walked "report" "$work/report.html" "$here/report_walk.js"
 cp "$work/dom" "$work/report.dom"
 seen "report" "$work/report.html"
 cp "$work/report.dom" "$work/dom"
+# Printed, with everything open and nothing cut off at a page's edge.
+timeout 60 "$browser" --headless=new --no-sandbox --disable-gpu --user-data-dir="$work/profile" --no-pdf-header-footer \
+  --print-to-pdf="$work/report.pdf" "file://$work/report.html" >/dev/null 2>&1
+[ "$(head -c 5 "$work/report.pdf")" = "%PDF-" ] || {
+  echo "FAILED: report: it does not print"
+  exit 1
+}
 # What the page shows at the last step is what the program says.
 for run in attention hsm; do
   want=$("$program" compare "$work/$run" --format json | sed 's/.*"loss":\([0-9.]*\).*/\1/')

@@ -215,6 +215,41 @@ TEST_CASE("cli report: one file with the numbers of the runs, that asks for noth
   CHECK(without.err.find("--out FILE is required") != std::string::npos);
 }
 
+TEST_CASE("cli report: memory and time are those of the plan; ten runs of a thousand logged steps stay below 1 MB") {
+  const TempFolder folder;
+  const std::vector<std::string> tiny{"--mixer",   "hsm:scalar", "--layers", "1", "--d-model", "8",
+                                      "--context", "8",          "--batch",  "1", "--heads",   "1"};
+  const auto with = [&](std::vector<std::string> words, const std::vector<std::string>& more) {
+    words.insert(words.end(), tiny.begin(), tiny.end());
+    words.insert(words.end(), more.begin(), more.end());
+    return run_program(words);
+  };
+  const std::filesystem::path first = folder / "run0";
+  REQUIRE(with({"train"}, {"--steps", "1000", "--log-every", "1", "--eval-every", "500", "--sample-tokens", "0",
+                           "--out", first.string()})
+              .code == 0);
+  std::vector<std::string> words{"report", first.string()};
+  for (int i = 1; i < 10; ++i) {
+    const std::filesystem::path copy = folder / ("run" + std::to_string(i));
+    std::filesystem::copy(first, copy,
+                          std::filesystem::copy_options::recursive | std::filesystem::copy_options::copy_symlinks);
+    words.push_back(copy.string());
+  }
+  const std::filesystem::path page = folder / "report.html";
+  words.insert(words.end(), {"--out", page.string()});
+  const Finished done = run_program(words);
+  REQUIRE_MESSAGE(done.code == 0, done.err);
+  const std::string html = TempFolder::get(page);
+  CHECK(html.size() < 1'000'000);
+  const std::string plan = with({"train", "--plan"}, {}).out;
+  const std::size_t at = plan.find("peak");
+  REQUIRE(at != std::string::npos);
+  std::smatch peak;
+  REQUIRE(std::regex_search(plan.cbegin() + static_cast<std::ptrdiff_t>(at), plan.cend(), peak,
+                            std::regex("peak +([0-9.]+ [KMG]?i?B|[0-9]+ bytes)")));
+  CHECK_MESSAGE(html.find("<td class=\"number\">" + peak[1].str() + "</td>") != std::string::npos, peak[1].str());
+}
+
 TEST_CASE("cli plot: as wide as asked, with axes and a line for each run") {
   const Finished drawn = of_runs("plot", {"--metric", "val", "--rows", "8"});
   REQUIRE(drawn.code == 0);

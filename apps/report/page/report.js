@@ -155,4 +155,6 @@ data.runs.forEach((run, r) => {
 for (const id of ["metric", "axis", "log", "smooth"]) $(id).addEventListener("input", draw);
 $("cursor").addEventListener("input", showValues);
 $("save").addEventListener("click", save);
+// On paper everything is open.
+addEventListener("beforeprint", () => { for (const d of document.querySelectorAll("details")) d.open = true; });
 draw();
