@@ -10,7 +10,6 @@
 namespace mixgrad::cuda {
 namespace {
 
-constexpr int kMaxDevices = kMaxDeviceIndex + 1;
 std::atomic<std::int64_t> g_copies_to_host{0};
 
 // The number of the CUDA call that is to fail (MIXGRAD_FAULT=cuda:N), or 0.

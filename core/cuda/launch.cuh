@@ -19,6 +19,7 @@
 
 #include <cuda_runtime.h>
 
+#include <atomic>
 #include <cstdint>
 #include <initializer_list>
 
@@ -37,6 +38,7 @@ cudaStream_t stream(Device device);
 
 #define MIXGRAD_CUDA_CALL(what, call) ::mixgrad::cuda::check((call), #call, what)
 
+inline constexpr int kMaxDevices = kMaxDeviceIndex + 1;
 inline constexpr int kThreads = 256;     // of a block of for_each
 inline constexpr int kRowThreads = 128;  // of a block of for_each_row
 inline constexpr int kWarp = 32;
@@ -80,26 +82,66 @@ __device__ A* shared() {
 bool can_launch_early(Device device);
 
 // kernel<<<grid, threads, bytes>>>(arguments...) in the device's stream; the kernel calls wait_for_previous(). A block
-// gets more than 48 KiB of shared memory when `bytes` says so.
+// gets more than 48 KiB of shared memory when `bytes` says so. cluster: so many blocks, side by side in x, read each
+// other's shared memory; more than 1 needs a device where can_launch_early(), and at most most_in_cluster().
 template <class Kernel, class... Arguments>
-void launch(const char* what, Device device, dim3 grid, dim3 threads, std::size_t bytes, Kernel* kernel,
-            const Arguments&... arguments) {
-  cudaLaunchAttribute early{};
-  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  early.val.programmaticStreamSerializationAllowed = 1;
+void launch_clusters(const char* what, Device device, unsigned cluster, dim3 grid, dim3 threads, std::size_t bytes,
+                     Kernel* kernel, const Arguments&... arguments) {
+  cudaLaunchAttribute attributes[2]{};
+  attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attributes[0].val.programmaticStreamSerializationAllowed = 1;
+  attributes[1].id = cudaLaunchAttributeClusterDimension;
+  attributes[1].val.clusterDim = {cluster, 1, 1};
   cudaLaunchConfig_t config{};
   config.gridDim = grid;
   config.blockDim = threads;
   config.dynamicSmemBytes = bytes;
   config.stream = stream(device);
-  config.attrs = &early;
-  config.numAttrs = can_launch_early(device) ? 1 : 0;
+  config.attrs = attributes;
+  config.numAttrs = can_launch_early(device) ? cluster > 1 ? 2 : 1 : 0;
   if (bytes > 48 * 1024) {
     MIXGRAD_CUDA_CALL(
         what, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)));
   }
   cudaLaunchKernelEx(&config, kernel, arguments...);
   check_launch(what, grid, threads);
+}
+
+template <class Kernel, class... Arguments>
+void launch(const char* what, Device device, dim3 grid, dim3 threads, std::size_t bytes, Kernel* kernel,
+            const Arguments&... arguments) {
+  launch_clusters(what, device, 1, grid, threads, bytes, kernel, arguments...);
+}
+
+inline constexpr int kMostInCluster = 16;  // that a device may have; every one of compute capability 9.0 has 8
+
+// Blocks of this kernel in a cluster, at most: 16, 8, or 1 where there are no clusters. `kernel` is a constant, so that
+// each kernel of a program is asked for once on each device.
+template <auto kernel>
+int most_in_cluster(const char* what, Device device, int threads, std::size_t bytes) {
+  static std::atomic<int> known[kMaxDevices];  // 0: not asked yet
+  std::atomic<int>& answer = known[device.index];
+  if (answer != 0) return answer;
+  if (!can_launch_early(device)) return answer = 1;
+  stream(device);  // makes it current
+  MIXGRAD_CUDA_CALL(what, cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1));
+  if (bytes > 48 * 1024) {
+    MIXGRAD_CUDA_CALL(
+        what, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)));
+  }
+  cudaLaunchAttribute size{};
+  size.id = cudaLaunchAttributeClusterDimension;
+  size.val.clusterDim = {kMostInCluster, 1, 1};
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(kMostInCluster);
+  config.blockDim = dim3(static_cast<unsigned>(threads));
+  config.dynamicSmemBytes = bytes;
+  config.attrs = &size;
+  config.numAttrs = 1;
+  int clusters = 0;
+  const cudaError_t error = cudaOccupancyMaxActiveClusters(&clusters, kernel, &config);
+  if (error != cudaSuccess) cudaGetLastError();  // clears it: a part of a device may have none of this size
+  return answer = error == cudaSuccess && clusters > 0 ? kMostInCluster : kMostInCluster / 2;
 }
 
 template <class F>

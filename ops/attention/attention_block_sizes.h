@@ -19,6 +19,10 @@ inline constexpr std::int64_t kAttentionNarrowHead = 32;    // CUDA's warp group
 inline constexpr std::int64_t kAttentionShortKeys = 512;
 inline constexpr std::int64_t kAttentionLongKeys = 2048;
 
+// A decoding step takes clusters of CUDA blocks for caches of more rows, and for as many heads of all sequences.
+inline constexpr std::int64_t kAttentionShortCache = 2048;
+inline constexpr std::int64_t kAttentionManyHeads = 64;
+
 inline constexpr BlockSize kAttentionBlocks[] = {
     {"tokens", kAttentionSmallBlock},       {"tokens", kAttentionLargeBlock},   {"tokens", kAttentionFewKeys},
     {"tokens", kAttentionTileRows},         {"tokens", kAttentionTiledQueries}, {"head channels", kAttentionTiledWidth},

@@ -12,7 +12,7 @@ MIXGRAD_KERNELS(
                            std::int64_t keys_per_token, const AttentionOptions& options, const Tensor& out,
                            const Tensor& lse);
     // The same for one query, that of the token at `position`, which sees the min(position + 1, capacity) tokens of a
-    // cache. The order of every sum depends on where the keys lie alone.
+    // cache. The order of every sum depends on sizes and position alone.
     void attention_step(const Tensor& q, const Tensor& k, const Tensor& v, TokenPosition position,
                         std::int64_t keys_per_token, const AttentionOptions& options, const Tensor& out);
     // attention_append of that token's keys and values, then attention_step.
@@ -52,7 +52,7 @@ AttentionImplementation attention_backward(AttentionImplementation highest, cons
                                            const GradTarget& dq, const GradTarget& dk, const GradTarget& dv);
 
 // The implementations of attention_step (attention_step.cu): as above, the highest that takes these shapes.
-enum class AttentionStepImplementation { naive, block, split };
+enum class AttentionStepImplementation { naive, block, split, cluster };
 AttentionStepImplementation attention_step(AttentionStepImplementation highest, const Tensor& q, const Tensor& k,
                                            const Tensor& v, TokenPosition position, std::int64_t keys_per_token,
                                            const AttentionOptions& options, const Tensor& out);

@@ -1,5 +1,5 @@
-// Attention of a decoding step on CUDA: each implementation against the one before it, at every position of a cache,
-// for caches of one and of many pieces.
+// Attention of a decoding step on CUDA: each implementation against the plainest, at many positions of a cache, for
+// caches of one and of many pieces.
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "ops/attention/attention.h"
+#include "ops/attention/attention_block_sizes.h"
 #include "ops/attention/attention_kernels.h"
 #include "ops/cases/cases.h"
 #include "tests/support/close.h"
@@ -28,12 +29,25 @@ struct StepSizes {
   AttentionStepImplementation best = AttentionStepImplementation::split;
 };
 
+// Caches of up to kAttentionShortCache rows are for the pieces, longer ones and those of many heads for the clusters.
 const std::vector<StepSizes> kStepSizes{
     {.batch = 1, .capacity = 3000, .head_dim = 64, .options = {.heads = 4, .kv_heads = 4}},
+    {.batch = 1, .capacity = 9001, .head_dim = 64, .options = {.heads = 12, .kv_heads = 12}},
+    {.batch = 1, .capacity = 2100, .head_dim = 64, .options = {.heads = 30, .kv_heads = 6}},
+    {.batch = 1, .capacity = 2200, .head_dim = 128, .options = {.heads = 12, .kv_heads = 1}},
+    {.batch = 33, .capacity = 2100, .head_dim = 16, .options = {.heads = 8, .kv_heads = 1}},
+    {.batch = 9, .capacity = 300, .head_dim = 64, .options = {.heads = 8, .kv_heads = 8}},
+    {.batch = 40, .capacity = 130, .head_dim = 16, .options = {.heads = 16, .kv_heads = 8}},
+    {.batch = 3, .capacity = 2049, .head_dim = 48, .options = {.heads = 2, .kv_heads = 1}},
+    {.batch = 1, .capacity = 2600, .head_dim = 8, .options = {.heads = 3, .kv_heads = 3}},
+    {.batch = 2, .capacity = 800, .head_dim = 32, .options = {.heads = 2, .kv_heads = 2}, .sources = 3},
+    {.batch = 1, .capacity = 3000, .head_dim = 64, .options = {.heads = 2, .kv_heads = 2, .window = 2500}},
+    {.batch = 1, .capacity = 3000, .head_dim = 64, .options = {.heads = 2, .kv_heads = 1, .window = 1}, .sources = 4},
     {.batch = 2, .capacity = 1025, .head_dim = 64, .options = {.heads = 6, .kv_heads = 2}},
     {.batch = 1, .capacity = 700, .head_dim = 128, .options = {.heads = 12, .kv_heads = 1}},
     {.batch = 3, .capacity = 513, .head_dim = 16, .options = {.heads = 2, .kv_heads = 2}},
     {.batch = 1, .capacity = 900, .head_dim = 48, .options = {.heads = 2, .kv_heads = 1}},
+    {.batch = 1, .capacity = 40, .head_dim = 32, .options = {.heads = 4, .kv_heads = 4}},
     {.batch = 1, .capacity = 600, .head_dim = 8, .options = {.heads = 3, .kv_heads = 3}},
     {.batch = 2, .capacity = 400, .head_dim = 32, .options = {.heads = 2, .kv_heads = 2}, .sources = 3},
     {.batch = 1, .capacity = 1500, .head_dim = 64, .options = {.heads = 2, .kv_heads = 2, .window = 300}},
@@ -64,11 +78,12 @@ Tensor cache_of(const StepSizes& s, std::int64_t valid, int seed, DType dtype) {
 
 }  // namespace
 
-TEST_CASE("attention of a decoding step on CUDA: cut into pieces it is what a block for each head gives") {
+TEST_CASE("attention of a decoding step on CUDA: in pieces and in clusters it is what a block for each head gives") {
   if (!test_device().is_cuda()) {
     MESSAGE("runs with MIXGRAD_DEVICE=cuda");
     return;
   }
+  const bool has_clusters = cuda::has_warpgroup_attention(test_device());  // both came with compute capability 9.0
   for (const StepSizes& s : kStepSizes) {
     for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
       const std::string type = dtype_name(dtype);
@@ -94,20 +109,29 @@ TEST_CASE("attention of a decoding step on CUDA: cut into pieces it is what a bl
         const Tensor block = run(AttentionStepImplementation::block, position, chosen);
         CHECK(chosen == AttentionStepImplementation::block);
         const Tensor split = run(AttentionStepImplementation::split, position, chosen);
+        const AttentionStepImplementation second = chosen;
+        const Tensor cluster = run(AttentionStepImplementation::cluster, position, chosen);
+        if (has_clusters && second == AttentionStepImplementation::split && dtype != DType::f64 &&
+            (s.capacity * s.sources > kAttentionShortCache || s.batch * s.options.kv_heads >= kAttentionManyHeads)) {
+          CHECK(chosen == AttentionStepImplementation::cluster);
+        }
         // 264 elements of f64 are more than a warp reads at once, and of f32 too
         if (s.best == AttentionStepImplementation::split && (dtype != DType::f64 || s.head_dim <= 64)) {
-          CHECK(chosen == AttentionStepImplementation::split);
+          CHECK(second == AttentionStepImplementation::split);
         }
         const double tolerance = dtype == DType::f64 ? 1e-13 : dtype == DType::f32 ? 5e-6 : 1e-2;
         const double scale = largest_of(naive);
         CHECK(not_close_to_scale(block, naive, tolerance, scale) == kNothing);
         CHECK(not_close_to_scale(split, naive, tolerance, scale) == kNothing);
+        CHECK(not_close_to_scale(cluster, naive, tolerance, scale) == kNothing);
         CHECK(run(AttentionStepImplementation::split, position, chosen).equal_bits(split));
+        CHECK(run(AttentionStepImplementation::cluster, position, chosen).equal_bits(cluster));
         const Tensor number = Tensor::empty({1}, DType::f64);  // the position's 64 bits
         std::memcpy(number.raw(), &position, sizeof position);
         const Tensor there = number.to(test_device());
         const TokenPosition on_device(0, static_cast<const std::int64_t*>(there.raw()));
         CHECK(run(AttentionStepImplementation::split, on_device, chosen).equal_bits(split));
+        CHECK(run(AttentionStepImplementation::cluster, on_device, chosen).equal_bits(cluster));
       }
     }
   }
