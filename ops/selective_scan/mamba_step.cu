@@ -5,6 +5,7 @@
 #include "core/cuda/async_copy.cuh"
 #include "core/cuda/hardware_float.cuh"
 #include "core/cuda/launch.cuh"
+#include "core/cuda/raw_chunk.cuh"
 #include "ops/elementwise/functions.h"
 #include "ops/selective_scan/selective_scan_kernels.h"
 
@@ -15,6 +16,7 @@ constexpr int kStepThreads = 512;
 constexpr int kStepWarps = kStepThreads / kWarp;
 constexpr int kMostStates = 8;          // of a thread, in registers
 constexpr int kMostTaps = 8;            // of the convolution
+constexpr int kUsualTaps = 4;           // for which a kernel of its own has no loop over those that are not there
 constexpr int kMostBytes = 160 * 1024;  // of shared memory
 
 template <class T>
@@ -34,6 +36,7 @@ struct HeadStep {
   T* out;
   int heads, channels, taps, rank, states, outputs;
   int parts;                      // threads that share the states of a channel
+  int lanes;                      // of a warp, that share a row of a matrix
   std::int64_t projected_stride;  // from sequence to sequence
   bool at_rest;
   // May the kernel run beside the one before it? What it reads, that one has not written, and the one before that has
@@ -55,37 +58,34 @@ struct HeadStep {
 // Begins to copy: a load into a register and a store would hold up every load after them.
 template <class T>
 __device__ void copy_chunks(const T* from, int size, T* to) {
+#pragma unroll 1
   for (int c = static_cast<int>(threadIdx.x); c < size / Chunk<T>::kSize; c += kStepThreads) {
     copy_chunk(reinterpret_cast<Chunk<T>*>(to) + c, reinterpret_cast<const Chunk<T>*>(from) + c, true);
   }
 }
 
-// f(row, sum over the columns of matrix[row] values) by one lane, for the rows of a matrix [rows, columns]. A warp has
-// kTogether rows at a time, so that their sums do not wait for each other.
-template <class T, class A, class F>
-__device__ void for_products(const T* matrix, int rows, int columns, const A* values, const F& f) {
-  constexpr int kTogether = 4;
-  const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  for (int row = static_cast<int>(threadIdx.x) / kWarp; row < rows; row += kTogether * kStepWarps) {
-    A sums[kTogether] = {};
-    for (int c = lane; c < columns; c += kWarp) {
-      const A value = values[c];
+// f(row, sum over the columns of matrix[row] values) by one lane, for the rows of a matrix [rows, columns] of whole
+// chunks. `lanes` of a warp, a power of two, have a row together and read its chunks side by side.
+template <class T, class F>
+__device__ void for_products(const T* matrix, int rows, int columns, int lanes, const acc_t<T>* values, const F& f) {
+  using A = acc_t<T>;
+  constexpr int kSize = Chunk<T>::kSize;
+  const int lane = static_cast<int>(threadIdx.x) % lanes;
+  // Every lane of a warp takes part in its sums, also where the last rows are fewer than the warp has room for.
+  const int first = static_cast<int>(threadIdx.x) / kWarp * (kWarp / lanes);
+#pragma unroll 1
+  for (int base = first; base < rows; base += kStepThreads / lanes) {
+    const int row = base + static_cast<int>(threadIdx.x) % kWarp / lanes;
+    A sum = 0;
+#pragma unroll 1
+    for (int c = lane * kSize; row < rows && c < columns; c += lanes * kSize) {
+      const Raw chunk = raw(matrix + row * columns + c);
 #pragma unroll
-      for (int i = 0; i < kTogether; ++i) {
-        const int at = row + i * kStepWarps;
-        if (at < rows) sums[i] += A(matrix[at * columns + c]) * value;
-      }
+      for (int i = 0; i < kSize; ++i) sum += A(element<T>(chunk, i)) * values[c + i];
     }
-#pragma unroll
-    for (int distance = kWarp / 2; distance > 0; distance /= 2) {
-#pragma unroll
-      for (int i = 0; i < kTogether; ++i) sums[i] += __shfl_xor_sync(0xffffffffU, sums[i], distance);
-    }
-    if (lane != 0) continue;
-#pragma unroll
-    for (int i = 0; i < kTogether; ++i) {
-      if (row + i * kStepWarps < rows) f(row + i * kStepWarps, sums[i]);
-    }
+#pragma unroll 1
+    for (int distance = lanes / 2; distance > 0; distance /= 2) sum += __shfl_xor_sync(0xffffffffU, sum, distance);
+    if (lane == 0 && row < rows) f(row, sum);
   }
 }
 
@@ -96,8 +96,10 @@ __device__ acc_t<T> exp_of(acc_t<T> x) {
   return mixgrad::exp_value(x);
 }
 
-// Block (head, sequence).
-template <class T>
+// Block (head, sequence). kOwn: states of a thread; kTaps: of the convolution, at most. Both are known to the compiler,
+// since the kernel is as long as the instructions that its one multiprocessor issues: with loops over 8 states and
+// taps, and products by single elements, it took 2,900 of them.
+template <class T, int kOwn, int kTaps>
 __global__ void __launch_bounds__(kStepThreads) mamba_step_kernel(HeadStep<T> p) {
   using A = acc_t<T>;
   const auto thread = static_cast<int>(threadIdx.x);
@@ -115,68 +117,72 @@ __global__ void __launch_bounds__(kStepThreads) mamba_step_kernel(HeadStep<T> p)
   // Thread (part, channel) has some states of a channel.
   const int channel = thread % channels;
   const int part = thread / channels;
-  const int own = p.states / p.parts;
   const bool scans = part < p.parts;
-  A* state = p.scan_state + (row * p.states + part * own) * channels + channel;
-  A rates[kMostStates];
-  A states[kMostStates];
+  A* state = p.scan_state + (row * p.states + part * kOwn) * channels + channel;
+  A rates[kOwn];
+  A states[kOwn];
   if (!p.at_rest && !p.beside) wait_for_previous();
   copy_chunks(p.x_proj + head * p.x_proj_size(), p.x_proj_size(), x_proj);
   copy_chunks(p.dt_proj + head * p.dt_proj_size(), p.dt_proj_size(), dt_proj);
   copy_chunks(p.out_proj + head * p.out_proj_size(), p.out_proj_size(), out_proj);
   commit_copies();
 #pragma unroll
-  for (int n = 0; n < kMostStates; ++n) {
-    const bool there = scans && n < own;
-    rates[n] = there ? A(p.a_log[(head * channels + channel) * p.states + part * own + n]) : A(0);
-    states[n] = there ? state[static_cast<std::int64_t>(n) * channels] : A(0);
+  for (int n = 0; n < kOwn; ++n) {
+    rates[n] = scans ? A(p.a_log[(head * channels + channel) * p.states + part * kOwn + n]) : A(0);
+    states[n] = scans ? state[n * channels] : A(0);
   }
-  A taps[kMostTaps];
-  A before[kMostTaps];
+  A taps[kTaps];
+  A before[kTaps];
   const bool convolves = thread < channels;
   T* history = p.history + (blockIdx.y * static_cast<std::int64_t>(p.taps - 1) * p.heads + head) * channels + thread;
   const std::int64_t older = static_cast<std::int64_t>(p.heads) * channels;
 #pragma unroll
-  for (int w = 0; w < kMostTaps; ++w) {
+  for (int w = 0; w < kTaps; ++w) {
     taps[w] = convolves && w < p.taps ? p.conv[(head * channels + thread) * p.taps + w] : A(0);
     before[w] = convolves && w < p.taps - 1 ? A(history[w * older]) : A(0);
   }
+  // Read here, not where they are needed: there each would hold up all threads for as long as memory takes.
+  const A conv_bias = convolves ? p.conv_bias[head * channels + thread] : A(0);
+  const A skip = convolves ? A(p.d[head * channels + thread]) : A(0);
+  const A dt_bias = scans ? A(p.dt_bias[head * channels + channel]) : A(0);
   if (p.at_rest && !p.beside) wait_for_previous();
 
   const T* projected = p.projected + blockIdx.y * p.projected_stride + head * 2 * channels;
+  const T now = convolves ? projected[thread] : static_cast<T>(A(0));
   const A gate = convolves ? A(projected[channels + thread]) : A(0);
-  if (convolves) {
-    const T now = projected[thread];
-    A sum = p.conv_bias[head * channels + thread];
 #pragma unroll
-    for (int w = 0; w < kMostTaps; ++w) {
+  for (int n = 0; n < kOwn; ++n) rates[n] = exp_of<T>(rates[n]);
+  if (convolves) {
+    A sum = conv_bias;
+#pragma unroll
+    for (int w = 0; w < kTaps; ++w) {
       if (w < p.taps) sum += taps[w] * (w == p.taps - 1 ? A(now) : before[w]);
     }
-    convolved[thread] = A(static_cast<T>(functions::Silu::f(sum)));
+    convolved[thread] = A(static_cast<T>(A(functions::Silu::f(function_t<T>(sum)))));
 #pragma unroll
-    for (int w = 0; w < kMostTaps - 1; ++w) {
+    for (int w = 0; w < kTaps - 1; ++w) {
       if (w < p.taps - 1) history[w * older] = w == p.taps - 2 ? now : static_cast<T>(before[w + 1]);
     }
   }
   wait_for_copies<0>();
   __syncthreads();
-  for_products(x_proj, p.mixed_rows(), channels, convolved, [&](int at, A sum) { mixed[at] = A(static_cast<T>(sum)); });
+  for_products(x_proj, p.mixed_rows(), channels, p.lanes, convolved,
+               [&](int at, A sum) { mixed[at] = A(static_cast<T>(sum)); });
   __syncthreads();
   if (scans) {
     A sum = 0;
     for (int k = 0; k < p.rank; ++k) sum += A(dt_proj[channel * p.rank + k]) * mixed[k];
-    const A dt = A(static_cast<T>(sum + A(p.dt_bias[head * channels + channel])));
-    const A step = functions::Softplus::f(dt);
+    const A dt = A(static_cast<T>(sum + dt_bias));
+    const A step = A(functions::Softplus::f(function_t<T>(dt)));
     const A x = convolved[channel];
     A y = 0;
 #pragma unroll
-    for (int n = 0; n < kMostStates; ++n) {
-      if (n >= own) break;
-      const int index = part * own + n;
-      const A decay = exp_of<T>(-step * exp_of<T>(rates[n]));
+    for (int n = 0; n < kOwn; ++n) {
+      const int index = part * kOwn + n;
+      const A decay = exp_of<T>(-step * rates[n]);
       states[n] = decay * states[n] + step * x * mixed[p.rank + index];
       y += mixed[p.rank + p.states + index] * states[n];
-      state[static_cast<std::int64_t>(n) * channels] = states[n];
+      state[n * channels] = states[n];
     }
     partial[part * channels + channel] = y;
   }
@@ -184,12 +190,12 @@ __global__ void __launch_bounds__(kStepThreads) mamba_step_kernel(HeadStep<T> p)
   if (convolves) {
     A y = partial[thread];
     for (int other = 1; other < p.parts; ++other) y += partial[other * channels + thread];
-    y = A(static_cast<T>(y + A(p.d[head * channels + thread]) * convolved[thread]));
+    y = A(static_cast<T>(y + skip * convolved[thread]));
     gated[thread] = A(static_cast<T>(A(functions::Silu::f(function_t<T>(static_cast<T>(gate)))) * y));
   }
   __syncthreads();
   T* out = p.out + row * p.outputs;
-  for_products(out_proj, p.outputs, channels, gated, [&](int at, A sum) { out[at] = static_cast<T>(sum); });
+  for_products(out_proj, p.outputs, channels, p.lanes, gated, [&](int at, A sum) { out[at] = static_cast<T>(sum); });
   if (p.beside) {
     launch_next();
     wait_for_previous();
@@ -204,9 +210,12 @@ bool run(const MambaStep& step, Tensor& out) {
   const std::int64_t states = step.a_log.dim(2);
   const std::int64_t taps = step.conv.dim(2);
   if (channels > kStepThreads || channels % kSize != 0 || taps > kMostTaps || taps < 2) return false;
-  std::int64_t parts = kStepThreads / channels;
-  while (parts > 1 && states % parts != 0) --parts;
-  if (states / parts > kMostStates || step.projected.dim(0) > 65535) return false;
+  // Of the threads of a channel each has 1, 2, 4 or 8 states, as few as go round.
+  std::int64_t own = 1;
+  while (own <= kMostStates && (states % own != 0 || states / own > kStepThreads / channels)) own *= 2;
+  if (own > kMostStates || step.projected.dim(0) > 65535) return false;
+  std::int64_t lanes = 1;
+  while (lanes < kWarp && 2 * lanes * kSize <= channels) lanes *= 2;
   const Tensor& projected = step.projected;
   const std::int64_t projected_stride = projected.row_stride() * (projected.rows() / projected.dim(0));
   if (reinterpret_cast<std::uintptr_t>(projected.raw()) % 16 != 0 || projected.row_stride() % kSize != 0) return false;
@@ -233,7 +242,8 @@ bool run(const MambaStep& step, Tensor& out) {
                 .rank = static_cast<int>(step.dt_proj.dim(2)),
                 .states = static_cast<int>(states),
                 .outputs = static_cast<int>(step.out_proj.dim(1)),
-                .parts = static_cast<int>(parts),
+                .parts = static_cast<int>(states / own),
+                .lanes = static_cast<int>(lanes),
                 .projected_stride = projected_stride,
                 .at_rest = context().weights_at_rest,
                 .beside = step.out_beside.defined()};
@@ -245,7 +255,17 @@ bool run(const MambaStep& step, Tensor& out) {
   }
   p.out = out.data<T>();
   const dim3 grid(static_cast<unsigned>(p.heads), static_cast<unsigned>(step.projected.dim(0)));
-  launch("mamba_step", step.projected.device(), grid, kStepThreads, p.bytes(), mamba_step_kernel<T>, p);
+  const auto with_states = [&]<int kOwn>() {
+    const auto code =
+        taps <= kUsualTaps ? mamba_step_kernel<T, kOwn, kUsualTaps> : mamba_step_kernel<T, kOwn, kMostTaps>;
+    launch("mamba_step", step.projected.device(), grid, kStepThreads, p.bytes(), code, p);
+  };
+  switch (own) {
+    case 1: with_states.template operator()<1>(); break;
+    case 2: with_states.template operator()<2>(); break;
+    case 4: with_states.template operator()<4>(); break;
+    default: with_states.template operator()<8>();
+  }
   return true;
 }
 
