@@ -169,23 +169,23 @@ struct NormRowsGradient {
   bool add, add_dy;
   A* partial;  // [blocks, 2, width]: sums of the gradients of weight and bias; or null
   std::int64_t rows;
-  int units;  // of a row
+  int warp_rows;  // that a warp goes through
+  int units;      // of a row
   A width;
 };
 
-// A warp goes through kNormSumRows / 4 rows of the block's and adds up what each gives to the gradients of weight and
+// A warp goes through a quarter of the block's rows and adds up what each gives to the gradients of weight and
 // bias in registers; the warps of a block are joined in order. So each element is read once. kUnits: of a lane.
 template <bool kCentered, int kUnits, class X, class T>
 __global__ void __launch_bounds__(kRowThreads) norm_rows_gradient_kernel(NormRowsGradient<X, T> p) {
   using A = acc_t<T>;
   constexpr int kSize = kUnit<X, T>;
-  constexpr int kWarpRows = kNormSumRows / kRowWarps;
   wait_for_previous();
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
   A sum_weight[kUnits][kSize] = {};
   A sum_bias[kUnits][kSize] = {};
-  for (int i = 0; i < kWarpRows; ++i) {
-    const std::int64_t r = static_cast<std::int64_t>(blockIdx.x) * kNormSumRows + warp * kWarpRows + i;
+  for (int i = 0; i < p.warp_rows; ++i) {
+    const std::int64_t r = (static_cast<std::int64_t>(blockIdx.x) * kRowWarps + warp) * p.warp_rows + i;
     if (r >= p.rows) break;
     const std::int64_t begin = r * p.units;
     const A mu = kCentered ? p.means[r] : A(0);
@@ -260,7 +260,8 @@ void norm_rows_gradient(const char* op, const Tensor& s, const Tensor& weight, c
   constexpr int kSize = kUnit<X, T>;
   const std::int64_t rows = s.rows();
   const std::int64_t width = s.cols();
-  const std::int64_t blocks = (rows + kNormSumRows - 1) / kNormSumRows;
+  const int block_rows = norm_sum_rows(rows);
+  const std::int64_t blocks = (rows + block_rows - 1) / block_rows;
   const bool sums = dweight.tensor.defined() || dbias.tensor.defined();
   const Tensor partial = sums ? Tensor::empty({blocks, 2 * width}, dtype_of<A>(), s.device()) : Tensor();
   const NormRowsGradient<X, T> p{.s = units_of<X, kSize>(s),
@@ -275,6 +276,7 @@ void norm_rows_gradient(const char* op, const Tensor& s, const Tensor& weight, c
                                  .add_dy = dy.tensor.defined() && dy.add,
                                  .partial = sums ? partial.data<A>() : nullptr,
                                  .rows = rows,
+                                 .warp_rows = block_rows / kRowWarps,
                                  .units = static_cast<int>(width) / kSize,
                                  .width = A(width)};
   const auto run = [&]<int kUnits>() {

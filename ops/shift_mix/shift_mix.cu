@@ -1,3 +1,5 @@
+#include <limits>
+
 #include "core/cuda/launch.cuh"
 #include "core/cuda/partial_sums.cuh"
 #include "ops/shift_mix/shift_mix_blocks.h"
@@ -101,13 +103,19 @@ struct ChunkCoefficients {
   using A = acc_t<T>;
   static constexpr int kSize = Chunk<T>::kSize;
   A a[kSize], b[kSize];
-  std::int64_t shift;
+  int shift;
 
-  __device__ ChunkCoefficients(const Coefficients<T>& k, std::int64_t c) : shift(k.shift(c)) {
+  // With one coefficient for whole chunks a division is made once: 16 of 64 bits took longer than memory does.
+  __device__ ChunkCoefficients(const Coefficients<T>& k, int c) {
+    const int each = static_cast<int>(k.channels_each);
+    shift = k.shifts[c / static_cast<int>(k.channels)];
+    const bool shared = each % kSize == 0;
+    const A first = shared ? A(k.a[c / each]) : A(0);
+    const A second = shared ? A(k.b[c / each]) : A(0);
 #pragma unroll
     for (int e = 0; e < kSize; ++e) {
-      a[e] = k.first(c + e);
-      b[e] = k.second(c + e);
+      a[e] = shared ? first : A(k.a[(c + e) / each]);
+      b[e] = shared ? second : A(k.b[(c + e) / each]);
     }
   }
 };
@@ -123,6 +131,7 @@ bool has_whole_chunks(const Coefficients<T>& k, std::initializer_list<const Tens
   for (const Tensor* x : tensors) {
     if (!x->defined()) continue;
     if (reinterpret_cast<std::uintptr_t>(x->raw()) % 16 != 0 || x->row_stride() % kSize != 0) return false;
+    if (x->rows() > std::numeric_limits<int>::max()) return false;
   }
   return k.channels % kSize == 0;
 }
@@ -133,12 +142,12 @@ void forward_chunks(const Tensor& x, const Coefficients<T>& k, Boundary boundary
   constexpr int kSize = Chunk<T>::kSize;
   const Rows<T> in(x);
   const Rows<T> out(y);
-  const std::int64_t steps = x.dim(1);
+  const auto steps = static_cast<int>(x.dim(1));
   const bool self = boundary == Boundary::self;
   for_each_cell("shift_mix", x.device(), in.count, in.width / kSize, [=] __device__(std::int64_t r, std::int64_t i) {
-    const std::int64_t c = i * kSize;
+    const int c = static_cast<int>(i) * kSize;
     const ChunkCoefficients<T> own(k, c);
-    const bool past = r % steps >= own.shift;
+    const bool past = static_cast<int>(r) % steps >= own.shift;
     const Chunk<T> here = chunk_at(in, r, c);
     const Chunk<T> before = past ? chunk_at(in, r - own.shift, c) : self ? here : Chunk<T>{};
     Chunk<T> result;
@@ -159,7 +168,7 @@ constexpr int kMixWarpRows = kShiftMixSumRows / kMixWarps;
 // warps are joined in order.
 template <class T>
 __global__ void __launch_bounds__(kMixBlockThreads)
-    backward_chunks_kernel(Rows<T> in, Rows<T> up, Coefficients<T> k, std::int64_t steps, bool self, Target<T> dx,
+    backward_chunks_kernel(Rows<T> in, Rows<T> up, Coefficients<T> k, int steps, bool self, Target<T> dx,
                            acc_t<T>* partial) {
   using A = acc_t<T>;
   constexpr int kSize = Chunk<T>::kSize;
@@ -173,12 +182,12 @@ __global__ void __launch_bounds__(kMixBlockThreads)
   A sum_a[kSize] = {};
   A sum_b[kSize] = {};
   if (c < in.width) {
-    const ChunkCoefficients<T> own(k, c);
+    const ChunkCoefficients<T> own(k, static_cast<int>(c));
 #pragma unroll 4
     for (int i = 0; i < kMixWarpRows; ++i) {
       const std::int64_t r = begin + i;
       if (r >= in.count) break;
-      const std::int64_t t = r % steps;
+      const int t = static_cast<int>(r) % steps;
       const bool past = t >= own.shift;
       const bool next = t + own.shift < steps;
       const Chunk<T> slope = chunk_at(up, r, c);
@@ -241,8 +250,8 @@ void backward_chunks(const Tensor& x, const Coefficients<T>& k, Boundary boundar
   constexpr std::int64_t kColumns = kWarp * Chunk<T>::kSize;
   if (blocks > 0) {
     const dim3 grid(static_cast<unsigned>((width + kColumns - 1) / kColumns), static_cast<unsigned>(blocks));
-    launch("shift_mix", x.device(), grid, kMixBlockThreads, 0, backward_chunks_kernel<T>, in, Rows<T>(dy), k, x.dim(1),
-           boundary == Boundary::self, Target<T>(dx.tensor, dx.tensor.defined() && dx.add),
+    launch("shift_mix", x.device(), grid, kMixBlockThreads, 0, backward_chunks_kernel<T>, in, Rows<T>(dy), k,
+           static_cast<int>(x.dim(1)), boundary == Boundary::self, Target<T>(dx.tensor, dx.tensor.defined() && dx.add),
            sums ? partial.data<A>() : nullptr);
   }
   if (!sums) return;
