@@ -47,10 +47,26 @@ Verb* find(const std::vector<NamedVerb>& verbs, const std::string& name) {
 
 bool asks_help(const std::string& word) { return word == "--help" || word == "-h"; }
 
+// Is `word` one that this verb takes as its argument, such as train of bench? A verb declares its options once, so one
+// of its own is asked.
+bool takes_word(const std::string& name, const std::string& word) {
+  const std::vector<NamedVerb> verbs = all_verbs();
+  Verb* verb = find(verbs, name);
+  if (verb == nullptr) return false;
+  OptionSet options;
+  verb->declare(options);
+  const std::vector<ChoiceWord>& choices = options.argument().words;
+  return std::any_of(choices.begin(), choices.end(), [&](const ChoiceWord& choice) { return choice.word == word; });
+}
+
 int print_help(const std::vector<NamedVerb>& verbs, const Arguments& words) {
-  if (words.size() > 1) raise<ValueError>("help: at most one verb can be given; got ", words.size(), " words");
+  // `help bench train` is the help of bench, whose lines name the words that they belong to.
+  const bool of_word = words.size() == 2 && takes_word(words[0], words[1]);
+  if (words.size() > 1 && !of_word) {
+    raise<ValueError>("help: at most one verb can be given; got ", words.size(), " words; give one of them");
+  }
   const bool about_itself = words.size() == 1 && (words[0] == "help" || words[0] == "version" || asks_help(words[0]));
-  if (words.size() == 1 && !about_itself) {
+  if (!words.empty() && !about_itself) {
     Verb* verb = find(verbs, words[0]);
     if (verb == nullptr) refuse_verb(words[0], verbs);
     return run_verb(words[0], *verb, {"--help"});

@@ -5,8 +5,10 @@
 #include <map>
 #include <set>
 
+#include "apps/output/error_line.h"
 #include "core/error.h"
 #include "core/text/parse_number.h"
+#include "core/text/plural.h"
 #include "core/text/suggest.h"
 #include "nn/config/model_config.h"
 #include "nn/files/file.h"
@@ -60,6 +62,51 @@ RunRecord read_run(const std::string& path) {
   return record;
 }
 
+// The runs that a path means: itself; of a folder of runs, such as that of a sweep, those that lie in it, by name.
+std::vector<std::string> runs_of(const std::string& path) {
+  std::vector<std::string> runs;
+  std::error_code error;
+  if (fs::is_directory(path, error) && !holds_run(path) && !fs::exists(fs::path(path) / "config.json", error)) {
+    for (const fs::directory_entry& entry : fs::directory_iterator(path, error)) {
+      if (entry.is_directory(error) && holds_run(entry.path())) runs.push_back(entry.path().string());
+    }
+  }
+  std::sort(runs.begin(), runs.end());
+  return runs.empty() ? std::vector{path} : runs;
+}
+
+// A file beside the runs that a pattern of the shell has caught: a log, sweep.json. `latest` may be a file, too.
+bool is_other_file(const std::string& path) {
+  std::error_code error;
+  if (!fs::is_regular_file(path, error)) return false;
+  try {
+    find_generation(path);
+    return false;
+  } catch (const IoError&) {
+    return true;
+  }
+}
+
+// The paths of runs that were given, without files beside them, which a line on stderr counts.
+std::vector<std::string> given_runs(const std::vector<std::string>& paths) {
+  std::vector<std::string> runs;
+  std::vector<std::string> left_out;
+  for (const std::string& path : paths) {
+    if (is_other_file(path)) {
+      left_out.push_back(path);
+      continue;
+    }
+    for (const std::string& run : runs_of(path)) runs.push_back(run);
+  }
+  if (runs.empty()) return paths;  // the reader says what is wrong with the first
+  if (!left_out.empty()) {
+    const auto count = static_cast<std::int64_t>(left_out.size());
+    say("left out " + count_text(count, "file") + " beside the runs, " + (count > 1 ? "the first is " : "") +
+        left_out.front());
+  }
+  return runs;
+}
+
 }  // namespace
 
 double RunRecord::loss() const {
@@ -93,7 +140,7 @@ std::vector<RunRecord> read_runs(const std::vector<std::string>& paths) {
   std::vector<RunRecord> runs;
   std::map<std::string, int> names;
   std::map<fs::path, std::string> given;
-  for (const std::string& path : paths) {
+  for (const std::string& path : given_runs(paths)) {
     const auto [first, fresh] = given.emplace(find_generation(path), path);
     if (!fresh) {
       raise<ValueError>("a run must be given once: as two it would count as two seeds; ", quote(first->second), " and ",

@@ -39,7 +39,8 @@ struct RunRecord {
   double seconds() const;
 };
 
-// Reads the newest generation of each run. FormatError, IoError: what is wrong with which file.
+// Reads the newest generation of each run. A folder that holds runs, such as that of a sweep, stands for all of them;
+// files among the paths are left out, and counted on stderr. FormatError, IoError: what is wrong with which file.
 std::vector<RunRecord> read_runs(const std::vector<std::string>& paths);
 
 }  // namespace mixgrad::app

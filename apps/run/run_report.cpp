@@ -1,5 +1,6 @@
 #include "apps/run/run_report.h"
 
+#include <cmath>
 #include <cstdio>
 
 #include "apps/output/clock.h"
@@ -12,6 +13,9 @@ namespace mixgrad::app {
 namespace {
 
 long long number(std::int64_t value) { return value; }  // as printf takes it
+
+// The value, of NaN the one without a sign, for which printf would write "-nan".
+double unsigned_nan(double value) { return std::isnan(value) ? std::abs(value) : value; }
 
 // "latest is step-60, best is step-40 (1.9012)"
 std::string saved_generations(const std::filesystem::path& run, const TrainerState& state) {
@@ -73,7 +77,8 @@ void RunReport::note(const std::string& sentence) {
 void RunReport::skipped(const TrainerState& state, std::int64_t step, std::int64_t allowed) {
   end_line();
   std::fprintf(stderr, "mixgrad: step %lld skipped (%lld of %lld): loss %g, gradient norm %g; no weight changed\n",
-               number(step), number(state.skipped), number(allowed), state.last->loss, state.last->grad_norm);
+               number(step), number(state.skipped), number(allowed), unsigned_nan(state.last->loss),
+               unsigned_nan(state.last->grad_norm));
 }
 
 void RunReport::not_finite(const TrainerState& state, const std::string& explanation) {
@@ -85,7 +90,8 @@ void RunReport::not_finite(const TrainerState& state, const std::string& explana
       "mixgrad: step %lld: the loss and the gradient norm must be finite, got %g and %g; first not finite: %s; "
       "no weight was changed by this step; %s; try a lower --lr, a longer --warmup or a smaller --clip, or "
       "--skip-nonfinite N\n",
-      number(state.step + 1), state.last->loss, state.last->grad_norm, explanation.c_str(), saved.c_str());
+      number(state.step + 1), unsigned_nan(state.last->loss), unsigned_nan(state.last->grad_norm), explanation.c_str(),
+      saved.c_str());
 }
 
 void RunReport::validation_not_finite(const TrainerState& state, double val_loss) {
@@ -93,7 +99,7 @@ void RunReport::validation_not_finite(const TrainerState& state, double val_loss
   std::fprintf(stderr,
                "mixgrad: step %lld: the validation loss must be finite, got %g; try a lower --lr, a longer --warmup "
                "or a smaller --clip%s\n",
-               number(state.step), val_loss,
+               number(state.step), unsigned_nan(val_loss),
                generations(out_).size() > 1 ? ", with --checkpoint from an earlier generation" : "");
 }
 

@@ -88,7 +88,10 @@ Settings read_settings(const std::string& path) {
       continue;
     }
     if (!entry.values.empty()) {
-      raise<ValueError>(position, entry.key, " is an option of train and takes one value here; give one");
+      const std::vector<std::string> known(own_keys().begin(), own_keys().end());
+      raise<ValueError>(position, "a key that takes several values must be one of the study's own, ", join(known),
+                        "; got ", quote(entry.key), "; ", did_you_mean(entry.key, known),
+                        "an option of train takes one value");
     }
     settings.of_train.push_back(entry);
   }

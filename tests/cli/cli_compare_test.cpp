@@ -149,6 +149,35 @@ TEST_CASE("cli compare, report, plot: a run that is given twice, however it is s
 }
 
 // TensorBoard 2.21 reads them (every value and step equal, 2026-11-29); here the frame of the records and their number.
+TEST_CASE("cli compare, report, plot: a folder of runs stands for them, and files beside runs are counted") {
+  const TempFolder folder;
+  for (const char* name : {"att1", "hsm1"}) {
+    std::filesystem::copy(compared_folder() / name, folder / name,
+                          std::filesystem::copy_options::recursive | std::filesystem::copy_options::copy_symlinks);
+  }
+  folder.put("att1.log", "nothing of a run");
+  folder.put("sweep.json", "{}");
+  std::filesystem::create_directory(folder / "empty");
+  const std::string one = (folder / "att1").string();
+  const std::string two = (folder / "hsm1").string();
+  const std::string whole = folder.path().string();
+  const Finished apart = run_program({"compare", one, two, "--format", "json"});
+  const Finished together = run_program({"compare", whole, "--format", "json"});
+  CHECK(together.code == 0);
+  CHECK(together.err == apart.err);
+  CHECK(together.out == apart.out);
+  const Finished caught =
+      run_program({"compare", one, one + ".log", two, (folder / "sweep.json").string(), "--format", "json"});
+  CHECK(caught.code == 0);
+  CHECK(caught.out == apart.out);
+  CHECK(caught.err.find("left out 2 files beside the runs, the first is " + one + ".log") != std::string::npos);
+  CHECK(run_program({"plot", whole}).code == 0);
+  CHECK(run_program({"report", whole, "--out", (folder / "page.html").string()}).code == 0);
+  CHECK(run_program({"compare", one + ".log"}).code == 4);
+  CHECK(run_program({"compare", (folder / "empty").string()}).code == 4);
+  CHECK(run_program({"compare", whole, one}).code == 2);  // given twice
+}
+
 TEST_CASE("cli compare: event files for TensorBoard hold every value of every run") {
   const TempFolder folder;
   REQUIRE(of_runs("compare", {"--tensorboard", (folder / "events").string()}).code == 0);

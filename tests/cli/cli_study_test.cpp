@@ -133,7 +133,8 @@ TEST_CASE("cli study: what is refused") {
   refused("checkpoint = \"b\"\nfractions = [0]\n", "a fraction must be above 0 and at most 1; got \"0\"");
   refused("checkpoint = \"b\"\nseeds = [1, 1]\n", "the values of seeds must differ");
   refused("checkpoint = \"b\"\nout = \"c\"\n", "out cannot be given here");
-  refused("checkpoint = \"b\"\nlr = [1, 2]\n", "lr is an option of train and takes one value here");
+  refused("checkpoint = \"b\"\nlr = [1, 2]\n", "got \"lr\"; an option of train takes one value");
+  refused("checkpoint = \"b\"\nfraction = [0.5]\n", "got \"fraction\"; did you mean \"fractions\"?");
   refused("checkpoint = \"b\"\ndistill-head-steps = 4\n", "it belongs to distill = true");
   refused("checkpoint = \"b\"\nnew-lr-scale = 0\n", "new-lr-scale must be above 0 and at most 1000; got \"0\"");
   refused("checkpoint = \"b\"\nnew-lr-scale = 2\nlr-scale = \"embed.*=2\"\n", "beside it lr-scale cannot be given");

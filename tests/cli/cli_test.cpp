@@ -127,6 +127,17 @@ TEST_CASE("cli: the help of a verb is at most 100 columns wide, in groups, and t
   CHECK_FALSE(has(mixgrad("help ops").out, "--threads "));
 }
 
+TEST_CASE("cli: help of a verb and a word that it takes is the help of the verb") {
+  CHECK(mixgrad("help bench train").out == mixgrad("bench --help").out);
+  CHECK(mixgrad("help inspect attention").out == mixgrad("inspect --help").out);
+  CHECK(mixgrad("help data show").out == mixgrad("data --help").out);
+  for (const std::string line : {"help bench trian", "help bench train op"}) {
+    const Finished run = mixgrad(line);
+    CHECK(not_refused(run, 2) == "");
+    CHECK(has(run.err, "help: at most one verb can be given"));
+  }
+}
+
 TEST_CASE("cli: output that cannot be written is an error") {
   for (const std::string line : {"ops", "train --print-config", "gradcheck --op add --json --threads 1"}) {
     INFO(line);
