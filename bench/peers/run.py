@@ -25,6 +25,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 
 GPT2 = "--layers 12 --d-model 768 --heads 12 --context 1024 --positions learned --bias true --vocab 50304"
+CHAR = "--layers 6 --d-model 384 --heads 6 --context 256 --positions learned --bias true --vocab 65"
 H1 = "--layers 8 --d-model 256 --heads 8 --context 128 --vocab 5000"
 H2 = "--layers 8 --d-model 512 --heads 8 --context 512 --vocab 50304"
 # name: (options of the model, batch, precision)
@@ -32,7 +33,7 @@ GPU_ROWS = {
     "gpt2": (GPT2, 32, "bf16"),
     "gpt2-350m": (GPT2.replace("12", "24", 1).replace("768", "1024").replace("--heads 12", "--heads 16"), 16, "bf16"),
     "gpt2-tf32": (GPT2, 16, "tf32"),
-    "char": ("--layers 6 --d-model 384 --heads 6 --context 256 --positions learned --bias true --vocab 65", 64, "bf16"),
+    "char": (CHAR, 64, "bf16"),
     "tiny": ("--layers 4 --d-model 128 --heads 4 --context 64 --vocab 65", 12, "bf16"),
     "h1": (H1, 128, "bf16"),
     "h1-hsm": (H1 + " --mixer hsm:scalar", 128, "bf16"),
@@ -40,10 +41,14 @@ GPU_ROWS = {
     "h2": (H2, 64, "bf16"),
     "h2-hsm": (H2 + " --mixer hsm:scalar", 64, "bf16"),
     "h2-gate": (H2 + " --mixer hsm:gate_single", 64, "bf16"),
+    "char-shortcut": (CHAR + " --shortcut '1,2,3,4,5(hidden=384)'", 64, "bf16"),
+    "gpt2-shortcut": (GPT2 + " --shortcut '2,4,6,8,10(hidden=768)'", 8, "bf16"),
 }
 CPU_ROWS = {
     "char": ("--layers 4 --d-model 128 --heads 4 --context 64 --positions learned --vocab 65", 12, "f32"),
     "char-hsm": ("--layers 4 --d-model 128 --context 64 --mixer hsm:scalar --vocab 65", 12, "f32"),
+    "char-shortcut": ("--layers 4 --d-model 128 --heads 4 --context 64 --positions learned --vocab 65 "
+                      "--shortcut '1,2,3(hidden=128)'", 12, "f32"),
     "baby": ("--layers 6 --d-model 384 --heads 6 --context 256 --positions learned --vocab 65", 8, "f32"),
 }
 

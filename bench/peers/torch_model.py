@@ -85,6 +85,59 @@ class ShiftMixing(nn.Module):
 MIXERS = {"attention": Attention, "hsm": ShiftMixing}
 
 
+class ShortcutSource(nn.Module):
+    """What the last layer sees of one hidden state: norm and MLP of its own."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.norm = norm_of(config)
+        self.up = linear(config, config["d_model"], config["shortcut"]["hidden"])
+        self.down = linear(config, config["shortcut"]["hidden"], config["d_model"])
+
+    def forward(self, h):
+        return self.down(F.gelu(self.up(self.norm(h)), approximate="tanh"))
+
+
+class ShortcutAttention(nn.Module):
+    """One softmax over all tokens up to the query's, of all sources. The keys of a token lie side by side, so a query sees
+    a prefix; on a GPU flex_attention leaves out the blocks behind it, on a CPU a mask says what is seen."""
+
+    def __init__(self, config, layer):
+        super().__init__()
+        if config["shortcut"]["concat"] != "sequence":
+            raise NoPeer(f"a shortcut with concat={config['shortcut']['concat']}")
+        self.heads, self.kv_heads, self.sources = layer["heads"], layer["kv_heads"], len(config["shortcut"]["sources"])
+        self.dh = config["d_model"] // self.heads
+        self.q = linear(config, config["d_model"], config["d_model"])
+        self.kv = linear(config, config["d_model"], 2 * self.kv_heads * self.dh)
+        self.o = linear(config, config["d_model"], config["d_model"])
+        self.blocks = None
+
+    def leave_out_blocks(self, t, device):
+        """From here on flex_attention, which must be compiled, and sequences of t tokens."""
+        from torch.nn.attention.flex_attention import create_block_mask
+        sources = self.sources
+        self.blocks = create_block_mask(lambda b, h, q, k: k // sources <= q, None, None, t, t * sources, device=device)
+
+    def forward(self, u, seen, angles):
+        b, t, d = u.shape
+        q = self.q(u).view(b, t, self.heads, self.dh).transpose(1, 2)
+        k, v = self.kv(torch.stack(seen, dim=2).view(b, t * self.sources, d)).chunk(2, dim=2)
+        k, v = (x.view(b, t * self.sources, self.kv_heads, self.dh).transpose(1, 2) for x in (k, v))
+        if angles is not None:
+            q = rotate(q, *angles).to(v.dtype)
+            k = rotate(k, *(x.repeat_interleave(self.sources, dim=0) for x in angles)).to(v.dtype)
+        grouped = self.kv_heads < self.heads
+        if self.blocks is not None:
+            from torch.nn.attention.flex_attention import flex_attention
+            y = flex_attention(q, k, v, block_mask=self.blocks, enable_gqa=grouped)
+        else:
+            token = torch.arange(t, device=u.device)
+            y = F.scaled_dot_product_attention(q, k, v, attn_mask=token.repeat_interleave(self.sources) <= token[:, None],
+                                               enable_gqa=grouped)
+        return self.o(y.transpose(1, 2).reshape(b, t, d))
+
+
 class Mlp(nn.Module):
     def __init__(self, config):
         super().__init__()
@@ -112,19 +165,22 @@ class Layer(nn.Module):
         self.norm1, self.norm2 = norm_of(config), norm_of(config)
         self.mixer, self.mlp = MIXERS[layer["mixer"]](config, layer), Mlp(config)
 
-    def forward(self, x, angles):
-        x = x + self.mixer(self.norm1(x), angles)
+    def forward(self, x, angles, *seen):
+        x = x + self.mixer(self.norm1(x), *seen, angles)
         return x + self.mlp(self.norm2(x))
 
 
 class Decoder(nn.Module):
     def __init__(self, config):
         super().__init__()
-        if config["shortcut"] is not None:
-            raise NoPeer("a shortcut")
         self.embed = nn.Embedding(config["vocab_size"], config["d_model"])
         self.layers = nn.ModuleList(Layer(config, layer) for layer in config["layers"])
         self.norm = norm_of(config)
+        self.sources = []
+        if config["shortcut"] is not None:
+            self.sources = config["shortcut"]["sources"]
+            self.shortcut = nn.ModuleList(ShortcutSource(config) for _ in self.sources)
+            self.layers[-1].mixer = ShortcutAttention(config, config["layers"][-1])
         if config["positions"] == "learned":
             self.pos = nn.Embedding(config["context"], config["d_model"])
         self.rotary = config["positions"] == "rope" and any(layer["mixer"] == "attention" for layer in config["layers"])
@@ -143,8 +199,12 @@ class Decoder(nn.Module):
         if hasattr(self, "pos"):
             x = x + self.pos.weight[:t]
         angles = (self.cosine[:t], self.sine[:t]) if self.rotary else None
-        for layer in self.layers:
-            x = layer(x, angles)
+        hidden = [x]
+        for layer in self.layers[: len(self.layers) - bool(self.sources)]:
+            hidden.append(layer(hidden[-1], angles))
+        x = hidden[-1]
+        if self.sources:
+            x = self.layers[-1](x, angles, [source(hidden[m]) for source, m in zip(self.shortcut, self.sources)])
         weight = self.head.weight if hasattr(self, "head") else self.embed.weight
         logits = F.linear(self.norm(x), weight)
         return F.cross_entropy(logits.view(-1, logits.shape[-1]), targets.reshape(-1))

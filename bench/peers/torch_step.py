@@ -23,6 +23,8 @@ class Step:
     def __init__(self, args, model, vocabulary, context):
         self.args, self.model, self.device = args, model, torch.device(args.device)
         self.optimizer = torch_model.optimizer_of(model, 1e-3, 0.95, 0.1, args.mode == "graph")
+        if model.sources and args.mode != "eager" and args.device == "cuda":
+            model.layers[-1].mixer.leave_out_blocks(context, self.device)
         self.forward = model if args.mode == "eager" else torch.compile(model)
         generator = torch.Generator().manual_seed(1)
         self.tokens = torch.randint(vocabulary, (args.batch, context + 1), generator=generator).to(self.device)
