@@ -15,7 +15,7 @@
 namespace mixgrad::test {
 namespace {
 
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
+constexpr double kInfiniteLogit = std::numeric_limits<double>::infinity();
 
 std::vector<double> row_of(const Tensor& logits, std::int64_t row, std::int64_t vocabulary) {
   std::vector<double> values;
@@ -81,11 +81,11 @@ TEST_CASE("token draw: the first logit that is not finite is named, and one beyo
   }
   const auto draw = cuda::make_token_draw(2, test_device());
   for (const std::int64_t vocab_size : {100, 5000}) {
-    for (const double bad : {std::nan(""), kInfinity, -kInfinity}) {
+    for (const double bad : {std::nan(""), kInfiniteLogit, -kInfiniteLogit}) {
       const Tensor logits = random_tensor({2, 1, vocab_size}, 3).to(DType::f32);
       logits.set(vocab_size - 1, bad);   // row 0, beyond the vocabulary
       logits.set(vocab_size + 37, bad);  // row 1
-      logits.set(vocab_size + 60, kInfinity);
+      logits.set(vocab_size + 60, kInfiniteLogit);
       for (const SamplingOptions& options : ways()) {
         draw->draw(logits.to(test_device()), vocab_size - 1, options, std::vector<double>{0.5, 0.5});
         const auto drawn = draw->wait();
