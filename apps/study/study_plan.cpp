@@ -6,6 +6,7 @@
 #include <set>
 
 #include "apps/options/config_file.h"
+#include "apps/options/model_options.h"
 #include "apps/options/option_value.h"
 #include "apps/process/child.h"
 #include "core/error.h"
@@ -196,7 +197,9 @@ class Maker {
     }
     for (const auto& [name, value] : load_trainer_state(generation).options) {
       if (name == "data") {
-        words = appended(appended(words, {of_child("data")}), list_of_text("trainer.json: options.data", value));
+        const Words own = list_of_text("trainer.json: options.data", value);
+        // None: the shipped text, which a folder that holds a model alone does not know of.
+        words = appended(appended(words, {of_child("data")}), own.empty() ? ModelOptions().data_spec().sources : own);
       } else if (is_data_option(name)) {
         words = appended(words, {"--" + name, value});
       }

@@ -118,6 +118,22 @@ TEST_CASE("cli study: a teacher with both stages, and every variant") {
   CHECK_FALSE(has(command_of("window") + command_of("longer") + command_of("base"), "lr-scale"));
 }
 
+TEST_CASE("cli study: without data in its config it takes those of the base, also the shipped text") {
+  const TempFolder folder;
+  const std::string base = (folder / "base").string();
+  REQUIRE(mixgrad("train --layers 1 --d-model 16 --heads 2 --context 8 --batch 2 --steps 1 --warmup 1 --threads 1 "
+                  "--sample-tokens 0 --eval-every 0",
+                  {"--out", base})
+              .code == 0);
+  folder.put("study.toml", "checkpoint = \"" + base + "\"\nseeds = [1]\n");
+  const Finished dry = run_program({"study", "recurformer", "--config", (folder / "study.toml").string(), "--out",
+                                    (folder / "x").string(), "--dry-run"});
+  REQUIRE_MESSAGE(dry.code == 0, dry.err);
+  for (const std::string& line : lines_of(dry.out)) {
+    if (line.rfind("base-", 0) != 0) CHECK_MESSAGE(has(line, "tinyshakespeare.txt"), line);
+  }
+}
+
 TEST_CASE("cli study: what is refused") {
   const Study study("seeds = [1]\n");
   const auto refused = [&](const std::string& text, const std::string& message) {
