@@ -1,6 +1,7 @@
 #include "autograd/gradients.h"
 
 #include <algorithm>
+#include <cstddef>
 
 #include "core/build.h"
 #include "core/error.h"
@@ -45,5 +46,25 @@ const Tensor& Gradients::of(std::size_t i) const {
 
 void Gradients::clear() { std::fill(arrived_.begin(), arrived_.end(), std::uint8_t{0}); }
 void Gradients::mark_all_arrived() { std::fill(arrived_.begin(), arrived_.end(), std::uint8_t{1}); }
+void Gradients::mark_arrived_as(const Gradients& other) { arrived_ = other.arrived_; }
+
+std::vector<std::pair<std::int64_t, std::int64_t>> Gradients::arrived_ranges() const {
+  std::vector<std::pair<std::int64_t, std::int64_t>> ranges;
+  const auto begin_of = [&](std::size_t i) {
+    const auto* here = static_cast<const std::byte*>(views_[i].raw());
+    const auto bytes = static_cast<std::size_t>(here - static_cast<const std::byte*>(flat_.raw()));
+    return static_cast<std::int64_t>(bytes / dtype_bytes(flat_.dtype()));
+  };
+  for (std::size_t i = 0; i < views_.size(); ++i) {
+    if (arrived_[i] == 0) continue;
+    const std::int64_t end = i + 1 < views_.size() ? begin_of(i + 1) : flat_.numel();  // with the gap behind it
+    if (!ranges.empty() && ranges.back().second == begin_of(i)) {
+      ranges.back().second = end;
+    } else {
+      ranges.emplace_back(begin_of(i), end);
+    }
+  }
+  return ranges;
+}
 
 }  // namespace mixgrad

@@ -159,3 +159,16 @@ function(mixgrad_optional_library name library header package what)
 endfunction()
 mixgrad_optional_library(LIBEDIT edit histedit.h libedit-dev "line editing of mixgrad generate --interactive")
 mixgrad_optional_library(LIBYAML yaml yaml.h libyaml-dev "YAML files of mixgrad eval --suite prompts")
+
+# Optional, of the library: MPI, for a training run in several processes (nn/distributed).
+option(MIXGRAD_MPI "Training in several processes over MPI, where the system has libopenmpi-dev" ON)
+set(MIXGRAD_MPI_FOUND OFF)
+if(MIXGRAD_MPI)
+  set(MPI_CXX_SKIP_MPICXX ON)  # the C interface alone
+  find_package(MPI QUIET COMPONENTS CXX)
+  if(MPI_CXX_FOUND)
+    set(MIXGRAD_MPI_FOUND ON)
+  else()
+    message(STATUS "not found: MPI (Debian: libopenmpi-dev); the library is built without: training in several processes")
+  endif()
+endif()

@@ -51,7 +51,7 @@ target_link_options(mixgrad_flags INTERFACE ${mixgrad_link_options})
 
 # What this build has, for core/build.h. A file, not a flag: a program that uses the library then sees what the library
 # was built with, whatever flags the program itself is compiled with.
-foreach(fact "has_cuda MIXGRAD_CUDA" "has_checked_memory MIXGRAD_CHECKED")
+foreach(fact "has_cuda MIXGRAD_CUDA" "has_checked_memory MIXGRAD_CHECKED" "has_mpi MIXGRAD_MPI_FOUND")
   separate_arguments(fact)
   list(GET fact 0 name)
   list(GET fact 1 option)
@@ -70,6 +70,7 @@ file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/generated/mixgrad/config.h @ONLY CON
 #define MIXGRAD_VERSION_PATCH @PROJECT_VERSION_PATCH@
 #define MIXGRAD_HAS_CUDA @mixgrad_has_cuda@
 #define MIXGRAD_HAS_CHECKED_MEMORY @mixgrad_has_checked_memory@
+#define MIXGRAD_HAS_MPI @mixgrad_has_mpi@
 ]])
 
 function(mixgrad_public_interface target)

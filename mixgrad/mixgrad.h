@@ -75,6 +75,7 @@
 #include "nn/data/task_batches.h"
 #include "nn/data/tasks/task.h"
 #include "nn/data/token_data.h"
+#include "nn/distributed/communicator.h"
 #include "nn/evaluation/evaluation.h"
 #include "nn/evaluation/likelihood.h"
 #include "nn/evaluation/task_evaluation.h"

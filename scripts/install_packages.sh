@@ -18,7 +18,7 @@ if ! command -v apt-get >/dev/null; then
 fi
 
 for package in libeigen3-dev nlohmann-json3-dev libcli11-dev librandom123-dev libxxhash-dev libpcre2-dev libutf8proc-dev \
-  doctest-dev libedit-dev libyaml-dev "$@"; do
+  doctest-dev libedit-dev libyaml-dev libopenmpi-dev openmpi-bin "$@"; do
   status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
   [ "$status" = installed ] || missing+=("$package")
 done

@@ -66,7 +66,7 @@ void declare_optimizers(OptionSet& options, std::map<std::string, double>& value
 }  // namespace
 
 void TrainingOptions::declare_batch(OptionSet& options, const std::vector<std::string>& only_for) {
-  options.add("batch", batch, kBatch, "Sequences of one micro-batch",
+  options.add("batch", batch, kBatch, "Sequences of one micro-batch, of all processes of the job together",
               {.group = OptionGroup::optimisation, .only_for = only_for});
 }
 
@@ -109,6 +109,40 @@ void TrainingOptions::declare_recompute(OptionSet& options, const std::vector<st
        .absent_means = "false"});
 }
 
+void TrainingOptions::declare_ranks(OptionSet& options, bool alone, const std::vector<std::string>& only_for) {
+  constexpr const char* kAlone = "it belongs to a job of several processes, and this is one";
+  OptionTraits traits{.group = OptionGroup::optimisation, .on_resume = OnResume::may_change, .only_for = only_for};
+  traits.useless = useless_when([alone] { return alone; }, kAlone);
+  traits.absent_means = "f32";
+  options.add("reduce-dtype", reduce_dtype, {"f32", "bf16"},
+              "Several processes: type in which gradients are sent; bf16: half the bytes, rounded, added up in f32",
+              traits);
+  traits.absent_means = "25";
+  options.add("bucket-mb", bucket_mb, {1, 1024}, "Several processes: MiB of gradients that are sent in one piece",
+              traits);
+  traits.useless = [this, alone]() -> std::string {
+    if (reduce_dtype == "bf16") return "--reduce-dtype bf16 always adds in rank order";
+    return alone && accumulate == 1 ? "there is one process and one micro-batch" : "";
+  };
+  traits.absent_means = "any";
+  options.add(
+      "reduce-order", reduce_order, {"any", "rank"},
+      "Order in which gradients of micro-batches and processes are added. any: the quickest; rank: one by one, so "
+      "that N processes give the bits of one with --accumulate N and an N-th of --batch",
+      traits);
+  traits.useless = useless_when([alone] { return alone; }, kAlone);
+  traits.on_resume = OnResume::not_stored;
+  traits.absent_means.reset();
+  options.add("timeout", timeout, {.low = 1, .high = 86400},
+              "Several processes: seconds after which one that does not answer ends the run", traits);
+}
+
+ReduceOptions TrainingOptions::reduce_options() const {
+  return {.order = reduce_order == "rank" ? ReduceOrder::rank : ReduceOrder::any,
+          .dtype = reduce_dtype == "bf16" ? DType::bf16 : DType::f32,
+          .bucket_bytes = static_cast<std::size_t>(bucket_mb) << 20U};
+}
+
 void TrainingOptions::declare_frozen(OptionSet& options) {
   options.add_several("freeze", frozen, "Parameters that stay as they are, by name: * stands for any text",
                       {.group = OptionGroup::optimisation, .value = "PATTERN", .absent_means = ""});
@@ -130,6 +164,9 @@ void TrainingOptions::check() const {
   const bool falls = schedule_rule(parse_schedule(schedule)).end == ScheduleEnd::at_min_lr;
   if (falls && min_lr > lr)
     raise<ValueError>("--min-lr must be at most --lr (", lr, "); got ", min_lr, "; give a smaller --min-lr");
+  if (reduce_dtype == "bf16" && placement.precision == "f64") {
+    raise<ValueError>("--reduce-dtype bf16 needs gradients in f32; got --precision f64; leave it out");
+  }
 }
 
 OptimizerSettings TrainingOptions::optimizer_settings() const {

@@ -17,6 +17,9 @@ struct TrainingOptions {
   PlacementOptions placement;
   std::uint64_t seed = 1;
   double dropout = 0;
+  std::string reduce_dtype = "f32", reduce_order = "any";
+  std::int64_t bucket_mb = 25;
+  double timeout = 300;  // seconds
   bool recompute = false;
   std::vector<std::string> frozen;     // patterns of parameter names (nn/modules/freeze.h)
   std::vector<std::string> lr_scales;  // nn/modules/lr_scale.h
@@ -28,6 +31,8 @@ struct TrainingOptions {
   void declare_dropout(OptionSet& options);
   void declare_recompute(OptionSet& options, const std::vector<std::string>& only_for = {});
   void declare_frozen(OptionSet& options);
+  // How the processes of a job work together; `alone`: there is one.
+  void declare_ranks(OptionSet& options, bool alone, const std::vector<std::string>& only_for = {});
   void declare_seed(OptionSet& options);
   void declare_placement(OptionSet& options);
   void check() const;  // ValueError for options that do not fit together
@@ -41,6 +46,7 @@ struct TrainingOptions {
             .dropout = dropout_mask(),
             .intermediates = intermediates()};
   }
+  ReduceOptions reduce_options() const;
   Intermediates intermediates() const { return recompute ? Intermediates::recomputed : Intermediates::kept; }
   DropoutMask dropout_mask() const { return DropoutMask::of(dropout, seed); }
   Schedule schedule_values() const { return {parse_schedule(schedule), lr, min_lr, warmup, steps}; }

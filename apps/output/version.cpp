@@ -20,6 +20,7 @@ std::string version_text() {
 #endif
   if (cpu::has_amx()) text += " and AMX";
   text += std::string(", devices cpu") + (build::has_cuda ? ", cuda" : "");
+  text += build::has_mpi ? ", several processes by MPI" : ", one process (no MPI)";
   text += MIXGRAD_LIBEDIT ? ", line editing by libedit" : ", no line editing";
   return text + (MIXGRAD_LIBYAML ? ", YAML by libyaml" : ", no YAML");
 }

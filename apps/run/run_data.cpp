@@ -12,9 +12,11 @@ const BatchStream& RunData::batches() const {
 
 TextId RunData::id() const { return text() != nullptr ? text()->text_id().value() : task()->id(); }
 
-RunData::Validation RunData::validate(const Decoder& model) const {
-  if (text() != nullptr) return {.loss = evaluate(model, *text(), text()->valid()).loss};
-  const TaskScore score = evaluate_task(model, task()->task(), {.seed = seed_, .sequences = kTaskValidation});
+RunData::Validation RunData::validate(const Decoder& model, Communicator* ranks) const {
+  if (text() != nullptr)
+    return {.loss = evaluate(model, *text(), text()->valid(), EvaluationOptions{.ranks = ranks}).loss};
+  const TaskScore score =
+      evaluate_task(model, task()->task(), {.seed = seed_, .sequences = kTaskValidation, .ranks = ranks});
   return {.loss = score.loss, .accuracy = score.answers.share()};
 }
 

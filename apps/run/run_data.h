@@ -12,6 +12,7 @@
 
 #include "nn/data/task_batches.h"
 #include "nn/data/token_data.h"
+#include "nn/distributed/communicator.h"
 #include "nn/model/decoder.h"
 
 namespace mixgrad::app {
@@ -37,7 +38,8 @@ class RunData {
   const TaskBatches* task() const { return std::get_if<TaskBatches>(&data_); }  // null: a text
   TextId id() const;  // of a text that was opened with Identify::yes, or of the task
   bool validates() const { return text() == nullptr || text()->valid().size() > 0; }
-  Validation validate(const Decoder& model) const;  // validates()
+  // validates(). Of a job: by all ranks together (EvaluationOptions::ranks).
+  Validation validate(const Decoder& model, Communicator* ranks = nullptr) const;
 
   // "my.txt: 1115394 tokens of 65 kinds, the last 111540 for validation", or of the task.
   std::string describe() const;

@@ -17,11 +17,31 @@
 #include "core/parallel.h"
 #include "core/system/interrupt.h"
 #include "core/text/plural.h"
+#include "nn/distributed/agreement.h"
+#include "nn/files/hash.h"
 #include "nn/training/explain.h"
 #include "nn/training/step_trace.h"
 #include "ops/matmul/matmul_cuda.h"
 
 namespace mixgrad::app {
+
+namespace {
+
+// For sums in rank order within one process.
+const std::unique_ptr<Communicator>& single_process() {
+  static const std::unique_ptr<Communicator> alone = make_single_process();
+  return alone;
+}
+
+// Of the explanations of all ranks the first that names an operator or a parameter.
+std::string first_explanation(const std::vector<std::string>& of_ranks) {
+  for (std::size_t rank = 0; rank < of_ranks.size(); ++rank) {
+    if (!of_ranks[rank].starts_with(kNoOperator)) return of_ranks[rank] + " (rank " + std::to_string(rank) + ")";
+  }
+  return of_ranks[0];
+}
+
+}  // namespace
 
 Prompt SampleOptions::start(const Tokenizer& tokenizer) const {
   if (prompt.empty()) return default_prompt(tokenizer);
@@ -47,14 +67,19 @@ RunLoop::RunLoop(Decoder& model, const RunData& data, Optimizer& optimizer, cons
       schedule_(options.schedule(training.steps)),
       rng_(state_.rng_seed, state_.rng_counter),
       records_product_choices_(model.device().is_cuda() && state_.step == 0),
-      report_(options.out, state_.step, schedule_.last, training.batch * training.accumulate * model.config().context,
+      report_(options.ranks == nullptr || options.ranks->leads() ? options.out / "metrics.jsonl" : "/dev/null",
+              options.out, state_.step, schedule_.last, training.batch * training.accumulate * model.config().context,
               options.json, options.objective == nullptr ? "" : options.objective->name()),
       cores_(model.device().is_cpu() ? threads() : 1) {
   install_product_choices();
   Trainer::Options how = training.trainer_options();
   how.objective = options.objective;
+  how.reduce = training.reduce_options();
+  how.ranks = options.ranks;
+  const std::unique_ptr<Communicator>& alone = single_process();
+  if (how.ranks == nullptr && how.reduce.order == ReduceOrder::rank) how.ranks = alone.get();
   if (records_product_choices_) how.products = Trainer::ProductAlgorithms::timed;
-  if (!options.trace.empty()) trace_step(how.products);
+  if (!options.trace.empty() && leads()) trace_step(how.products);
   trainer_ = make_trainer(model, optimizer, data.batches(), how);
   trainer_->start(state_.step, rng_);
 }
@@ -67,8 +92,7 @@ int RunLoop::run() {
     After after = state_.evaluation_due ? evaluate_and_log() : After::next_step;
     if (state_.step > 0 && !evaluated_ && schedule_.logs_at(state_.step)) report_.log(state_.step, *state_.last, {});
     while (after == After::next_step && state_.step < schedule_.last) {
-      if (interrupt_requested() != 0) return stop_interrupted(interrupt_requested());
-      if (!stdout_has_reader()) return stop_interrupted(SIGPIPE);
+      if (const int signal = stop_requested(); signal != 0) return stop_interrupted(signal);
       if (run_to_next_stop() == Steps::not_finite) return stop_not_finite();
       const bool evaluates = schedule_.evaluates_at(state_.step);
       state_.evaluation_due = evaluates && validates() && schedule_.evaluation_counts_at(state_.step);
@@ -84,7 +108,7 @@ int RunLoop::run() {
     return stop_interrupted(cut.signal);
   } catch (const OutputLost& lost) {
     report_.end_line();
-    if (saved_step_ != state_.step) save();
+    if (saved_step_ != state_.step) write();
     const std::string out = options_.out.string();
     if (complete())
       raise<IoError>(lost.what(), "; the run is complete and saved in ", out, ", its sample was cut short");
@@ -96,7 +120,8 @@ int RunLoop::run() {
 // After a number that is not finite, state_.step is the last step that was done.
 RunLoop::Steps RunLoop::run_to_next_stop() {
   const std::int64_t stop = schedule_.next_stop(state_.step);
-  for (std::int64_t step = state_.step; step < stop && interrupt_requested() == 0; ++step) {
+  for (std::int64_t step = state_.step; step < stop; ++step) {
+    if (agreed_interrupt(options_.ranks, interrupt_requested()) != 0) break;
     trainer_->queue();
     report_.note(cores_.after_step());
   }
@@ -142,7 +167,7 @@ void RunLoop::install_product_choices() {
 // Of a step like the next one, before the trainer takes its memory.
 void RunLoop::trace_step(Trainer::ProductAlgorithms products) {
   const std::size_t shown = write_step_trace(options_.trace, model_, optimizer_, data_.batches(), rng_,
-                                             {.batch = training_.batch,
+                                             {.batch = own_rows().end(training_.batch),
                                               .accumulate = training_.accumulate,
                                               .dropout = {training_.dropout_mask(), state_.step},
                                               .intermediates = training_.intermediates(),
@@ -152,7 +177,35 @@ void RunLoop::trace_step(Trainer::ProductAlgorithms products) {
                options_.trace.c_str(), count_text(static_cast<std::int64_t>(shown), "operator").c_str());
 }
 
+// What a signal, or a stdout that nobody reads, asks of this run; the same for every rank.
+int RunLoop::stop_requested() const {
+  int own = interrupt_requested();
+  if (own == 0 && leads() && !stdout_has_reader()) own = SIGPIPE;
+  return agreed_interrupt(options_.ranks, own);
+}
+
+StepRanks RunLoop::own_rows() const {
+  if (options_.ranks == nullptr) return {};
+  return {.rank = options_.ranks->rank(), .size = options_.ranks->size()};
+}
+
 void RunLoop::save() {
+  if (options_.ranks != nullptr) {
+    const Tensor& weights = model_.parameters().master();
+    const auto* bytes = static_cast<const char*>(weights.raw());
+    const std::string hash =
+        xxh3_hex({bytes, static_cast<std::size_t>(weights.numel()) * dtype_bytes(weights.dtype())});
+    require_same(*options_.ranks, {{"step", std::to_string(state_.step)}, {"the weights, as XXH3,", hash}});
+  }
+  if (leads()) {
+    write();
+  } else {
+    saved_step_ = state_.step;
+  }
+  if (options_.ranks != nullptr) options_.ranks->meet("the checkpoint of step " + std::to_string(state_.step));
+}
+
+void RunLoop::write() {
   const double start = now();
   state_.rng_counter = rng_.counter();
   if (saved_step_ && *saved_step_ < state_.step) state_.parent = saved_step_;
@@ -168,7 +221,7 @@ void RunLoop::record_evaluation(double val_loss) {
   state_.evaluations_since_best = gain ? 0 : state_.evaluations_since_best + 1;
   if (!state_.best || val_loss < state_.best->val_loss) {
     state_.best = {state_.step, val_loss};
-    point_best(options_.out, state_.step);  // saved before the evaluation
+    if (leads()) point_best(options_.out, state_.step);  // saved before the evaluation
   }
   state_.evaluation_due = false;
 }
@@ -179,7 +232,7 @@ RunLoop::After RunLoop::evaluate_and_log() {
     report_.log(state_.step, *state_.last, {});
     return After::next_step;
   }
-  validation_ = data_.validate(model_);
+  validation_ = data_.validate(model_, options_.ranks);
   report_.log(state_.step, *state_.last, validation_);
   if (!std::isfinite(validation_->loss)) {
     report_.validation_not_finite(state_, validation_->loss);
@@ -200,7 +253,7 @@ int RunLoop::finish(After after) {
     return kOk;
   }
   report_.finished(state_, validation_, pool_stats(model_.device()).peak);
-  if (!options_.json && options_.sample.tokens > 0) {
+  if (!options_.json && options_.sample.tokens > 0 && leads()) {
     std::fprintf(stderr, "a sample:\n\n");
     sampling_ = true;
     stream_sample(model_, data_.tokenizer(), options_.sample.start(data_.tokenizer()), options_.sample.tokens,
@@ -219,9 +272,10 @@ int RunLoop::stop_interrupted(int signal) {
 int RunLoop::stop_not_finite() {
   report_.end_line();
   trainer_.reset();  // its memory is needed
-  const std::string explanation =
+  std::string explanation =
       explain_not_finite(model_, optimizer_, data_.batches(), rng_, training_.batch, training_.accumulate,
-                         {training_.dropout_mask(), state_.step}, options_.objective);
+                         {training_.dropout_mask(), state_.step}, options_.objective, own_rows());
+  if (options_.ranks != nullptr) explanation = first_explanation(options_.ranks->gather(explanation));
   report_.not_finite(state_, explanation);
   return kCheckFailed;
 }

@@ -16,6 +16,7 @@
 #include "apps/run/run_report.h"
 #include "apps/run/run_schedule.h"
 #include "nn/training/checkpoint.h"
+#include "nn/training/train_step.h"
 #include "nn/training/trainer.h"
 
 namespace mixgrad::app {
@@ -40,6 +41,7 @@ struct RunOptions {
   SampleOptions sample;
   bool json = false;
   const Objective* objective = nullptr;  // null: the model's loss
+  Communicator* ranks = nullptr;         // of a job of several processes; null: this process alone
 
   RunSchedule schedule(std::int64_t steps) const;  // of a run of so many steps
 };
@@ -61,7 +63,11 @@ class RunLoop {
   void skip_batch();
   void install_product_choices();
   void trace_step(Trainer::ProductAlgorithms products);
-  void save();
+  void save();   // by the leader; all ranks meet before and after
+  void write();  // by this rank, without a word to the others
+  int stop_requested() const;
+  bool leads() const { return options_.ranks == nullptr || options_.ranks->leads(); }
+  StepRanks own_rows() const;
   After evaluate_and_log();
   void record_evaluation(double val_loss);
   bool validates() const { return data_.validates(); }

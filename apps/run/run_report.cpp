@@ -32,12 +32,12 @@ std::string saved_generations(const std::filesystem::path& run, const TrainerSta
 
 }  // namespace
 
-RunReport::RunReport(const std::filesystem::path& out, std::int64_t first_step, std::int64_t last_step,
-                     std::int64_t tokens_per_step, bool json, std::string objective)
+RunReport::RunReport(const std::filesystem::path& metrics, const std::filesystem::path& out, std::int64_t first_step,
+                     std::int64_t last_step, std::int64_t tokens_per_step, bool json, std::string objective)
     : out_(out),
       last_step_(last_step),
       tokens_per_step_(tokens_per_step),
-      progress_(last_step, first_step, out / "metrics.jsonl", json),
+      progress_(last_step, first_step, metrics, json),
       objective_(std::move(objective)) {}
 
 void RunReport::start_clock() {

@@ -13,10 +13,10 @@ namespace mixgrad::app {
 
 class RunReport {
  public:
-  // `out` is the run's folder; tokens are counted for the speed; `objective` as StepLog has it. IoError when
-  // metrics.jsonl cannot be opened.
-  RunReport(const std::filesystem::path& out, std::int64_t first_step, std::int64_t last_step,
-            std::int64_t tokens_per_step, bool json, std::string objective = {});
+  // Lines go to the file `metrics`; `out` is the run's folder; tokens are counted for the speed; `objective` as StepLog
+  // has it. IoError when metrics.jsonl cannot be opened.
+  RunReport(const std::filesystem::path& metrics, const std::filesystem::path& out, std::int64_t first_step,
+            std::int64_t last_step, std::int64_t tokens_per_step, bool json, std::string objective = {});
 
   // The speed is that of the steps since the last log(), without the time that pause() adds.
   void start_clock();

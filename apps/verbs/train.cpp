@@ -13,10 +13,12 @@
 #include "apps/output/error_line.h"
 #include "apps/output/standard_output.h"
 #include "apps/output/table.h"
+#include "apps/output/version.h"
 #include "apps/process/signals.h"
 #include "apps/run/open_run.h"
 #include "apps/run/run_data.h"
 #include "apps/run/run_loop.h"
+#include "apps/run/run_ranks.h"
 #include "apps/run/schedule_notes.h"
 #include "apps/run/training_plan.h"
 #include "apps/verbs/verbs.h"
@@ -25,8 +27,10 @@
 #include "core/system/interrupt.h"
 #include "core/text/parse_number.h"
 #include "core/text/plural.h"
+#include "nn/distributed/agreement.h"
 #include "nn/files/file.h"
 #include "nn/files/folder.h"
+#include "nn/files/hash.h"
 #include "nn/files/metrics_file.h"
 #include "nn/modules/freeze.h"
 #include "nn/modules/lr_scale.h"
@@ -102,6 +106,7 @@ class Train : public Verb, private StoredOptions {
     training_.declare_dropout(options);
     training_.declare_recompute(options);
     training_.declare_frozen(options);
+    training_.declare_ranks(options, started_alone());
     distill_.declare(options);
     training_.declare_placement(options);
   }
@@ -148,12 +153,19 @@ class Train : public Verb, private StoredOptions {
 
   int run() override {
     const SignalScope signals;
-    if (run_.json) require_open_stdout("train: --json");
+    if (plan_) return train(nullptr);
+    return run_in_job(training_.timeout, [this](Communicator& ranks) { return run_on(ranks); });
+  }
+
+ private:
+  int run_on(Communicator& ranks) {
+    if (run_.json && ranks.leads()) require_open_stdout("train: --json");
     try {
-      return train();
+      return train(ranks.alone() ? nullptr : &ranks);
     } catch (const Interrupted& cut) {
       std::fprintf(stderr, "mixgrad: stopped by %s before the first step; nothing was written\n",
                    signal_name(cut.signal));
+      ranks.leave(std::string("it was stopped by ") + signal_name(cut.signal) + " before the first step");
       return 128 + cut.signal;
     } catch (const OutOfMemory& error) {
       if (!holds_run(run_.out)) throw;
@@ -161,7 +173,6 @@ class Train : public Verb, private StoredOptions {
     }
   }
 
- private:
   // Paths are stored as absolute ones, so that the run can be resumed from any folder.
   void store_data() {
     if (resumed() && !text_given_) return;  // as they were stored
@@ -180,8 +191,37 @@ class Train : public Verb, private StoredOptions {
     }
   }
 
-  int train() {
+  // What must be the same on every rank before any of them begins, and then what was opened.
+  void require_same_run(Communicator& ranks) const {
+    Facts facts{{"the program", version_text()},
+                {"the device", training_.model_placement().device.is_cpu() ? "cpu" : "cuda"},
+                {"--out", out_},
+                {"--resume", resume_},
+                {"--stop-after", std::to_string(run_.stop_after)},
+                {"--timeout", std::to_string(training_.timeout)}};
+    for (const auto& [name, value] : state_.options) {
+      const bool may_differ = name == "threads" || name == "data" || name == "valid";  // the texts are compared
+      if (!may_differ) facts.emplace_back("--" + name, value);
+    }
+    require_same(ranks, facts);
+  }
+  void require_same_start(Communicator& ranks, const Decoder& model) const {
+    const Tensor& weights = model.parameters().master();
+    const auto* bytes = static_cast<const char*>(weights.raw());
+    const std::size_t count = static_cast<std::size_t>(weights.numel()) * dtype_bytes(weights.dtype());
+    require_same(ranks, {{"the size of the text in bytes", std::to_string(state_.text_bytes)},
+                         {"the text, as XXH3,", state_.text_xxh3},
+                         {"the step", std::to_string(state_.step)},
+                         {"the weights, as XXH3,", xxh3_hex({bytes, count})}});
+  }
+
+  // `ranks`: of a job of several processes, else null.
+  int train(Communicator* ranks) {
+    const bool leads = ranks == nullptr || ranks->leads();
+    run_.ranks = ranks;
     training_.check();
+    if (ranks != nullptr) refuse_for_ranks(*ranks);
+    if (ranks != nullptr) require_same_run(*ranks);
     run_.early_stop = parse_early_stop(early_stop_);
     run_.trace = trace_;
     training_.placement.check_device();
@@ -220,11 +260,15 @@ class Train : public Verb, private StoredOptions {
     const std::uintmax_t bytes = generation_bytes(model, data.tokenizer(), *optimizer);
     const std::int64_t saves = run_.schedule(training_.steps).saves_after(state_.step);
     check_disk_space(run_.out, bytes, std::min(saves, kGenerationsAtOnce));
-    check_interrupt();
-    make_folder(run_.out);
-    const FolderLock lock(run_.out, "another mixgrad train");
-    sweep_leftovers(run_.out);
-    if (resumed()) {
+    if (ranks != nullptr) require_same_start(*ranks, model);
+    check_interrupt_of(ranks);
+    std::optional<FolderLock> lock;
+    if (leads) {
+      make_folder(run_.out);
+      lock.emplace(run_.out, "another mixgrad train");
+      sweep_leftovers(run_.out);
+    }
+    if (resumed() && leads) {
       const LaterLines later = begin_course() ? LaterLines::back_up : LaterLines::drop;
       const fs::path from = generation_.parent_path() / "metrics.jsonl";
       const std::string note = continue_metrics(from, run_.out / "metrics.jsonl", state_.step - 1, later);
@@ -232,7 +276,25 @@ class Train : public Verb, private StoredOptions {
     }
     store_data();
     input.release();
+    if (ranks != nullptr) ranks->meet("the start of the run");
     return RunLoop(model, data, *optimizer, training_, run_, state_).run();
+  }
+
+  void refuse_for_ranks(const Communicator& ranks) const {
+    if (training_.batch < ranks.size()) {
+      raise<ValueError>("train: --batch is that of all processes together and must be at least their number, ",
+                        ranks.size(), "; got ", training_.batch, "; give a larger --batch, or start fewer processes");
+    }
+    if (!training_.model_placement().device.is_cpu()) {
+      raise<ValueError>("train: several processes train on CPUs; got --device ", training_.placement.device, " and ",
+                        ranks.size(), " processes; give --device cpu, or start one process");
+    }
+    for (const std::string& source : model_.data) {
+      if (source == "-") {
+        raise<ValueError>("train: --data - is the standard input, which one process alone has; got ", ranks.size(),
+                          " processes; put the text into a file that each of them can read");
+      }
+    }
   }
 
   // What --distill minimises, with the teacher that it keeps; null without. Freezes what the stage leaves alone.

@@ -4,10 +4,10 @@
 #include <numbers>
 
 #include "core/error.h"
-#include "core/system/interrupt.h"
 #include "core/text/plural.h"
 #include "nn/data/document_rows.h"
 #include "nn/data/target_shares.h"
+#include "nn/distributed/agreement.h"
 
 namespace mixgrad {
 
@@ -82,6 +82,23 @@ double summed_loss(const Decoder& model, const TokenData& data, const Tensor& to
   return sum;
 }
 
+// In the order of the batches, of which rank r has r, r + ranks, ...
+std::vector<PartialSum> parts_of_all(const std::vector<PartialSum>& own, std::int64_t batches, Communicator& ranks) {
+  std::vector<double> numbers;
+  for (const PartialSum& part : own) {
+    numbers.push_back(part.sum);
+    numbers.push_back(static_cast<double>(part.count));
+  }
+  const std::vector<double> all = ranks.gather(numbers);
+  std::vector<PartialSum> parts;
+  for (std::int64_t batch = 0; batch < batches; ++batch) {
+    const auto rank = static_cast<std::size_t>(batch % ranks.size());
+    const std::size_t at = rank * numbers.size() + 2 * static_cast<std::size_t>(batch / ranks.size());
+    parts.push_back({all[at], static_cast<std::int64_t>(all[at + 1])});
+  }
+  return parts;
+}
+
 }  // namespace
 
 Evaluation evaluate(const Decoder& model, const TokenData& data, TokenRange range, const EvaluationOptions& options) {
@@ -90,12 +107,20 @@ Evaluation evaluate(const Decoder& model, const TokenData& data, TokenRange rang
   const EvalWindows windows(data, range, context, options.stride);
   const Tensor tokens = Tensor::empty({options.batch, context}, DType::i32);
   const Tensor targets = Tensor::empty({options.batch, context}, DType::i32);
-  std::vector<PartialSum> parts;
-  for (std::int64_t first = 0; first < windows.count(); first += options.batch) {
-    check_interrupt();
-    const std::int64_t count = windows.fill(first, tokens, targets);
+  const std::int64_t ranks = options.ranks == nullptr ? 1 : options.ranks->size();
+  const std::int64_t rank = options.ranks == nullptr ? 0 : options.ranks->rank();
+  const std::int64_t batches = (windows.count() + options.batch - 1) / options.batch;
+  std::vector<PartialSum> parts;  // of the batches rank, rank + ranks, ...
+  for (std::int64_t round = 0; round < batches; round += ranks) {
+    check_interrupt_of(options.ranks);
+    if (round + rank >= batches) {
+      parts.emplace_back();
+      continue;
+    }
+    const std::int64_t count = windows.fill((round + rank) * options.batch, tokens, targets);
     parts.push_back({summed_loss(model, data, tokens, targets, count), count});
   }
+  if (options.ranks != nullptr) parts = parts_of_all(parts, batches, *options.ranks);
   return evaluation_of(parts, windows.target_bytes());
 }
 

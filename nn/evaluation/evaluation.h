@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "nn/data/token_data.h"
+#include "nn/distributed/communicator.h"
 #include "nn/model/decoder.h"
 
 namespace mixgrad {
@@ -41,6 +42,9 @@ struct EvaluationOptions {
   std::int64_t batch = kEvalBatch;
   std::int64_t context = 0;  // of the windows; 0 = the model's, which it must not exceed
   std::int64_t stride = 0;   // from window to window (EvalWindows); 0 = the context
+  // Of a job: every rank calls evaluate(), each evaluates its share of the batches, and all get the whole, which has
+  // the bits that one process gives.
+  Communicator* ranks = nullptr;
 };
 
 // Windows of the model's context, `batch` at a time; the loss does not depend on `batch` beyond

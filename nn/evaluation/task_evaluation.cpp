@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <sstream>
+#include <string>
 #include <vector>
 
 #include "core/error.h"
-#include "core/system/interrupt.h"
 #include "core/text/plural.h"
 #include "nn/data/task_batches.h"
+#include "nn/distributed/agreement.h"
 #include "nn/modules/finite_values.h"
 #include "ops/linear/linear.h"
 
@@ -50,15 +52,67 @@ class TaskScoring {
 
   TaskScore run() {
     const ContextScope scope(model_.context());
-    for (std::int64_t first = 0; first < options_.sequences; first += options_.batch) {
-      check_interrupt();
-      score_batch(first, std::min(options_.batch, options_.sequences - first));
+    Communicator* ranks = options_.ranks;
+    const std::int64_t stride = options_.batch * (ranks == nullptr ? 1 : ranks->size());
+    const std::int64_t own = options_.batch * (ranks == nullptr ? 0 : ranks->rank());
+    for (std::int64_t round = 0; round < options_.sequences; round += stride) {
+      check_interrupt_of(ranks);
+      losses_.push_back(0);
+      const std::int64_t first = round + own;
+      if (first < options_.sequences) score_batch(first, std::min(options_.batch, options_.sequences - first));
     }
-    score_.loss = loss_ / static_cast<double>(std::max<std::int64_t>(score_.tokens.count, 1));
+    if (ranks != nullptr) add_up(*ranks);
+    double loss = 0;
+    for (const double of_batch : losses_) loss += of_batch;
+    score_.loss = loss / static_cast<double>(std::max<std::int64_t>(score_.tokens.count, 1));
     return score_;
   }
 
  private:
+  // Makes the counts and losses of this rank those of all; the losses in the order of the batches.
+  void add_up(Communicator& ranks) {
+    const std::vector<double> all = ranks.gather(losses_);
+    std::vector<double> in_order;
+    for (std::size_t i = 0; i < losses_.size(); ++i) {
+      for (std::size_t at = i; at < all.size(); at += losses_.size()) in_order.push_back(all[at]);
+    }
+    losses_ = in_order;
+    std::string own;
+    each_count(score_, [&](const std::string& key, const Proportion& count) {
+      own += key + " " + std::to_string(count.right) + " " + std::to_string(count.count) + "\n";
+    });
+    TaskScore sum;
+    for (const std::string& text : ranks.gather(own)) add_counts(text, sum);
+    score_ = sum;
+  }
+
+  // Each of the counts of a score with a key: "answers 0", "hop 3".
+  template <class Use>
+  static void each_count(const TaskScore& score, const Use& use) {
+    use("answers 0", score.answers);
+    use("tokens 0", score.tokens);
+    use("sequences 0", score.sequences);
+    for (const auto& [at, count] : score.by_position) use("position " + std::to_string(at), count);
+    for (const auto& [at, count] : score.by_distance) use("distance " + std::to_string(at), count);
+    for (const auto& [at, count] : score.by_hop) use("hop " + std::to_string(at), count);
+  }
+
+  static void add_counts(const std::string& text, TaskScore& score) {
+    std::istringstream lines(text);
+    std::string kind;
+    std::int64_t at = 0, right = 0, count = 0;
+    while (lines >> kind >> at >> right >> count) {
+      Proportion& sum = kind == "answers"     ? score.answers
+                        : kind == "tokens"    ? score.tokens
+                        : kind == "sequences" ? score.sequences
+                        : kind == "position"  ? score.by_position[at]
+                        : kind == "distance"  ? score.by_distance[at]
+                                              : score.by_hop[at];
+      sum.right += right;
+      sum.count += count;
+    }
+  }
+
   void score_batch(std::int64_t first, std::int64_t batch) {
     const std::int64_t length = task_.length();
     const Tensor tokens = Tensor::empty({batch, length}, DType::i32);
@@ -120,7 +174,7 @@ class TaskScoring {
       for (std::int64_t t = answer.position; t < answer.position + answer.tokens; ++t) {
         const Said& said = said_[static_cast<std::size_t>(row * task_.length() + t)];
         score_.tokens.add(said.right);
-        loss_ += said.loss;
+        losses_.back() += said.loss;
         right = right && said.right;
       }
       score_.answers.add(right);
@@ -138,7 +192,7 @@ class TaskScoring {
   std::vector<TaskSequence> sequences_;
   std::vector<Said> said_;
   TaskScore score_;
-  double loss_ = 0;
+  std::vector<double> losses_;  // of each batch: summed apart, so that ranks can share them
 };
 
 }  // namespace

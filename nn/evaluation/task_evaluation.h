@@ -12,6 +12,7 @@
 #include <map>
 
 #include "nn/data/tasks/task.h"
+#include "nn/distributed/communicator.h"
 #include "nn/model/decoder.h"
 
 namespace mixgrad {
@@ -46,6 +47,7 @@ struct TaskScore {
 struct TaskEvaluationOptions {
   std::uint64_t seed = 1;
   std::int64_t sequences = 1000, batch = 16;
+  Communicator* ranks = nullptr;  // of a job: as EvaluationOptions::ranks
 };
 
 // Of the sequences kFirstTaskEvaluation + 0, 1, ... of this seed. The task may have longer sequences than the model's

@@ -23,8 +23,8 @@ void HostTrainer::start(std::int64_t step, const Rng& rng) {
 void HostTrainer::queue() {
   if (result_.halted) return;
   const RecomputeScope scope(options_.intermediates);
-  result_.loss =
-      accumulate_batches(step_, data_, rng_, options_.accumulate, tokens_, targets_, {options_.dropout, result_.step});
+  result_.loss = accumulate_batches(step_, data_, rng_, options_.accumulate, tokens_, targets_,
+                                    {options_.dropout, result_.step}, StepRanks::of(options_.ranks, options_.reduce));
   result_.learning_rate = options_.schedule.at(result_.step);
   // A loss that is not finite must not reach the weights, whatever its gradients are.
   result_.gradient_norm = std::isfinite(result_.loss) ? step_.apply(result_.learning_rate) : step_.discard();

@@ -10,21 +10,39 @@
 
 namespace mixgrad {
 
-double TrainStep::accumulate(const Tensor& tokens, const Tensor& targets, double divisor, const DropoutMask& dropout) {
+double TrainStep::accumulate(const Tensor& tokens, const Tensor& targets, double divisor, const DropoutMask& dropout,
+                             Into into) {
   const ContextScope scope(model_.context());
-  if (objective_ != nullptr) return objective_->accumulate(model_, tokens, targets, divisor, dropout, gradients_);
+  if (into == Into::part && !part_) part_ = model_.parameters().new_gradients();
+  Gradients& gradients = into == Into::part ? *part_ : gradients_;
+  if (objective_ != nullptr) return objective_->accumulate(model_, tokens, targets, divisor, dropout, gradients);
   Tape tape;
   model_.parameters().watch(tape);
   const Tensor loss = model_.loss(tokens, targets, dropout);
   const double value = loss.item();
-  std::move(tape).backward(loss, gradients_, 1.0 / divisor);
+  std::move(tape).backward(loss, gradients, 1.0 / divisor);
   return value;
+}
+
+void TrainStep::add_part(Communicator& ranks, std::size_t bucket_bytes) {
+  const Communicator::Into into = sum_is_empty_ ? Communicator::Into::write : Communicator::Into::add;
+  for (const auto& [begin, end] : part_->arrived_ranges()) {
+    ranks.sum_in_order(part_->flat().slice(begin, end), gradients_.flat().slice(begin, end), into, bucket_bytes);
+  }
+  gradients_.mark_arrived_as(*part_);
+  part_->clear();
+  sum_is_empty_ = false;
+}
+
+void TrainStep::reduce(Communicator& ranks, const ReduceOptions& options) {
+  for (const auto& [begin, end] : gradients_.arrived_ranges()) ranks.sum(gradients_.flat().slice(begin, end), options);
 }
 
 double TrainStep::apply(double learning_rate) {
   const ContextScope scope(model_.context());
   const double norm = optimizer_.step(gradients_, learning_rate);
   gradients_.clear();
+  sum_is_empty_ = true;
   return norm;
 }
 
@@ -32,6 +50,7 @@ double TrainStep::discard() {
   const ContextScope scope(model_.context());
   const double norm = optimizer_.norm_of(gradients_);
   gradients_.clear();
+  sum_is_empty_ = true;
   return norm;
 }
 
@@ -44,51 +63,80 @@ StepResult TrainStep::run(const Tensor& tokens, const Tensor& targets, double le
 
 namespace {
 
-// The micro-batches of a step, in order, the documents of each apart where they must be. Dropout draws for each of
-// them.
+// What this rank runs of the micro-batches of a step, in order, the documents of each apart where they must be. Dropout
+// draws for each of them.
 struct MicroBatch {
   Tensor tokens, targets;  // [N,L] i32
   DropoutMask dropout;
+  std::int64_t part = 0;  // the micro-batch
 };
 
 void list_micro_batches(const BatchStream& data, std::int64_t parts, const Tensor& tokens, const Tensor& targets,
-                        const StepDropout& dropout, DocumentCutter& cutter, std::vector<MicroBatch>& all) {
+                        const StepDropout& dropout, const StepRanks& ranks, DocumentCutter& cutter,
+                        std::vector<MicroBatch>& all) {
   const std::int64_t rows = tokens.dim(0) / parts;
+  const std::int64_t pieces = parts * ranks.size;
+  const std::int64_t most_rows = (rows + ranks.size - 1) / ranks.size;
   const std::optional<std::int32_t> start = data.document_start();
   all.clear();
   for (std::int64_t part = 0; part < parts; ++part) {
-    const Tensor inputs = tokens.slice(part * rows, (part + 1) * rows);
-    const Tensor wanted = targets.slice(part * rows, (part + 1) * rows);
+    const std::int64_t first = part * rows + ranks.begin(rows);
+    const std::int64_t last = part * rows + ranks.end(rows);
+    const std::int64_t piece = part * ranks.size + ranks.rank;
+    const Tensor inputs = tokens.slice(first, last);
+    const Tensor wanted = targets.slice(first, last);
     if (!start) {
-      all.push_back({inputs, wanted, dropout.mask.in_step(dropout.number, parts, part)});
+      all.push_back({inputs, wanted, dropout.mask.in_step(dropout.number, pieces, piece), part});
       continue;
     }
     const std::span<const DocumentRows> groups = cutter.cut(inputs, wanted, *start);
-    const std::int64_t most = rows * tokens.dim(1);  // groups: each takes at least one token
+    const std::int64_t most = most_rows * tokens.dim(1);  // groups: each takes at least one token
     for (std::size_t g = 0; g < groups.size(); ++g) {
-      const std::int64_t place = part * most + static_cast<std::int64_t>(g);
-      all.push_back({groups[g].tokens, groups[g].targets, dropout.mask.in_step(dropout.number, parts * most, place)});
+      const std::int64_t place = piece * most + static_cast<std::int64_t>(g);
+      const DropoutMask mask = dropout.mask.in_step(dropout.number, pieces * most, place);
+      all.push_back({groups[g].tokens, groups[g].targets, mask, part});
     }
   }
+}
+
+// Of `own`, a loss for each micro-batch, and those of the other ranks: over micro-batches and in each over ranks.
+double sum_of_losses(const std::vector<double>& own, Communicator& ranks) {
+  const std::vector<double> all = ranks.gather(own);
+  double sum = 0;
+  for (std::size_t part = 0; part < own.size(); ++part) {
+    for (std::size_t at = part; at < all.size(); at += own.size()) sum += all[at];
+  }
+  return sum;
 }
 
 }  // namespace
 
 double accumulate_batches(TrainStep& step, const BatchStream& data, Rng& rng, std::int64_t parts, const Tensor& tokens,
-                          const Tensor& targets, const StepDropout& dropout) {
+                          const Tensor& targets, const StepDropout& dropout, const StepRanks& ranks) {
   data.sample_batch(rng, tokens, targets);
   const std::int64_t all = count_targets(targets);
+  const bool part_by_part = ranks.communicator != nullptr && ranks.reduce.order == ReduceOrder::rank;
+  const TrainStep::Into into = part_by_part ? TrainStep::Into::part : TrainStep::Into::sum;
   // Their memory is kept, so that a step allocates nothing.
   thread_local std::vector<MicroBatch> batches;
+  thread_local std::vector<double> losses;  // of each micro-batch
   thread_local DocumentCutter cutter;
-  list_micro_batches(data, parts, tokens, targets, dropout, cutter, batches);
+  list_micro_batches(data, parts, tokens, targets, dropout, ranks, cutter, batches);
+  losses.assign(static_cast<std::size_t>(parts), 0);
   double loss = 0;
-  for (const MicroBatch& batch : batches) {
+  for (std::size_t i = 0; i < batches.size(); ++i) {
+    const MicroBatch& batch = batches[i];
     const double divisor = target_divisor(count_targets(batch.targets), all, static_cast<std::int64_t>(batches.size()));
-    loss += step.accumulate(batch.tokens, batch.targets, divisor, batch.dropout) / divisor;
+    const double share = step.accumulate(batch.tokens, batch.targets, divisor, batch.dropout, into) / divisor;
+    losses[static_cast<std::size_t>(batch.part)] += share;
+    loss += share;
+    const bool ends_part = i + 1 == batches.size() || batches[i + 1].part != batch.part;
+    if (part_by_part && ends_part) step.add_part(*ranks.communicator, ranks.reduce.bucket_bytes);
   }
   batches.clear();
-  return loss;
+  if (ranks.communicator == nullptr) return loss;
+  if (!part_by_part) step.reduce(*ranks.communicator, ranks.reduce);
+  return sum_of_losses(losses, *ranks.communicator);
 }
 
 }  // namespace mixgrad

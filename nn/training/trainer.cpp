@@ -1,6 +1,7 @@
 #include "nn/training/trainer.h"
 
 #include "core/build.h"
+#include "core/error.h"
 #include "nn/training/graph_trainer.h"
 #include "nn/training/host_trainer.h"
 
@@ -8,6 +9,15 @@ namespace mixgrad {
 
 std::unique_ptr<Trainer> make_trainer(Decoder& model, Optimizer& optimizer, const BatchStream& data,
                                       const Trainer::Options& options) {
+  const int ranks = options.ranks == nullptr ? 1 : options.ranks->size();
+  if (options.batch < ranks) {
+    raise<ValueError>("trainer: a batch must have a sequence for each of the ", ranks, " ranks; got ", options.batch,
+                      "; give a larger --batch, or start fewer ranks");
+  }
+  if (ranks > 1 && !model.device().is_cpu()) {
+    raise<ValueError>("trainer: several ranks train on CPUs; got the device ", model.device().str(), " and ", ranks,
+                      " ranks; give --device cpu, or start one process");
+  }
   if constexpr (build::has_cuda) {
     // A captured step has one shape, the documents of a batch have others each time.
     const bool one_shape = !data.document_start().has_value();

@@ -19,6 +19,7 @@
 #include "autograd/recompute.h"
 #include "core/rng.h"
 #include "nn/data/batch_stream.h"
+#include "nn/distributed/communicator.h"
 #include "nn/model/decoder.h"
 #include "nn/training/objective.h"
 #include "nn/training/optimizers/optimizer.h"
@@ -40,6 +41,9 @@ class Trainer {
     TextMemory text = TextMemory::automatic;
     Launch launch = Launch::captured;
     ProductAlgorithms products = ProductAlgorithms::from_library;
+    // Of a job of several processes, kept by reference: `batch` is that of all of them together. Null: one process.
+    Communicator* ranks = nullptr;
+    ReduceOptions reduce = {};
     Intermediates intermediates = Intermediates::kept;  // of layers (autograd/recompute.h): the same bits
   };
   struct Result {
@@ -68,7 +72,8 @@ class Trainer {
   Trainer() = default;
 };
 
-// The trainer for the model's device. All four are kept by reference; `optimizer` belongs to the model.
+// The trainer for the model's device. All four are kept by reference; `optimizer` belongs to the model. ValueError for
+// several ranks on a CUDA device, or fewer sequences than ranks.
 std::unique_ptr<Trainer> make_trainer(Decoder& model, Optimizer& optimizer, const BatchStream& data,
                                       const Trainer::Options& options);
 

@@ -1,0 +1,197 @@
+#include "nn/distributed/communicator.h"
+
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+
+#include "core/build.h"
+#include "nn/distributed/mpi_communicator.h"
+
+namespace mixgrad {
+namespace {
+
+constexpr std::size_t kMostNumbers = std::size_t{1} << 26U;  // of a bucket: the counts of MPI are of 32 bits
+
+// Of a buffer of `count` numbers, rank r adds up those from share_begin(r) to share_begin(r + 1).
+std::int64_t share_begin(std::int64_t count, int rank, int size) { return count * rank / size; }
+
+std::span<const std::byte> bytes_of(const Tensor& tensor) {
+  return {static_cast<const std::byte*>(tensor.raw()),
+          static_cast<std::size_t>(tensor.numel()) * dtype_bytes(tensor.dtype())};
+}
+
+std::int64_t bucket_numbers(const Tensor& values, std::size_t bytes) {
+  return static_cast<std::int64_t>(std::clamp<std::size_t>(bytes / dtype_bytes(values.dtype()), 1, kMostNumbers));
+}
+
+void require_summable(const Tensor& values, const ReduceOptions& options) {
+  const bool real = values.dtype() == DType::f32 || values.dtype() == DType::f64;
+  if (!values.device().is_cpu() || values.shape().rank() != 1 || !real) {
+    raise<ShapeError>("sum over ranks: a tensor [n] of f32 or f64 on the host is required; got ",
+                      dtype_name(values.dtype()), " ", values.shape(), " on ", values.device().str());
+  }
+  const bool sends = options.dtype == DType::bf16 ? values.dtype() == DType::f32 : options.dtype != DType::i32;
+  if (!sends) {
+    raise<DTypeError>("sum over ranks: ", dtype_name(values.dtype()), " cannot be sent as ", dtype_name(options.dtype),
+                      "; choose f32");
+  }
+}
+
+// The one process of a job: a sum over the ranks is what it has.
+class SingleProcess final : public Communicator {
+ public:
+  SingleProcess() : Communicator(0, 1) {}
+  std::string transport() const override { return "none"; }
+  bool leave(const std::string&) noexcept override { return false; }
+
+ protected:
+  void gather_bytes(std::span<const std::byte> own, std::span<std::byte> all, std::span<const std::int64_t>) override {
+    std::copy(own.begin(), own.end(), all.begin());
+  }
+  void exchange_bytes(std::span<const std::byte> sent, std::span<const std::int64_t>, std::span<std::byte> received,
+                      std::span<const std::int64_t>) override {
+    std::copy(sent.begin(), sent.end(), received.begin());
+  }
+  void sum_any(const Tensor&) override {}
+};
+
+}  // namespace
+
+void Communicator::sum(const Tensor& values, const ReduceOptions& options) {
+  require_summable(values, options);
+  if (alone()) return;
+  doing_ = "the sum of gradients";
+  const bool by_share = options.order == ReduceOrder::rank || options.dtype == DType::bf16;
+  const std::int64_t step = bucket_numbers(values, options.bucket_bytes);
+  for (std::int64_t begin = 0; begin < values.numel(); begin += step) {
+    const Tensor bucket = values.slice(begin, std::min(begin + step, values.numel()));
+    if (by_share) {
+      sum_bucket(bucket, bucket, Into::write, options.dtype);
+    } else {
+      sum_any(bucket);
+    }
+  }
+}
+
+void Communicator::sum_in_order(const Tensor& part, const Tensor& total, Into into, std::size_t bucket_bytes) {
+  require_summable(part, {});
+  require_summable(total, {});
+  if (part.shape() != total.shape() || part.dtype() != total.dtype()) {
+    raise<ShapeError>("sum over ranks: part and total must be alike; got ", part.shape(), " and ", total.shape());
+  }
+  doing_ = "the sum of gradients";
+  const std::int64_t step = bucket_numbers(part, bucket_bytes);
+  for (std::int64_t begin = 0; begin < part.numel(); begin += step) {
+    const std::int64_t end = std::min(begin + step, part.numel());
+    sum_bucket(part.slice(begin, end), total.slice(begin, end), into, DType::f32);
+  }
+}
+
+void Communicator::sum_bucket(const Tensor& part, const Tensor& total, Into into, DType sent) {
+  if (part.dtype() == DType::f64) return sum_bucket_as<double, double>(part, total, into);
+  if (sent == DType::bf16) return sum_bucket_as<float, bf16>(part, total, into);
+  sum_bucket_as<float, float>(part, total, into);
+}
+
+// Each rank gets its share of every rank's numbers, adds them up in rank order, and sends the sums to all.
+template <class T, class Sent>
+void Communicator::sum_bucket_as(const Tensor& part, const Tensor& total, Into into) {
+  const std::int64_t count = part.numel();
+  const auto ranks = static_cast<std::size_t>(size());
+  std::vector<std::int64_t> shares(ranks), own(ranks);  // bytes
+  const std::int64_t begin = share_begin(count, rank(), size());
+  const std::int64_t mine = share_begin(count, rank() + 1, size()) - begin;
+  constexpr std::int64_t kBytes = sizeof(Sent);
+  for (int r = 0; r < size(); ++r) {
+    shares[static_cast<std::size_t>(r)] = (share_begin(count, r + 1, size()) - share_begin(count, r, size())) * kBytes;
+    own[static_cast<std::size_t>(r)] = mine * kBytes;
+  }
+  sent_.resize(static_cast<std::size_t>(count * kBytes));
+  received_.resize(static_cast<std::size_t>(mine * kBytes) * ranks);
+  auto* sent = reinterpret_cast<Sent*>(sent_.data());
+  const auto* received = reinterpret_cast<const Sent*>(received_.data());
+  const T* from = part.data<T>();
+  T* to = total.data<T>();
+  for (std::int64_t i = 0; i < count; ++i) sent[i] = Sent(from[i]);
+  exchange_bytes(sent_, shares, received_, own);
+  for (std::int64_t i = 0; i < mine; ++i) {
+    T value = into == Into::add ? to[begin + i] + T(received[i]) : T(received[i]);
+    for (int r = 1; r < size(); ++r) value += T(received[static_cast<std::int64_t>(r) * mine + i]);
+    to[begin + i] = value;
+  }
+  if (alone()) return;
+  // The sums travel in the type of the numbers, unless that type was to be smaller.
+  const bool rounded = sizeof(Sent) < sizeof(T);
+  if (rounded) {
+    for (std::int64_t i = 0; i < mine; ++i) sent[begin + i] = Sent(to[begin + i]);
+    received_.resize(sent_.size());
+    gather_bytes(
+        std::span(sent_).subspan(static_cast<std::size_t>(begin * kBytes), static_cast<std::size_t>(mine * kBytes)),
+        received_, shares);
+    const auto* sums = reinterpret_cast<const Sent*>(received_.data());
+    for (std::int64_t i = 0; i < count; ++i) to[i] = T(sums[i]);
+    return;
+  }
+  std::memcpy(sent_.data(), to + begin, static_cast<std::size_t>(mine * kBytes));
+  gather_bytes(std::span(sent_).first(static_cast<std::size_t>(mine * kBytes)),
+               {static_cast<std::byte*>(total.raw()), bytes_of(total).size()}, shares);
+}
+
+std::vector<double> Communicator::gather(std::span<const double> numbers) {
+  std::vector<double> all(numbers.size() * static_cast<std::size_t>(size()));
+  const std::vector<std::int64_t> counts(static_cast<std::size_t>(size()),
+                                         static_cast<std::int64_t>(numbers.size_bytes()));
+  if (doing_.empty()) doing_ = "numbers of each rank";
+  gather_bytes(std::as_bytes(numbers), std::as_writable_bytes(std::span(all)), counts);
+  doing_.clear();
+  return all;
+}
+
+std::vector<std::string> Communicator::gather(const std::string& text) {
+  const double own = static_cast<double>(text.size());
+  std::vector<std::int64_t> counts;
+  for (const double length : gather(std::span(&own, 1))) counts.push_back(static_cast<std::int64_t>(length));
+  std::string all(static_cast<std::size_t>(std::accumulate(counts.begin(), counts.end(), std::int64_t{0})), ' ');
+  doing_ = "a text of each rank";
+  gather_bytes(std::as_bytes(std::span(text)), std::as_writable_bytes(std::span(all)), counts);
+  doing_.clear();
+  std::vector<std::string> texts;
+  std::size_t at = 0;
+  for (const std::int64_t count : counts) {
+    texts.push_back(all.substr(at, static_cast<std::size_t>(count)));
+    at += static_cast<std::size_t>(count);
+  }
+  return texts;
+}
+
+std::string Communicator::from_leader(const std::string& text) { return gather(leads() ? text : std::string())[0]; }
+
+int Communicator::largest(int number) {
+  if (alone()) return number;
+  const double own = number;
+  const std::vector<double> all = gather(std::span(&own, 1));
+  return static_cast<int>(*std::max_element(all.begin(), all.end()));
+}
+
+void Communicator::meet(const std::string& where) {
+  if (alone()) return;
+  doing_ = where;
+  const double here = 0;
+  gather(std::span(&here, 1));
+}
+
+std::unique_ptr<Communicator> make_single_process() { return std::make_unique<SingleProcess>(); }
+
+std::unique_ptr<Communicator> join_job(const Launch& launch, const JoinOptions& options) {
+  if (launch.size == 1) return make_single_process();
+  if (launch.launcher == "torchrun") {
+    raise<ValueError>(
+        "torchrun: it starts processes that have no MPI, which is what connects processes on CPUs here; got ",
+        launch.size, " processes; start them with mpirun -n ", launch.size, " instead");
+  }
+  if constexpr (build::has_mpi) return join_mpi(launch, options);
+  raise<ValueError>(launch.launcher, ": several processes need MPI, and this build has none; got ", launch.size,
+                    " processes; build it where Open MPI is (Debian: libopenmpi-dev), or start one process");
+}
+
+}  // namespace mixgrad

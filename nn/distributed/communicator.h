@@ -1,0 +1,107 @@
+// Communicator: what the processes of one job tell each other. Every process calls the same functions in the same
+// order; each call returns when all ranks have taken part.
+//
+//   const std::unique_ptr<Communicator> ranks = join_job(read_launch(process_environment()));
+//   ranks->sum(gradients.flat());                  // over the ranks, the same bits on each
+//   if (ranks->rank() == 0) save();
+//   ranks->meet("after the checkpoint");
+//
+// A rank that does not take part within the time limit, or that leaves with an error, ends the call at the others with
+// RankLost, which names it.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/error.h"
+#include "core/tensor.h"
+#include "nn/distributed/launcher.h"
+
+namespace mixgrad {
+
+// Another process of the job is gone, does not answer, or cannot be reached.
+struct RankLost : IoError {
+  using IoError::IoError;
+};
+
+// How a sum of tensors is formed.
+//   any   the order that the transport finds quickest; the same bits in every repetition with as many ranks
+//   rank  ((rank 0 + rank 1) + rank 2) + ...: the bits of one process that adds the same numbers in that order
+enum class ReduceOrder : std::uint8_t { any, rank };
+inline constexpr std::size_t kBucketBytes = std::size_t{25} << 20U;
+struct ReduceOptions {
+  ReduceOrder order = ReduceOrder::any;
+  DType dtype = DType::f32;                 // bf16: numbers are rounded to it, sent, and added up in f32
+  std::size_t bucket_bytes = kBucketBytes;  // of what is sent in one piece
+};
+
+class Communicator {
+ public:
+  virtual ~Communicator() = default;
+  Communicator(const Communicator&) = delete;
+  Communicator& operator=(const Communicator&) = delete;
+
+  int rank() const { return rank_; }
+  int size() const { return size_; }
+  bool alone() const { return size_ == 1; }
+  bool leads() const { return rank_ == 0; }   // the rank that writes files and messages
+  virtual std::string transport() const = 0;  // "MPI (Open MPI v4.1.4)"
+
+  // values [n] f32 or f64, contiguous, on the host, becomes the sum over the ranks. With options.dtype bf16 only f32.
+  void sum(const Tensor& values, const ReduceOptions& options = {});
+  // total [n] becomes part of rank 0 + part of rank 1 + ..., in this order; with `add`, total + that. Types as sum().
+  enum class Into : std::uint8_t { write, add };
+  void sum_in_order(const Tensor& part, const Tensor& total, Into into, std::size_t bucket_bytes = kBucketBytes);
+
+  // As many numbers from each rank, all of them in rank order [size n].
+  std::vector<double> gather(std::span<const double> numbers);
+  std::vector<std::string> gather(const std::string& text);  // a text of each rank, in rank order
+  std::string from_leader(const std::string& text);          // that of rank 0
+  int largest(int number);                                   // over the ranks
+  // Returns when every rank has called it. `where` is for the message, should one not come.
+  void meet(const std::string& where);
+
+  // This process stops taking part, with an error: the others, whatever they wait for, get RankLost with this reason.
+  // Returns whether rank 0 left with the same words at the same time, so that this rank need not say them again.
+  virtual bool leave(const std::string& reason) noexcept = 0;
+
+ protected:
+  Communicator(int rank, int size) : rank_(rank), size_(size) {}
+
+  // `own` to every rank; `all` gets what each rank gave, one after the other: rank r's has counts[r] bytes.
+  virtual void gather_bytes(std::span<const std::byte> own, std::span<std::byte> all,
+                            std::span<const std::int64_t> counts) = 0;
+  // sent_counts[r] bytes of `sent` to each rank r; `received` gets received_counts[r] of each rank, in rank order.
+  virtual void exchange_bytes(std::span<const std::byte> sent, std::span<const std::int64_t> sent_counts,
+                              std::span<std::byte> received, std::span<const std::int64_t> received_counts) = 0;
+  // In any order, in place; f32 or f64.
+  virtual void sum_any(const Tensor& values) = 0;
+
+  const std::string& doing() const { return doing_; }  // what is being waited for
+
+ private:
+  void sum_bucket(const Tensor& part, const Tensor& total, Into into, DType sent);
+  template <class T, class Sent>
+  void sum_bucket_as(const Tensor& part, const Tensor& total, Into into);
+
+  int rank_, size_;
+  std::string doing_;
+  std::vector<std::byte> sent_, received_;  // of sum_bucket, kept from call to call
+};
+
+struct JoinOptions {
+  std::chrono::duration<double> timeout{300};  // of a call that waits for other ranks
+};
+
+// The communicator of this job; of one process, without any library, where launch.size is 1. ValueError when this build
+// has no transport for the launcher, with what is required; RankLost when the others cannot be reached.
+std::unique_ptr<Communicator> join_job(const Launch& launch, const JoinOptions& options = {});
+// Of one process, whatever the environment says.
+std::unique_ptr<Communicator> make_single_process();
+
+}  // namespace mixgrad

@@ -1,0 +1,131 @@
+// The laws of a communicator, to be run by mpirun on any number of ranks: communicator_ranks CASE
+//   laws     every sum, in every type and order, in one bucket and in many, against plain loops; the same on each rank;
+//            gather, from_leader, largest
+//   silent   the last rank takes no part in a meeting: the others must name it and end with code 4
+//   leaves   the last rank leaves with an error: the others must name it and its reason, and end with code 4
+// Exit code 0: as it must be.
+#include <unistd.h>
+
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <thread>
+
+#include "nn/distributed/communicator.h"
+
+namespace {
+using namespace mixgrad;
+
+void require(bool holds, const char* what, const Communicator& ranks) {
+  if (holds) return;
+  std::fprintf(stderr, "rank %d of %d: wrong: %s\n", ranks.rank(), ranks.size(), what);
+  std::exit(1);
+}
+
+// What rank r gives for element i: numbers whose sum depends on the order.
+double number(int rank, std::int64_t i) {
+  return std::sin(1.0 + 17.0 * rank + static_cast<double>(i)) * std::exp2(i % 30);
+}
+
+template <class T>
+Tensor numbers(int rank, std::int64_t count, DType dtype) {
+  Tensor tensor = Tensor::empty({count}, dtype);
+  for (std::int64_t i = 0; i < count; ++i) tensor.data<T>()[i] = static_cast<T>(number(rank, i));
+  return tensor;
+}
+
+template <class T>
+void check_sums(Communicator& ranks, std::int64_t count, DType dtype, std::size_t bucket) {
+  const int size = ranks.size();
+  const Tensor any = numbers<T>(ranks.rank(), count, dtype);
+  ranks.sum(any, {.bucket_bytes = bucket});
+  const Tensor ordered = numbers<T>(ranks.rank(), count, dtype);
+  ranks.sum(ordered, {.order = ReduceOrder::rank, .bucket_bytes = bucket});
+  const Tensor part = numbers<T>(ranks.rank(), count, dtype);
+  const Tensor total = numbers<T>(99, count, dtype);
+  ranks.sum_in_order(part, total, Communicator::Into::add, bucket);
+  const Tensor written = numbers<T>(98, count, dtype);
+  ranks.sum_in_order(part, written, Communicator::Into::write, bucket);
+  for (std::int64_t i = 0; i < count; ++i) {
+    T sum = static_cast<T>(number(0, i));
+    for (int r = 1; r < size; ++r) sum += static_cast<T>(number(r, i));
+    T added = static_cast<T>(number(99, i));
+    for (int r = 0; r < size; ++r) added += static_cast<T>(number(r, i));
+    require(std::abs(any.data<T>()[i] - sum) <= 1e-6 * std::exp2(i % 30) * size, "the sum in any order", ranks);
+    require(ordered.data<T>()[i] == sum, "the sum in rank order", ranks);
+    require(written.data<T>()[i] == sum, "the written sum in rank order", ranks);
+    require(total.data<T>()[i] == added, "the added sum in rank order", ranks);
+  }
+  // The same bits on each rank.
+  double mixed = 0;
+  for (std::int64_t i = 0; i < count; ++i) mixed += static_cast<double>(any.data<T>()[i]) * static_cast<double>(i + 1);
+  for (const double other : ranks.gather(std::span(&mixed, 1)))
+    require(other == mixed, "equal bits on each rank", ranks);
+}
+
+void check_bf16(Communicator& ranks, std::int64_t count, std::size_t bucket) {
+  const Tensor values = numbers<float>(ranks.rank(), count, DType::f32);
+  ranks.sum(values, {.dtype = DType::bf16, .bucket_bytes = bucket});
+  for (std::int64_t i = 0; i < count && !ranks.alone(); ++i) {
+    float sum = static_cast<float>(bf16(static_cast<float>(number(0, i))));
+    for (int r = 1; r < ranks.size(); ++r) sum += static_cast<float>(bf16(static_cast<float>(number(r, i))));
+    require(values.data<float>()[i] == static_cast<float>(bf16(sum)), "the sum of bf16 in f32", ranks);
+  }
+}
+
+void check_texts(Communicator& ranks) {
+  const std::string own(static_cast<std::size_t>(ranks.rank()) * 3, static_cast<char>('a' + ranks.rank()));
+  const std::vector<std::string> all = ranks.gather(own);
+  require(static_cast<int>(all.size()) == ranks.size(), "a text of each", ranks);
+  for (int r = 0; r < ranks.size(); ++r) {
+    const std::string wanted(static_cast<std::size_t>(r) * 3, static_cast<char>('a' + r));
+    require(all[static_cast<std::size_t>(r)] == wanted, "the text of each rank", ranks);
+  }
+  require(ranks.from_leader("rank " + std::to_string(ranks.rank())) == "rank 0", "the text of rank 0", ranks);
+  require(ranks.largest(5 - ranks.rank()) == 5, "the largest number", ranks);
+  require(ranks.largest(ranks.rank()) == ranks.size() - 1, "the largest number of the last rank", ranks);
+}
+
+int run(const std::string& test) {
+  const std::unique_ptr<Communicator> ranks =
+      join_job(read_launch(process_environment()), {.timeout = std::chrono::seconds(2)});
+  const bool last = ranks->rank() == ranks->size() - 1;
+  if (test == "laws") {
+    check_texts(*ranks);
+    for (const std::int64_t count : {1, 2, 7, 1000}) {
+      for (const std::size_t bucket : {std::size_t{1}, std::size_t{256}, kBucketBytes}) {
+        if (bucket == 1 && count > 7) continue;  // one number at a time
+        check_sums<float>(*ranks, count, DType::f32, bucket);
+        check_sums<double>(*ranks, count, DType::f64, bucket);
+        check_bf16(*ranks, count, bucket);
+      }
+    }
+  }
+  if (test == "silent" && last) {
+    std::this_thread::sleep_for(std::chrono::seconds(20));  // mpirun ends it before
+  }
+  if (test == "leaves" && last) {
+    ranks->leave("the disk is full");
+    return 4;
+  }
+  ranks->meet("the end of the test");
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    if (argc == 2) return run(argv[1]);
+    std::fprintf(stderr, "communicator_ranks: laws, silent or leaves is required\n");
+    return 2;
+  } catch (const RankLost& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    return 4;
+  } catch (const Error& error) {
+    std::fprintf(stderr, "unexpected: %s\n", error.what());
+    return 1;
+  }
+}

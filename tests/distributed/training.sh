@@ -1,0 +1,89 @@
+#!/usr/bin/env bash
+# Training on several ranks: the same numbers as one process, resuming on other numbers of ranks, refusals.
+#   training.sh PATH/TO/mixgrad
+# Exit code 77, which ctest reports as skipped, where there is no mpirun.
+set -euo pipefail
+# shellcheck disable=SC1091
+source "$(dirname "${BASH_SOURCE[0]}")/ranks.sh"
+program=$(realpath "$1")
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+cd "$folder"
+
+for i in $(seq 60); do echo "the cat $((i * 7 % 13)) sat on the mat, and the dog $((i * 5 % 11)) ran after it"; done >text.txt
+tiny=(--data text.txt --layers 1 --d-model 16 --heads 2 --context 8 --threads 1 --warmup 10 --sample-tokens 0
+  --eval-every 50 --save-every 50 --log-every 1)
+train() { "$program" train "${tiny[@]}" --lr 0.003 "$@" 2>>said.txt || { cat said.txt; fail "train $*"; }; }
+train_on() {
+  local ranks=$1
+  shift
+  on_ranks "$ranks" "$program" train "${tiny[@]}" --lr 0.003 "$@" 2>>said.txt || { cat said.txt; fail "train on $ranks ranks: $*"; }
+}
+same_weights() {
+  for file in model.safetensors optimizer.safetensors; do
+    cmp "$1/latest/$file" "$2/latest/$file" || fail "$1 and $2 differ in $file: $3"
+  done
+}
+# Every loss and gradient norm of two runs within 1e-6.
+same_losses() {
+  paste <(numbers "$1") <(numbers "$2") | awk -v what="$1 and $2: $3" '
+    function off(a, b) { return a - b > 1e-6 * (1 + b) || b - a > 1e-6 * (1 + b) }
+    { lines++; if (off($1, $4) || off($2, $5) || $3 != $6) { print "FAILED: " what ": " $0; exit 1 } }
+    END { if (lines < 40) { print "FAILED: " what ": only " lines + 0 " steps"; exit 1 } }' || exit 1
+}
+numbers() {
+  sed -E 's/.*"step":([0-9]+).*"loss":([^,]+),"val_loss":.*"grad_norm":([^,]+),.*/\2 \3 \1/; s/.*"step": ([0-9]+), "loss": ([^,]+), "val_loss".*"grad_norm": ([^,]+), .*/\2 \3 \1/' "$1/metrics.jsonl"
+}
+validation() { grep -o '"val_loss": *[0-9.]*' "$1/metrics.jsonl"; }
+
+# Two ranks against one: to 1e-6 over 100 steps, and with dropout, accumulation and clipping bit for bit in rank order.
+train --steps 100 --batch 2 --accumulate 2 --out one
+train_on 2 --steps 100 --batch 4 --out two
+same_losses one two "100 steps of 2 ranks and of 2 micro-batches"
+[ "$(grep -c . two/metrics.jsonl)" = 100 ] || fail "metrics.jsonl has other lines than those of rank 0"
+train_on 2 --steps 100 --batch 4 --out again
+same_weights two again "repeated on as many ranks"
+
+ordered=(--steps 40 --dropout 0.1 --clip 0.5 --reduce-order rank)
+train "${ordered[@]}" --batch 1 --accumulate 6 --out ordered
+train_on 3 "${ordered[@]}" --batch 3 --accumulate 2 --bucket-mb 1 --out ordered3
+train_on 2 "${ordered[@]}" --batch 2 --accumulate 3 --out ordered2
+same_weights ordered ordered3 "rank order on 3 ranks"
+same_weights ordered ordered2 "rank order on 2 ranks"
+[ "$(validation ordered)" = "$(validation ordered3)" ] || fail "the validation of 3 ranks is not that of one process"
+
+# A batch that does not divide, gradients in bf16, a task whose targets are unequal in number.
+train --steps 40 --batch 5 --out five
+train_on 2 --steps 40 --batch 5 --out five2
+same_losses five five2 "a batch of 5 on 2 ranks"
+train_on 2 --steps 40 --batch 4 --reduce-dtype bf16 --out half
+task=(--task "mqar(length=32, pairs=4, vocab=64)" --layers 1 --d-model 16 --heads 2 --threads 1 --batch 4 --steps 40 --log-every 1)
+"$program" train "${task[@]}" --out task 2>said.txt || { cat said.txt; fail "task"; }
+on_ranks 2 "$program" train "${task[@]}" --out task2 2>said.txt || { cat said.txt; fail "task on 2 ranks"; }
+same_losses task task2 "a task on 2 ranks"
+[ "$(validation task | cut -c1-17)" = "$(validation task2 | cut -c1-17)" ] || fail "the task's validation on 2 ranks"
+
+# Saved by 2 ranks, resumed on 3, then by one process: the samples and the schedule of one run.
+train_on 2 --steps 60 --batch 6 --reduce-order rank --out moved --stop-after 20
+on_ranks 3 "$program" train --resume moved --sample-tokens 0 --stop-after 40 2>said.txt || { cat said.txt; fail "resume on 3 ranks"; }
+"$program" train --resume moved --sample-tokens 0 2>said.txt || { cat said.txt; fail "resume by one process"; }
+train --steps 60 --batch 6 --out stayed
+same_losses stayed moved "2, 3 and 1 ranks one after the other"
+
+# Stopped and resumed on as many ranks: the bits of the run that was not stopped.
+train_on 2 --steps 100 --batch 4 --out parts --stop-after 30
+on_ranks 2 "$program" train --resume parts --sample-tokens 0 2>said.txt || { cat said.txt; fail "resume on 2 ranks"; }
+same_weights two parts "stopped and resumed on 2 ranks"
+
+# Refused before the first step, with the rank and what differs.
+refused=(train "${tiny[@]}" --steps 9 --out "$folder/refused")
+must_say 2 "rank 1: --lr must be that of rank 0" mpirun --quiet --bind-to none \
+  -n 1 "$program" "${refused[@]}" --batch 4 : -n 1 "$program" "${refused[@]}" --batch 4 --lr 0.02
+mkdir elsewhere
+sed 's/cat/cow/' text.txt >elsewhere/text.txt # as many bytes
+must_say 2 "rank 1: the text, as XXH3, must be that of rank 0" mpirun --quiet --bind-to none \
+  -n 1 "$program" "${refused[@]}" --batch 4 : -n 1 --wdir "$folder/elsewhere" "$program" "${refused[@]}" --batch 4
+must_say 2 "--batch is that of all processes together and must be at least their number, 2; got 1" on_ranks 2 "$program" "${refused[@]}" --batch 1
+[ ! -e refused ] || fail "a refused run left a folder"
+must_say 2 "--bucket-mb cannot be given here: it belongs to a job of several processes" "$program" "${refused[@]}" --bucket-mb 2
+echo "training on several ranks: as it must be"
