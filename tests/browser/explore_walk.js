@@ -38,7 +38,10 @@
         tokens()[token].click();
         const shown = [...document.querySelectorAll("#row rect title")].map((t) => +/: ([^:]*)$/.exec(t.textContent)[1]);
         must(shown.length === Math.floor(token / columns) + 1, "a bar for each token that the chosen one sees");
-        if (kind === "shift") continue;
+        if (kind === "shift") {
+          must($("row").querySelector("figcaption").textContent.includes("drawn alike") === (wanted.a === null), "whether the weights are known");
+          continue;
+        }
         shown.forEach((value, c) => {
           let sum = 0;
           for (let j = c * columns; j < Math.min((c + 1) * columns, token + 1); ++j) sum += wanted.weights[token * count + j];

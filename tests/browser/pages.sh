@@ -97,6 +97,9 @@ for preset in char char-hsm char-hybrid char-mamba char-recurformer char-mixed c
   explored "$preset" "$work/$preset" "$here/explore_walk.js" --text "$text"
 done
 seen "explore" "$work/explore.html"
+# A form without a and b: what its heads join is known, the weights are not.
+trained gated --mixer "hsm:gate_single(heads=2)" --layers 2 --d-model 16 --steps 2
+explored "of gates" "$work/gated" "$here/explore_walk.js" --text "$text"
 explored "of a task" "$work/char-mixed" "$here/explore_walk.js" --task "mqar(pairs=2,vocab=32,length=16)"
 # One training step, with its gradient check.
 explored "--tape" "$work/char-mixed" "$here/tape_walk.js" --text "$text" --tape --check

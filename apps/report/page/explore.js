@@ -119,9 +119,9 @@ function drawHeads() {
     button.querySelector(".line").style.top = `${((chosen + 0.5) / T) * 100}%`;
   });
   const head = heads[chosenHead], values = head.row(chosen), labels = values.map((_, j) => label(j)), where = `${nameOf(head)} (${head.kind})`;
-  const what = head.kind === "Mamba" ? "implied attention" : head.kind === "shift" ? "share of the two tokens that are mixed" : "attention";
+  const what = head.kind === "Mamba" ? "implied attention" : head.kind !== "shift" ? "attention" : head.a === null ? "the two tokens that are mixed, drawn alike since their weights depend on the text or are matrices:" : "share of the two tokens that are mixed, |a| and |b|:";
   $("head-title").textContent = `The chosen head: ${where}`;
-  picture("row", `${what} of ${tokenName(chosen)} in ${where}`, bars(values, labels), { layer: head.layer, head: head.head, token: chosen, tokens_per_column: width, values });
+  picture("row", `${what} ${head.kind === "shift" ? "seen from" : "of"} ${tokenName(chosen)} in ${where}`, bars(values, labels), { layer: head.layer, head: head.head, token: chosen, tokens_per_column: width, values });
   $("most").replaceChildren(table(["it looks most at", "weight"], values.map((v, j) => [v, j]).sort((p, q) => q[0] - p[0] || q[1] - p[1]).slice(0, 5).map(([v, j]) => [width === 1 ? tokenName(j) : `tokens ${label(j)}`, v.toFixed(4)])));
   picture("rays", `the same as rays from ${tokenName(chosen)}: the thicker, the more`, rays(values), { layer: head.layer, head: head.head, token: chosen, values });
   picture("map", `all rows of ${where}; the darker, the more`, bigMap(head), { layer: head.layer, head: head.head, rows: [...Array(T).keys()].map(head.row) });
