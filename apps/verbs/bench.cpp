@@ -1,6 +1,7 @@
 // mixgrad bench train: milliseconds, memory and allocations of a training step.
 // mixgrad bench decode: time and memory of a generated token, the most likely one, as the sequence grows.
 // mixgrad bench op: one operator (bench_op.h).
+// mixgrad bench comm: sums over the processes of a job (bench_comm.h).
 #include <algorithm>
 #include <cstdio>
 #include <fstream>
@@ -13,6 +14,8 @@
 #include "apps/output/table.h"
 #include "apps/process/allocation_counter.h"
 #include "apps/run/open_run.h"
+#include "apps/run/run_ranks.h"
+#include "apps/verbs/bench_comm.h"
 #include "apps/verbs/bench_op.h"
 #include "apps/verbs/verbs.h"
 #include "core/allocator.h"
@@ -47,14 +50,16 @@ constexpr int kWarmup = 3;  // untimed steps
 class Bench : public Verb {
  public:
   std::string summary() const override {
-    return "Time a training step (bench train), a generated token (bench decode) or an operator (bench op)";
+    return "Time a training step (bench train), a generated token (bench decode), an operator (bench op) or sums over "
+           "processes (bench comm)";
   }
   std::string example() const override { return "mixgrad bench train --preset char --json"; }
 
   void declare(OptionSet& options) override {
     options.add_choice(what_, {{"train", "times whole steps, with data, clipping and optimizer"},
                                {"decode", "times a token as the sequence grows"},
-                               {"op", "times one operator, forward and backward, beside its bytes and operations"}});
+                               {"op", "times one operator, forward and backward, beside its bytes and operations"},
+                               {"comm", "times sums over the processes of a job, by size"}});
     options.add_files("NAME", op_.names, "Of bench op: the operator; without it all are listed with their sizes",
                       OptionSet::ArgumentUse::optional);
     options.add("tokens", tokens_, kCount, "Length of the sequence, one token at a time", {.only_for = {"decode"}});
@@ -72,10 +77,11 @@ class Bench : public Verb {
     training_.declare_batch(options, {"train"});
     training_.declare_optimisation(options, {"train"});
     training_.declare_recompute(options, {"train"});
+    training_.declare_ranks(options, started_alone(), {"train"});
     options.limit_to({"train", "decode"});  // what an operator has not
     options.add("rounds", rounds_, kCount,
-                "Timed steps, of an operator timed calls, after three untimed ones; the median is printed",
-                {.only_for = {"train", "op"}, .given = &op_.rounds_given});
+                "Timed steps, of an operator or of sums timed calls, after three untimed ones; the median is printed",
+                {.only_for = {"train", "op", "comm"}, .given = &op_.rounds_given});
     op_.declare(options);
     options.add_flag("json", json_, "JSON on stdout, one object a line");
     training_.declare_placement(options);
@@ -94,11 +100,51 @@ class Bench : public Verb {
       op_.run(training_.placement, rounds_, json_);
       return kOk;
     }
-    return what_ == "train" ? time_training() : time_decoding();
+    if (what_ == "decode") return time_decoding();
+    return run_in_job(training_.timeout, [this](Communicator& ranks) {
+      if (what_ == "train") return time_training(ranks);
+      bench_comm(ranks, training_.placement, rounds_, json_);
+      return static_cast<int>(kOk);
+    });
   }
 
  private:
-  int time_training() {
+  struct StepTimes {
+    double best = 0, median = 0;  // milliseconds
+    double sums = 0;              // of them in sums over the ranks, on average
+    double tokens_per_s = 0, allocations = 0;
+    std::size_t peak = 0;
+  };
+
+  // A job of several processes divides the batch. First each times steps of as many rows as rank 0 has, without the
+  // others.
+  int time_training(Communicator& ranks) {
+    const bool orders = training_.reduce_options().order == ReduceOrder::rank;
+    StepTimes apart;
+    if (!ranks.alone()) {
+      const std::int64_t whole = training_.batch;
+      training_.batch = StepRanks{.rank = 0, .size = ranks.size()}.end(whole);
+      ranks.meet("the first steps");
+      apart = time_steps(nullptr);
+      training_.batch = whole;
+      ranks.meet("the steps together");
+    }
+    const StepTimes times = time_steps(ranks.alone() && !orders ? nullptr : &ranks);
+    if (ranks.leads()) report(times, apart, ranks);
+    return kOk;
+  }
+
+  void write_trace(Decoder& model, Optimizer& optimizer, const TokenData& data, const Trainer::Options& options) const {
+    const std::size_t shown = write_step_trace(trace_, model, optimizer, data, Rng(training_.seed),
+                                               {.batch = training_.batch,
+                                                .accumulate = training_.accumulate,
+                                                .intermediates = options.intermediates,
+                                                .products = options.products});
+    std::fprintf(stderr, "mixgrad: %s holds a trace of a step: %s; open it in chrome://tracing or ui.perfetto.dev\n",
+                 trace_.c_str(), count_text(static_cast<std::int64_t>(shown), "operator").c_str());
+  }
+
+  StepTimes time_steps(Communicator* ranks) {
     const OpenedRun run = open_run(model_, {.placement = training_.model_placement(), .seed = training_.seed});
     const TokenData& data = run.data;
     Decoder& model = *run.model;
@@ -106,15 +152,9 @@ class Bench : public Verb {
     Trainer::Options options = training_.trainer_options();
     options.schedule.steps = kWarmup + rounds_;
     options.products = Trainer::ProductAlgorithms::timed;
-    if (!trace_.empty()) {
-      const std::size_t shown = write_step_trace(trace_, model, *optimizer, data, Rng(training_.seed),
-                                                 {.batch = training_.batch,
-                                                  .accumulate = training_.accumulate,
-                                                  .intermediates = options.intermediates,
-                                                  .products = options.products});
-      std::fprintf(stderr, "mixgrad: %s holds a trace of a step: %s; open it in chrome://tracing or ui.perfetto.dev\n",
-                   trace_.c_str(), count_text(static_cast<std::int64_t>(shown), "operator").c_str());
-    }
+    options.ranks = ranks;
+    options.reduce = training_.reduce_options();
+    if (!trace_.empty() && (ranks == nullptr || ranks->alone())) write_trace(model, *optimizer, data, options);
     const std::unique_ptr<Trainer> trainer = make_trainer(model, *optimizer, data, options);
     trainer->start(0, Rng(training_.seed));
     for (int i = 0; i < kWarmup; ++i) trainer->queue();
@@ -125,6 +165,7 @@ class Bench : public Verb {
     const bool ahead = trainer->steps_under_way() > 1;
     const std::int64_t together = ahead ? rounds_ : 1;
     if (!ahead) pool_reset_peak(model.device());
+    const double sums_before = ranks == nullptr ? 0 : ranks->seconds_in_sums();
     std::vector<double> times(static_cast<std::size_t>(rounds_ / together));
     std::int64_t allocations = 0;
     Trainer::Result result;
@@ -143,11 +184,15 @@ class Bench : public Verb {
                         result.gradient_norm, " in step ", result.step + 1, "; give a lower --lr");
     }
     std::sort(times.begin(), times.end());
-    const double median = times[times.size() / 2];
+    const auto rounds = static_cast<double>(rounds_);
     const auto step_tokens = static_cast<double>(training_.batch * model.config().context * training_.accumulate);
-    report(times.front(), median, step_tokens / median * 1e3, pool_stats(model.device()).peak,
-           static_cast<double>(allocations) / static_cast<double>(rounds_));
-    return kOk;
+    const double median = times[times.size() / 2];
+    return {.best = times.front(),
+            .median = median,
+            .sums = ranks == nullptr ? 0 : 1e3 * (ranks->seconds_in_sums() - sums_before) / rounds,
+            .tokens_per_s = step_tokens / median * 1e3,
+            .allocations = static_cast<double>(allocations) / rounds,
+            .peak = pool_stats(model.device()).peak};
   }
 
   // The prompt, if there is one, and ten equal parts of one sequence: a state that grows shows as a rising figure.
@@ -226,30 +271,41 @@ class Bench : public Verb {
                mebibytes_cell(resident_bytes())});
   }
 
-  void report(double best, double median, double tokens_per_s, std::size_t peak, double allocations) const {
+  // `apart`: of each rank without the others.
+  void report(const StepTimes& times, const StepTimes& apart, const Communicator& ranks) const {
+    const double scaling = ranks.alone() ? 1 : apart.median / times.median;
     if (json_) {
       nlohmann::ordered_json object;
-      object["ms_per_step"] = median;
-      object["tokens_per_s"] = tokens_per_s;
-      object["peak_bytes"] = peak;
+      object["ms_per_step"] = times.median;
+      object["tokens_per_s"] = times.tokens_per_s;
+      object["peak_bytes"] = times.peak;
       if (counts_allocations()) {
-        object["allocations_per_step"] = allocations;
+        object["allocations_per_step"] = times.allocations;
       } else {
         object["allocations_per_step"] = nullptr;  // sanitizer build: not counted
       }
-      object["best_ms"] = best;
+      object["best_ms"] = times.best;
       object["threads"] = threads();
+      if (!ranks.alone()) {
+        object["ranks"] = ranks.size();
+        object["sums_ms"] = times.sums;
+        object["ms_per_step_apart"] = apart.median;
+        object["scaling"] = scaling;
+      }
       print_json(object);
       return;
     }
-    std::printf("median %.2f ms a step (best %.2f), %.0f tokens/s, tensors at most %.1f MiB, ", median, best,
-                tokens_per_s, mebibytes(peak));
+    std::printf("median %.2f ms a step (best %.2f), %.0f tokens/s, tensors at most %.1f MiB, ", times.median,
+                times.best, times.tokens_per_s, mebibytes(times.peak));
     if (counts_allocations()) {
-      std::printf("%g allocation%s a step", allocations, allocations == 1 ? "" : "s");
+      std::printf("%g allocation%s a step", times.allocations, times.allocations == 1 ? "" : "s");
     } else {
       std::printf("allocations not counted in this build");
     }
     std::printf(", %s\n", count_text(threads(), "thread").c_str());
+    if (ranks.alone()) return;
+    std::printf("%d ranks: %.2f ms of a step in sums of gradients; %.2f ms without the other ranks, scaling %.3f\n",
+                ranks.size(), times.sums, apart.median, scaling);
   }
 
   std::string what_, trace_;

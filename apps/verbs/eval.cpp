@@ -1,4 +1,5 @@
 // mixgrad eval: the loss of trained models on texts, their answers on a task, their score on a suite of questions.
+// It passes 400 lines because all that can be evaluated is chosen and printed here.
 #include <algorithm>
 #include <cstdio>
 #include <optional>
@@ -11,6 +12,7 @@
 #include "apps/options/placement_options.h"
 #include "apps/output/error_line.h"
 #include "apps/output/table.h"
+#include "apps/run/run_ranks.h"
 #include "apps/run/task_report.h"
 #include "apps/suites/suite.h"
 #include "apps/verbs/verbs.h"
@@ -66,6 +68,16 @@ class Eval : public Verb {
   }
 
   int run() override {
+    return run_in_job(kTimeout, [this](Communicator& ranks) {
+      ranks_ = of_task_.ranks = ranks.alone() ? nullptr : &ranks;
+      return evaluate_all();
+    });
+  }
+
+ private:
+  static constexpr double kTimeout = 300;  // seconds, as --timeout of train
+
+  int evaluate_all() {
     const auto empty = [](const std::string& path) { return path.empty(); };
     if (checkpoints_.empty() || std::any_of(checkpoints_.begin(), checkpoints_.end(), empty)) {
       raise<ValueError>("eval: --checkpoint DIR is required: the folder of a training run");
@@ -83,7 +95,6 @@ class Eval : public Verb {
     return kOk;
   }
 
- private:
   void declare_texts(OptionSet& options) {
     OptionTraits of_text{.group = OptionGroup::data};
     of_text.useless = [this]() -> std::string {
@@ -139,7 +150,7 @@ class Eval : public Verb {
   TextEvaluation text_evaluation() const {
     return {.text = text_,
             .split = split_,
-            .how = {.batch = batch_, .context = context_, .stride = stride_},
+            .how = {.batch = batch_, .context = context_, .stride = stride_, .ranks = ranks_},
             .placement = placement_,
             .several = checkpoints_.size() > 1};
   }
@@ -214,9 +225,14 @@ class Eval : public Verb {
     return code;
   }
 
-  // What goes wrong with one row does not prevent the others; the command then ends with its exit code.
+  // What goes wrong with one row does not prevent the others; the command then ends with its exit code. In a job of
+  // several processes it ends the command: another rank may have gone on.
   template <class Work>
-  static int attempt(const Work& work) {
+  int attempt(const Work& work) const {
+    if (ranks_ != nullptr) {
+      work();
+      return kOk;
+    }
     try {
       work();
     } catch (const FormatError& error) {
@@ -390,6 +406,7 @@ class Eval : public Verb {
   std::int64_t batch_ = kEvalBatch, threads_ = 0, context_ = 0, stride_ = 0, suite_tokens_ = 200;
   double temperature_ = 1;
   TaskEvaluationOptions of_task_;
+  Communicator* ranks_ = nullptr;  // of a job of several processes
   bool json_ = false, by_position_ = false, per_token_ = false;
 };
 

@@ -20,6 +20,19 @@ std::span<const std::byte> bytes_of(const Tensor& tensor) {
           static_cast<std::size_t>(tensor.numel()) * dtype_bytes(tensor.dtype())};
 }
 
+// Adds the time of a scope.
+class SumClock {
+ public:
+  explicit SumClock(double& seconds) : seconds_(seconds), start_(std::chrono::steady_clock::now()) {}
+  ~SumClock() { seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+  SumClock(const SumClock&) = delete;
+  SumClock& operator=(const SumClock&) = delete;
+
+ private:
+  double& seconds_;
+  std::chrono::steady_clock::time_point start_;
+};
+
 std::int64_t bucket_numbers(const Tensor& values, std::size_t bytes) {
   return static_cast<std::int64_t>(std::clamp<std::size_t>(bytes / dtype_bytes(values.dtype()), 1, kMostNumbers));
 }
@@ -60,6 +73,7 @@ class SingleProcess final : public Communicator {
 void Communicator::sum(const Tensor& values, const ReduceOptions& options) {
   require_summable(values, options);
   if (alone()) return;
+  const SumClock clock(seconds_);
   doing_ = "the sum of gradients";
   const bool by_share = options.order == ReduceOrder::rank || options.dtype == DType::bf16;
   const std::int64_t step = bucket_numbers(values, options.bucket_bytes);
@@ -79,6 +93,7 @@ void Communicator::sum_in_order(const Tensor& part, const Tensor& total, Into in
   if (part.shape() != total.shape() || part.dtype() != total.dtype()) {
     raise<ShapeError>("sum over ranks: part and total must be alike; got ", part.shape(), " and ", total.shape());
   }
+  const SumClock clock(seconds_);
   doing_ = "the sum of gradients";
   const std::int64_t step = bucket_numbers(part, bucket_bytes);
   for (std::int64_t begin = 0; begin < part.numel(); begin += step) {

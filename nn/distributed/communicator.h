@@ -66,6 +66,9 @@ class Communicator {
   // Returns when every rank has called it. `where` is for the message, should one not come.
   void meet(const std::string& where);
 
+  // Seconds that this rank has spent in sum() and sum_in_order(), waiting for other ranks included.
+  double seconds_in_sums() const { return seconds_; }
+
   // This process stops taking part, with an error: the others, whatever they wait for, get RankLost with this reason.
   // Returns whether rank 0 left with the same words at the same time, so that this rank need not say them again.
   virtual bool leave(const std::string& reason) noexcept = 0;
@@ -90,6 +93,7 @@ class Communicator {
   void sum_bucket_as(const Tensor& part, const Tensor& total, Into into);
 
   int rank_, size_;
+  double seconds_ = 0;
   std::string doing_;
   std::vector<std::byte> sent_, received_;  // of sum_bucket, kept from call to call
 };

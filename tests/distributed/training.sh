@@ -75,6 +75,15 @@ train_on 2 --steps 100 --batch 4 --out parts --stop-after 30
 on_ranks 2 "$program" train --resume parts --sample-tokens 0 2>said.txt || { cat said.txt; fail "resume on 2 ranks"; }
 same_weights two parts "stopped and resumed on 2 ranks"
 
+# An evaluation has the digits that one process prints.
+for run in two task; do
+  "$program" eval --checkpoint "$run" --json >alone.json 2>said.txt || fail "eval $run: $(cat said.txt)"
+  on_ranks 3 "$program" eval --checkpoint "$run" --json >ranks.json 2>said.txt || fail "eval $run: $(cat said.txt)"
+  cmp alone.json ranks.json || fail "eval $run differs on 3 ranks"
+done
+must_say 0 "scaling" on_ranks 2 "$program" bench train --layers 1 --d-model 16 --heads 2 --context 8 --batch 4 --threads 1 --rounds 3
+must_say 2 "bench comm: several processes are required" "$program" bench comm
+
 # Refused before the first step, with the rank and what differs.
 refused=(train "${tiny[@]}" --steps 9 --out "$folder/refused")
 must_say 2 "rank 1: --lr must be that of rank 0" mpirun --quiet --bind-to none \

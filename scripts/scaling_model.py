@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+"""How far data parallel training scales: step time on N ranks from a few figures.
+
+    scripts/scaling_model.py --parameters 124e6 --step-ms 250 --gb-per-s 20 --latency-us 20
+    scripts/scaling_model.py --parameters 0.82e6 --step-ms 92 --gb-per-s 1.2 --latency-us 60 --ranks 1,2 --overlap no
+    scripts/scaling_model.py --self-test
+
+Weak scaling: each rank computes the same step. The gradient buffer is cut into buckets; a sum of b bytes over N ranks takes
+    t(b) = 2 (N - 1) / N * b / bandwidth + 2 (N - 1) * latency         (a ring; --tree: 2 ceil(log2 N) * latency)
+With --overlap yes, bucket i of k is ready when that part of the backward pass (2/3 of a step) has run, and the network takes
+one bucket after the other; what it still does after backward is waited for. With --overlap no, all of it is waited for,
+which is what mixgrad does on CPUs. Nothing is said of stragglers: each rank takes exactly --step-ms.
+"""
+import argparse
+import math
+import sys
+
+
+def sum_ms(size, ranks, bandwidth, latency, tree):
+    """Milliseconds of a sum of `size` bytes; bandwidth in bytes a ms, latency in ms."""
+    if ranks == 1:
+        return 0.0
+    hops = 2 * math.ceil(math.log2(ranks)) if tree else 2 * (ranks - 1)
+    return 2 * (ranks - 1) / ranks * size / bandwidth + hops * latency
+
+
+def step_ms(ranks, compute, size, bucket, bandwidth, latency, overlap, tree):
+    """Milliseconds of a step, and of them those that wait for sums: a simulation of the buckets of one step."""
+    backward = compute * 2 / 3 if overlap else 0.0
+    count = max(1, math.ceil(size / bucket))
+    network_free = 0.0
+    for i in range(count):
+        part = min(bucket, size - i * bucket)
+        ready = compute - backward + backward * min(1.0, (i * bucket + part) / size)
+        network_free = max(network_free, ready) + sum_ms(part, ranks, bandwidth, latency, tree)
+    total = max(compute, network_free)
+    return total, total - compute
+
+
+def self_test():
+    ring = dict(bandwidth=1e6, latency=0.0, tree=False)
+    assert step_ms(1, 100, 4e6, 1e6, overlap=True, **ring) == (100, 0)
+    total, waited = step_ms(2, 100, 4e6, 1e6, overlap=False, **ring)
+    assert abs(waited - 4) < 1e-9 and abs(total - 104) < 1e-9
+    total, waited = step_ms(2, 100, 4e6, 1e6, overlap=True, **ring)
+    assert abs(waited - 1) < 1e-9  # the last bucket alone
+    assert sum_ms(0, 8, 1e6, 1, False) == 14 and sum_ms(0, 8, 1e6, 1, True) == 6
+    slow = step_ms(64, 1, 4e6, 1e6, overlap=True, **ring)
+    assert slow[0] > 2 * 63 / 64 * 4  # never quicker than the network
+    print("scaling_model: as it must be")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parameters", type=float, help="numbers of the model")
+    parser.add_argument("--step-ms", type=float, help="a step of one rank without the others")
+    parser.add_argument("--gb-per-s", type=float, help="bandwidth of a rank, as `mixgrad bench comm` prints it for large sums")
+    parser.add_argument("--latency-us", type=float, default=20.0, help="of one hop")
+    parser.add_argument("--bucket-mb", type=float, default=25.0, help="MiB of a bucket")
+    parser.add_argument("--bytes", type=int, default=4, choices=(2, 4), help="of a gradient: 4 f32, 2 bf16")
+    parser.add_argument("--overlap", choices=("yes", "no"), default="yes")
+    parser.add_argument("--tree", action="store_true", help="latency grows with log2 N")
+    parser.add_argument("--ranks", default="1,2,4,8,16,64,256,1024,4096")
+    parser.add_argument("--self-test", action="store_true")
+    given = parser.parse_args()
+    if given.self_test:
+        return self_test()
+    missing = [name for name in ("parameters", "step_ms", "gb_per_s") if getattr(given, name) is None]
+    if missing:
+        parser.error("required: " + ", ".join("--" + name.replace("_", "-") for name in missing))
+    print("ranks   ms a step   of them waiting   scaling")
+    for ranks in (int(text) for text in given.ranks.split(",")):
+        total, waited = step_ms(ranks, given.step_ms, given.parameters * given.bytes, given.bucket_mb * 2**20,
+                                given.gb_per_s * 1e6, given.latency_us * 1e-3, given.overlap == "yes", given.tree)
+        print(f"{ranks:5d} {total:11.2f} {waited:17.2f} {given.step_ms / total:9.3f}")
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
