@@ -129,4 +129,12 @@ ChildOutput run_child(const std::vector<std::string>& arguments) {
   return result;
 }
 
+std::string error_of(const ChildOutput& child) {
+  std::string text = child.err;
+  while (!text.empty() && text.back() == '\n') text.pop_back();
+  text.erase(0, text.rfind('\n') == std::string::npos ? 0 : text.rfind('\n') + 1);
+  const std::string prefix = "mixgrad: ";
+  return text.starts_with(prefix) ? text.substr(prefix.size()) : text;
+}
+
 }  // namespace mixgrad::app

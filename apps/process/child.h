@@ -25,4 +25,7 @@ struct ChildOutput {
 };
 ChildOutput run_child(const std::vector<std::string>& arguments);
 
+// Its error line, without the name of the program.
+std::string error_of(const ChildOutput& child);
+
 }  // namespace mixgrad::app

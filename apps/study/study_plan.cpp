@@ -5,10 +5,11 @@
 #include <map>
 #include <set>
 
-#include "apps/options/config_file.h"
 #include "apps/options/model_options.h"
 #include "apps/options/option_value.h"
 #include "apps/process/child.h"
+#include "apps/study/study_settings.h"
+#include "apps/sweep/sweep_plan.h"
 #include "core/error.h"
 #include "core/parallel.h"
 #include "core/text/parse_number.h"
@@ -23,90 +24,21 @@ namespace fs = std::filesystem;
 
 using Words = std::vector<std::string>;
 
-// The keys of a study's own, as texts; a key that is not there has its default.
-struct Settings {
-  std::string path;
-  std::map<std::string, ConfigEntry> own;
-  std::vector<ConfigEntry> of_train;
-
-  std::string position(const std::string& key) const {
-    return "--config " + path + " line " + std::to_string(own.at(key).line) + ": ";
-  }
-  Words list(const std::string& key, Words absent) const {
-    const auto found = own.find(key);
-    if (found == own.end()) return absent;
-    Words values = found->second.values.empty() ? Words{found->second.value} : found->second.values;
-    if (std::set<std::string>(values.begin(), values.end()).size() < values.size()) {
-      raise<ValueError>(position(key), "the values of ", key, " must differ; leave out the second one");
-    }
-    return values;
-  }
-  std::string text(const std::string& key, const std::string& absent) const {
-    const auto found = own.find(key);
-    if (found == own.end()) return absent;
-    if (!found->second.values.empty()) raise<ValueError>(position(key), key, " takes one value, not an array");
-    return found->second.value;
-  }
-  std::vector<std::int64_t> whole(const std::string& key, const Words& absent, std::int64_t low) const {
-    std::vector<std::int64_t> numbers;
-    for (const std::string& value : list(key, absent)) {
-      const std::optional<std::int64_t> number = mixgrad::parse_integer(value);
-      if (!number || *number < low || *number > 1'000'000'000) {
-        raise<ValueError>(position(key), key, " must hold integers from ", low, " to 1000000000; got ", quote(value));
-      }
-      numbers.push_back(*number);
-    }
-    return numbers;
-  }
-};
-
-// What the study gives to each run of train, or what would stop a run before its end.
-const std::set<std::string>& refused_options() {
-  static const std::set<std::string> names{"out",           "resume",        "json",
-                                           "plan",          "stop-after",    "print-config",
-                                           "sample-tokens", "sample-prompt", "sample-temperature",
-                                           "seed",          "threads",       "freeze",
-                                           "early-stop"};
-  return names;
-}
-
-const std::set<std::string>& own_keys() {
-  static const std::set<std::string> names{
-      "checkpoint", "variants", "fractions",          "seeds",      "window",         "expand",         "init",
-      "sequences",  "distill",  "distill-head-steps", "eval-tasks", "eval-sequences", "timing-lengths", "new-lr-scale"};
-  return names;
-}
-
-Settings read_settings(const std::string& path) {
-  Settings settings{.path = path, .own = {}, .of_train = {}};
-  for (const ConfigEntry& entry : read_config(path, "study")) {
-    const std::string position = "--config " + path + " line " + std::to_string(entry.line) + ": ";
-    if (refused_options().count(entry.key) > 0) {
-      raise<ValueError>(position, entry.key, " cannot be given here: the study gives it to each run; leave it out");
-    }
-    if (own_keys().count(entry.key) > 0) {
-      settings.own[entry.key] = entry;
-      continue;
-    }
-    if (!entry.values.empty()) {
-      const std::vector<std::string> known(own_keys().begin(), own_keys().end());
-      raise<ValueError>(position, "a key that takes several values must be one of the study's own, ", join(known),
-                        "; got ", quote(entry.key), "; ", did_you_mean(entry.key, known),
-                        "an option of train takes one value");
-    }
-    settings.of_train.push_back(entry);
-  }
-  if (settings.own.count("checkpoint") == 0) {
-    raise<ValueError>("--config ", path, ": the key checkpoint is required: the folder of the base model's run");
-  }
-  return settings;
-}
-
 std::string replaced(std::string text, const std::string& what, const std::string& by) {
   for (std::size_t at = text.find(what); at != std::string::npos; at = text.find(what, at + by.size())) {
     text.replace(at, what.size(), by);
   }
   return text;
+}
+
+constexpr const char* kResetState = "reset-state";
+
+// --name, and its values; a value that looks like an option is joined to it.
+Words option_words(const std::string& name, const Words& values) {
+  if (values.size() == 1 && values[0].starts_with("-")) return {option_word(name, values[0])};
+  Words words{"--" + name};
+  words.insert(words.end(), values.begin(), values.end());
+  return words;
 }
 
 Words appended(Words words, const Words& more) {
@@ -117,13 +49,10 @@ Words appended(Words words, const Words& more) {
 // Makes the rows of one study.
 class Maker {
  public:
-  Maker(const Settings& settings, const std::string& out, std::int64_t jobs)
+  Maker(const StudySettings& settings, const std::string& out, std::int64_t jobs)
       : settings_(settings), out_(out), threads_(std::max<std::int64_t>(1, mixgrad::threads() / jobs)) {
-    head_steps_ = settings.whole("distill-head-steps", {"0"}, 0).front();
-    distills_ = settings.text("distill", "false") == "true";
-    if (head_steps_ > 0 && !distills_) {
-      raise<ValueError>(settings.position("distill-head-steps"), "it belongs to distill = true; add that");
-    }
+    head_steps_ = settings.one_whole("distill-head-steps", 0, 0, 1'000'000'000);
+    distills_ = settings.is_on("distill");
     if (settings.own.count("new-lr-scale") > 0) new_lr_scale_ = read_new_lr_scale();
   }
 
@@ -150,6 +79,10 @@ class Maker {
     std::string from = start;
     const bool has_new_heads = variant != "window";
     if (head_steps_ > 0 && has_new_heads) {
+      if (!reset_option(seed).empty()) {
+        raise<ValueError>(settings_.position("distill-head-steps"), "distill-head-steps cannot be given beside ",
+                          "reset-state, with which the base was trained; leave it out, or give reset-state = false");
+      }
       const std::string heads = folder(row, "heads");
       row.steps.push_back(train_step("heads", start, heads, seed, appended(head_options(seed), new_heads(variant))));
       from = heads;
@@ -159,6 +92,26 @@ class Maker {
     row.steps.push_back(train_step("train", from, row.model, seed, appended(of_loss, new_heads(variant))));
     add_evaluations(row);
     return row;
+  }
+
+  // What train says of the options of a row before anything is run: of the base trained on, and of the last step of a
+  // row that has a teacher.
+  std::vector<StudyStep> checks(const std::vector<std::int64_t>& seeds) const {
+    std::vector<StudyStep> steps;
+    std::set<std::string> seen;
+    for (const std::int64_t seed : seeds) {
+      const std::string base = checkpoint(seed);
+      if (!seen.insert(base).second) continue;
+      const Words words{"train", of_child("plan"), of_child("json"), of_child("checkpoint"), base};
+      steps.push_back({"longer", appended(words, train_options(seed, longer_options())), "", ""});
+      if (distills_) steps.push_back({"train", appended(words, train_options(seed, logit_options(seed))), "", ""});
+    }
+    return steps;
+  }
+
+  bool is_task(std::int64_t seed) const {
+    const Words words = data_options(seed);
+    return std::find(words.begin(), words.end(), of_child("task")) != words.end();
   }
 
  private:
@@ -180,65 +133,78 @@ class Maker {
     return {of_child("seed"), std::to_string(seed), of_child("threads"), std::to_string(threads_)};
   }
 
+  // What the run of the base stored.
+  const std::map<std::string, std::string>& base_options(std::int64_t seed) const {
+    const std::string base = checkpoint(seed);
+    const auto known = base_options_.find(base);
+    if (known != base_options_.end()) return known->second;
+    const fs::path generation = find_generation(base);
+    if (!fs::exists(generation / "trainer.json")) {
+      raise<ValueError>("--config ", settings_.path, ": the key data or task is required, since ", base,
+                        " holds a model alone; add it");
+    }
+    return base_options_[base] = load_trainer_state(generation).options;
+  }
+
   // The options that say what the data are, which convert, train and eval take: those of the config, or, where it names
   // neither data nor a task, those of the base's own run.
   Words data_options(std::int64_t seed) const {
     Words words;
-    if (gives_data()) {
+    if (settings_.gives_data()) {
       for (const ConfigEntry& entry : settings_.of_train) {
-        if (is_data_option(entry.key)) words = appended(words, {"--" + entry.key, entry.value});
+        if (is_data_option(entry.key)) words = appended(words, option_words(entry.key, values_of(entry)));
       }
       return words;
     }
-    const fs::path generation = find_generation(checkpoint(seed));
-    if (!fs::exists(generation / "trainer.json")) {
-      raise<ValueError>("--config ", settings_.path, ": the key data or task is required, since ", checkpoint(seed),
-                        " holds a model alone; add it");
-    }
-    for (const auto& [name, value] : load_trainer_state(generation).options) {
-      if (name == "data") {
-        const Words own = list_of_text("trainer.json: options.data", value);
-        // None: the shipped text, which a folder that holds a model alone does not know of.
-        words = appended(appended(words, {of_child("data")}), own.empty() ? ModelOptions().data_spec().sources : own);
-      } else if (is_data_option(name)) {
-        words = appended(words, {"--" + name, value});
-      }
+    const std::map<std::string, std::string>& stored = base_options(seed);
+    const auto value = [&](const std::string& name) {
+      const auto found = stored.find(name);
+      return found == stored.end() ? std::string() : found->second;
+    };
+    if (!value("task").empty()) return option_words("task", {value("task")});
+    Words sources = list_of_text("trainer.json: options.data", value("data"));
+    // Of the shipped text the list is empty; a model that was converted does not know that it is its text.
+    if (sources.empty()) sources = ModelOptions().data_spec().sources;
+    words = option_words("data", sources);
+    for (const auto& [name, text] : stored) {
+      if (!is_data_option(name) || name == "data" || text.empty()) continue;
+      const bool several = name == "valid";
+      words = appended(words,
+                       option_words(name, several ? list_of_text("trainer.json: options.valid", text) : Words{text}));
     }
     return words;
   }
 
-  bool gives_data() const {
-    return std::any_of(settings_.of_train.begin(), settings_.of_train.end(),
-                       [](const ConfigEntry& entry) { return entry.key == "data" || entry.key == "task"; });
-  }
-
-  static bool is_data_option(const std::string& name) {
-    static const std::set<std::string> names{"data",          "valid",          "field",   "column", "codebooks",
-                                             "codebook-size", "document-token", "unknown", "task"};
-    return names.count(name) > 0;
-  }
-
-  bool is_task(std::int64_t seed) const {
-    const Words words = data_options(seed);
-    return std::find(words.begin(), words.end(), of_child("task")) != words.end();
+  // --reset-state, which train and eval take, and convert does not.
+  Words reset_option(std::int64_t seed) const {
+    bool resets = false;
+    if (const ConfigEntry* entry = settings_.train_option(kResetState)) {
+      resets = parse_switch(settings_.position(*entry) + kResetState, entry->value);
+    } else if (!settings_.gives_data()) {
+      const auto& stored = base_options(seed);
+      const auto found = stored.find(kResetState);
+      resets = found != stored.end() && found->second == "true";
+    }
+    return resets ? Words{of_child(kResetState)} : Words{};
   }
 
   // `more` wins over the config.
-  Words train_options(const Words& more) const {
-    Words words;
+  Words train_options(std::int64_t seed, const Words& more) const {
+    Words words = appended(data_options(seed), reset_option(seed));
     for (const ConfigEntry& entry : settings_.of_train) {
-      const std::string name = "--" + entry.key;
-      if (is_data_option(entry.key)) continue;
-      if (std::find(more.begin(), more.end(), name) == more.end()) words = appended(words, {name, entry.value});
+      if (is_data_option(entry.key) || entry.key == kResetState) continue;
+      if (std::find(more.begin(), more.end(), "--" + entry.key) != more.end()) continue;
+      const bool joined = entry.type == ConfigEntry::Type::boolean;  // the value of a flag cannot stand apart
+      words = appended(words,
+                       joined ? Words{option_word(entry.key, entry.value)} : option_words(entry.key, values_of(entry)));
     }
-    return appended(words, more);
+    return appended(appended(words, more), of_run(seed));
   }
 
   StudyStep train_step(const std::string& name, const std::string& from, const std::string& to, std::int64_t seed,
                        const Words& more) const {
     Words words{"train", of_child("checkpoint"), from, of_child("out"), to, of_child("json")};
-    words = appended(words, data_options(seed));
-    return {name, appended(appended(words, train_options(more)), of_run(seed)), to, ""};
+    return {name, appended(words, train_options(seed, more)), to, ""};
   }
 
   std::int64_t steps() const {
@@ -268,7 +234,13 @@ class Maker {
   }
 
   Words longer_options() const { return {of_child("steps"), std::to_string(steps() + head_steps_)}; }
-  Words logit_options(std::int64_t seed) const { return {of_child("distill"), checkpoint(seed)}; }
+  Words logit_options(std::int64_t seed) const {
+    Words words{of_child("distill"), checkpoint(seed)};
+    for (const char* key : {"distill-mix", "distill-temperature"}) {
+      if (settings_.has(key)) words = appended(words, {of_child(key), settings_.text(key, "")});
+    }
+    return words;
+  }
   Words head_options(std::int64_t seed) const {
     return {of_child("distill"), checkpoint(seed),           of_child("distill-stage"), "heads",
             of_child("steps"),   std::to_string(head_steps_)};
@@ -302,8 +274,10 @@ class Maker {
                                 : Words{};
     Words words{"eval",           of_child("checkpoint"), row.model,
                 of_child("json"), of_child("threads"),    std::to_string(threads_)};
-    // A run knows its data; a base that is no run has them from the config.
-    const Words own = row.variant == "base" && gives_data() ? appended(words, data_options(row.seed)) : words;
+    // A run knows its data; a base has them from the config where that says other things than its run, or it is no run.
+    const bool given = settings_.gives_data() || settings_.train_option(kResetState) != nullptr;
+    const Words of_data = appended(data_options(row.seed), reset_option(row.seed));
+    const Words own = row.variant == "base" && given ? appended(words, of_data) : words;
     row.steps.push_back({"eval", is_task(row.seed) ? appended(own, sequences) : own, "", ""});
     const Words tasks = settings_.list("eval-tasks", {});
     for (std::size_t i = 0; i < tasks.size(); ++i) {
@@ -312,18 +286,25 @@ class Maker {
     }
   }
 
-  const Settings& settings_;
+  const StudySettings& settings_;
   std::string out_;
   std::int64_t threads_;
   std::int64_t head_steps_ = 0;
   bool distills_ = false;
-  std::string new_lr_scale_;  // "" = the schedule's rate
+  std::string new_lr_scale_;                                                        // "" = the schedule's rate
+  mutable std::map<std::string, std::map<std::string, std::string>> base_options_;  // by checkpoint
 };
 
+std::string text_of(const ConfigEntry& entry) { return entry.values.empty() ? entry.value : list_text(entry.values); }
+
+// As a word of a shell.
 std::string quoted(const std::string& word) {
-  const bool plain =
-      word.find_first_of(" ()*'\"=;&|") == std::string::npos || word.find_first_of(" ()*;&|'\"") == std::string::npos;
-  return plain ? word : "'" + word + "'";
+  const auto plain = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           std::string_view("_-+./,:=@%").find(c) != std::string_view::npos;
+  };
+  if (!word.empty() && std::all_of(word.begin(), word.end(), plain)) return word;
+  return "'" + replaced(word, "'", "'\\''") + "'";
 }
 
 }  // namespace
@@ -334,7 +315,7 @@ const std::vector<std::string>& study_variants() {
 }
 
 StudyPlan read_study(const std::string& config, const std::string& out, std::int64_t jobs) {
-  const Settings settings = read_settings(config);
+  const StudySettings settings = read_study_settings(config);
   const Maker maker(settings, out, jobs);
   StudyPlan plan;
   plan.eval_tasks = settings.list("eval-tasks", {});
@@ -354,6 +335,7 @@ StudyPlan read_study(const std::string& config, const std::string& out, std::int
                         quote(fraction));
     }
   }
+  settings.refuse_without_effect(variants);
   const std::vector<std::int64_t> seeds = settings.whole("seeds", {"1", "2", "3"}, 0);
   for (const std::int64_t seed : seeds) {
     plan.rows.push_back(maker.base(seed));
@@ -362,10 +344,16 @@ StudyPlan read_study(const std::string& config, const std::string& out, std::int
       for (const std::string& variant : variants) plan.rows.push_back(maker.converted(variant, fraction, seed));
     }
   }
-  for (const auto& [key, entry] : settings.own) {
-    plan.text += key + "=" + (entry.values.empty() ? entry.value : list_text(entry.values)) + "\n";
+  if (settings.has("eval-sequences") && plan.eval_tasks.empty() &&
+      std::none_of(seeds.begin(), seeds.end(), [&](std::int64_t seed) { return maker.is_task(seed); })) {
+    raise<ValueError>(settings.position("eval-sequences"),
+                      "eval-sequences has no effect here: the rows are evaluated on a text; leave it out");
   }
-  for (const ConfigEntry& entry : settings.of_train) plan.text += "train." + entry.key + "=" + entry.value + "\n";
+  plan.checks = maker.checks(seeds);
+  for (const auto& [key, entry] : settings.own) {
+    plan.text += key + "=" + text_of(entry) + "\n";
+  }
+  for (const ConfigEntry& entry : settings.of_train) plan.text += "train." + entry.key + "=" + text_of(entry) + "\n";
   return plan;
 }
 

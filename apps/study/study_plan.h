@@ -36,7 +36,8 @@ struct StudyRow {
 
 struct StudyPlan {
   std::vector<StudyRow> rows;
-  std::vector<std::string> eval_tasks;       // further tasks on which each row is scored
+  std::vector<StudyStep> checks;        // commands that refuse options of train before the first row, and run nothing
+  std::vector<std::string> eval_tasks;  // further tasks on which each row is scored
   std::vector<std::int64_t> timing_lengths;  // tokens before the timed ones
   std::string text;                          // the config as given, by which a folder is recognised
 };

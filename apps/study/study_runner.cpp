@@ -31,21 +31,43 @@ Json state_of(const StudyPlan& plan) { return {{"format", "mixgrad-study-1"}, {"
 
 StudyRunner::StudyRunner(const StudyPlan& plan, std::string out, std::int64_t jobs)
     : plan_(plan), out_(std::move(out)), jobs_(jobs) {
-  const fs::path file = fs::path(out_) / kStateFile;
+  require_own_folder();
+}
+
+bool StudyRunner::begun() const {
   std::error_code error;
-  if (!fs::exists(file, error)) {
+  return fs::exists(fs::path(out_) / kStateFile, error);
+}
+
+void StudyRunner::require_own_folder() const {
+  if (!begun()) {
+    std::error_code error;
     if (fs::exists(out_, error) && !fs::is_empty(out_, error)) {
       raise<ValueError>("--out must be a folder that is new, empty or of this study; ", out_, " holds something else");
     }
-    fs::create_directories(out_);
-    write_file_atomic(file, state_of(plan_).dump(2) + "\n");
     return;
   }
-  const Json stored = Json::parse(read_text(file, kMostBytes, Pipes::refuse), nullptr, false);
+  const Json stored = Json::parse(read_text(fs::path(out_) / kStateFile, kMostBytes, Pipes::refuse), nullptr, false);
   if (stored != state_of(plan_)) {
     raise<ValueError>("--out ", out_, " holds a study with another config; take another folder, or give the config ",
                       "file as it was");
   }
+}
+
+void StudyRunner::check() const {
+  if (begun()) return;
+  for (const StudyStep& step : plan_.checks) {
+    check_interrupt();
+    const ChildOutput planned = run_child(step.arguments);
+    if (planned.code != kOk) raise<ValueError>("the rows' train would fail: ", error_of(planned));
+  }
+}
+
+void StudyRunner::take_folder() {
+  make_folder(out_);
+  lock_ = std::make_unique<FolderLock>(out_, "another mixgrad study");
+  require_own_folder();  // another process may have begun a study since
+  if (!begun()) write_file_atomic(fs::path(out_) / kStateFile, state_of(plan_).dump(2) + "\n");
 }
 
 std::string StudyRunner::path(const StudyRow& row, const std::string& file) const {
@@ -70,7 +92,8 @@ std::vector<std::string> StudyRunner::command(const StudyRow& row, const StudySt
   return step.arguments;
 }
 
-std::vector<std::string> StudyRunner::run() const {
+std::vector<std::string> StudyRunner::run() {
+  take_folder();
   struct UnderWay {
     const StudyRow* row;
     std::size_t step;

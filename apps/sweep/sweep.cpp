@@ -41,14 +41,6 @@ Json state_of(const std::vector<SweepRun>& runs) {
   return state;
 }
 
-// The error line of a child, without the name of the program.
-std::string last_line(std::string text) {
-  while (!text.empty() && text.back() == '\n') text.pop_back();
-  text.erase(0, text.rfind('\n') == std::string::npos ? 0 : text.rfind('\n') + 1);
-  const std::string prefix = "mixgrad: ";
-  return text.rfind(prefix, 0) == 0 ? text.substr(prefix.size()) : text;
-}
-
 // Options of a run that decide how long a step takes and what it needs; the seed does not.
 std::string cost_key(const SweepRun& run) {
   std::string key;
@@ -113,7 +105,7 @@ void Sweep::check() const {
     const std::vector<std::string> own = run.arguments({of_child("plan"), of_child("json")});
     words.insert(words.end(), own.begin(), own.end());
     const ChildOutput planned = run_child(words);
-    if (planned.code != kOk) raise<ValueError>(run.name, ": ", last_line(planned.err));
+    if (planned.code != kOk) raise<ValueError>(run.name, ": ", error_of(planned));
   }
 }
 
@@ -129,7 +121,7 @@ std::vector<SweepCost> Sweep::costs() const {
       const std::vector<std::string> own = run.arguments({of_child("plan"), of_child("json")});
       plan.insert(plan.end(), own.begin(), own.end());
       const ChildOutput planned = run_child(plan);
-      if (planned.code != kOk) raise<ValueError>(run.name, ": ", last_line(planned.err));
+      if (planned.code != kOk) raise<ValueError>(run.name, ": ", error_of(planned));
       cost.bytes = Json::parse(planned.out).at("peak").get<std::uint64_t>();
       std::vector<std::string> bench{"bench", "train", of_child("rounds"), "3", of_child("json")};
       for (const auto& [name, value] : run.options) {

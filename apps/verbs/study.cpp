@@ -39,7 +39,8 @@ class StudyVerb : public Verb {
       for (const StudyRow& row : plan.rows) std::printf("%s: %s\n", row.name.c_str(), study_command(row).c_str());
       return kOk;
     }
-    const StudyRunner runner(plan, out_, jobs_);
+    StudyRunner runner(plan, out_, jobs_);
+    runner.check();
     const std::vector<std::string> failed = runner.run();
     const StudyReport report = collect(plan, runner);
     if (!report.results.empty()) {
