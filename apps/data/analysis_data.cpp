@@ -19,6 +19,10 @@ constexpr std::uint64_t kFirstTaskFit = kFirstTaskEvaluation + (std::uint64_t{1}
 
 SampledSequences AnalysisData::sample(const std::string& split, std::int64_t length, std::int64_t most) const {
   if (!is_task()) return sample_sequences(*data_, data_->split(split), length, most);
+  if (split == "all") {
+    raise<ValueError>(task_->text(), ": a task has no end, so that not all of it can be taken; got the split all; ",
+                      "choose valid or train");
+  }
   if (task_->length() > length) {
     raise<ValueError>(task_->text(), ": sequences of at most ", count_text(length, "token"),
                       ", the model's context, are required; these have ", task_->length(), "; choose a shorter task");

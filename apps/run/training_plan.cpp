@@ -8,35 +8,43 @@
 #include "core/text/bytes.h"
 #include "nn/files/file.h"
 #include "nn/files/generations.h"
+#include "nn/tokenizers/tokenizer_types.h"
 #include "nn/training/memory_plan.h"
 
 namespace mixgrad::app {
 namespace {
 
 // With a teacher of initial weights: memory does not depend on them.
-ObjectiveMaker planned_objective(const TrainingOptions& training, const DistillSettings& distill) {
+ObjectiveMaker planned_objective(const PlannedModel& planned, const TrainingOptions& training,
+                                 const DistillSettings& distill) {
   if (!distill.any()) return {};
-  return [&training, &distill](Decoder& model) {
-    const std::filesystem::path path = find_generation(distill.teacher) / "config.json";
+  return [&](Decoder& model) {
+    Teacher teacher;
+    teacher.folder = find_generation(distill.teacher);
+    const std::filesystem::path path = teacher.folder / "config.json";
     const ModelConfig config = parse_model_config(read_text(path), path.string());
+    teacher.model = std::make_shared<Decoder>(config, training.model_placement());
+    const std::filesystem::path tokenizer = teacher.folder / "tokenizer.json";
+    teacher.tokenizer = load_tokenizer(read_text(tokenizer), tokenizer.string());
     const DistillOptions options = distill.values();
+    check_teacher(teacher, model, *planned.tokenizer, options.stage);
     if (options.stage == DistillStage::heads) freeze_kept_parameters(config, model);
-    return make_distillation(std::make_shared<Decoder>(config, training.model_placement()), model, options);
+    return make_distillation(teacher.model, model, options);
   };
 }
 
 }  // namespace
 
-void print_training_plan(const ModelConfig& config, const TrainingOptions& training, const DistillSettings& distill,
+void print_training_plan(const PlannedModel& planned, const TrainingOptions& training, const DistillSettings& distill,
                          std::int64_t checkpoints, Format format) {
   const MemoryPlan plan =
-      plan_training(config, training.model_placement(), training.optimizer_settings(), training.batch,
-                    training.dropout_mask(), planned_objective(training, distill), training.intermediates());
+      plan_training(planned.config, training.model_placement(), training.optimizer_settings(), training.batch,
+                    training.dropout_mask(), planned_objective(planned, training, distill), training.intermediates());
   const std::size_t free = free_memory_on(training.model_placement().device);
   const auto bytes = [](const char* name, std::size_t count, std::string remark = {}) {
     return Figure{.key = name, .value = count, .label = name, .text = bytes_text(count), .remark = std::move(remark)};
   };
-  std::string batch = "batch " + std::to_string(training.batch) + ", context " + std::to_string(config.context);
+  std::string batch = "batch " + std::to_string(training.batch) + ", context " + std::to_string(planned.config.context);
   if (plan.traced_batch * 2 < training.batch) {
     batch += "; estimated from a batch of " + std::to_string(plan.traced_batch);
   }

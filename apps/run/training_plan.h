@@ -5,12 +5,18 @@
 #include "apps/options/training_options.h"
 #include "apps/output/table.h"
 #include "nn/config/model_config.h"
+#include "nn/tokenizers/tokenizer.h"
 
 namespace mixgrad::app {
 
-// Of a run that trains a model of this configuration and keeps at most `checkpoints` of them on disk at a time. Reads
-// the configuration of a teacher. OutOfMemory as plan_training.
-void print_training_plan(const ModelConfig& config, const TrainingOptions& training, const DistillSettings& distill,
+struct PlannedModel {
+  ModelConfig config;
+  TokenizerPtr tokenizer;  // compared with a teacher's; null where there is none
+};
+
+// Of a run that trains such a model and keeps at most `checkpoints` of them on disk at a time. Reads configuration and
+// tokenizer of a teacher. OutOfMemory as plan_training; ValueError for a teacher that does not fit (check_teacher).
+void print_training_plan(const PlannedModel& planned, const TrainingOptions& training, const DistillSettings& distill,
                          std::int64_t checkpoints, Format format);
 
 }  // namespace mixgrad::app

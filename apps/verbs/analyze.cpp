@@ -64,7 +64,8 @@ class Analyze : public Verb {
     options.add("split", split_, {"valid", "train", "all"},
                 "valid: the last 10 % of the tokens; train: the rest; all: every token",
                 {.group = OptionGroup::data,
-                 .useless = useless_when([this] { return !text_.task.empty(); }, "a task is not split")});
+                 .useless = useless_when([this] { return !text_.task.empty(); }, "a task is not split"),
+                 .given = &split_given_});
     declare_threads(options, threads_);
     placement_.declare(options, {"f32", "f64", "bf16"}, "Type of the arithmetic");
     options.add_flag("json", json_, "JSON on stdout, one object a line");
@@ -82,6 +83,10 @@ class Analyze : public Verb {
                         " has none, beside those of a shortcut; choose another checkpoint");
     }
     const AnalysisData data = open_analysis_data("analyze", checkpoint_, trained.tokenizer, text_);
+    if (data.is_task() && split_given_) {
+      raise<ValueError>("--split cannot be given here: ", checkpoint_, " was trained on the task ", data.source(),
+                        ", and a task is not split; leave it out");
+    }
     const SampledSequences sample = data.sample(split_, model.config().context, sequences_);
     if (sample.count < sequences_) {
       say("the text has " + count_text(sample.count, "sequence") + " of " + count_text(sample.length, "token") +
@@ -227,6 +232,7 @@ class Analyze : public Verb {
   ModelOptions text_;
   PlacementOptions placement_;
   std::string what_, checkpoint_, split_ = "valid";
+  bool split_given_ = false;
   std::int64_t window_ = 0, sequences_ = 64, threads_ = 0;
   double loss_ = 0;  // of the whole model
   bool json_ = false;

@@ -89,7 +89,7 @@ class Bench : public Verb {
 
   int run() override {
     training_.check();
-    if (what_ == "op") op_.check(training_.placement);
+    if (what_ == "op") op_.check(training_.placement, training_.threads);
     training_.placement.check_device();
     if (what_ != "op" && !op_.names.empty()) {
       raise<ValueError>("bench ", what_, ": no NAME is taken, which belongs to bench op; got ", quote(op_.names[0]),

@@ -73,7 +73,7 @@ void BenchOp::declare(OptionSet& options) {
               {.only_for = {"op"}, .given = &peak_gflop_given});
 }
 
-void BenchOp::check(const PlacementOptions& placement) const {
+void BenchOp::check(const PlacementOptions& placement, std::int64_t threads) const {
   if (placement.checks()) {
     raise<ValueError>("bench op: --device must be cpu, cuda or cuda:N; got check, under which every operator runs ",
                       "twice; choose one of them");
@@ -83,7 +83,7 @@ void BenchOp::check(const PlacementOptions& placement) const {
   }
   const PlacementOptions usual;
   const bool elsewhere = placement.device != usual.device || placement.precision != usual.precision ||
-                         placement.matmul_precision != usual.matmul_precision;
+                         placement.matmul_precision != usual.matmul_precision || threads != 0;
   if (names.empty() && (sizes_given || peak_gb_given || peak_gflop_given || rounds_given || elsewhere)) {
     raise<ValueError>("bench op: without the NAME of an operator the operators are listed, and --json is the only ",
                       "option; got others; give a NAME, or leave them out");

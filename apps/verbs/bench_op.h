@@ -16,8 +16,9 @@ struct BenchOp {
   double peak_gb = 0, peak_gflop = 0;
   bool rounds_given = false, sizes_given = false, peak_gb_given = false, peak_gflop_given = false;
 
-  void declare(OptionSet& options);                     // those that belong to `bench op` alone
-  void check(const PlacementOptions& placement) const;  // ValueError for options that do not fit together
+  void declare(OptionSet& options);  // those that belong to `bench op` alone
+  // ValueError for options that do not fit together; `threads` as --threads has it, 0 = not given.
+  void check(const PlacementOptions& placement, std::int64_t threads) const;
   // Under the context of the caller.
   void run(const PlacementOptions& placement, std::int64_t rounds, bool json) const;
 

@@ -34,6 +34,7 @@
 #include "nn/files/metrics_file.h"
 #include "nn/modules/freeze.h"
 #include "nn/modules/lr_scale.h"
+#include "nn/tokenizers/tokenizer_types.h"
 
 namespace mixgrad::app {
 namespace {
@@ -87,6 +88,7 @@ class Train : public Verb, private StoredOptions {
         "trace", trace_, "Before the first step, run one like it and write here what each operator takes",
         {.value = "FILE", .on_resume = OnResume::not_stored, .not_empty = true, .useless = [this]() -> std::string {
            if (model_.source.reset_state) return "--reset-state runs documents in groups of other shapes each time";
+           if (matches_heads()) return "--distill-stage heads runs each layer forward and backward by itself";
            return plan_ ? "--plan runs no step" : "";
          }});
     options.add_flag("json", run_.json, "One JSON line per logged step on stdout, and no sample",
@@ -226,11 +228,12 @@ class Train : public Verb, private StoredOptions {
     run_.trace = trace_;
     training_.placement.check_device();
     const ContextScope scope(training_.context());
-    if (distill_.any() && distill_.stage == "heads" && training_.dropout > 0) {
+    refuse_packed_heads(model_.source.reset_state);
+    if (matches_heads() && training_.dropout > 0) {
       raise<ValueError>("--dropout cannot be given with --distill-stage heads, whose heads are computed without it; ",
                         "leave it out");
     }
-    if (distill_.any() && distill_.stage == "heads" && training_.recompute) {
+    if (matches_heads() && training_.recompute) {
       raise<ValueError>(
           "--recompute cannot be given with --distill-stage heads, which keeps no layer for a backward pass; ",
           "leave it out");
@@ -302,6 +305,7 @@ class Train : public Verb, private StoredOptions {
     if (!distill_.any()) return nullptr;
     const Teacher teacher = load_teacher(distill_.teacher, training_.model_placement());
     const DistillOptions options = distill_.values();
+    refuse_packed_heads(data.batches().document_start().has_value());  // as the run of --checkpoint read its data
     check_teacher(teacher, model, data.tokenizer(), options.stage);
     if (state_.teacher && state_.teacher->xxh3 != teacher.xxh3) {
       raise<ValueError>("--distill ", teacher.folder.string(), ": the run was begun with a teacher whose ",
@@ -389,6 +393,12 @@ class Train : public Verb, private StoredOptions {
 
   bool validates() const { return model_.source.valid_choice().kind != ValidChoice::Kind::none; }
   bool resumed() const { return !resume_.empty(); }
+  void refuse_packed_heads(bool resets_state) const {
+    if (!matches_heads() || !resets_state) return;
+    raise<ValueError>("--reset-state cannot be given with --distill-stage heads, which would learn from the padding ",
+                      "behind short documents; leave it out");
+  }
+  bool matches_heads() const { return distill_.any() && distill_.stage == "heads"; }
 
   void choose_folder() {
     if (resumed() && out_.empty()) {
@@ -423,9 +433,20 @@ class Train : public Verb, private StoredOptions {
     return parse_model_config(read_text(path), path.string());
   }
 
+  // Of the data or the task, else of the checkpoint: the one that a teacher must have too.
+  TokenizerPtr planned_tokenizer() const {
+    if (!model_.task.empty()) return parse_task(model_.task)->tokenizer();
+    const std::string from = resumed() ? resume_ : checkpoint_;
+    if (from.empty()) return model_.open_data().tokenizer_ptr();
+    const fs::path path = find_generation(from) / "tokenizer.json";
+    return load_tokenizer(read_text(path), path.string());
+  }
+
   int print_plan() {
     const TemporaryInput input(model_.data, model_.source);
-    print_training_plan(planned_config(), training_, distill_, kGenerationsAtOnce, format_of(run_.json));
+    const TokenizerPtr tokenizer = distill_.any() ? planned_tokenizer() : nullptr;
+    print_training_plan({.config = planned_config(), .tokenizer = tokenizer}, training_, distill_, kGenerationsAtOnce,
+                        format_of(run_.json));
     return kOk;
   }
 

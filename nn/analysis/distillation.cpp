@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/text/plural.h"
 #include "nn/analysis/conversion.h"
+#include "nn/config/kinds/attention.h"
 #include "nn/config/kinds/mixed_heads.h"
 #include "nn/files/file.h"
 #include "nn/files/hash.h"
@@ -24,10 +25,14 @@ const std::vector<std::string>& enum_names<DistillStage>() {
 
 namespace {
 
+// Of |a_teacher|^2 below: the head gives nothing, and dividing by it would be dividing by 0.
+constexpr double kLeastSize = 1e-30;
+
 // A head that the student has as a Mamba or shift head.
 struct MatchedHead {
   HeadTarget kind = HeadTarget::recurformer;
   ReplacedHead head;
+  std::int64_t head_dim = 0;  // of its layer
 };
 
 // By layer.
@@ -35,7 +40,10 @@ std::vector<MatchedHead> matched_heads(const ModelConfig& teacher, const ModelCo
   std::vector<MatchedHead> matched;
   if (teacher.layers.size() != student.layers.size() || teacher.d_model != student.d_model) return matched;
   for (const HeadTarget kind : {HeadTarget::recurformer, HeadTarget::shift}) {
-    for (const ReplacedHead& head : replaced_heads(teacher, student, kind)) matched.push_back({kind, head});
+    for (const ReplacedHead& head : replaced_heads(teacher, student, kind)) {
+      const auto& layer = student.layers[static_cast<std::size_t>(head.group.layer)];
+      matched.push_back({kind, head, student.d_model / layer.get<MixedHeadsConfig>().heads});
+    }
   }
   std::stable_sort(matched.begin(), matched.end(),
                    [](const MatchedHead& a, const MatchedHead& b) { return a.head.group.layer < b.head.group.layer; });
@@ -73,14 +81,10 @@ class LogitDistillation final : public Objective {
 class HeadMatching final : public Objective {
  public:
   HeadMatching(std::shared_ptr<const Decoder> teacher, const ModelConfig& student)
-      : teacher_(std::move(teacher)), matched_(matched_heads(teacher_->config(), student)), head_dim_(student.d_model) {
-    for (const MatchedHead& matched : matched_) {
-      const auto& layer = student.layers[static_cast<std::size_t>(matched.head.group.layer)];
-      head_dim_ = student.d_model / layer.get<MixedHeadsConfig>().heads;
-    }
-  }
+      : teacher_(std::move(teacher)), matched_(matched_heads(teacher_->config(), student)) {}
 
   std::string name() const override { return "distill-heads"; }
+  Passes passes() const override { return Passes::of_each_layer; }
 
   double accumulate(Decoder& model, const Tensor& tokens, const Tensor& /*targets*/, double divisor,
                     const DropoutMask& /*dropout*/, Gradients& gradients) const override {
@@ -104,14 +108,15 @@ class HeadMatching final : public Objective {
     const ContextScope scope(model.context());
     const std::int64_t tokens = outputs.dim(0) * outputs.dim(1);
     const Tensor wanted = outputs.reshape({outputs.dim(0), outputs.dim(1), outputs.numel() / tokens});  // [B,T,H dh]
-    const Tensor zeros = Tensor::zeros({wanted.dim(0), wanted.dim(1), head_dim_}, wanted.dtype(), wanted.device());
+    const std::int64_t head_dim = here.front().head_dim;
+    const Tensor zeros = Tensor::zeros({wanted.dim(0), wanted.dim(1), head_dim}, wanted.dtype(), wanted.device());
     std::vector<Tensor> targets;
     std::vector<double> weights;
     for (const MatchedHead& matched : here) {
-      const std::int64_t begin = matched.head.softmax * head_dim_;
-      targets.push_back(wanted.column_view(begin, begin + head_dim_));
+      const std::int64_t begin = matched.head.softmax * head_dim;
+      targets.push_back(wanted.column_view(begin, begin + head_dim));
       const double size = squared_error(targets.back(), zeros).item();
-      weights.push_back(1 / std::max(size, 1e-30));  // a head that gives nothing is matched as it is
+      weights.push_back(size > kLeastSize ? 1 / size : 1);  // a head that gives nothing is matched as it is
     }
     Tape tape;
     model.parameters().watch(tape);
@@ -122,8 +127,8 @@ class HeadMatching final : public Objective {
     double sum = 0;
     for (std::size_t i = 0; i < here.size(); ++i) {
       const Tensor& all = here[i].kind == HeadTarget::recurformer ? mamba : shift;
-      const std::int64_t begin = here[i].head.index * head_dim_;
-      const Tensor error = squared_error(columns(all, begin, begin + head_dim_), targets[i]);
+      const std::int64_t begin = here[i].head.index * head_dim;
+      const Tensor error = squared_error(columns(all, begin, begin + head_dim), targets[i]);
       sum += weights[i] * error.item();
       const double scale = weights[i] / (divisor * static_cast<double>(matched_.size()));
       seeds.push_back({error, Tensor::full({1}, error.dtype(), scale, error.device())});
@@ -134,8 +139,14 @@ class HeadMatching final : public Objective {
 
   std::shared_ptr<const Decoder> teacher_;
   std::vector<MatchedHead> matched_;
-  std::int64_t head_dim_;
 };
+
+// Query heads and key/value heads of a layer with softmax heads.
+std::pair<std::int64_t, std::int64_t> head_counts(const LayerConfig& layer) {
+  if (const auto* mixed = layer.get_if<MixedHeadsConfig>()) return {mixed->heads, mixed->kv_heads};
+  if (const auto* attention = layer.get_if<AttentionConfig>()) return {attention->heads, attention->kv_heads};
+  return {0, 0};
+}
 
 void check_heads(const Teacher& teacher, const ModelConfig& student) {
   const std::vector<MatchedHead> matched = matched_heads(teacher.model->config(), student);
@@ -145,8 +156,15 @@ void check_heads(const Teacher& teacher, const ModelConfig& student) {
                       "stage logits");
   }
   for (const MatchedHead& one : matched) {
-    const auto* before =
-        teacher.model->config().layers[static_cast<std::size_t>(one.head.group.layer)].get_if<MixedHeadsConfig>();
+    const auto layer = static_cast<std::size_t>(one.head.group.layer);
+    const auto [heads, groups] = head_counts(teacher.model->config().layers[layer]);
+    const auto [own_heads, own_groups] = head_counts(student.layers[layer]);
+    if (heads != own_heads || groups != own_groups) {
+      raise<ValueError>("--distill-stage heads needs layers with as many heads and key/value heads as the teacher's, ",
+                        own_heads, " and ", own_groups, " in layer ", layer, "; that of ", teacher.folder.string(),
+                        " has ", heads, " and ", groups, "; take the stage logits");
+    }
+    const auto* before = teacher.model->config().layers[layer].get_if<MixedHeadsConfig>();
     if (before == nullptr) continue;
     const bool mamba = one.kind == HeadTarget::recurformer;
     if ((mamba ? before->recurrent_groups : before->shift_groups).empty()) continue;

@@ -8,7 +8,8 @@
 //   heads   the replaced heads alone, everything else frozen. Each gets the input u that its layer has in the teacher,
 //           and is to give what the attention head in its place gives there, before the product o:
 //             loss = mean over the replaced heads of |a - a_teacher|^2 / |a_teacher|^2
-//           over the tokens of a micro-batch. No layer waits for the one below: all learn at once.
+//           over all tokens of a micro-batch, whatever their targets; of a head with a_teacher = 0 it is the mean of
+//           |a|^2. No layer waits for the one below: all learn at once.
 //   logits  the whole model, by distillation_loss (ops/distillation_loss): the teacher's distribution of every token
 //           mixed with the targets.
 #pragma once
@@ -45,8 +46,8 @@ struct Teacher {
 Teacher load_teacher(const std::filesystem::path& path, Placement placement);
 
 // ValueError when the teacher has another tokenizer or vocabulary, or a shorter context; for the stage `heads` also
-// when no Mamba or shift head of the student stands where the teacher has a softmax head, or when the layer of one had
-// such heads before (their parameters are not its own).
+// when no Mamba or shift head of the student stands where the teacher has a softmax head, when the layer of one has
+// other numbers of heads in the teacher, or had such heads before (their parameters are not its own).
 void check_teacher(const Teacher& teacher, const Decoder& student, const Tokenizer& tokenizer, DistillStage stage);
 
 // What the stage minimises. Both models are kept; the student is that of every call of accumulate().

@@ -22,6 +22,10 @@ class Objective {
 
   virtual std::string name() const = 0;  // what `loss` in metrics.jsonl means: "distill-logits"
 
+  // What accumulate() runs: the model forward and then backward, or single layers, each forward and then backward.
+  enum class Passes : std::uint8_t { of_the_model, of_each_layer };
+  virtual Passes passes() const { return Passes::of_the_model; }
+
   // Adds to `gradients` those of the objective on a micro-batch, divided by `divisor`; tokens and targets [B,T] i32.
   // Returns the objective's value, which is not divided. Every trainable parameter gets a gradient.
   virtual double accumulate(Decoder& model, const Tensor& tokens, const Tensor& targets, double divisor,

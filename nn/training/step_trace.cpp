@@ -191,6 +191,10 @@ std::size_t write_step_trace(const std::filesystem::path& file, Decoder& model, 
     raise<ValueError>("trace: a step whose documents are cut apart has groups of other shapes each time, and cannot ",
                       "be shown; trace a step without --reset-state");
   }
+  if (options.objective != nullptr && options.objective->passes() == Objective::Passes::of_each_layer) {
+    raise<ValueError>("trace: a step with the objective ", options.objective->name(), " runs each layer forward and ",
+                      "backward by itself, and has no phases to be shown; trace a step of another objective");
+  }
   const Tensor tokens = Tensor::empty({options.accumulate * options.batch, model.config().context}, DType::i32);
   const Tensor targets = Tensor::empty(tokens.shape(), DType::i32);
   data.sample_batch(rng, tokens, targets);

@@ -5,7 +5,8 @@
 // The step is run twice, and the second time is shown. It draws its batch with `rng` and leaves parameters, optimizer
 // and rng as they are: forward and backward of each micro-batch, without the update. Each operator has its name, the
 // shapes of its outputs, or of the gradients that it computed, and their bytes. An operator lasts from the end of the
-// one before it, so what the host does between two belongs to the second.
+// one before it, so what the host does between two belongs to the second; that of a teacher, which records nothing,
+// to the first.
 //
 // On a CUDA device the kernels are launched one by one, since a captured step shows no operators, and timed by events;
 // each operator is an NVTX range too, so that Nsight Systems shows its kernels under its name.
@@ -27,8 +28,9 @@ struct StepTraceOptions {
   Trainer::ProductAlgorithms products = Trainer::ProductAlgorithms::from_library;  // timed in the first of the two runs
 };
 
-// Returns how many operators it shows, forward and backward. ValueError for data whose documents are cut apart; IoError
-// when the file cannot be written. Takes the memory of a step beside a trainer's.
+// Returns how many operators it shows, forward and backward. ValueError for data whose documents are cut apart, and for
+// an objective that runs layers by themselves; IoError when the file cannot be written. Takes the memory of a step
+// beside a trainer's.
 std::size_t write_step_trace(const std::filesystem::path& file, Decoder& model, Optimizer& optimizer,
                              const BatchStream& data, Rng rng, const StepTraceOptions& options);
 

@@ -108,6 +108,11 @@ TEST_CASE("cli: analyze heads and convert on a task and on token ids") {
   CHECK(has(analyze(run, "--task copy(count=9,vocab=6)").err, "sequences of at most 6 tokens, the model's context"));
   CHECK(has(analyze(run, "--task copy(count=3,vocab=60)").err, "a model with at least 60 tokens is required"));
   CHECK(has(analyze(run, "--task copy(count=3,vocab=6) --split all").err, "a task is not split"));
+  for (const char* split : {"all", "train"}) {
+    const Finished refused = analyze(run, std::string("--split ") + split);
+    CHECK(refused.code == 2);
+    CHECK_MESSAGE(has(refused.err, "and a task is not split; leave it out"), refused.err);
+  }
   const auto convert = [&](const std::string& from, const std::string& out, const Arguments& more) {
     Arguments arguments{"convert", "--checkpoint",   from,     "--select", "fraction=0.5",
                         "--init",  "from-attention", "--json", "--out",    (folder / out).string()};

@@ -201,7 +201,7 @@ TEST_CASE("cli: bench op refuses what it cannot time, and says what there is") {
     CHECK(not_refused(run, 2) == "");
     CHECK((text.empty() || has(run.err, "--sizes must be NAME=NUMBER, several with commas between; got ")));
   }
-  for (const std::string more : {"--sizes T=4", "--rounds 3", "--precision bf16"}) {
+  for (const std::string more : {"--sizes T=4", "--rounds 3", "--precision bf16", "--threads 2"}) {
     CHECK(has(refused("op " + more), "without the NAME of an operator the operators are listed"));
   }
   CHECK(has(refused("op gelu --device check"), "--device must be cpu, cuda or cuda:N; got check"));

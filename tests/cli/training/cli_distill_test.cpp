@@ -100,6 +100,19 @@ TEST_CASE("cli distill: what is refused, and the plan") {
                                    {"--checkpoint", story.half, "--data", story.text, "--out",
                                     (story.folder / "x").string(), "--distill", (story.folder / "short").string()});
   refused(shorter, "must have a context of at least 8 tokens");
+  const Finished planned = mixgrad("train --steps 2 --threads 1 --plan",
+                                   {"--checkpoint", story.half, "--distill", (story.folder / "short").string()});
+  refused(planned, "must have a context of at least 8 tokens");
+  refused(story.train("x", "--plan --distill-stage heads", story.base), "some of whose heads are Mamba or shift heads");
+  refused(story.train("x", "--distill-stage heads --trace " + (story.folder / "t.json").string()),
+          "--distill-stage heads runs each layer forward and backward by itself");
+  const std::string packed = (story.folder / "packed").string();
+  REQUIRE(mixgrad("train --steps 2 --layers 2 --heads 4 --reset-state --valid none" + kTiny,
+                  {"--data", story.text, "--document-token", "\n", "--out", packed})
+              .code == 0);
+  refused(mixgrad("train --steps 2 --threads 1 --distill-stage heads",
+                  {"--checkpoint", packed, "--distill", story.base, "--out", (story.folder / "x").string()}),
+          "--reset-state cannot be given with --distill-stage heads");
   CHECK_FALSE(fs::exists(story.folder / "x"));
   for (const char* stage : {"heads", "logits"}) {
     const Finished plan = story.train("x", std::string("--plan --distill-stage ") + stage);

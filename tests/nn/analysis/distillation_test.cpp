@@ -136,6 +136,40 @@ TEST_CASE("distillation: heads are matched one by one on the teacher's own input
   }
 }
 
+TEST_CASE("distillation: layers of different numbers of heads, and a head that gives nothing is matched as it is") {
+  const ModelConfig config = distilled_config({AttentionConfig{4, 2}, AttentionConfig{2, 2}});
+  for (const bool is_silent : {false, true}) {
+    Pair pair(config, {{0, 1}, {1, 0}}, HeadTarget::recurformer);
+    if (is_silent) pair.teacher->parameters().at("layers.1.mixer.qkv.weight").value.zero();
+    freeze_kept_parameters(config, *pair.student);
+    const Tensor tokens = random_tokens({2, 7}, static_cast<std::int32_t>(config.vocab_size), 1);
+    const auto objective = make_distillation(pair.teacher, *pair.student, {.stage = DistillStage::heads});
+    double sum = 0;
+    pair.teacher->visit(tokens, [&](std::size_t layer, const Mixer& mixer, const LayerInput& input) {
+      const Tensor wanted = mixer.softmax_outputs(input);
+      const Tensor got = pair.student->mixer(layer).mamba_outputs(LayerInput(input.u()));
+      const std::int64_t dh = config.d_model / (layer == 0 ? 4 : 2);
+      const std::vector<std::int64_t> heads =
+          layer == 0 ? std::vector<std::int64_t>{2, 3} : std::vector<std::int64_t>{0};
+      for (std::size_t n = 0; n < heads.size(); ++n) {
+        double error = 0;
+        double size = 0;
+        for (std::int64_t i = 0; i < 14 * dh; ++i) {
+          const std::int64_t row = i / dh;
+          const double a = wanted.at(row * config.d_model + heads[n] * dh + i % dh);
+          const std::int64_t width = got.numel() / 14;
+          error += std::pow(got.at(row * width + static_cast<std::int64_t>(n) * dh + i % dh) - a, 2);
+          size += a * a;
+        }
+        CHECK((size == 0) == (is_silent && layer == 1));
+        sum += size > 0 ? error / size : error / static_cast<double>(14 * dh);
+      }
+    });
+    CHECK(value_of(*objective, *pair.student, tokens, tokens) == doctest::Approx(sum / 3).epsilon(1e-10));
+    check_gradient(*objective, *pair.student, tokens, tokens);
+  }
+}
+
 TEST_CASE("distillation: steps bring the new heads nearer and leave the rest as it is, bit for bit") {
   const ModelConfig config = distilled_config({AttentionConfig{4, 2}});
   Pair pair(config, {{0, 0}}, HeadTarget::recurformer);
@@ -176,6 +210,9 @@ TEST_CASE("distillation: a teacher that does not fit is refused") {
       "must have the tokenizer of the model"));
   CHECK(has(refused(config, tokenizer, *pair.teacher, DistillStage::heads),
             "some of whose heads are Mamba or shift heads"));
+  const std::string counts =
+      refused(distilled_config({AttentionConfig{2, 2}}), tokenizer, *pair.student, DistillStage::heads);
+  CHECK_MESSAGE(has(counts, "4 and 2 in layer 0; that of /runs/base has 2 and 2; take the stage logits"), counts);
   const ModelConfig mixed = converted_config(config, {{0, 1}}, {});
   const Decoder both(converted_config(mixed, {{0, 0}}, {}), {DType::f64, kCpu});
   CHECK(has(refused(mixed, tokenizer, both, DistillStage::heads), "needs layers whose Mamba heads are all new"));

@@ -126,6 +126,24 @@ TEST_CASE("step trace: each operator of the tape is there, forward and in the re
   CHECK(first["args"]["outputs"][0] == shape + " f32");
 }
 
+TEST_CASE("step trace: an objective that runs layers by themselves is refused") {
+  class ByLayer : public Objective {
+   public:
+    std::string name() const override { return "by-layer"; }
+    Passes passes() const override { return Passes::of_each_layer; }
+    double accumulate(Decoder& /*model*/, const Tensor& /*tokens*/, const Tensor& /*targets*/, double /*divisor*/,
+                      const DropoutMask& /*dropout*/, Gradients& /*gradients*/) const override {
+      return 0;
+    }
+  };
+  TracedRun run;
+  const ByLayer objective;
+  const std::string error = error_text<ValueError>([&] {
+    write_step_trace(run.folder / "no.json", run.model, run.optimizer, run.data, Rng(3), {.objective = &objective});
+  });
+  CHECK_MESSAGE(error.find("trace: a step with the objective by-layer runs each layer") == 0, error);
+}
+
 TEST_CASE("step trace: parameters, optimizer and the order of the data stay as they are") {
   TracedRun run;
   const Tensor before = run.model.parameters().flat().clone();
