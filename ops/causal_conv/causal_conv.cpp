@@ -17,6 +17,12 @@ void causal_conv_gradient(BackwardContext& context) {
   const GradTarget dx = context.gradient(0, x.shape());
   const GradTarget dweight = context.gradient(1, weight.shape());
   const GradTarget dbias = context.gradient(2, bias.shape());
+  if (x.numel() == 0) {  // no token: the sums of the parameters' gradients are empty
+    for (const GradTarget* sum : {&dweight, &dbias}) {
+      if (sum->tensor.defined() && !sum->add) sum->tensor.zero();
+    }
+    return;
+  }
   MIXGRAD_DISPATCH(x.device(), causal_conv_backward, x, weight, bias, context.output_gradient(), dx, dweight, dbias);
 }
 
@@ -55,7 +61,7 @@ const OpSpec causal_conv_spec{
 Tensor causal_conv(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   check(x, weight, bias);
   Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
-  MIXGRAD_DISPATCH(x.device(), causal_conv_forward, x, weight, bias, Tensor(), y);
+  if (x.numel() > 0) MIXGRAD_DISPATCH(x.device(), causal_conv_forward, x, weight, bias, Tensor(), y);
   if (any_tracked({&x, &weight, &bias})) {
     record(causal_conv_spec, {&x, &weight, &bias}, {&y}, {&x, &weight, &bias});
   }
@@ -71,6 +77,7 @@ Tensor causal_conv_cached(const Tensor& x, const Tensor& weight, const Tensor& b
   require_shape("causal_conv_cached", "history", history, {x.dim(0), weight.dim(2) - 1, x.dim(2), x.dim(3)});
   require_contiguous("causal_conv_cached", "history", history);
   Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
+  if (x.numel() == 0) return y;  // the history stays as it is
   MIXGRAD_DISPATCH(x.device(), causal_conv_forward, x, weight, bias, history, y);
   MIXGRAD_DISPATCH(x.device(), causal_conv_keep, x, history);
   return y;

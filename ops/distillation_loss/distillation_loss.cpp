@@ -20,15 +20,6 @@ void gradient(BackwardContext& context) {
                    context.attributes<Distillation>(), context.output_gradient(), dlogits, dteacher);
 }
 
-void check_targets(const Tensor& targets, std::int64_t vocabulary) {
-  const Tensor host = targets.to(kCpu);
-  const std::int32_t* ids = host.data<std::int32_t>();
-  for (std::int64_t r = 0; r < targets.numel(); ++r) {
-    if (ids[r] >= -1 && ids[r] < vocabulary) continue;
-    raise<ValueError>(kOp, ": targets must be -1 (ignored) or in [0,", vocabulary, "), got ", ids[r], " at index ", r);
-  }
-}
-
 }  // namespace
 
 const OpSpec distillation_loss_spec{
@@ -49,18 +40,12 @@ const OpSpec distillation_loss_spec{
 
 Tensor distillation_loss(const Tensor& logits, const Tensor& teacher, const Tensor& targets, const Distillation& how) {
   require_float(kOp, "logits", logits);
-  require_float(kOp, "teacher", teacher);
-  require_like(kOp, "teacher", teacher, logits);
-  require_shape(kOp, "teacher", teacher, logits.shape());
-  require_i32(kOp, "targets", targets);
-  require_contiguous(kOp, "targets", targets);
-  require_device(kOp, "targets", targets, logits.device());
-  require_shape(kOp, "targets", targets, logits.shape().without_last());
+  require_same(kOp, "teacher", teacher, logits);
   if (!(how.temperature > 0) || !std::isfinite(how.temperature)) {
     raise<ValueError>(kOp, ": temperature must be above 0, got ", how.temperature);
   }
   if (!(how.mix >= 0 && how.mix <= 1)) raise<ValueError>(kOp, ": mix must be in [0,1], got ", how.mix);
-  check_targets(targets, logits.cols());
+  require_targets(kOp, targets, logits.shape().without_last(), logits.cols(), logits);
   Tensor loss = Tensor::empty({1}, accumulation_dtype(logits.dtype()), logits.device());
   MIXGRAD_DISPATCH(logits.device(), distillation_loss_forward, logits, teacher, targets, how, loss);
   if (any_tracked({&logits, &teacher})) {

@@ -1,3 +1,5 @@
+#include <cmath>
+
 #include "core/cuda/launch.cuh"
 #include "core/numeric/vec_math.h"
 #include "ops/distillation_loss/distillation_loss_kernels.h"
@@ -55,6 +57,11 @@ void forward(const Tensor& logits, const Tensor& teacher, const Tensor& targets,
   const A plain = static_cast<A>(1 - how.mix);
   const A soft = static_cast<A>(how.mix * how.temperature * how.temperature);
   for_each_row("distillation_loss", logits.device(), rows, [=] __device__(std::int64_t r) {
+    const std::int32_t target = ids[r];
+    if (target < 0 || target >= width) {  // the same for all threads of the block
+      if (threadIdx.x == 0) losses[r] = target == -1 ? A(0) : A(NAN);
+      return;
+    }
     const T* z = student[r];
     const T* w = wanted[r];
     const A of_student = log_sum_exp(z, width, cold);
@@ -62,7 +69,7 @@ void forward(const Tensor& logits, const Tensor& teacher, const Tensor& targets,
     const A of_targets = log_sum_exp(z, width, A(1));
     const A divergence = divergence_of(z, w, width, cold, of_student, of_teacher);
     if (threadIdx.x != 0) return;
-    losses[r] = ids[r] < 0 ? A(0) : plain * (of_targets - A(z[ids[r]])) + soft * divergence;
+    losses[r] = plain * (of_targets - A(z[target])) + soft * divergence;
   });
   A* to = loss.data<A>();
   for_each_row("distillation_loss", logits.device(), 1, [=] __device__(std::int64_t) {
@@ -74,7 +81,8 @@ void forward(const Tensor& logits, const Tensor& teacher, const Tensor& targets,
     }
     sum = block_sum(sum);
     live = block_sum(live);
-    if (threadIdx.x == 0) *to = static_cast<A>(live == 0 ? 0.0 : sum / static_cast<double>(live));
+    // NaN of a target outside the vocabulary stays NaN, also where no row counts.
+    if (threadIdx.x == 0) *to = static_cast<A>(live == 0 ? sum : sum / static_cast<double>(live));
   });
 }
 
@@ -96,14 +104,22 @@ void backward(const Tensor& logits, const Tensor& teacher, const Tensor& targets
   const A plain = static_cast<A>(1 - how.mix);
   const A soft = static_cast<A>(how.mix * how.temperature);
   for_each_row("distillation_loss", logits.device(), student.count, [=] __device__(std::int64_t r) {
+    const std::int32_t target = ids[r];
+    if (target < 0 || target >= width) {  // the same for all threads of the block
+      const A nothing = target == -1 ? A(0) : A(NAN);
+      for (std::int64_t v = threadIdx.x; v < width; v += kRowThreads) {
+        if (to) to.put(r, v, nothing);
+        if (to_teacher) to_teacher.put(r, v, nothing);
+      }
+      return;
+    }
     const T* z = student[r];
     const T* w = wanted[r];
     const A of_student = log_sum_exp(z, width, cold);
     const A of_teacher = log_sum_exp(w, width, cold);
     const A of_targets = log_sum_exp(z, width, A(1));
-    const std::int32_t target = ids[r];
     const A divergence = to_teacher ? divergence_of(z, w, width, cold, of_student, of_teacher) : A(0);
-    const A each = target < 0 ? A(0) : *up / static_cast<A>(*count);
+    const A each = *up / static_cast<A>(*count);
     for (std::int64_t v = threadIdx.x; v < width; v += kRowThreads) {
       const A own = exp_value(A(z[v]) - of_targets) - (v == target ? A(1) : A(0));
       const A log_q = cold * A(z[v]) - of_student;

@@ -35,12 +35,8 @@ const OpSpec gate_blend_spec{
 
 Tensor gate_blend(const Tensor& gate, const Tensor& u, const Tensor& z) {
   require_float(kOp, "gate", gate);
-  require_float(kOp, "u", u);
-  require_float(kOp, "z", z);
-  require_like(kOp, "u", u, gate);
-  require_like(kOp, "z", z, gate);
-  require_shape(kOp, "u", u, gate.shape());
-  require_shape(kOp, "z", z, gate.shape());
+  require_same(kOp, "u", u, gate);
+  require_same(kOp, "z", z, gate);
   Tensor y = Tensor::empty(gate.shape(), gate.dtype(), gate.device());
   MIXGRAD_DISPATCH(gate.device(), gate_blend_forward, gate, u, z, y);
   if (any_tracked({&gate, &u, &z})) record(gate_blend_spec, {&gate, &u, &z}, {&y}, {&gate, &u, &z});

@@ -31,7 +31,8 @@ struct PartElements {
   }
 };
 
-// By chunks of 16 bytes, where a head has whole ones: the implementation above the ones before. f(of part, of whole).
+// The same copies by chunks of 16 bytes, where a head has whole ones: less time than element by element. f(of part, of
+// whole).
 template <class T>
 struct HeadChunks {
   PartElements<T> elements;

@@ -28,7 +28,8 @@ struct MambaStep {
 
 // [B,1,R,O]; nullopt, and nothing is done, where there is no such kernel: on a CPU, in f64, for heads whose matrices do
 // not fit into the memory of a multiprocessor, under a tape, when devices are compared (Context::check_devices).
-// ShapeError when the sizes do not match.
+// ShapeError when the sizes do not match, and for an `out_beside` that is not contiguous; DTypeError and DeviceError
+// for one of another type or device.
 std::optional<Tensor> mamba_step(const MambaStep& step);
 
 }  // namespace mixgrad

@@ -142,6 +142,11 @@ std::optional<Tensor> mamba_step(const MambaStep& step) {
   require_shape(kStep, "out_proj", step.out_proj, {heads, step.out_proj.dim(1), channels});
   require_shape(kStep, "history", step.history, {batch, taps - 1, heads, channels});
   require_shape(kStep, "scan_state", step.scan_state, {batch, heads, states, channels});
+  if (step.out_beside.defined()) {
+    require_like(kStep, "out_beside", step.out_beside, step.projected);
+    require_shape(kStep, "out_beside", step.out_beside, {batch, 1, heads, step.out_proj.dim(1)});
+    require_contiguous(kStep, "out_beside", step.out_beside);
+  }
   if constexpr (MIXGRAD_FOLDER_HAS_CUDA) {
     const bool is_tracked = any_tracked({&step.projected, &step.conv, &step.conv_bias, &step.x_proj, &step.dt_proj,
                                          &step.dt_bias, &step.a_log, &step.d, &step.out_proj});

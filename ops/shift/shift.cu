@@ -4,7 +4,7 @@
 namespace mixgrad::cuda {
 namespace {
 
-// By chunks of 16 bytes, where a head has whole ones: the implementation above the one before, the same formulas.
+// The same formulas by chunks of 16 bytes, where a head has whole ones: less time than element by element.
 template <class T>
 bool has_whole_chunks(std::int64_t channels, std::initializer_list<const Tensor*> tensors) {
   return channels % Chunk<T>::kSize == 0 && are_chunk_rows(tensors);

@@ -33,9 +33,7 @@ const OpSpec squared_error_spec{
 
 Tensor squared_error(const Tensor& x, const Tensor& target) {
   require_float(kOp, "x", x);
-  require_float(kOp, "target", target);
-  require_like(kOp, "target", target, x);
-  require_shape(kOp, "target", target, x.shape());
+  require_same(kOp, "target", target, x);
   if (x.numel() == 0) raise<ShapeError>(kOp, ": x must have at least one element, got ", x.shape());
   Tensor loss = Tensor::empty({1}, accumulation_dtype(x.dtype()), x.device());
   MIXGRAD_DISPATCH(x.device(), squared_error_forward, x, target, loss);

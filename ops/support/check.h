@@ -4,6 +4,8 @@
 #include <string_view>
 
 #include "autograd/tape.h"
+#include "core/build.h"
+#include "core/cuda/cuda.h"
 #include "core/error.h"
 #include "core/numeric/token_position.h"
 #include "core/tensor.h"
@@ -46,6 +48,13 @@ inline void require_like(std::string_view op, std::string_view name, const Tenso
   }
 }
 
+// `other` is of the dtype, device and shape of `first`.
+inline void require_same(std::string_view op, std::string_view name, const Tensor& other, const Tensor& first) {
+  require_float(op, name, other);
+  require_like(op, name, other, first);
+  require_shape(op, name, other, first.shape());
+}
+
 // A parameter that is read in the accumulation type of the first input: f32 beside bf16, else its dtype.
 inline void require_precise(std::string_view op, std::string_view name, const Tensor& parameter, const Tensor& first) {
   if (first.dtype() != DType::bf16) return require_like(op, name, parameter, first);
@@ -81,6 +90,24 @@ inline void require_i32(std::string_view op, std::string_view name, const Tensor
   if (!tensor.defined()) raise<ShapeError>(op, ": ", name, " is required, got an undefined tensor");
   if (tensor.dtype() != DType::i32) {
     raise<DTypeError>(op, ": ", name, " must be i32, got ", dtype_name(tensor.dtype()));
+  }
+}
+
+// i32, contiguous, of this shape, on the device of `first`; each in [0, vocabulary) or -1, which does not count.
+inline void require_targets(std::string_view op, const Tensor& targets, const Shape& shape, std::int64_t vocabulary,
+                            const Tensor& first) {
+  require_i32(op, "targets", targets);
+  require_contiguous(op, "targets", targets);
+  require_device(op, "targets", targets, first.device());
+  require_shape(op, "targets", targets, shape);
+  if constexpr (build::has_cuda) {
+    if (cuda::capturing()) return;  // the values do not exist yet: the kernels make the loss NaN
+  }
+  const Tensor host = targets.to(kCpu);
+  const std::int32_t* ids = host.data<std::int32_t>();
+  for (std::int64_t r = 0; r < targets.numel(); ++r) {
+    if (ids[r] >= -1 && ids[r] < vocabulary) continue;
+    raise<ValueError>(op, ": targets must be -1 (ignored) or in [0,", vocabulary, "), got ", ids[r], " at index ", r);
   }
 }
 

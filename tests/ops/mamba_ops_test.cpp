@@ -13,6 +13,7 @@
 #include "ops/elementwise/functions.h"
 #include "ops/selective_scan/selective_scan.h"
 #include "tests/support/close.h"
+#include "tests/support/device.h"
 
 namespace mixgrad::test {
 namespace {
@@ -53,6 +54,32 @@ struct ScanCase {
 };
 
 }  // namespace
+
+TEST_CASE("causal_conv: of no token or no sequence the parameters' gradients are 0, and what is kept stays") {
+  for (const std::int64_t channels : {4, 5}) {  // on CUDA by stretches of time, and element by element
+    for (const Shape& shape : {Shape{2, 0, 2, channels}, Shape{0, 3, 2, channels}}) {
+      const Tensor x = Tensor::empty(shape, DType::f32, test_device());
+      const Tensor history = random_tensor({shape[0], 3, 2, channels}, 4).to(DType::f32).to(test_device());
+      Tensor weight = random_tensor({2, channels, 4}, 2).to(DType::f32).to(test_device());
+      Tensor bias = random_tensor({2, channels}, 3).to(DType::f32).to(test_device());
+      const Tensor before = history.clone();
+      CHECK(causal_conv_cached(x, weight, bias, history).shape() == shape);
+      CHECK(history.equal_bits(before));
+      Gradients gradients(std::vector{weight.shape(), bias.shape()}, DType::f32, test_device());
+      Tape tape;
+      tape.watch(weight);
+      tape.watch(bias);
+      const Tensor y = causal_conv(x, weight, bias);
+      CHECK(y.shape() == shape);
+      const std::vector<Tape::Seed> seeds{{y, Tensor::empty(shape, DType::f32, test_device())}};
+      std::move(tape).backward(seeds, gradients);
+      for (const std::size_t leaf : {0, 1}) {
+        const Tensor gradient = gradients.of(leaf).to(kCpu);
+        for (std::int64_t i = 0; i < gradient.numel(); ++i) CHECK(gradient.at(i) == 0);
+      }
+    }
+  }
+}
 
 TEST_CASE("selective_scan_cached: pieces of a sequence give what the whole gives, and the same state at the end") {
   for (const auto& [dtype, tolerance] : kPrecisions) {

@@ -139,6 +139,16 @@ TEST_CASE("mamba_step: what has no kernel is left to the separate operators, and
   MambaStep short_state = step;
   short_state.scan_state = step.scan_state.slice(0, 0);
   CHECK_THROWS_AS(mamba_step(short_state), ShapeError);
+  MambaStep beside = step;
+  beside.out_beside = Tensor::empty({1, 1, 2, 31}, DType::f32, test_device());
+  CHECK_THROWS_WITH_AS(mamba_step(beside), "mamba_step: out_beside must be [1,1,2,32], got [1,1,2,31]", ShapeError);
+  beside.out_beside = Tensor::empty({1, 1, 2, 32}, DType::bf16, test_device());
+  CHECK_THROWS_WITH_AS(mamba_step(beside), "mamba_step: out_beside must be f32 like the first input, got bf16",
+                       DTypeError);
+  beside.out_beside = Tensor::empty({1, 1, 2, 40}, DType::f32, test_device()).column_view(0, 32);
+  CHECK_THROWS_WITH_AS(mamba_step(beside),
+                       "mamba_step: out_beside must be contiguous, got a row view [1,1,2,32]; clone() it first",
+                       ShapeError);
   Tape tape;
   tape.watch(step.out_proj);
   CHECK_FALSE(mamba_step(step));
