@@ -8,11 +8,14 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "apps/output/clock.h"
+#include "core/error.h"
 #include "core/rng.h"
+#include "core/text/parse_number.h"
 #include "nn/data/data_set.h"
 #include "nn/data/prepare.h"
 #include "nn/data/task_batches.h"
@@ -52,12 +55,12 @@ void time_shipped(Size size) {
   time_both("characters of a mapped file", open_data_set({.sources = {text}}, tokenizer_type("char"), Identify::yes),
             size);
   time_both("ids in memory", open_data_set({.sources = {text}, .document_token = "\n"}, tokenizer_type("char")), size);
-  const std::filesystem::path folder =
-      std::filesystem::temp_directory_path() / ("mixgrad_bench_loader_" + std::to_string(std::rand()));
-  std::filesystem::remove_all(folder);
+  std::string own = (std::filesystem::temp_directory_path() / "mixgrad_bench_loader_XXXXXX").string();
+  if (::mkdtemp(own.data()) == nullptr) raise<IoError>(own, ": making a folder of that name failed");
+  const std::filesystem::path folder = std::filesystem::path(own) / "data";
   prepare_data({.spec = {.sources = {text}}, .out = folder, .shard_tokens = 100'000});
   time_both("prepared shards", open_data_set({.sources = {folder.string()}}, tokenizer_type("char")), size);
-  std::filesystem::remove_all(folder);
+  std::filesystem::remove_all(own);
 }
 
 void run(Size size, const std::vector<std::string>& sources) {
@@ -80,6 +83,14 @@ void run(Size size, const std::vector<std::string>& sources) {
 
 int main(int count, char** arguments) {
   mixgrad::Size size;
-  if (count > 2) size = {std::atoll(arguments[1]), std::atoll(arguments[2])};
+  if (count > 1) {
+    const auto batch = mixgrad::parse_integer(arguments[1]);
+    const auto context = count > 2 ? mixgrad::parse_integer(arguments[2]) : std::nullopt;
+    if (!batch || !context || *batch < 1 || *context < 1) {
+      std::fputs("bench_loader: BATCH and CONTEXT must be two positive integers, before files or folders\n", stderr);
+      return 2;
+    }
+    size = {*batch, *context};
+  }
   mixgrad::run(size, {arguments + std::min(count, 3), arguments + count});
 }

@@ -94,7 +94,7 @@ case $recipe in
     sample=(--prompt 128 --tokens 16000 --rate 8000 --out wav)
     ;;
 esac
-for file in $train_file $valid_file; do
+for file in ${train_file:+"$train_file" "$valid_file"}; do
   [ -f "$file" ] || die "$file is not there; recipes/README.md says what DATA holds"
 done
 folder=$out/$recipe

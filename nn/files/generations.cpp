@@ -85,12 +85,24 @@ bool leads_out_of(const fs::path& run, const fs::path& named) {
   return canonical_folder(named).parent_path() != canonical_folder(run);
 }
 
-// The generation of this run that has the step of such a link DIR/best, if it is here.
+// "step-10, step-20"
+std::string names_here(const fs::path& run) {
+  std::string here;
+  for (const std::int64_t step : generations(run)) here += (here.empty() ? "" : ", ") + generation_name(step);
+  return here;
+}
+
+// The generation of this run that has the step of such a link DIR/best; nothing where that is all there is of a run.
+// IoError when the run has other generations, but not this one.
 std::optional<fs::path> own_of_best(const fs::path& path) {
   const std::optional<fs::path> run = folder_of_link(path, "best");
   if (!run || !holds_checkpoint(path) || !leads_out_of(*run, path)) return std::nullopt;
   const fs::path own = *run / canonical_folder(path).filename();
-  return holds_checkpoint(own) ? std::optional(own) : std::nullopt;
+  if (holds_checkpoint(own)) return own;
+  if (generations(*run).empty()) return std::nullopt;
+  raise<IoError>(path.string(), ": a best generation in the folder of the link is required; it names ",
+                 own.filename().string(), " of another folder, and there is no ", own.filename().string(),
+                 " here; give one that is: ", names_here(*run));
 }
 
 // The step that trainer.json of the newest generation calls the best.
@@ -111,12 +123,10 @@ std::optional<fs::path> generation_of_best(const fs::path& path) {
   const std::optional<fs::path> run = folder_of_link(path, "best");
   if (run && !generations(*run).empty()) {
     const std::optional<std::int64_t> best = best_step(*run);
-    std::string here;
-    for (const std::int64_t step : generations(*run)) here += (here.empty() ? "" : ", ") + generation_name(step);
     raise<IoError>(path.string(), ": the run has no best generation here: ",
                    best ? generation_name(*best) + " had the lowest validation loss and is not in this folder"
                         : std::string("no evaluation counted yet"),
-                   "; give one that is: ", here);
+                   "; give one that is: ", names_here(*run));
   }
   raise<IoError>(path.string(), ": a checkpoint is required (a folder with config.json and model.safetensors, or a ",
                  "run with latest -> step-N), found none; give the folder of a training run");

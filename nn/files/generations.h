@@ -44,8 +44,8 @@ std::optional<GenerationId> newest_generation(const std::filesystem::path& run);
 // not a text: a trailing slash, ".", a link and a bare name mean what the system takes them for. The newest of a run is
 // named by `latest`, which may be a link to step-N, a folder (a copy that followed the link) or a text file with the
 // name step-N; where it is absent, names nothing that exists, or points out of a folder that has generations (a copy
-// that kept an absolute link), it is newest_generation(). DIR/latest and DIR/best may be given in each of these forms.
-// IoError when there is none.
+// that kept an absolute link), it is newest_generation(). DIR/latest and DIR/best may be given in each of these forms;
+// a `best` that points out of such a folder means the generation of that step in it. IoError when there is none.
 std::filesystem::path find_generation(const std::filesystem::path& path);
 
 // The same of DIR/latest and DIR/best alone, and nothing for any other path or where they name none: for readers of

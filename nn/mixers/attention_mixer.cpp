@@ -246,9 +246,9 @@ void AttentionHeads::attend(const Tensor& packed, const std::vector<KeyValueRing
       parts.add(attention_append_cached(q, k, v, ring.keys, ring.values, first, options));
       continue;
     }
-    parts.add(ring.append(k, v, first, [&](const KeyValueRing::Sight& sight) {
-      options.window = sight.window;
-      return attention_cached(q, sight.keys, sight.values, sight.before, options);
+    parts.add(ring.append(k, v, first, [&](const KeyValueRing::VisibleKeys& visible) {
+      options.window = visible.window;
+      return attention_cached(q, visible.keys, visible.values, visible.before, options);
     }));
   }
 }

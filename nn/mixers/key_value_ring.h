@@ -25,15 +25,15 @@ struct KeyValueRing {
   KeyValueRing clone() const;
 
   // Takes in the next T tokens, of which the first stands at position `first`, k and v [B,T r,G dh], and returns the
-  // attention of their queries q [B,T,H dh], each to the last C tokens. attend(sight) is the cached form of the
+  // attention of their queries q [B,T,H dh], each to the last C tokens. attend(visible) is the cached form of the
   // operator for these queries.
-  struct Sight {
+  struct VisibleKeys {
     const Tensor& keys;    // a cache [B,S r,G dh] that holds the tokens of the queries and those before them
     const Tensor& values;  // likewise
     TokenPosition before;  // how many tokens of it stand before the queries
     std::int64_t window;   // that a query sees; 0: all
   };
-  using Attend = std::function<Tensor(const Sight& sight)>;
+  using Attend = std::function<Tensor(const VisibleKeys& visible)>;
   Tensor append(const Tensor& k, const Tensor& v, TokenPosition first, const Attend& attend) const;
 
  private:

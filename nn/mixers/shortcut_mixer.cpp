@@ -128,8 +128,8 @@ Tensor ShortcutMixer::continued(const LayerInput& input, KeyValueState& state, T
   const Tensor v = kv.column_view(half, 2 * half);
   const KeyValueRing& ring = state.rings.front();
   if (ring.rows_per_token == 0) return o_.forward(shortcut_attention(q, k, v, options(0)));
-  return o_.forward(ring.append(k, v, first, [&](const KeyValueRing::Sight& sight) {
-    return shortcut_attention_cached(q, sight.keys, sight.values, sight.before, options(sight.window));
+  return o_.forward(ring.append(k, v, first, [&](const KeyValueRing::VisibleKeys& visible) {
+    return shortcut_attention_cached(q, visible.keys, visible.values, visible.before, options(visible.window));
   }));
 }
 

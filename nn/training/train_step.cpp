@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "core/error.h"
 #include "nn/data/document_rows.h"
 #include "nn/data/target_shares.h"
 
@@ -113,6 +114,11 @@ double sum_of_losses(const std::vector<double>& own, Communicator& ranks) {
 
 double accumulate_batches(TrainStep& step, const BatchStream& data, Rng& rng, std::int64_t parts, const Tensor& tokens,
                           const Tensor& targets, const StepDropout& dropout, const StepRanks& ranks) {
+  if (parts < 1) raise<ValueError>("accumulate_batches: parts must be at least 1, got ", parts);
+  if (tokens.shape().rank() != 2 || tokens.dim(0) % parts != 0) {
+    raise<ShapeError>("accumulate_batches: tokens must be [parts B,T] for ", parts, " parts, got ", tokens.shape(),
+                      "; take a first axis that ", parts, " divides");
+  }
   data.sample_batch(rng, tokens, targets);
   const std::int64_t all = count_targets(targets);
   const bool part_by_part = ranks.communicator != nullptr && ranks.reduce.order == ReduceOrder::rank;

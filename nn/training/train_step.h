@@ -60,7 +60,7 @@ class TrainStep {
 // Draws `parts` micro-batches into tokens and targets [parts B,T] i32 and adds the gradients of each, so that every
 // target counts the same. Returns the mean loss of all targets. Of data with document_start() each micro-batch is cut
 // there, and run group by group of documents of similar length. `dropout` is that of `number`, the step's number in the
-// schedule.
+// schedule. ShapeError unless `parts` divides the first axis of tokens; ValueError for parts below 1.
 //
 // In a job of several ranks the micro-batches are those of the whole job. Each rank runs its rows of each of them (the
 // first ranks one more where they cannot be cut equally), which counts as a micro-batch of its own for dropout. Loss

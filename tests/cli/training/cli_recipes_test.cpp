@@ -1,6 +1,7 @@
 // recipes/: every file is a config that train reads, each has its counterpart for a GPU, and the page lists them.
 #include <doctest/doctest.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <set>
 #include <string>
@@ -21,7 +22,45 @@ std::set<std::string> recipes_in(const fs::path& folder) {
   return names;
 }
 
+// recipes/run.sh with these words and the program that is tested; its last line as JSON, null where it failed.
+Json run_recipe(const TempFolder& folder, const std::string& words, const fs::path& data) {
+  const fs::path out = folder / "runs of it";
+  const std::string line = "MIXGRAD='" MIXGRAD_BINARY "' timeout 300 bash '" MIXGRAD_SOURCE_DIR "/recipes/run.sh' " +
+                           words.substr(0, words.find(" --")) + " '" + data.string() + "' '" + out.string() + "'" +
+                           words.substr(words.find(" --")) + " >'" + (folder / "out").string() + "' 2>'" +
+                           (folder / "err").string() + "'";
+  const int code = std::system(line.c_str());  // NOLINT(concurrency-mt-unsafe)
+  CHECK_MESSAGE(code == 0, TempFolder::get(folder / "err"));
+  const std::vector<std::string> lines = lines_of(TempFolder::get(folder / "out"));
+  return code != 0 || lines.empty() ? Json() : json_of(lines.back());
+}
+
 }  // namespace
+
+TEST_CASE("cli recipes: run.sh from raw data to a sample, of a task and of a text in a folder with a space") {
+  const TempFolder folder;
+  const std::string small = " --steps 3 --batch 2 --layers 2 --d-model 16 --threads 1";
+  const Json recall = run_recipe(folder, "mqar hsm" + small, folder / "none");
+  REQUIRE(recall.is_object());
+  CHECK(recall["recipe"] == "mqar");
+  CHECK(recall["variant"] == "hsm");
+  CHECK(recall["steps"] == 3);
+  CHECK(recall["parameters"].get<std::int64_t>() > 256 * 16);
+  CHECK(recall["eval"]["loss"].get<double>() > 0);
+  const fs::path data = folder / "my data";
+  fs::create_directories(data / "text");
+  folder.put("my data/text/tinystories_train.txt", "Once upon a time\n" + small_text());
+  folder.put("my data/text/tinystories_valid.txt", small_text());
+  const Json story =
+      run_recipe(folder, "stories-char softmax" + small + " --heads 2 --context 16 --d-ff 32 --match width", data);
+  REQUIRE(story.is_object());
+  CHECK(story["recipe"] == "stories-char");
+  CHECK(story["steps"] == 3);
+  CHECK(story["eval"]["loss"].get<double>() > 0);
+  const std::string sample = TempFolder::get(folder / "runs of it" / "stories-char" / "softmax.txt");
+  CHECK_MESSAGE(sample.starts_with("Once upon a time"), sample);
+  CHECK(sample.size() > 400);
+}
 
 TEST_CASE("cli recipes: train reads every recipe, for a CPU and for a GPU, and the page names each") {
   const fs::path root = fs::path(MIXGRAD_SOURCE_DIR) / "recipes";

@@ -129,6 +129,17 @@ TEST_CASE("generations: an absolute link that a copy kept does not mean the run 
   }
   for (const char* spelling : {"best", "best/"})
     CHECK(find_generation(copy / spelling) == fs::canonical(copy / "step-10"));
+  make_run(copy, {30});  // other generations, and not the best
+  fs::remove(copy / "latest");
+  fs::create_directory_symlink(fs::absolute(run / "step-20"), copy / "latest");
+  fs::remove_all(copy / "step-10");
+  const std::string missing = error_of<IoError>([&] { find_generation(copy / "best"); });
+  CHECK_MESSAGE(has(missing, "there is no step-10 here; give one that is: step-20, step-30"), missing);
+  CHECK_FALSE(generation_named_by_link(copy / "best"));
+  fs::remove_all(copy / "step-30");
+  make_run(copy, {10, 20});
+  fs::remove(copy / "latest");
+  fs::create_directory_symlink(fs::absolute(run / "step-20"), copy / "latest");
   fs::remove_all(copy / "step-20");  // the newest of the copy is an older one
   CHECK(find_generation(copy) == fs::canonical(copy / "step-10"));
   fs::remove_all(copy / "step-10");  // nothing but the links: they are all that can be meant

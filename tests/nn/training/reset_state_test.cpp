@@ -95,6 +95,17 @@ void check_equal(const Gradients& got, const Gradients& want, double tolerance) 
 
 }  // namespace
 
+TEST_CASE("reset state: parts that do not divide the sequences of a step are refused") {
+  Learner learner(window_config(decoder_patterns().front(), Positions::rope), DType::f64);
+  Rng rng(1, 2);
+  const Tensor tokens = Tensor::empty({3, kWindow}, DType::i32);
+  const auto error = [&](std::int64_t parts) {
+    return error_text<Error>([&] { accumulate_batches(learner.step, packed_documents(), rng, parts, tokens, tokens); });
+  };
+  CHECK(error(2).find("accumulate_batches: tokens must be [parts B,T] for 2 parts, got [3,") == 0);
+  CHECK(error(0) == "accumulate_batches: parts must be at least 1, got 0");
+}
+
 TEST_CASE("reset state: a step of packed documents is the mean over the targets of each document alone") {
   const TokenData data = packed_documents();
   for (const std::string& pattern : decoder_patterns()) {
