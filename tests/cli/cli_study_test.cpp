@@ -154,20 +154,22 @@ TEST_CASE("cli study: a base on the shipped text, on several sources with --rese
       "--data '" + in + "a 1' '" + in + "b'\\''2' --document-token m --valid " + in + "c.txt " + in + "d.txt";
   for (const std::string base : {"shipped", "several", "task"}) {
     INFO(base);
-    const std::string config =
-        folder
-            .put(base + ".toml",
-                 "checkpoint = \"" + in + base +
-                     "\"\nvariants = [\"recurformer\"]\nfractions = [0.5]\nseeds = [1]\nsequences = 4"
-                     "\nsteps = 2\nbatch = 2\nwarmup = 1\ntiming-lengths = [8]\n" +
-                     (base == "task" ? "eval-sequences = 20\neval-tasks = [\"copy(count=2,vocab=5)\"]\n" : ""))
-            .string();
-    const Arguments command{"study", "recurformer", "--config", config, "--out", in + "study of " + base};
+    const std::string checkpoint = (folder / base).string();
+    const std::string out = (folder / ("study of " + base)).string();
+    std::string text = "checkpoint = \"";
+    text += checkpoint;
+    text +=
+        "\"\nvariants = [\"recurformer\"]\nfractions = [0.5]\nseeds = [1]\nsequences = 4\nsteps = 2\nbatch = 2\nwarmup "
+        "= 1"
+        "\ntiming-lengths = [8]\n";
+    if (base == "task") text += "eval-sequences = 20\neval-tasks = [\"copy(count=2,vocab=5)\"]\n";
+    const std::string config = folder.put(base + ".toml", text).string();
+    const Arguments command{"study", "recurformer", "--config", config, "--out", out};
     Arguments dry = command;
     dry.push_back("--dry-run");
     const std::vector<std::string> lines = lines_of(run_program(dry).out);
     REQUIRE(lines.size() == 3);
-    CHECK_MESSAGE(has(lines[1], "--out '" + in + "study of " + base + "/longer-seed1/run'"), lines[1]);
+    CHECK_MESSAGE(has(lines[1], "--out '" + out + "/longer-seed1/run'"), lines[1]);
     for (const std::string& line : {lines[1], lines[2]}) {
       if (base == "shipped") CHECK_MESSAGE(has(line, "tinyshakespeare.txt --valid 0.01"), line);
       if (base == "several") CHECK_MESSAGE(has(line, sources + " --reset-state"), line);
@@ -179,7 +181,7 @@ TEST_CASE("cli study: a base on the shipped text, on several sources with --rese
     CHECK_FALSE(has(lines[2].substr(convert, train - convert), "--reset-state"));
     const Finished run = run_study(command);
     REQUIRE_MESSAGE(run.code == 0, run.err);
-    const Json results = json_of(read_text(in + "study of " + base + "/results.json"));
+    const Json results = json_of(read_text(out + "/results.json"));
     CHECK(results["rows"].size() == 3);
     for (const Json& row : results["rows"]) CHECK(row["score"]["loss"].get<double>() > 0);
   }
