@@ -95,7 +95,7 @@ void backward_coefficient(const Tensor& x, const Tensor& shifts, Boundary bounda
   });
 }
 
-// ---- by chunks of 16 bytes, where a head has whole ones: the implementation above the ones before, the same formulas
+// ---- by chunks of 16 bytes, where a head has whole ones; the element-by-element kernels above compute the same
 
 // Channels [c, c + kSize) of one head.
 template <class T>
