@@ -1,10 +1,10 @@
-// The options of training on a teacher (nn/analysis/distillation.h).
+// The options of training on a teacher (nn/analysis/conversion/distillation.h).
 #pragma once
 
 #include <string>
 
 #include "apps/options/option_set.h"
-#include "nn/analysis/distillation.h"
+#include "nn/analysis/conversion/distillation.h"
 
 namespace mixgrad::app {
 

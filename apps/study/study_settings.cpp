@@ -7,7 +7,7 @@
 #include "core/error.h"
 #include "core/text/parse_number.h"
 #include "core/text/suggest.h"
-#include "nn/analysis/head_start.h"
+#include "nn/analysis/conversion/head_start.h"
 #include "nn/data/tasks/task.h"
 
 namespace mixgrad::app {

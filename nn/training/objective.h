@@ -1,5 +1,5 @@
 // What a training step minimises where that is not the model's own loss, such as the distance to a teacher
-// (nn/analysis/distillation.h).
+// (nn/analysis/conversion/distillation.h).
 //
 //   TrainStep step(model, optimizer, &objective);
 #pragma once

@@ -3,6 +3,7 @@
 #include "core/cuda/launch.cuh"
 #include "core/numeric/vec_math.h"
 #include "ops/distillation_loss/distillation_loss_kernels.h"
+#include "ops/support/target_mean.cuh"
 
 namespace mixgrad::cuda {
 namespace {
@@ -71,19 +72,7 @@ void forward(const Tensor& logits, const Tensor& teacher, const Tensor& targets,
     if (threadIdx.x != 0) return;
     losses[r] = plain * (of_targets - A(z[target])) + soft * divergence;
   });
-  A* to = loss.data<A>();
-  for_each_row("distillation_loss", logits.device(), 1, [=] __device__(std::int64_t) {
-    double sum = 0;
-    std::int32_t live = 0;
-    for (std::int64_t r = threadIdx.x; r < rows; r += kRowThreads) {
-      sum += static_cast<double>(losses[r]);
-      live += ids[r] >= 0 ? 1 : 0;
-    }
-    sum = block_sum(sum);
-    live = block_sum(live);
-    // NaN of a target outside the vocabulary stays NaN, also where no row counts.
-    if (threadIdx.x == 0) *to = static_cast<A>(live == 0 ? sum : sum / static_cast<double>(live));
-  });
+  mean_of_target_rows<A>("distillation_loss", logits.device(), rows, losses, ids, loss.data<A>(), nullptr);
 }
 
 template <class T>

@@ -3,6 +3,7 @@
 #include "ops/linear/linear_products.h"
 #include "ops/linear_cross_entropy/linear_cross_entropy_kernels.h"
 #include "ops/matmul/matmul_cuda.h"
+#include "ops/support/target_mean.cuh"
 
 namespace mixgrad::cuda {
 namespace {
@@ -60,22 +61,8 @@ void forward(const Tensor& x, const Tensor& weight, const Tensor& targets, const
     chunk_losses<A>(x.device(), here, vocabulary, logits, targets.data<std::int32_t>() + first, lse.data<A>() + first,
                     row_loss.data<A>() + first);
   }
-  A* to = loss.data<A>();
-  std::int32_t* counted = count.data<std::int32_t>();
-  const std::int32_t* ids = targets.data<std::int32_t>();
-  for_each_row("linear_cross_entropy", x.device(), 1, [=] __device__(std::int64_t) {
-    double sum = 0;
-    std::int32_t live = 0;
-    for (std::int64_t r = threadIdx.x; r < rows; r += kRowThreads) {
-      sum += static_cast<double>(losses[r]);
-      live += ids[r] >= 0 ? 1 : 0;
-    }
-    sum = block_sum(sum);
-    live = block_sum(live);
-    if (threadIdx.x != 0) return;
-    *counted = live;
-    *to = static_cast<A>(live == 0 && sum == 0 ? 0.0 : sum / static_cast<double>(live));
-  });
+  mean_of_target_rows<A>("linear_cross_entropy", x.device(), rows, losses, targets.data<std::int32_t>(), loss.data<A>(),
+                         count.data<std::int32_t>());
 }
 
 // dlogits = scale (softmax(logits) - onehot), 0 in rows without a target; pointers begin at the chunk.

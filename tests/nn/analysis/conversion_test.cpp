@@ -1,5 +1,5 @@
 // Which groups are chosen, what a layer becomes, which parameters stay, and how the new heads start.
-#include "nn/analysis/conversion.h"
+#include "nn/analysis/conversion/conversion.h"
 
 #include <doctest/doctest.h>
 
@@ -7,8 +7,8 @@
 #include <cmath>
 
 #include "core/error.h"
-#include "nn/analysis/group_choice.h"
-#include "nn/analysis/head_start.h"
+#include "nn/analysis/conversion/group_choice.h"
+#include "nn/analysis/conversion/head_start.h"
 #include "nn/tokenizers/char_tokenizer.h"
 #include "tests/support/mixer_laws.h"
 #include "tests/support/text.h"

@@ -1,13 +1,13 @@
 // Training on a teacher: the objectives' values and gradients against loops by hand, what is frozen, and what is
 // refused.
-#include "nn/analysis/distillation.h"
+#include "nn/analysis/conversion/distillation.h"
 
 #include <doctest/doctest.h>
 
 #include <cmath>
 
 #include "core/error.h"
-#include "nn/analysis/conversion.h"
+#include "nn/analysis/conversion/conversion.h"
 #include "nn/tokenizers/tokenizer_types.h"
 #include "nn/training/optimizers/registry.h"
 #include "nn/training/train_step.h"

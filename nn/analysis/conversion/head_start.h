@@ -1,4 +1,4 @@
-// How the heads of a converted model start (nn/analysis/conversion.h).
+// How the heads of a converted model start (nn/analysis/conversion/conversion.h).
 //   default          as in a new model: random, and unlike what they replace
 //   zero-out         the same, but they give nothing: out_proj is 0 (of shift heads a = b = 0)
 //   from-attention   near what the attention head gave, from its own values: docs/recurformer.md derives it
@@ -6,7 +6,7 @@
 
 #include <vector>
 
-#include "nn/analysis/conversion.h"
+#include "nn/analysis/conversion/conversion.h"
 #include "nn/analysis/sample_sequences.h"
 
 namespace mixgrad {

@@ -1,4 +1,4 @@
-#include "nn/analysis/head_start.h"
+#include "nn/analysis/conversion/head_start.h"
 
 #include <Eigen/Dense>
 #include <algorithm>

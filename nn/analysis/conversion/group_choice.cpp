@@ -1,4 +1,4 @@
-#include "nn/analysis/group_choice.h"
+#include "nn/analysis/conversion/group_choice.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,4 +1,4 @@
-#include "nn/analysis/distillation.h"
+#include "nn/analysis/conversion/distillation.h"
 
 #include <algorithm>
 #include <set>
@@ -7,7 +7,7 @@
 
 #include "core/error.h"
 #include "core/text/plural.h"
-#include "nn/analysis/conversion.h"
+#include "nn/analysis/conversion/conversion.h"
 #include "nn/config/kinds/attention.h"
 #include "nn/config/kinds/mixed_heads.h"
 #include "nn/files/file.h"

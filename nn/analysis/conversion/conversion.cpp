@@ -1,4 +1,4 @@
-#include "nn/analysis/conversion.h"
+#include "nn/analysis/conversion/conversion.h"
 
 #include <algorithm>
 #include <map>
