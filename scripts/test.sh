@@ -10,4 +10,4 @@ first=() # a first build compiles six files as one, which halves its time; a fol
 cmake --preset cpu --log-level=NOTICE "${first[@]}"
 cmake --build --preset cpu
 tests/reference/test.sh --can-run || true  # says so when the comparison with PyTorch will be skipped
-ctest --preset cpu "$@"
+ctest --preset cpu --parallel "$(nproc)" "$@"

@@ -1,10 +1,10 @@
 #include "apps/run/run_report.h"
 
-#include <cmath>
 #include <cstdio>
 
 #include "apps/output/clock.h"
 #include "apps/output/error_line.h"
+#include "core/numeric/unsigned_nan.h"
 #include "core/text/bytes.h"
 #include "core/text/plural.h"
 #include "nn/files/generations.h"
@@ -13,9 +13,6 @@ namespace mixgrad::app {
 namespace {
 
 long long number(std::int64_t value) { return value; }  // as printf takes it
-
-// The value, of NaN the one without a sign, for which printf would write "-nan".
-double unsigned_nan(double value) { return std::isnan(value) ? std::abs(value) : value; }
 
 // "latest is step-60, best is step-40 (1.9012)"
 std::string saved_generations(const std::filesystem::path& run, const TrainerState& state) {

@@ -5,6 +5,7 @@
 #include <system_error>
 
 #include "core/error.h"
+#include "core/numeric/unsigned_nan.h"
 #include "core/text/plural.h"
 #include "core/text/suggest.h"
 #include "nn/exchange/foreign_source.h"
@@ -98,7 +99,7 @@ std::vector<std::pair<std::string, Tensor>> assemble_all(const ForeignModel& mod
       const std::int64_t at = first_not_finite(tensor);
       if (at >= 0) {
         raise<FormatError>(source.string(), ": every weight must be finite; element ", at, " of ", quote(part.name),
-                           " is ", tensor.at(at), "; take another copy of the model");
+                           " is ", unsigned_nan(tensor.at(at)), "; take another copy of the model");
       }
       return tensor;
     };

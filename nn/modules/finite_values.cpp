@@ -1,4 +1,5 @@
 #include "nn/modules/finite_values.h"
+#include "core/numeric/unsigned_nan.h"
 
 #include <cmath>
 #include <sstream>
@@ -26,7 +27,7 @@ std::string first_parameter_not_finite(const ParameterSet& parameters) {
     if (at < 0) continue;
     std::ostringstream text;
     text << "parameter " << parameters[i].name << ", " << dtype_name(value.dtype()) << " " << value.shape()
-         << ": element " << at << " is " << value.at(at);
+         << ": element " << at << " is " << unsigned_nan(value.at(at));
     return text.str();
   }
   return {};
@@ -54,7 +55,7 @@ std::string largest_parameter(const ParameterSet& parameters) {
 
 void raise_not_finite(std::string_view op, std::string_view what, double value, const ParameterSet& parameters) {
   const std::string parameter = first_parameter_not_finite(parameters);
-  raise<NotFinite>(op, ": ", what, " must be finite; found ", value, "; ",
+  raise<NotFinite>(op, ": ", what, " must be finite; found ", unsigned_nan(value), "; ",
                    parameter.empty() ? "every parameter is finite, and " + largest_parameter(parameters) : parameter,
                    "; take another checkpoint");
 }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/numeric/unsigned_nan.h"
 #include "core/text/bytes.h"
 #include "core/text/suggest.h"
 #include "nn/files/file.h"
@@ -44,7 +45,7 @@ void require_finite(const fs::path& run, const ParameterSet& parameters, std::in
     if (at < 0) continue;
     raise<ValueError>(
         "checkpoint of step ", step, ": every parameter must be finite; element ", at, " of ", parameters[i].name,
-        " is ", parameters[i].master.at(at), "; nothing was written; ",
+        " is ", unsigned_nan(parameters[i].master.at(at)), "; nothing was written; ",
         holds_run(run) ? "earlier generations are intact: start a new run from one with" : "start again with",
         " a lower learning rate");
   }
@@ -134,7 +135,7 @@ void write_model(const fs::path& folder, const ModelConfig& config, const Tokeni
     const std::int64_t at = first_not_finite(tensor);
     if (at >= 0) {
       raise<ValueError>("write_model: every parameter must be finite; element ", at, " of ", quote(name), " is ",
-                        tensor.to(kCpu).at(at), "; nothing was written");
+                        unsigned_nan(tensor.to(kCpu).at(at)), "; nothing was written");
     }
   }
   if (seen.size() != shapes.size()) {
@@ -238,7 +239,7 @@ void load_optimizer(const fs::path& generation, const TrainerState& state, Optim
     if (at >= 0) {
       raise<FormatError>(
           file.path(), ": the optimizer's state must be finite; element ", at, " of ", name, " is ",
-          tensor.to(kCpu).at(at),
+          unsigned_nan(tensor.to(kCpu).at(at)),
           "; take another generation, or start a new run from its weights with mixgrad train --checkpoint");
     }
   }

@@ -1,4 +1,5 @@
 #include "nn/training/finite.h"
+#include "core/numeric/unsigned_nan.h"
 
 #include <algorithm>
 #include <sstream>
@@ -8,7 +9,8 @@ namespace {
 
 std::string describe(const Tensor& tensor, std::int64_t at) {
   std::ostringstream text;
-  text << ", " << dtype_name(tensor.dtype()) << " " << tensor.shape() << ": element " << at << " is " << tensor.at(at);
+  text << ", " << dtype_name(tensor.dtype()) << " " << tensor.shape() << ": element " << at << " is "
+       << unsigned_nan(tensor.at(at));
   return text.str();
 }
 

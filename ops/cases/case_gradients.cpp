@@ -8,6 +8,7 @@
 #include "autograd/gradcheck.h"
 #include "autograd/tape.h"
 #include "core/error.h"
+#include "core/numeric/unsigned_nan.h"
 #include "core/rng.h"
 #include "ops/cases/close.h"
 
@@ -34,8 +35,8 @@ GradientRow compare(std::size_t input, const Tensor& got, const Tensor& want, do
     at = i;
   }
   if (result.error <= allowed) return result;
-  text << "the gradient of element " << at << " is " << got.at(at) << ", must be " << want.at(at) << " (scale " << scale
-       << ", allowed " << allowed << ")";
+  text << "the gradient of element " << at << " is " << unsigned_nan(got.at(at)) << ", must be "
+       << unsigned_nan(want.at(at)) << " (scale " << scale << ", allowed " << allowed << ")";
   result.detail = text.str();
   return result;
 }

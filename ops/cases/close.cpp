@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/numeric/unsigned_nan.h"
 
 namespace mixgrad::test {
 
@@ -38,8 +39,9 @@ std::string not_close_to_scale(const Tensor& got, const Tensor& want, double tol
   if (want.numel() == 0) return {};
   const Difference worst = largest_difference(got, want);
   if (worst.error <= tolerance * scale) return {};
-  text << "element " << worst.at << " of " << want.shape() << " is " << got.at(worst.at) << ", must be "
-       << want.at(worst.at) << ": error " << worst.error / scale << " of " << scale << ", allowed " << tolerance;
+  text << "element " << worst.at << " of " << want.shape() << " is " << unsigned_nan(got.at(worst.at)) << ", must be "
+       << unsigned_nan(want.at(worst.at)) << ": error " << worst.error / scale << " of " << scale << ", allowed "
+       << tolerance;
   return text.str();
 }
 

@@ -16,7 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+constexpr double kNan = -std::numeric_limits<double>::quiet_NaN();  // texts show no sign
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 // Writes the tensors of a file anew, each as `change` leaves it.

@@ -40,7 +40,7 @@ class Planter : public TapeObserver {
   void plant(const TapeEvent& event, const Tensor& tensor) {
     const bool here = entry_ == kFirst ? !planted_ && event.spec == op_ : event.entry == entry_;
     if (!here || tensor.numel() == 0) return;
-    tensor.fill(std::numeric_limits<double>::quiet_NaN());
+    tensor.fill(-std::numeric_limits<double>::quiet_NaN());  // texts show no sign
     planted_ = true;
   }
 
