@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <system_error>
+#include <utility>
 
 #include "core/error.h"
 #include "core/text/byte_order_mark.h"
@@ -89,8 +90,8 @@ void PromptOptions::declare(OptionSet& options, const std::function<std::string(
                             const std::function<bool()>& also_escaped) {
   const auto reason = [useless] { return useless ? useless() : std::string(); };
   options.add_list("prompt", texts,
-                   "Text to continue, several times for several; without it the tokenizer's start token, else a "
-                   "line end, else the first token",
+                   "Text to continue, - for stdin; several times for several; without it the tokenizer's start token, "
+                   "else a line end, else the first token",
                    {.not_empty = true, .useless = reason});
   options.add_list("prompt-file", files,
                    "File with the text to continue, - for stdin; several times for several, or JSON lines (.jsonl), "
@@ -158,9 +159,16 @@ std::vector<Prompt> PromptOptions::prompts(const Tokenizer& tokenizer) const {
       all.back().hidden = 1;
     }
   };
-  for (const std::string& text : texts) add(text, "");
-  if (std::count(files.begin(), files.end(), "-") > 1) {
-    raise<ValueError>("--prompt-file: - must be given once; stdin can be read only once; leave one out");
+  for (const auto& [option, list] : {std::pair{"--prompt", &texts}, std::pair{"--prompt-file", &files}}) {
+    if (std::count(list->begin(), list->end(), "-") <= 1) continue;
+    raise<ValueError>(option, ": - must be given once; stdin can be read only once; leave one out");
+  }
+  for (const std::string& text : texts) {
+    if (text == "-") {
+      add(read_typed_file(text, what), " -");
+    } else {
+      add(text, "");
+    }
   }
   for (const std::string& file : files) {
     const std::string content = read_typed_file(file, what);

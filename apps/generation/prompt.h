@@ -46,9 +46,9 @@ struct PromptOptions {
   void declare(OptionSet& options, const std::function<std::string()>& useless = {},
                const std::function<bool()>& also_escaped = {});
   // Those of --prompt, or those of the files: the whole of a text file, each line of one of JSON lines (a text, or an
-  // object with the text "prompt"). Without any the default prompt. ValueError for an empty text, one that the
-  // vocabulary cannot express, or a start token that the tokenizer lacks; IoError for a file that cannot be read;
-  // FormatError for JSON that is none.
+  // object with the text "prompt"); "-" is stdin in both. Without any the default prompt. ValueError for an empty text,
+  // one that the vocabulary cannot express, or a start token that the tokenizer lacks; IoError for a file that cannot
+  // be read; FormatError for JSON that is none.
   std::vector<Prompt> prompts(const Tokenizer& tokenizer) const;
   // A text as --escapes has it.
   std::string unescaped(const std::string& typed, const std::string& what) const {

@@ -117,13 +117,18 @@ TEST_CASE("cli generate: a prompt from a file and from stdin, with and without e
   const std::string file = folder.put("prompt", "the\ncat\n").string();
   CHECK(mixgrad(generate, {"--prompt-file", file}).out == "the\ncat\n\n");
   CHECK(mixgrad(generate, {"--prompt-file", folder.put("mark", "\xef\xbb\xbfthe").string()}).out == "the\n");
-  const int before = ::dup(STDIN_FILENO);
-  const int opened = ::open(file.c_str(), O_RDONLY);
-  ::dup2(opened, STDIN_FILENO);
-  CHECK(mixgrad(generate, {"--prompt-file", "-"}).out == "the\ncat\n\n");
-  ::dup2(before, STDIN_FILENO);
-  ::close(opened);
-  ::close(before);
+  for (const std::string option : {"--prompt-file", "--prompt"}) {
+    const int before = ::dup(STDIN_FILENO);
+    const int opened = ::open(file.c_str(), O_RDONLY);
+    ::dup2(opened, STDIN_FILENO);
+    CHECK(mixgrad(generate, {option, "-"}).out == "the\ncat\n\n");
+    ::dup2(before, STDIN_FILENO);
+    ::close(opened);
+    ::close(before);
+    const Finished twice = mixgrad(generate, {option, "-", option, "-"});
+    CHECK(not_refused(twice, 2) == "");
+    CHECK_MESSAGE(has(twice.err, option + ": - must be given once"), twice.err);
+  }
   CHECK(mixgrad(generate, {"--prompt", "the\\ncat\\x20", "--escapes"}).out == "the\ncat \n");
   const auto refused = [&](const Arguments& more, int code, const std::string& text) {
     const Finished run = mixgrad(generate, more);
