@@ -1,4 +1,4 @@
-// What all rungs of the attention kernels share: the sizes and who sees whom, rows of one head, and the launch.
+// What all implementations of attention share: the sizes and who sees whom, rows of one head, and the launch.
 #pragma once
 
 #include "core/cuda/launch.cuh"
@@ -147,7 +147,7 @@ void launch_attention(Kernel kernel, Device device, std::int64_t blocks, int thr
   check_launch("attention", grid, threads);
 }
 
-// ---- for the rungs that work in tiles of kTileRows rows of one head
+// ---- for the implementations that work in tiles of kTileRows rows of one head
 
 inline constexpr int kTileRows = kAttentionTileRows;
 
