@@ -273,6 +273,10 @@ void Tape::backward(std::span<const Seed> seeds, Gradients& into) && {
       raise<ShapeError>("backward: the cotangent must be ", dtype_name(seed.output.dtype()), " ", seed.output.shape(),
                         ", got ", dtype_name(seed.cotangent.dtype()), " ", seed.cotangent.shape());
     }
+    if (!(seed.cotangent.device() == seed.output.device())) {
+      raise<DeviceError>("backward: the cotangent must be on ", seed.output.device().str(), " like the output, got ",
+                         seed.cotangent.device().str(), "; copy it there first");
+    }
   }
   into_ = &into;
   for (const Seed& seed : seeds) share(seed.output.track().slot, seed.cotangent);

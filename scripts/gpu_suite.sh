@@ -40,7 +40,7 @@ part_tests() {
   themes+=',*op_test*,*op_gradient_test*,*op_large_test*,*nonfinite_test*,*step_graph_test*,*matmul_choices_test*'
   themes+=',*attention_step_test*,*matvec_test*,*linear_cross_entropy_test*,*normed_linear_test*,*heads_linear_test*'
   themes+=',*mamba_step_test*,*normed_shift_mix_test*,*token_draw_test*,*generator_test*'
-  themes+=',*optimizer_device_test*,*accumulate_test*,*two_contexts_test*,*foreign_operator_test*'
+  themes+=',*optimizer_device_test*,*accumulate_test*,*two_contexts_test*,*foreign_operator_test*,*tape_error_test*'
   run_tests "$themes,*bf16_test*,*device_check_test*"
 }
 

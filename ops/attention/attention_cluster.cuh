@@ -276,8 +276,8 @@ __global__ void __launch_bounds__(kClusterThreads, kHeads > 1 ? 1 : 2)
 // bf16 and f32 in whole chunks, long caches or many heads, where the device has clusters.
 template <class T>
 bool takes(Device device, const AttentionSizes& s, const AttentionRows<T>& x) {
-  return !std::is_same_v<T, double> && can_launch_early(device) && split::takes<T>(s, x) && s.keys > kShortCache &&
-         s.keys < std::int64_t{1} << 30;
+  return !std::is_same_v<T, double> && can_launch_early(device) && split::takes<T>(s, x) &&
+         (s.keys > kShortCache || s.batch * s.kv_heads >= kManyHeads) && s.keys < std::int64_t{1} << 30;
 }
 
 template <class T>

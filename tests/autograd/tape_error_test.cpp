@@ -13,6 +13,7 @@
 #include "ops/layer_norm/layer_norm.h"
 #include "ops/linear/linear.h"
 #include "tests/support/close.h"
+#include "tests/support/device.h"
 
 namespace mixgrad::test {
 namespace {
@@ -53,6 +54,26 @@ TEST_CASE("tape: a refused seed leaves nothing behind") {
   const std::vector<Tape::Seed> once = {{silu(again), good}};
   std::move(fresh).backward(once, want);
   CHECK(gradients.of(0).equal_bits(want.of(0)));
+}
+
+TEST_CASE("tape: a cotangent on another device than its output is refused, and leaves nothing behind") {
+  if (!test_device().is_cuda()) {
+    MESSAGE("runs with MIXGRAD_DEVICE=cuda");
+    return;
+  }
+  Tensor x = random_tensor({3}, 1).to(test_device());
+  Tape tape;
+  tape.watch(x);
+  const Tensor y = silu(x);
+  const Tensor cotangent = random_tensor({3}, 2);
+  Gradients gradients(tape.leaf_shapes(), DType::f64, test_device());
+  const std::vector<Tape::Seed> refused = {{y, cotangent}};
+  CHECK_THROWS_WITH_AS(std::move(tape).backward(refused, gradients),
+                       "backward: the cotangent must be on cuda:0 like the output, got cpu; copy it there first",
+                       DeviceError);
+  const std::vector<Tape::Seed> seeds = {{y, cotangent.to(test_device())}};
+  std::move(tape).backward(seeds, gradients);  // NOLINT(bugprone-use-after-move): what was refused consumed nothing
+  CHECK(gradients.of(0).shape() == x.shape());
 }
 
 TEST_CASE("tape: a severed view or copy of a tracked tensor throws where it would be recorded") {

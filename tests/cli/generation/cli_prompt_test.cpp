@@ -125,7 +125,9 @@ TEST_CASE("cli generate: a prompt from a file and from stdin, with and without e
     ::dup2(before, STDIN_FILENO);
     ::close(opened);
     ::close(before);
-    const Finished twice = mixgrad(generate, {option, "-", option, "-"});
+    Arguments both = words(generate);
+    both.insert(both.end(), {option, "-", option, "-"});
+    const Finished twice = run_program(both);
     CHECK(not_refused(twice, 2) == "");
     CHECK_MESSAGE(has(twice.err, option + ": - must be given once"), twice.err);
   }

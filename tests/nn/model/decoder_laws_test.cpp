@@ -68,7 +68,7 @@ std::string gradient_sees_later_tokens(const DecoderForm& form, DType dtype) {
       if (i / kWidth != t) cotangent.set(i, 0);
     }
     Gradients gradients = parameters.new_gradients();
-    const Tape::Seed seed{hidden, cotangent};
+    const Tape::Seed seed{hidden, cotangent.to(hidden.device())};
     std::move(tape).backward(std::span(&seed, 1), gradients);
     for (std::size_t i = 0; i < parameters.size(); ++i) {
       if (parameters[i].name != "embed.weight" && parameters[i].name != "pos.weight") continue;
