@@ -117,13 +117,31 @@ if [ -n "$tokenizer" ]; then # byte pairs are learned once, and the text encoded
   sources=(--data "$folder/data-$tokenizer")
 fi
 
+# An easier form of a task may come first: options of train behind `#! first =`. The run begins from the weights of that
+# one. What is given on the command line counts for both.
+first=()
+read -ra easier <<<"$(sed -n 's/^#! *first *= *//p' "$config")"
+for ((i = 0; i + 1 < ${#easier[@]}; i += 2)); do
+  case " ${options[*]:-} " in *" ${easier[i]} "* | *" ${easier[i]}="*) continue ;; esac
+  first+=("${easier[@]:i:2}")
+done
+# The config without what the weights have decided.
+config_of_rest() { grep -Ev '^(layers|d-model|heads|d-ff|mlp|norm|positions|match) *=' "$config"; }
+
 run() {
-  local to=$folder/$1 begin minutes no_sample=() how=("${sample[@]}")
+  local to=$folder/$1 begin minutes no_sample=() how=("${sample[@]}") begins_with
   mixer_options "$1"
   if [ -z "$is_task" ]; then no_sample=(--sample-tokens 0); fi
+  begins_with=(--config "$config" "${mixer[@]}")
   begin=$(date +%s.%N)
-  "$mixgrad" train --config "$config" "${sources[@]}" "${mixer[@]}" "${options[@]}" "${no_sample[@]}" --out "$to" 2>&1 |
-    tee "$to.log" >&2
+  : >"$to.log"
+  if [ ${#first[@]} -gt 0 ]; then
+    "$mixgrad" train "${begins_with[@]}" "${first[@]}" "${options[@]}" --out "$to-first" 2>&1 | tee "$to.log" >&2
+    config_of_rest >"$to.toml"
+    begins_with=(--config "$to.toml" --checkpoint "$to-first")
+  fi
+  "$mixgrad" train "${begins_with[@]}" "${sources[@]}" "${options[@]}" "${no_sample[@]}" --out "$to" 2>&1 |
+    tee -a "$to.log" >&2
   minutes=$(echo "$begin $(date +%s.%N)" | awk '{printf "%.2f", ($2 - $1) / 60}')
   "$mixgrad" eval --checkpoint "$to/best" --device "$device" --json >"$to.json"
   if [ ${#how[@]} -gt 0 ]; then
@@ -138,7 +156,7 @@ run() {
   printf '{"recipe": "%s", "variant": "%s", "device": "%s", "minutes": %s, ' "$recipe" "$1" "$device" "$minutes"
   printf '"steps": %s, "parameters": %s, "eval": %s}\n' \
     "$(tail -1 "$to/metrics.jsonl" | sed "s/.*\"step\": *\([0-9]*\).*/\1/")" \
-    "$(sed -n 's/^model: \([0-9]*\) parameters.*/\1/p' "$to.log")" "$(head -1 "$to.json" | sed 's/,"by_position".*/}/')"
+    "$(sed -n '/^model: [0-9]* parameters/{s/^model: \([0-9]*\) .*/\1/p;q}' "$to.log")" "$(head -1 "$to.json" | sed 's/,"by_position".*/}/')"
 }
 variants=("$variant")
 if [ "$variant" = all ]; then variants=(softmax hsm recurformer shortcut); fi

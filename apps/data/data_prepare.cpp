@@ -72,7 +72,8 @@ void prepare_verb(const DataPrepareOptions& given) {
                       .tokenizer = options.tokenizer.empty() ? "char" : options.tokenizer,
                       .out = options.out,
                       .shard_tokens = options.shard_tokens};
-  if (!options.tokenizer.empty() && find_sources(options.sources).files[0].reader->yields == Reader::Yields::ids) {
+  const SourceList list = find_sources(options.sources);
+  if (!options.tokenizer.empty() && list.files[0].reader->yields == Reader::Yields::ids) {
     raise<ValueError>("--tokenizer cannot be given here: ", options.sources[0], " holds token ids; leave it out");
   }
   if (!tokenizer_is_made(what.tokenizer)) what.known = open_tokenizer(what.tokenizer);
@@ -94,6 +95,7 @@ void prepare_verb(const DataPrepareOptions& given) {
                  figure("tokens", manifest.tokens),
                  figure("train_tokens", manifest.train_tokens),
                  figure("vocab_size", manifest.vocab_size),
+                 figure("left_out", list.hidden + list.binary, "hidden and unknown binary files"),
                  figure("shards", static_cast<std::int64_t>(manifest.shards.size()), "files of tokens"),
                  {.key = "seconds", .value = now() - start, .label = "seconds", .text = seconds}});
 }

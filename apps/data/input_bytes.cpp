@@ -11,6 +11,8 @@
 namespace mixgrad::app {
 
 InputBytes::InputBytes(const std::string& path, const std::string& what) : name_(path == "-" ? "stdin" : path) {
+  if (path.empty())
+    raise<ValueError>(what, ": FILE must name a file, or be - for stdin; got an empty text; correct it");
   std::error_code error;
   const auto type = std::filesystem::status(path, error).type();
   const bool pipe = type == std::filesystem::file_type::fifo || type == std::filesystem::file_type::character;

@@ -11,7 +11,8 @@ namespace mixgrad::app {
 
 class InputBytes {
  public:
-  // "-" is stdin; a pipe is read to its end. IoError, which begins with `what` where it is about one of these.
+  // "-" is stdin; a pipe is read to its end. IoError, which begins with `what` where it is about one of these;
+  // ValueError for an empty path.
   InputBytes(const std::string& path, const std::string& what);
 
   std::string_view text() const {

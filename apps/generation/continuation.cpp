@@ -5,10 +5,11 @@
 namespace mixgrad::app {
 
 Continuation::Continuation(const Tokenizer& tokenizer, std::vector<std::int32_t> prompt, const StopTexts& stops,
-                           std::int64_t tokens, std::size_t hidden)
+                           std::int64_t tokens, std::size_t hidden, Keep keep)
     : tokenizer_(tokenizer),
       prompt_(std::move(prompt)),
       most_(tokens),
+      keep_(keep),
       end_token_(stops.end_token),
       decoder_(tokenizer.new_decoder()),
       matcher_(stops) {
@@ -22,18 +23,19 @@ std::string Continuation::take(const Symbols& symbols) {
     if (tokenizer_.is_text()) {
       text += static_cast<char>(symbol);
     } else {
-      ids_.push_back(symbol);
+      if (keep_ == Keep::everything) ids_.push_back(symbol);
       text += tokenizer_.piece(symbol);
     }
   }
-  text_ += text;
+  if (keep_ == Keep::everything) text_ += text;
   return text;
 }
 
 std::string Continuation::next(const BatchGenerator::Drawn& drawn) {
-  drawn_.push_back(drawn);
+  ++taken_;
+  if (keep_ == Keep::everything) drawn_.push_back(drawn);
   at_end_token_ = end_token_ == drawn.id;
-  const bool last = at_end_token_ || static_cast<std::int64_t>(drawn_.size()) >= most_;
+  const bool last = at_end_token_ || taken_ >= most_;
   std::string text;
   if (tokenizer_.is_text()) {
     std::string complete = at_end_token_ ? std::string() : decoder_->next(drawn.id);

@@ -15,7 +15,7 @@ namespace {
 // The answer to one line, or its beginning when Ctrl-C stops it.
 void answer(const Interaction& with, const std::vector<std::int32_t>& prompt, std::uint64_t seed, Speed& speed) {
   Generator generator(with.model, with.tokenizer.vocab_size(), with.sampling, seed);
-  Continuation continuation(with.tokenizer, prompt, with.stops, with.tokens);
+  Continuation continuation(with.tokenizer, prompt, with.stops, with.tokens, 0, Continuation::Keep::nothing);
   clear_interrupt();  // a Ctrl-C between two characters of the line has no answer to stop
   try {
     generator.prompt(prompt);

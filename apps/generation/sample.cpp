@@ -44,7 +44,7 @@ void stream_sample(const Decoder& model, const Tokenizer& tokenizer, Continuatio
 void stream_sample(const Decoder& model, const Tokenizer& tokenizer, const Prompt& prompt, std::int64_t tokens,
                    const SamplingOptions& options, std::uint64_t seed) {
   const StopTexts none({}, tokenizer);
-  Continuation continuation(tokenizer, prompt.tokens, none, tokens, prompt.hidden);
+  Continuation continuation(tokenizer, prompt.tokens, none, tokens, prompt.hidden, Continuation::Keep::nothing);
   stream_sample(model, tokenizer, continuation, options, seed);
 }
 

@@ -92,10 +92,11 @@ class Generate : public Verb {
     }
     Speed speed;
     if (count == 1 && !json_ && !file) {
-      Continuation continuation(tokenizer, prompts[0].tokens, stops, batch_.tokens, prompts[0].hidden);
+      Continuation continuation(tokenizer, prompts[0].tokens, stops, batch_.tokens, prompts[0].hidden,
+                                Continuation::Keep::nothing);
       speed.begin();
       stream_sample(*checkpoint.model, tokenizer, continuation, batch_.sampling, batch_.seed);
-      speed.count(static_cast<std::int64_t>(continuation.drawn().size()));
+      speed.count(continuation.taken());
     } else {
       if (logprobs_) batch_.log_probabilities = BatchGenerator::LogProbabilities::yes;
       continue_prompts(*checkpoint.model, tokenizer, prompts, stops, batch_, speed,

@@ -27,6 +27,8 @@
 #include "core/system/interrupt.h"
 #include "core/text/parse_number.h"
 #include "core/text/plural.h"
+#include "nn/data/prepared.h"
+#include "nn/data/sources.h"
 #include "nn/distributed/agreement.h"
 #include "nn/files/file.h"
 #include "nn/files/folder.h"
@@ -463,8 +465,14 @@ class Train : public Verb, private StoredOptions {
     return true;
   }
 
+  // Of the folders and patterns among the sources: " (2 hidden files left out)".
+  std::string left_out() const {
+    const bool prepared = model_.data.size() == 1 && is_prepared(model_.data[0]);
+    return model_.data.empty() || prepared ? "" : find_sources(model_.data).left_out_text();
+  }
+
   void describe(const Decoder& model, const RunData& data, std::int64_t frozen) const {
-    std::fprintf(stderr, "%s\n", data.describe().c_str());
+    std::fprintf(stderr, "%s%s\n", data.describe().c_str(), left_out().c_str());
     const Device device = model.device();
     const std::string still = frozen > 0 ? " (" + std::to_string(frozen) + " of them frozen)" : "";
     std::fprintf(stderr, "model: %s%s, %s, %s, %s\n", count_text(model.parameters().count(), "parameter").c_str(),

@@ -95,7 +95,7 @@ PreparedManifest parse_manifest(std::string_view text, const std::string& source
 
 bool is_prepared(const std::filesystem::path& path) {
   std::error_code error;
-  return std::filesystem::is_regular_file(path / kManifestName, error);
+  return !path.empty() && std::filesystem::is_regular_file(path / kManifestName, error);
 }
 
 PreparedManifest read_manifest(const std::filesystem::path& folder) {

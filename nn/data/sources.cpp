@@ -59,6 +59,10 @@ void add_found(const std::vector<fs::path>& found, const std::string& source, So
 }
 
 void add_source(const std::string& source, SourceList& list) {
+  if (source.empty()) {
+    raise<ValueError>("a source of data must be a file, a folder or a pattern such as books/*.txt; got an empty text; ",
+                      "check the quotes or the variable that it comes from");
+  }
   std::error_code error;
   std::vector<fs::path> found;
   if (is_glob(source)) {

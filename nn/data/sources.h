@@ -29,8 +29,9 @@ struct SourceList {
   std::string left_out_text() const;
 };
 
-// IoError: a source that does not exist or cannot be read, or a glob that fits nothing. FormatError: a folder or glob
-// without a file to read, or files of which some hold text and others token ids.
+// ValueError: an empty text in place of a source. IoError: a source that does not exist or cannot be read, or a glob
+// that fits nothing. FormatError: a folder or glob without a file to read, or files of which some hold text and others
+// token ids.
 SourceList find_sources(const std::vector<std::string>& sources);
 
 // Whether a source is a pattern: it has one of *?[ and no file has that name.

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "core/error.h"
+#include "core/parallel.h"
 #include "core/text/plural.h"
 #include "nn/files/hash.h"
 
@@ -27,15 +28,16 @@ void TaskBatches::sample_batch(Rng& rng, const Tensor& tokens, const Tensor& tar
     raise<ShapeError>("task batch: tokens and targets must be two tensors [B,", length, "]; got ", tokens.shape(),
                       " and ", targets.shape(), "; take the length of the task");
   }
-  TaskSequence sequence;
   auto* inputs = tokens.data<std::int32_t>();
   auto* wanted = targets.data<std::int32_t>();
-  for (std::int64_t b = 0; b < tokens.dim(0); ++b, inputs += length, wanted += length) {
-    task_->sequence(rng.seed(), rng.counter(), sequence);
-    rng = Rng(rng.seed(), rng.counter() + 1);
-    std::copy(sequence.tokens.begin(), sequence.tokens.end(), inputs);
-    std::copy(sequence.targets.begin(), sequence.targets.end(), wanted);
-  }
+  const std::uint64_t first = rng.counter();
+  parallel_for(tokens.dim(0), [&](std::int64_t b) {
+    thread_local TaskSequence sequence;  // its memory is used again by the next row
+    task_->sequence(rng.seed(), first + static_cast<std::uint64_t>(b), sequence);
+    std::copy(sequence.tokens.begin(), sequence.tokens.end(), inputs + b * length);
+    std::copy(sequence.targets.begin(), sequence.targets.end(), wanted + b * length);
+  });
+  rng = Rng(rng.seed(), first + static_cast<std::uint64_t>(tokens.dim(0)));
 }
 
 void TaskBatches::check_context(std::int64_t context) const {

@@ -27,8 +27,9 @@ class ByteReader {
   // FormatError when fewer are left; `what` names them.
   std::string_view take(std::size_t count, const char* what) {
     if (count > left()) {
-      raise<FormatError>(source_, ": ", what, " must have ", count, " bytes; ", left(), " are left at byte ",
-                         position(), "; the file is truncated or damaged: fetch or write it again");
+      raise<FormatError>(source_, ": ", what, " must have ", count, count == 1 ? " byte; " : " bytes; ", left(),
+                         left() == 1 ? " is" : " are", " left at byte ", position(),
+                         "; the file is truncated or damaged: fetch or write it again");
     }
     const std::string_view taken = bytes_.substr(at_, count);
     at_ += count;

@@ -85,6 +85,9 @@ TEST_CASE("cli data show: what cannot be meant is refused with the option to giv
   refused({ids, "--codebooks", "a"}, 2, "--codebooks must be numbers");
   refused({(folder / "none").string()}, 4, "No such file");
   refused({folder.put("e.txt", "").string()}, 3, "it is empty");
+  refused({""}, 2, "a source of data must be a file, a folder or a pattern such as books/*.txt; got an empty text");
+  refused({text, ""}, 2, "got an empty text; check the quotes or the variable");
+  refused({text, "--valid", ""}, 2, "got an empty text");
   for (const Arguments& words : {Arguments{"data", "prep"}, Arguments{"data", "prep", text}}) {
     const Finished run = run_program(words);
     CHECK(not_refused(run, 2).empty());

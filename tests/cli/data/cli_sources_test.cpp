@@ -66,6 +66,23 @@ TEST_CASE("cli sources: runs on text, records, tunes and ids resume with what th
                 {"--data", path("e.u8", ids), "--valid", path("v.u8", "\1\2\3\1\2\3\1\2\3\4"), "--vocab", "40"});
 }
 
+TEST_CASE("cli sources: hidden and unknown binary files of a folder are left out and counted, by every verb") {
+  const TempFolder folder;
+  std::filesystem::create_directories(folder / "in" / "deep");
+  folder.put("in/a.txt", small_text());
+  folder.put("in/.b.txt", small_text());
+  folder.put("in/deep/c.md", small_text());
+  folder.put("in/deep/picture", std::string("\x89PNG\0\1\2", 7));
+  const std::string left_out = "(1 hidden and 1 unknown binary files left out)";
+  const Finished run = train_on(folder, "run", {"--data", (folder / "in").string()});
+  CHECK_MESSAGE(has(run.err, " for validation " + left_out), run.err);
+  CHECK(has(run_program({"data", "show", (folder / "in").string()}).out, left_out));
+  const Finished prepared =
+      run_program({"data", "prepare", (folder / "in").string(), "--out", (folder / "out").string(), "--json"});
+  CHECK(json_of(prepared.out)["left_out"] == 2);
+  CHECK_FALSE(has(train_on(folder, "two", {"--data", (folder / "in/a.txt").string()}).err, "left out"));
+}
+
 TEST_CASE("cli sources: a run without validation") {
   const TempFolder folder;
   Arguments line = words("train --json --valid none --steps 4 --save-every 2" + kTiny);
@@ -121,6 +138,7 @@ TEST_CASE("cli sources: what cannot be meant is refused before anything is writt
   refused({"--data", text, ids}, 3, "all sources must hold text, or all of them token ids");
   refused({"--data", text, "--field", "text"}, 2, "--field cannot be given here: no source is JSON");
   refused({"--data", ids, "--vocab", "100"}, 3, "every token must be below the vocabulary of 100");
+  refused({"--data", text, ""}, 2, "--data needs at least one character");
   refused({"--data", text, "--valid", "-"}, 2, "--valid must name files or folders");
   refused({"--data", text, "--valid", "1.5"}, 2, "a fraction must be above 0 and below 1");
   refused({"--data", text, "--document-token", "ab"}, 2, "--document-token must be one token of the vocabulary");

@@ -112,6 +112,9 @@ TEST_CASE("cli tokenize: what is missing, wrong or unknown") {
       {"tokenize", "--tokenizer", "bite", text}, 2,
       "--tokenizer must be one of char, byte, bpe:N, or a file or folder; got \"bite\", which is none of them; did you "
       "mean \"byte\"?");
+  refused({"tokenize", "--tokenizer", "byte", ""}, 2,
+          "tokenize: FILE must name a file, or be - for stdin; got an empty");
+  refused({"detokenize", "--tokenizer", "byte", ""}, 2, "detokenize: FILE must name a file, or be - for stdin");
   refused({"tokenize", "--tokenizer", "no/such/file", text}, 4, "No such file or directory");
   refused({"tokenize", "--tokenizer", "bpe", text}, 2, "bpe must have the form bpe:N");
   refused({"tokenize", "--tokenizer", "bpe:12", text}, 2, "needs a number of tokens from 257 to 1048576");

@@ -2,6 +2,10 @@
 #include "tests/support/cli.h"
 
 #include <doctest/doctest.h>
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -134,6 +138,32 @@ TEST_CASE("cli generate: bytes of any kind continue a byte model, characters of 
   int characters = 0;
   for (std::size_t offset = 0; offset < run.out.size(); ++characters) REQUIRE(next_code_point(run.out, offset) >= 0);
   CHECK(characters == 1 + 20 + 1);
+}
+
+// The most memory that the program had resident while it generated so many tokens, in bytes.
+std::int64_t peak_of(const std::string& tokens) {
+  Arguments arguments{MIXGRAD_BINARY, "generate", "--checkpoint", model("none"), "--tokens", tokens, "--threads", "1"};
+  std::vector<char*> argv;
+  for (std::string& argument : arguments) argv.push_back(argument.data());
+  argv.push_back(nullptr);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const int nowhere = ::open("/dev/null", O_WRONLY);
+    ::dup2(nowhere, STDOUT_FILENO);
+    ::dup2(nowhere, STDERR_FILENO);
+    ::execv(argv[0], argv.data());
+    ::_exit(127);
+  }
+  int status = -1;
+  rusage usage{};
+  ::wait4(child, &status, 0, &usage);
+  CHECK(status == 0);
+  return std::int64_t{usage.ru_maxrss} * 1024;
+}
+
+TEST_CASE("cli generate: a text that is shown as it comes takes no memory, however long it is") {
+  if (kSanitized) return;                                                 // what was freed still counts there
+  CHECK(peak_of("150000") < peak_of("1000") + (std::int64_t{1} << 20U));  // 3 MiB when each token was kept
 }
 
 TEST_CASE("cli generate: what cannot be is refused") {

@@ -22,10 +22,11 @@ std::set<std::string> recipes_in(const fs::path& folder) {
   return names;
 }
 
-// recipes/run.sh with these words and the program that is tested; its last line as JSON, null where it failed.
-Json run_recipe(const TempFolder& folder, const std::string& words, const fs::path& data) {
+// run.sh with these words and the program that is tested; its last line as JSON, null where it failed.
+Json run_recipe(const TempFolder& folder, const std::string& words, const fs::path& data,
+                const fs::path& recipes = fs::path(MIXGRAD_SOURCE_DIR) / "recipes") {
   const fs::path out = folder / "runs of it";
-  const std::string line = "MIXGRAD='" MIXGRAD_BINARY "' timeout 300 bash '" MIXGRAD_SOURCE_DIR "/recipes/run.sh' " +
+  const std::string line = "MIXGRAD='" MIXGRAD_BINARY "' timeout 300 bash '" + (recipes / "run.sh").string() + "' " +
                            words.substr(0, words.find(" --")) + " '" + data.string() + "' '" + out.string() + "'" +
                            words.substr(words.find(" --")) + " >'" + (folder / "out").string() + "' 2>'" +
                            (folder / "err").string() + "'";
@@ -60,6 +61,31 @@ TEST_CASE("cli recipes: run.sh from raw data to a sample, of a task and of a tex
   const std::string sample = TempFolder::get(folder / "runs of it" / "stories-char" / "softmax.txt");
   CHECK_MESSAGE(sample.starts_with("Once upon a time"), sample);
   CHECK(sample.size() > 400);
+}
+
+TEST_CASE("cli recipes: a recipe may begin with an easier form of its task, whose weights the run begins from") {
+  const TempFolder folder;
+  const fs::path recipes = folder / "recipes";
+  fs::create_directories(recipes);
+  fs::copy_file(fs::path(MIXGRAD_SOURCE_DIR) / "recipes" / "run.sh", recipes / "run.sh");
+  folder.put("recipes/recall.toml",
+             "#! first = --task mqar(pairs=2,vocab=16,length=15) --steps 4 --lr 0.01\n"
+             "task = \"mqar(pairs=4,vocab=16,length=15)\"\nlayers = 2\nd-model = 16\nheads = 1\nbatch = 2\n"
+             "steps = 2\nlr = 0.001\nwarmup = 1\neval-every = 0\nsave-every = 0\n");
+  const auto last_step = [&](const std::string& run) {
+    return json_lines(TempFolder::get(folder / "runs of it" / "recall" / run / "metrics.jsonl")).back()["step"];
+  };
+  const Json score = run_recipe(folder, "recall hsm --threads 1", folder / "none", recipes);
+  REQUIRE(score.is_object());
+  CHECK(score["eval"]["task"] == "mqar(pairs=4,vocab=16,length=15)");
+  CHECK(score["parameters"].get<std::int64_t>() > 16 * 16);
+  CHECK(last_step("hsm-first") == 4);
+  CHECK(last_step("hsm") == 2);
+  CHECK(has(TempFolder::get(folder / "runs of it" / "recall" / "hsm.log"), "mqar(pairs=2,vocab=16,length=15): "));
+  const Json given = run_recipe(folder, "recall softmax --steps 3 --threads 1", folder / "none", recipes);
+  REQUIRE(given.is_object());
+  CHECK(last_step("softmax-first") == 3);  // what is given counts for both
+  CHECK(last_step("softmax") == 3);
 }
 
 TEST_CASE("cli recipes: train reads every recipe, for a CPU and for a GPU, and the page names each") {

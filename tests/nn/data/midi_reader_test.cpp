@@ -136,6 +136,8 @@ TEST_CASE("midi: truncated files and what is no MIDI of format 0 or 1") {
   CHECK(has(midi_error(lying), "a chunk must have 127 bytes; 11 are left at byte 22; the file is truncated"));
   lying[21] = '\x05';
   CHECK(has(midi_error(lying), "are left at byte 27"));
+  CHECK(has(midi_error(midi(0, {"MTrk" + big(2, 4) + std::string("\0\x90", 2)})),
+            "an event must have 1 byte; 0 are left at byte 24"));
   CHECK(has(midi_error(midi(2, {track(notes)})), "MIDI of format 0 or 1 is required; the file has format 2"));
   CHECK(has(midi_error(midi(0, {track(notes)}, 0)), "the division of time must be"));
   CHECK(has(midi_error(midi(0, {track(notes)}, 0xe200)), "the division of time must be"));
