@@ -58,11 +58,11 @@ Json rows_json(const std::vector<double>& values, std::int64_t width) {
 
 void add_view(const HeadView& view, Json& to) {
   to["recency"] = view.recency;
-  to["alike"] = view.uniform_recency;
+  to["uniform"] = view.uniform_recency;
   to["distance"] = view.distance;
-  to["distance_alike"] = view.uniform_distance;
+  to["distance_uniform"] = view.uniform_distance;
   to["by_distance"] = view.by_distance;
-  to["by_distance_alike"] = view.uniform_by_distance;
+  to["by_distance_uniform"] = view.uniform_by_distance;
 }
 
 Json softmax_json(const Exploration& e, WeightForm form) {

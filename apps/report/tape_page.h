@@ -1,4 +1,4 @@
-// One HTML file of one training step (`mixgrad explore --tape`): a list of operators to walk through.
+// One HTML file of one training step (`mixgrad explore --tape`): a list of its operators.
 #pragma once
 
 #include <nlohmann/json.hpp>

@@ -21,10 +21,10 @@ struct Guess {
   double probability = 0;
 };
 
-// Where a row of weights looks, as means over the rows of a text, beside what looking at all alike would give.
+// Where a row of weights looks, as means over the rows of a text, beside the same of uniform weights.
 struct HeadView {
   double recency = 0, uniform_recency = 0;               // on a token itself and the `recency_window` before it
-  double distance = 0, uniform_distance = 0;             // tokens that it looks back
+  double distance = 0, uniform_distance = 0;             // tokens between query and key
   std::vector<double> by_distance, uniform_by_distance;  // at distance 0, 1, 2-3, 4-7, ... (attention_ranges)
 };
 

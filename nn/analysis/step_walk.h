@@ -1,5 +1,5 @@
-// One training step, written down operator by operator, so that it can be walked through forwards and backwards: every
-// value and every gradient as a small picture.
+// One training step, recorded operator by operator, forward and backward: every value and every gradient as a small
+// picture.
 //   const StepWalk walk = step_walk(model, tokens);   walk.entries[0].spec->name;   walk.parameters[3].gradient
 #pragma once
 
@@ -54,8 +54,8 @@ struct StepWalk {
 StepWalk step_walk(Decoder& model, const std::vector<std::int32_t>& tokens);
 
 // The gradient check of that very step (autograd/gradcheck.h): directions through all parameters, and one through each.
-// A derivative of 1e-7 of a loss of some nats has six digits in differences of f64 numbers, and steps of Mamba heads in
-// a new model have such ones: that sets the tolerance. A gradient spoilt by 0.1 % is still rejected.
+// The tolerance: steps of Mamba heads in a new model have derivatives of 1e-7 of a loss of some nats, of which
+// differences of f64 numbers give six digits. A gradient with an error of 0.1 % is still rejected.
 // ValueError unless the model is in f64 on the host.
 inline constexpr double kStepTolerance = 1e-5;
 GradcheckReport check_step(Decoder& model, const std::vector<std::int32_t>& tokens);

@@ -39,7 +39,7 @@
         const shown = [...document.querySelectorAll("#row rect title")].map((t) => +/: ([^:]*)$/.exec(t.textContent)[1]);
         must(shown.length === Math.floor(token / columns) + 1, "a bar for each token that the chosen one sees");
         if (kind === "shift") {
-          must($("row").querySelector("figcaption").textContent.includes("drawn alike") === (wanted.a === null), "whether the weights are known");
+          must($("row").querySelector("figcaption").textContent.includes("drawn with equal weights") === (wanted.a === null), "whether the weights are known");
           continue;
         }
         shown.forEach((value, c) => {
@@ -54,8 +54,17 @@
           must($("selection").textContent.includes(String(+wanted.kept[token][0].toFixed(4))), "what they keep");
         }
       }
+      // The picture of the map: no column is left out, whether or not neighbours share it.
+      const map = button.querySelector("canvas"), across = Math.floor((count - 1) / columns) + 1;
+      must(map.width === across && map.height === across, "a point of the map for each column");
+      const points = map.getContext("2d").getImageData(0, across - 1, across, 1).data;
+      if (kind !== "shift") for (let c = 0; c < across; ++c) {
+        let most = 0;
+        for (let i = (across - 1) * columns; i < count; ++i) { let sum = 0; for (let j = c * columns; j < Math.min((c + 1) * columns, i + 1); ++j) sum += wanted.weights[i * count + j]; most = Math.max(most, sum); }
+        must(Math.abs(points[4 * c] - (255 + Math.sqrt(Math.min(1, most)) * (5 - 255))) < 2, `the colour of column ${c} in the last row of ${button.textContent}`);
+      }
       must($("memory").hidden === (kind !== "Mamba"), "the memory of Mamba heads alone");
-      if (kind !== "shift") must(button.textContent.includes(wanted.recency.toFixed(3)) && button.textContent.includes(wanted.alike.toFixed(3)), "the recency ratio beside its baseline");
+      if (kind !== "shift") must(button.textContent.includes(wanted.recency.toFixed(3)) && button.textContent.includes(wanted.uniform.toFixed(3)), "the recency ratio beside its baseline");
       if (kind !== "shift") must(document.querySelectorAll("#distance rect").length === wanted.by_distance.length, "attention by distance");
     }
     must(($("shift-section") === null) === (data.shift.length === 0), "the section of shift mixing");
@@ -76,6 +85,10 @@
       press("End");
       must($("depth").textContent.includes(data.effective_depth[count - 1].toFixed(3)), "the effective depth of the chosen token");
       must(document.querySelectorAll("#effective rect").length === count, "effective depth over the text");
+    }
+    for (const svg of document.querySelectorAll("figure svg")) {
+      const boxes = [...svg.querySelectorAll('text[text-anchor="middle"]')].map((t) => t.getBoundingClientRect()).filter((r) => r.width > 0).sort((p, q) => p.top - q.top || p.left - q.left);
+      boxes.forEach((r, i) => must(i === 0 || boxes[i - 1].top !== r.top || boxes[i - 1].right <= r.left + 0.5, "two labels overlap: " + svg.getAttribute("aria-label")));
     }
     const figures = [...document.querySelectorAll("figure")].filter((f) => f.textContent !== "");
     for (const figure of figures) {

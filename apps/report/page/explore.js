@@ -24,7 +24,8 @@ const heads = [
   ...data.shift.map((h) => ({ ...h, kind: "shift", row: (i) => shiftRow(h, i) })),
 ].sort((p, q) => p.layer - q.layer || p.head - q.head);
 const nameOf = (head) => `layer ${head.layer}, head ${head.head}`;
-let chosen = Math.min(T - 1, Math.floor(T / 2)), chosenHead = 0, textLosses = [null, ...data.losses];
+const textLosses = [null, ...data.losses];
+let chosen = Math.min(T - 1, Math.floor(T / 2)), chosenHead = 0;
 const tokenName = (i) => `token ${i} “${shown(data.tokens[i].text)}”`;
 
 function makeText() {
@@ -57,8 +58,8 @@ function drawLens() {
 
 function makeShort() {
   const rows = heads.map((h) => h.kind === "shift" ? [nameOf(h), h.kind, `${h.shift} tokens, always`, "–", "–"]
-    : [nameOf(h), h.kind + (h.window ? `, window ${h.window}` : ""), `${h.distance.toFixed(2)} tokens`, h.distance_alike.toFixed(2), h.kind === "Mamba" ? (h.half_life === null ? "more than half to the end of the text" : `half is gone after ${h.half_life} tokens`) : "–"]);
-  const parts = rows.length ? [table(["head", "kind", "looks back by", "alike", "memory"], rows)] : [];
+    : [nameOf(h), h.kind + (h.window ? `, window ${h.window}` : ""), `${h.distance.toFixed(2)} tokens`, h.distance_uniform.toFixed(2), h.kind === "Mamba" ? (h.half_life === null ? "more than half to the end of the text" : `half is gone after ${h.half_life} tokens`) : "–"]);
+  const parts = rows.length ? [table(["head", "kind", "looks back by", "uniform", "memory"], rows)] : [];
   const furthest = heads.filter((h) => h.kind !== "shift").sort((p, q) => q.distance - p.distance)[0];
   if (furthest) parts.push(html("p", { id: "furthest", textContent: `Furthest back looks ${nameOf(furthest)} (${furthest.kind}): ${furthest.distance.toFixed(2)} tokens on average.` }));
   if (data.shift.length && data.paths.layers.length) parts.push(html("p", { id: "reach", textContent: `The shift-mixing layers together reach ${data.paths.receptive_field} tokens.` }));
@@ -66,16 +67,17 @@ function makeShort() {
   $("short").replaceChildren(...parts);
 }
 
-function mapImage(head, size) {
-  const step = T / size, rows = [];
-  for (let y = 0; y < size; ++y) {
-    const row = Array(size).fill(0); // the most of the tokens that share a point
-    for (let i = Math.floor(y * step); i < Math.max(Math.floor((y + 1) * step), Math.floor(y * step) + 1); ++i)
-      head.row(i).forEach((v, c) => { const x = Math.min(size - 1, Math.floor((c * width) / step)); row[x] = Math.max(row[x], v); });
-    rows.push(row);
+// A point for each column of a map, and as many rows: each has the largest weight of the tokens that share it.
+function mapImage(head) {
+  const size = columnsOf(T - 1), rows = [...Array(size).keys()].map(() => Array(size).fill(0));
+  for (let i = 0; i < T; ++i) {
+    const row = rows[Math.floor(i / width)];
+    head.row(i).forEach((v, column) => { row[column] = Math.max(row[column], v); });
   }
   return image(size, size, (y, x) => Math.sqrt(Math.min(1, rows[y][x])));
 }
+// Where the row of the chosen token lies, as a part of the height of a map.
+const chosenHeight = () => (chosen + 0.5) / (columnsOf(T - 1) * width);
 
 function makeHeads() {
   if (heads.length === 0) { $("heads-section").remove(); return; }
@@ -83,11 +85,11 @@ function makeHeads() {
   if (width > 1) $("reduced").textContent = ` The text has ${T} tokens: ${width} of them share a column, with the sum of their weights.`;
   const layers = [...new Set(heads.map((h) => h.layer))];
   $("heads").replaceChildren(...layers.map((layer) => html("div", { className: "layer" }, html("h3", { textContent: `Layer ${layer}` }), html("div", { className: "row" }, ...heads.map((head, n) => [head, n]).filter(([head]) => head.layer === layer).map(([head, n]) => {
-    head.image = mapImage(head, Math.min(T, 256));
+    head.image = mapImage(head);
     const button = html("button", { type: "button", className: "head" });
     button.dataset.head = n;
     button.append(html("span", { className: "map" }, head.image, html("span", { className: "line" })), html("span", { textContent: `layer ${head.layer}, head ${head.head}: ${head.kind}` + (head.window ? `, window ${head.window}` : "") }),
-      html("span", { className: "note", textContent: head.kind === "shift" ? `itself and ${head.shift} back` : `recency ${head.recency.toFixed(3)}; alike ${head.alike.toFixed(3)}` }));
+      html("span", { className: "note", textContent: head.kind === "shift" ? `itself and ${head.shift} back` : `recency ${head.recency.toFixed(3)}; uniform ${head.uniform.toFixed(3)}` }));
     button.addEventListener("click", () => { chosenHead = n; drawHeads(); });
     return button;
   })))));
@@ -96,17 +98,17 @@ function makeHeads() {
 const ranges = (count) => [...Array(count).keys()].map((r) => (r < 2 ? String(r) : `${2 ** (r - 1)}–${2 ** r - 1}`));
 
 function rays(values) { // from the chosen token above to those below
-  const w = 960, top = 24, bottom = 190, n = values.length, x = (i) => 20 + ((i + 0.5) / n) * (w - 40), svg = svgOf("svg", { viewBox: `0 0 ${w} 216` }), most = Math.max(1e-9, ...values), every = Math.max(1, Math.ceil(n / 48));
+  const w = 960, top = 24, bottom = 190, n = values.length, x = (i) => 20 + ((i + 0.5) / n) * (w - 40), svg = svgOf("svg", { viewBox: `0 0 ${w} 216` }), most = Math.max(1e-9, ...values), every = labelStep(values.map((_, j) => label(j)), w - 40);
   values.forEach((v, j) => {
     if (v / most > 0.004) svg.append(svgOf("line", { class: "ray", x1: x(n - 1), y1: top, x2: x(j), y2: bottom, "stroke-width": (8 * v).toFixed(2), "stroke-opacity": (0.15 + 0.85 * (v / most)).toFixed(3) }, svgOf("title", {}, `${label(j)}: ${v.toPrecision(4)}`)));
-    if (j % every === 0 || j === n - 1) svg.append(svgOf("text", { x: x(j), y: bottom + 18, "text-anchor": "middle" }, label(j)));
+    if (j === n - 1 || (j % every === 0 && n - 1 - j >= every)) svg.append(svgOf("text", { x: x(j), y: bottom + 18, "text-anchor": "middle" }, label(j)));
   });
   svg.append(svgOf("text", { x: x(n - 1), y: top - 8, "text-anchor": "end" }, shown(data.tokens[chosen].text)));
   return svg;
 }
 
 function bigMap(head) {
-  const size = 420, left = 30, svg = svgOf("svg", { viewBox: `0 0 960 ${size + 40}` }), y = ((chosen + 0.5) / T) * size;
+  const size = 420, left = 30, svg = svgOf("svg", { viewBox: `0 0 960 ${size + 40}` }), y = chosenHeight() * size;
   svg.append(svgOf("image", { href: head.image.toDataURL(), x: left, y: 4, width: size, height: size, style: "image-rendering:pixelated", preserveAspectRatio: "none" }), svgOf("rect", { class: "axis", x: left, y: 4, width: size, height: size, fill: "none" }), svgOf("line", { class: "baseline", x1: left, x2: left + size, y1: 4 + y, y2: 4 + y }));
   svg.append(svgOf("text", { x: left, y: size + 22 }, "tokens looked at, the first at the left"), svgOf("text", { x: left + size + 12, y: 4 + y }, tokenName(chosen)));
   return svg;
@@ -116,17 +118,17 @@ function drawHeads() {
   if (heads.length === 0) return;
   document.querySelectorAll(".head").forEach((button) => {
     button.setAttribute("aria-pressed", +button.dataset.head === chosenHead);
-    button.querySelector(".line").style.top = `${((chosen + 0.5) / T) * 100}%`;
+    button.querySelector(".line").style.top = `${chosenHeight() * 100}%`;
   });
   const head = heads[chosenHead], values = head.row(chosen), labels = values.map((_, j) => label(j)), where = `${nameOf(head)} (${head.kind})`;
-  const what = head.kind === "Mamba" ? "implied attention" : head.kind !== "shift" ? "attention" : head.a === null ? "the two tokens that are mixed, drawn alike since their weights depend on the text or are matrices:" : "share of the two tokens that are mixed, |a| and |b|:";
+  const what = head.kind === "Mamba" ? "implied attention" : head.kind !== "shift" ? "attention" : head.a === null ? "the two tokens that are mixed, drawn with equal weights, since the true ones depend on the text or are matrices:" : "share of the two tokens that are mixed, |a| and |b|:";
   $("head-title").textContent = `The chosen head: ${where}`;
   picture("row", `${what} ${head.kind === "shift" ? "seen from" : "of"} ${tokenName(chosen)} in ${where}`, bars(values, labels), { layer: head.layer, head: head.head, token: chosen, tokens_per_column: width, values });
   $("most").replaceChildren(table(["it looks most at", "weight"], values.map((v, j) => [v, j]).sort((p, q) => q[0] - p[0] || q[1] - p[1]).slice(0, 5).map(([v, j]) => [width === 1 ? tokenName(j) : `tokens ${label(j)}`, v.toFixed(4)])));
-  picture("rays", `the same as rays from ${tokenName(chosen)}: the thicker, the more`, rays(values), { layer: head.layer, head: head.head, token: chosen, values });
-  picture("map", `all rows of ${where}; the darker, the more`, bigMap(head), { layer: head.layer, head: head.head, rows: [...Array(T).keys()].map(head.row) });
+  picture("rays", `the same as rays from ${tokenName(chosen)}: the thicker a ray, the larger the weight`, rays(values), { layer: head.layer, head: head.head, token: chosen, values });
+  picture("map", `the whole map of ${where}: the darker, the larger the weight`, bigMap(head), { layer: head.layer, head: head.head, rows: [...Array(T).keys()].map(head.row) });
   $("distance").hidden = head.kind === "shift";
-  if (head.kind !== "shift") picture("distance", `${what} by distance, in tokens: mean over the text; the lines: looking at all alike`, bars(head.by_distance, ranges(head.by_distance.length), { baseline: head.by_distance_alike, height: 150 }), { layer: head.layer, head: head.head, by_distance: head.by_distance, alike: head.by_distance_alike });
+  if (head.kind !== "shift") picture("distance", `${what} by distance, in tokens: mean over the text; the lines are those of uniform attention`, bars(head.by_distance, ranges(head.by_distance.length), { baseline: head.by_distance_uniform, height: 150 }), { layer: head.layer, head: head.head, by_distance: head.by_distance, uniform: head.by_distance_uniform });
   $("memory").hidden = head.kind !== "Mamba";
   if (head.kind === "Mamba") drawMemory(head, where, labels);
 }
@@ -134,14 +136,14 @@ function drawHeads() {
 function drawMemory(head, where, labels) {
   const left = head.leftRow(chosen), groups = head.step[0].map((_, g) => g), names = groups.map((g) => `group ${g + 1}` + (g === 0 ? ", slowest" : g === groups.length - 1 ? ", quickest" : ""));
   picture("left", `how much of each token is left in the state at ${tokenName(chosen)}, ${where}`, bars(left, labels, { height: 150 }), { layer: head.layer, head: head.head, token: chosen, left });
-  picture("fading", `how much is left after so many tokens, mean over the text` + (head.half_life === null ? "" : `: less than half from ${head.half_life} on`), bars(head.left_by_lag, head.left_by_lag.map((_, d) => String(d)), { marked: head.half_life ?? -1, height: 130 }), { left_by_lag: head.left_by_lag, half_life: head.half_life });
+  picture("fading", `part that is left after a number of tokens, mean over the text` + (head.half_life === null ? "" : `: less than half from ${head.half_life} on`), bars(head.left_by_lag, head.left_by_lag.map((_, d) => String(d)), { marked: head.half_life ?? -1, height: 130 }), { left_by_lag: head.left_by_lag, half_life: head.half_life });
   for (const [id, key, what] of [["steps", "step", "step Δ of each token"], ["kept", "kept", "part of the state that is kept as a token arrives"]]) {
     const most = Math.max(1e-12, ...head[key].flat()), svg = svgOf("svg", { viewBox: `0 0 960 ${22 * groups.length + 26}` });
     groups.forEach((g) => {
       svg.append(svgOf("text", { x: 0, y: 22 * g + 15 }, names[g]));
       head[key].forEach((row, t) => svg.append(svgOf("rect", { class: t === chosen ? "marked" : "bar", "fill-opacity": (0.06 + 0.94 * (row[g] / most)).toFixed(3), x: 130 + (t / T) * 830, y: 22 * g, width: Math.max(0.5, 830 / T - 0.5), height: 20 }, svgOf("title", {}, `${tokenName(t)}, ${names[g]}: ${row[g].toPrecision(4)}`))));
     });
-    svg.append(svgOf("text", { x: 130, y: 22 * groups.length + 18 }, `the darker the more, up to ${most.toPrecision(3)}`));
+    svg.append(svgOf("text", { x: 130, y: 22 * groups.length + 18 }, `the darker, the larger, up to ${most.toPrecision(3)}`));
     picture(id, `${what}, by group of channels, ${where}`, svg, { [key]: head[key] });
   }
   $("selection").replaceChildren(table(["channels", `step Δ at token ${chosen}`, "state kept there"], groups.map((g) => [names[g], +head.step[chosen][g].toFixed(4), +head.kept[chosen][g].toFixed(4)])),

@@ -51,24 +51,27 @@ function picture(id, title, svg, numbers) {
   figure.querySelector(".picture").replaceChildren(svg);
 }
 
-// Bars with their values as titles; `marked`: the bar of this number has another colour; `baseline`: a value for each.
+// Every how many of these labels has room in a row of this width, at the 12 px of a text in a picture.
+const labelStep = (labels, width) => Math.max(1, Math.ceil((labels.length * (9 * Math.max(1, ...labels.map((text) => text.length)) + 4)) / width));
+
+// Bars with their values as titles; `marked`: the index of the bar in another colour; `baseline`: a line over each bar.
 function bars(values, labels, { marked = -1, baseline = null, height = 180 } = {}) {
   const width = 960, left = 52, bottom = 34, all = baseline ? values.concat(baseline) : values, most = Math.max(1e-12, ...all), w = (width - left) / Math.max(1, values.length);
   const svg = svgOf("svg", { viewBox: `0 0 ${width} ${height}` }), up = (v) => (Math.max(0, v) / most) * (height - bottom - 16);
   svg.append(svgOf("text", { x: left - 4, y: 14, "text-anchor": "end" }, most.toPrecision(3)), svgOf("text", { x: left - 4, y: height - bottom, "text-anchor": "end" }, "0"));
   svg.append(svgOf("line", { class: "axis", x1: left, x2: width, y1: height - bottom, y2: height - bottom }));
-  const every = Math.max(1, Math.ceil(values.length / 40));
+  const every = labelStep(labels, width - left), labelled = (i) => i === marked || (i % every === 0 && (marked < 0 || Math.abs(i - marked) >= every));
   values.forEach((v, i) => {
     const h = up(v), bar = svgOf("rect", { class: i === marked ? "marked" : "bar", x: left + i * w, y: height - bottom - h, width: Math.max(0.5, w - 1), height: h });
-    bar.append(svgOf("title", {}, `${labels[i]}: ${(+v).toPrecision(4)}` + (baseline ? `, alike ${baseline[i].toPrecision(4)}` : "")));
+    bar.append(svgOf("title", {}, `${labels[i]}: ${(+v).toPrecision(4)}` + (baseline ? `, uniform ${baseline[i].toPrecision(4)}` : "")));
     svg.append(bar);
-    if (i % every === 0 || i === marked) svg.append(svgOf("text", { x: left + i * w + w / 2, y: height - bottom + 15, "text-anchor": "middle" }, labels[i]));
+    if (labelled(i)) svg.append(svgOf("text", { x: left + i * w + w / 2, y: height - bottom + 15, "text-anchor": "middle" }, labels[i]));
   });
   if (baseline) baseline.forEach((v, i) => svg.append(svgOf("line", { class: "baseline", x1: left + i * w, x2: left + (i + 1) * w - 1, y1: height - bottom - up(v), y2: height - bottom - up(v) })));
   return svg;
 }
 
-// Values [rows][columns] between 0 and 1 as points of an image, the darker the more; values may be null.
+// Values [rows][columns] between -1 and 1 as points of an image: the darker, the larger the size; negative ones in another colour.
 function image(rows, columns, valueOf) {
   const canvas = html("canvas", { width: columns, height: rows }), context = canvas.getContext("2d"), points = context.createImageData(columns, rows);
   const ground = dark() ? [13, 17, 23] : [255, 255, 255], ink = dark() ? [121, 192, 255] : [5, 80, 174], under = dark() ? [255, 166, 87] : [188, 76, 0];
