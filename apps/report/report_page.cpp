@@ -162,9 +162,9 @@ std::string costs_html(const std::vector<RunRecord>& runs) {
   }
   return html +
          "</table></div>\n<p class=\"note\">Memory of a training step in the run's precision on a CPU, as `mixgrad "
-         "train --plan` computes it; – where such a step would take this page too long. On disk: one stored "
-         "generation. Seconds to come: the steps that the run has left, at the median pace of those done; evaluations "
-         "are not counted.</p>\n";
+         "train --plan` computes it; – for a model so large that computing it would take too long, and for a run "
+         "with a teacher. On disk: one stored generation. Seconds to come: the steps that the run has left, at the "
+         "median pace of those done; evaluations are not counted.</p>\n";
 }
 
 std::string samples_html(const std::vector<RunSample>& samples) {

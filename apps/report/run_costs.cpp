@@ -19,6 +19,7 @@ double number_of(const RunRecord& run, const std::string& name, double otherwise
 }
 
 std::optional<MemoryPlan> plan_of(const RunRecord& run) {
+  if (!option_of(run, "distill", "").empty()) return std::nullopt;
   const ModelConfig config = parse_model_config(run.config, run.path);
   const auto batch = static_cast<std::int64_t>(number_of(run, "batch", 1));
   if (run.operations * static_cast<double>(batch * config.context) > kMostPlannedOperations) return std::nullopt;

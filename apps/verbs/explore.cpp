@@ -38,7 +38,7 @@ class Explore : public Verb {
                  .useless = useless_when([this] { return !text_.empty(); }, "--text gives the text")});
     text_source_.declare_task(
         options, OnResume::not_stored,
-        useless_when([this] { return !text_.empty() || !text_file_.empty(); }, "a text is given"));
+        useless_when([this] { return !text_.empty() || !text_file_.empty(); }, "--text or --text-file gives the text"));
     options.add("out", out_, "The page; a file that is there is replaced",
                 {.value = "FILE",
                  .not_empty = true,
@@ -65,15 +65,16 @@ class Explore : public Verb {
     placement_.check_device();
     const ContextScope scope(placement_.context(threads_));
     const Checkpoint trained = load_checkpoint(checkpoint_, placement_.model_placement());
-    std::vector<std::int64_t> answers;
-    std::vector<std::int32_t> tokens =
-        text_source_.task.empty() ? read(*trained.tokenizer) : read_task(trained, answers);
     const std::int64_t last = tape_ ? 1 : 0;  // in a training step the last token is a target alone
     const std::int64_t most = std::min(kMostTokens, trained.model->config().context + last);
+    std::vector<std::int64_t> answers;
+    std::vector<std::int32_t> tokens =
+        text_source_.task.empty() ? read(*trained.tokenizer) : read_task(trained, most, answers);
     if (static_cast<std::int64_t>(tokens.size()) > most) {
       say("the first " + count_text(most, "token") + " of " + std::to_string(tokens.size()) + " are shown, " +
           (most == kMostTokens ? "as many as a page takes" : "the model's context"));
       tokens.resize(static_cast<std::size_t>(most));
+      std::erase_if(answers, [&](std::int64_t answer) { return answer >= most; });
     }
     if (tokens.size() < 2) raise<ValueError>("explore: the text must have at least 2 tokens; it has ", tokens.size());
     if (tape_) return show_step(trained, tokens);
@@ -94,8 +95,10 @@ class Explore : public Verb {
   }
 
  private:
-  // The first sequence that evaluations of the task take; `answers`: the tokens that answer its questions.
-  std::vector<std::int32_t> read_task(const Checkpoint& trained, std::vector<std::int64_t>& answers) const {
+  // The first sequence that evaluations of the task take; `answers`: the tokens that answer its questions. An answer
+  // behind the last token is taken along where that makes at most `most` tokens.
+  std::vector<std::int32_t> read_task(const Checkpoint& trained, std::int64_t most,
+                                      std::vector<std::int64_t>& answers) const {
     const AnalysisData data = open_analysis_data("explore", checkpoint_, trained.tokenizer, text_source_);
     const SampledSequences sample = data.sample("valid", trained.model->config().context, 1);
     const Tensor& from = sample.batches.front().tokens;
@@ -105,8 +108,8 @@ class Explore : public Verb {
       tokens.push_back(from.data<std::int32_t>()[i]);
       if (targets.data<std::int32_t>()[i] >= 0) answers.push_back(i + 1);
     }
-    if (!answers.empty() && answers.back() == from.numel()) {  // the answer stands behind the sequence
-      if (from.numel() < trained.model->config().context) {
+    if (!answers.empty() && answers.back() == from.numel()) {
+      if (from.numel() < most) {
         tokens.push_back(targets.data<std::int32_t>()[from.numel() - 1]);
       } else {
         answers.pop_back();

@@ -148,7 +148,6 @@ TEST_CASE("cli compare, report, plot: a run that is given twice, however it is s
   }
 }
 
-// TensorBoard 2.21 reads them (every value and step equal, 2026-11-29); here the frame of the records and their number.
 TEST_CASE("cli compare, report, plot: a folder of runs stands for them, and files beside runs are counted") {
   const TempFolder folder;
   for (const char* name : {"att1", "hsm1"}) {
@@ -178,6 +177,7 @@ TEST_CASE("cli compare, report, plot: a folder of runs stands for them, and file
   CHECK(run_program({"compare", whole, one}).code == 2);  // given twice
 }
 
+// TensorBoard 2.21 reads them (every value and step equal, 2026-11-29); here the frame of the records and their number.
 TEST_CASE("cli compare: event files for TensorBoard hold every value of every run") {
   const TempFolder folder;
   REQUIRE(of_runs("compare", {"--tensorboard", (folder / "events").string()}).code == 0);
@@ -277,6 +277,17 @@ TEST_CASE("cli report: memory and time are those of the plan; ten runs of a thou
   REQUIRE(std::regex_search(plan.cbegin() + static_cast<std::ptrdiff_t>(at), plan.cend(), peak,
                             std::regex("peak +([0-9.]+ [KMG]?i?B|[0-9]+ bytes)")));
   CHECK_MESSAGE(html.find("<td class=\"number\">" + peak[1].str() + "</td>") != std::string::npos, peak[1].str());
+  // The memory of a teacher is not known here: no figure rather than one without it.
+  const std::string taught = (folder / "taught").string();
+  REQUIRE(run_program({"train", "--checkpoint", first.string(), "--distill", first.string(), "--steps", "1", "--warmup",
+                       "1", "--batch", "1", "--sample-tokens", "0", "--out", taught})
+              .code == 0);
+  REQUIRE(run_program({"report", taught, "--out", page.string(), "--sample-tokens", "0"}).code == 0);
+  const std::string of_taught = TempFolder::get(page);
+  const std::size_t row = of_taught.find("<th scope=\"row\">taught</th>", of_taught.find("id=\"costs-table\""));
+  REQUIRE(row != std::string::npos);
+  const std::string cells = of_taught.substr(row, of_taught.find("</tr>", row) - row);
+  CHECK_MESSAGE(cells.find("<td class=\"number\">–</td>") != std::string::npos, cells);
 }
 
 TEST_CASE("cli plot: as wide as asked, with axes and a line for each run") {
@@ -358,6 +369,37 @@ TEST_CASE("cli explore --tape: one step with its check; what is refused") {
   CHECK(json_of(with({"--json"}).out)["check"].is_null());
   CHECK(with({"--recency", "3", "--json"}).code == 2);
   CHECK(run_program({"explore", "--checkpoint", run, "--text", "First", "--check", "--json"}).code == 2);
+}
+
+TEST_CASE("cli explore: of a task as long as the context a step has its last answer; none lies behind what is shown") {
+  const TempFolder folder;
+  const auto trained = [&](const std::string& task, const std::string& name) {
+    const std::string out = (folder / name).string();
+    Arguments words{"train", "--task", task, "--out", out};
+    for (const char* sized : {"--layers", "--heads", "--threads", "--steps", "--warmup", "--batch"}) {
+      words.insert(words.end(), {sized, "1"});
+    }
+    words.insert(words.end(), {"--d-model", "8"});
+    REQUIRE(run_program(words).code == 0);
+    return out;
+  };
+  const std::string copy = "copy(count=3,vocab=6)";  // 6 tokens; the third answer is the target of the last one
+  const std::vector<std::string> short_task{"explore", "--checkpoint", trained(copy, "copy"), "--task", copy, "--json"};
+  const Json shown = json_of(run_program(short_task).out);
+  CHECK(shown["tokens"].size() == 6);
+  CHECK(shown["answers"] == Json({4, 5}));
+  std::vector<std::string> step = short_task;
+  step.emplace_back("--tape");
+  const Json walked = json_of(run_program(step).out);
+  REQUIRE(walked["tokens"].size() == 7);
+  for (std::size_t i = 0; i < 3; ++i) CHECK(walked["tokens"][4 + i]["id"] == walked["tokens"][i]["id"]);
+  const std::string longer = "copy(count=520,vocab=6)";  // 1,040 tokens, of which a page takes 1,024
+  const Finished cut =
+      run_program({"explore", "--checkpoint", trained(longer, "longer"), "--task", longer, "--json", "--threads", "2"});
+  REQUIRE_MESSAGE(cut.code == 0, cut.err);
+  const Json numbers = json_of(cut.out);
+  CHECK(numbers["tokens"].size() == 1024);
+  CHECK(numbers["answers"].back() == 1023);
 }
 
 }  // namespace mixgrad::test
