@@ -53,6 +53,12 @@ bool names_standard_input(const std::vector<std::string>& sources) {
   return std::find(sources.begin(), sources.end(), "-") != sources.end();
 }
 
+void refuse_standard_input(const std::string& verb, const std::vector<std::string>& sources, int processes) {
+  if (processes == 1 || !names_standard_input(sources)) return;
+  raise<ValueError>(verb, ": --data - is the standard input, which one process alone has; got ", processes,
+                    " processes; put the text into a file that each of them can read");
+}
+
 KeptInput::KeptInput(std::vector<std::string>& sources, const SourceOptions& options, fs::path folder)
     : folder_(std::move(folder)) {
   if (names_standard_input(options.valid)) {

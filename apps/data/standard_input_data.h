@@ -17,6 +17,9 @@ namespace mixgrad::app {
 
 bool names_standard_input(const std::vector<std::string>& sources);
 
+// ValueError for "-" in a job of so many processes: one of them alone has the standard input.
+void refuse_standard_input(const std::string& verb, const std::vector<std::string>& sources, int processes);
+
 // A copy in `folder`, which is created; `sources` names it in place of "-". It goes again when the object goes, unless
 // it was released. With --field the copy is taken for JSON lines, with --column for a table with commas; else its
 // content tells. ValueError: "-" twice, or in --valid. IoError. Ends with Interrupted on a stop request.

@@ -28,6 +28,7 @@ struct PlacementOptions {
   Context context(std::int64_t threads) const;
   Device where() const;
   bool checks() const { return device == kCheckedDevice; }
+  bool operator==(const PlacementOptions&) const = default;
   // With the context of the scope that the verb has opened.
   Placement model_placement() const { return {parse_precision(precision), where()}; }
 };

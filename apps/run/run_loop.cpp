@@ -11,6 +11,7 @@
 #include "apps/output/clock.h"
 #include "apps/output/standard_output.h"
 #include "apps/process/signals.h"
+#include "apps/run/run_ranks.h"
 #include "core/allocator.h"
 #include "core/build.h"
 #include "core/error.h"
@@ -18,7 +19,6 @@
 #include "core/system/interrupt.h"
 #include "core/text/plural.h"
 #include "nn/distributed/agreement.h"
-#include "nn/files/hash.h"
 #include "nn/training/explain.h"
 #include "nn/training/step_trace.h"
 #include "ops/matmul/matmul_cuda.h"
@@ -33,7 +33,7 @@ const std::unique_ptr<Communicator>& single_process() {
   return alone;
 }
 
-// Of the explanations of all ranks the first that names an operator or a parameter.
+// The first of the explanations that names an operator or a parameter.
 std::string first_explanation(const std::vector<std::string>& of_ranks) {
   for (std::size_t rank = 0; rank < of_ranks.size(); ++rank) {
     if (!of_ranks[rank].starts_with(kNoOperator)) return of_ranks[rank] + " (rank " + std::to_string(rank) + ")";
@@ -177,7 +177,7 @@ void RunLoop::trace_step(Trainer::ProductAlgorithms products) {
                options_.trace.c_str(), count_text(static_cast<std::int64_t>(shown), "operator").c_str());
 }
 
-// What a signal, or a stdout that nobody reads, asks of this run; the same for every rank.
+// The signal that stops the run, SIGPIPE for a stdout without a reader, or 0; the same on every rank.
 int RunLoop::stop_requested() const {
   int own = interrupt_requested();
   if (own == 0 && leads() && !stdout_has_reader()) own = SIGPIPE;
@@ -191,11 +191,8 @@ StepRanks RunLoop::own_rows() const {
 
 void RunLoop::save() {
   if (options_.ranks != nullptr) {
-    const Tensor& weights = model_.parameters().master();
-    const auto* bytes = static_cast<const char*>(weights.raw());
-    const std::string hash =
-        xxh3_hex({bytes, static_cast<std::size_t>(weights.numel()) * dtype_bytes(weights.dtype())});
-    require_same(*options_.ranks, {{"step", std::to_string(state_.step)}, {"the weights, as XXH3,", hash}});
+    require_same(*options_.ranks,
+                 {{"step", std::to_string(state_.step)}, {"the weights, as XXH3,", weights_hash(model_)}});
   }
   if (leads()) {
     write();

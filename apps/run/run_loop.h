@@ -63,8 +63,8 @@ class RunLoop {
   void skip_batch();
   void install_product_choices();
   void trace_step(Trainer::ProductAlgorithms products);
-  void save();   // by the leader; all ranks meet before and after
-  void write();  // by this rank, without a word to the others
+  void save();   // rank 0 writes the checkpoint; all ranks compare their weights before and meet after it
+  void write();  // writes a checkpoint; other ranks take no part
   int stop_requested() const;
   bool leads() const { return options_.ranks == nullptr || options_.ranks->leads(); }
   StepRanks own_rows() const;

@@ -9,6 +9,7 @@
 #include "apps/output/error_line.h"
 #include "apps/process/signals.h"
 #include "core/system/interrupt.h"
+#include "nn/files/hash.h"
 #include "nn/modules/finite_values.h"
 
 namespace mixgrad::app {
@@ -41,6 +42,12 @@ void QuietRank::stay_quiet() {
 }
 
 bool started_alone() { return read_launch(process_environment()).size == 1; }
+
+std::string weights_hash(const Decoder& model) {
+  const Tensor& weights = model.parameters().master();
+  const auto* bytes = static_cast<const char*>(weights.raw());
+  return xxh3_hex({bytes, static_cast<std::size_t>(weights.numel()) * dtype_bytes(weights.dtype())});
+}
 
 namespace {
 

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "nn/distributed/communicator.h"
+#include "nn/model/decoder.h"
 
 namespace mixgrad::app {
 
@@ -22,14 +23,17 @@ class QuietRank {
   bool quiet() const { return stderr_ >= 0; }
 
  private:
-  int stdout_ = -1, stderr_ = -1;  // the real ones
+  int stdout_ = -1, stderr_ = -1;  // copies of the descriptors while 1 and 2 lead to /dev/null; -1: it prints
 };
 
-// Whether a launcher started several processes. ValueError for an environment that cannot be.
+// Whether this process is the only one of its job. ValueError for variables of a launcher that contradict each other.
 bool started_alone();
 
+// The XXH3 of the weights, as the optimizer has them: what ranks compare.
+std::string weights_hash(const Decoder& model);
+
 // Runs `work` in the job of this process, and returns its exit code. An error of one rank ends the others, which name
-// it; an error of all is printed by rank 0 alone, that of another rank begins with "rank N: ".
+// it. Rank 0 alone prints an error that all ranks have; that of another rank begins with "rank N: ".
 int run_in_job(double timeout_s, const std::function<int(Communicator& ranks)>& work);
 
 }  // namespace mixgrad::app

@@ -63,7 +63,8 @@ class Bench : public Verb {
     options.add_files("NAME", op_.names, "Of bench op: the operator; without it all are listed with their sizes",
                       OptionSet::ArgumentUse::optional);
     options.add("tokens", tokens_, kCount, "Length of the sequence, one token at a time", {.only_for = {"decode"}});
-    options.add("after", after_, kCountOrNone, "Tokens that are taken at once before those; the first row is theirs",
+    options.add("after", after_, kCountOrNone,
+                "Tokens of a prompt before those, 512 of them at once; the first row is theirs",
                 {.only_for = {"decode"}});
     options.add("sequences", sequences_, kCount,
                 "Sequences that are decoded side by side; a time is that of one token of each",
@@ -122,6 +123,7 @@ class Bench : public Verb {
     const bool orders = training_.reduce_options().order == ReduceOrder::rank;
     StepTimes apart;
     if (!ranks.alone()) {
+      if (!ranks.leads()) trace_.clear();  // rank 0 writes it, of its own steps without the others
       const std::int64_t whole = training_.batch;
       training_.batch = StepRanks{.rank = 0, .size = ranks.size()}.end(whole);
       ranks.meet("the first steps");

@@ -34,9 +34,7 @@ void bench_comm(Communicator& ranks, const PlacementOptions& placement, std::int
     raise<ValueError>(
         "bench comm: several processes are required; got one; start it with mpirun -n 2 mixgrad bench comm");
   }
-  const PlacementOptions usual;
-  if (placement.device != usual.device || placement.precision != usual.precision ||
-      placement.matmul_precision != usual.matmul_precision) {
+  if (!(placement == PlacementOptions())) {
     raise<ValueError>("bench comm: it times sums of f32 on the host, and no product; got --device ", placement.device,
                       ", --precision ", placement.precision, " and --matmul-precision ", placement.matmul_precision,
                       "; leave them out");

@@ -81,9 +81,7 @@ void BenchOp::check(const PlacementOptions& placement, std::int64_t threads) con
   if (names.size() > 1) {
     raise<ValueError>("bench op: one NAME is timed at a time; got ", names.size(), "; leave the others out");
   }
-  const PlacementOptions usual;
-  const bool elsewhere = placement.device != usual.device || placement.precision != usual.precision ||
-                         placement.matmul_precision != usual.matmul_precision || threads != 0;
+  const bool elsewhere = !(placement == PlacementOptions()) || threads != 0;
   if (names.empty() && (sizes_given || peak_gb_given || peak_gflop_given || rounds_given || elsewhere)) {
     raise<ValueError>("bench op: without the NAME of an operator the operators are listed, and --json is the only ",
                       "option; got others; give a NAME, or leave them out");

@@ -82,6 +82,7 @@ class Eval : public Verb {
     if (checkpoints_.empty() || std::any_of(checkpoints_.begin(), checkpoints_.end(), empty)) {
       raise<ValueError>("eval: --checkpoint DIR is required: the folder of a training run");
     }
+    if (ranks_ != nullptr) refuse_standard_input("eval", text_.data, ranks_->size());
     placement_.check_device();
     const ContextScope scope(placement_.context(threads_));
     if (!suite_.empty()) return score_suite();
@@ -226,7 +227,7 @@ class Eval : public Verb {
   }
 
   // What goes wrong with one row does not prevent the others; the command then ends with its exit code. In a job of
-  // several processes it ends the command: another rank may have gone on.
+  // several processes it ends the command, since other ranks may not have met it.
   template <class Work>
   int attempt(const Work& work) const {
     if (ranks_ != nullptr) {

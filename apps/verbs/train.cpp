@@ -32,7 +32,6 @@
 #include "nn/distributed/agreement.h"
 #include "nn/files/file.h"
 #include "nn/files/folder.h"
-#include "nn/files/hash.h"
 #include "nn/files/metrics_file.h"
 #include "nn/modules/freeze.h"
 #include "nn/modules/lr_scale.h"
@@ -195,7 +194,7 @@ class Train : public Verb, private StoredOptions {
     }
   }
 
-  // What must be the same on every rank before any of them begins, and then what was opened.
+  // The options that must be the same on every rank, before any of them opens a file.
   void require_same_run(Communicator& ranks) const {
     Facts facts{{"the program", version_text()},
                 {"the device", training_.model_placement().device.is_cpu() ? "cpu" : "cuda"},
@@ -209,14 +208,12 @@ class Train : public Verb, private StoredOptions {
     }
     require_same(ranks, facts);
   }
+  // What the ranks opened: text, step and weights.
   void require_same_start(Communicator& ranks, const Decoder& model) const {
-    const Tensor& weights = model.parameters().master();
-    const auto* bytes = static_cast<const char*>(weights.raw());
-    const std::size_t count = static_cast<std::size_t>(weights.numel()) * dtype_bytes(weights.dtype());
     require_same(ranks, {{"the size of the text in bytes", std::to_string(state_.text_bytes)},
                          {"the text, as XXH3,", state_.text_xxh3},
                          {"the step", std::to_string(state_.step)},
-                         {"the weights, as XXH3,", xxh3_hex({bytes, count})}});
+                         {"the weights, as XXH3,", weights_hash(model)}});
   }
 
   // `ranks`: of a job of several processes, else null.
@@ -224,7 +221,7 @@ class Train : public Verb, private StoredOptions {
     const bool leads = ranks == nullptr || ranks->leads();
     run_.ranks = ranks;
     training_.check();
-    if (ranks != nullptr) refuse_for_ranks(*ranks);
+    if (ranks != nullptr) refuse_for_ranks(ranks->size());
     if (ranks != nullptr) require_same_run(*ranks);
     run_.early_stop = parse_early_stop(early_stop_);
     run_.trace = trace_;
@@ -285,21 +282,16 @@ class Train : public Verb, private StoredOptions {
     return RunLoop(model, data, *optimizer, training_, run_, state_).run();
   }
 
-  void refuse_for_ranks(const Communicator& ranks) const {
-    if (training_.batch < ranks.size()) {
+  void refuse_for_ranks(int processes) const {
+    if (training_.batch < processes) {
       raise<ValueError>("train: --batch is that of all processes together and must be at least their number, ",
-                        ranks.size(), "; got ", training_.batch, "; give a larger --batch, or start fewer processes");
+                        processes, "; got ", training_.batch, "; give a larger --batch, or start fewer processes");
     }
     if (!training_.model_placement().device.is_cpu()) {
       raise<ValueError>("train: several processes train on CPUs; got --device ", training_.placement.device, " and ",
-                        ranks.size(), " processes; give --device cpu, or start one process");
+                        processes, " processes; give --device cpu, or start one process");
     }
-    for (const std::string& source : model_.data) {
-      if (source == "-") {
-        raise<ValueError>("train: --data - is the standard input, which one process alone has; got ", ranks.size(),
-                          " processes; put the text into a file that each of them can read");
-      }
-    }
+    refuse_standard_input("train", model_.data, processes);
   }
 
   // What --distill minimises, with the teacher that it keeps; null without. Freezes what the stage leaves alone.
@@ -444,7 +436,17 @@ class Train : public Verb, private StoredOptions {
     return load_tokenizer(read_text(path), path.string());
   }
 
+  // In a job of several processes by rank 0 alone, and of its share of the batch, which none exceeds.
   int print_plan() {
+    const Launch launch = read_launch(process_environment());
+    if (launch.rank != 0) return kOk;
+    if (launch.size > 1) {
+      refuse_for_ranks(launch.size);
+      const std::int64_t whole = training_.batch;
+      training_.batch = StepRanks{.rank = 0, .size = launch.size}.end(whole);
+      say("the memory of one of " + std::to_string(launch.size) + " processes, which runs at most " +
+          std::to_string(training_.batch) + " of the " + count_text(whole, "sequence") + " of a micro-batch");
+    }
     const TemporaryInput input(model_.data, model_.source);
     const TokenizerPtr tokenizer = distill_.any() ? planned_tokenizer() : nullptr;
     print_training_plan({.config = planned_config(), .tokenizer = tokenizer}, training_, distill_, kGenerationsAtOnce,

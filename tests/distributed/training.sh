@@ -84,6 +84,18 @@ done
 must_say 0 "scaling" on_ranks 2 "$program" bench train --layers 1 --d-model 16 --heads 2 --context 8 --batch 4 --threads 1 --rounds 3
 must_say 2 "bench comm: several processes are required" "$program" bench comm
 
+# The plan is that of one process, said once; the trace of a step is written once, by rank 0.
+plan=(train "${tiny[@]}" --batch 5 --plan --out planned)
+on_ranks 2 "$program" "${plan[@]}" >plan2.txt 2>said.txt || fail "plan on 2 ranks: $(cat said.txt)"
+grep -q "one of 2 processes, which runs at most 3 of the 5 sequences" said.txt || fail "the plan does not say what of: $(cat said.txt)"
+"$program" train "${tiny[@]}" --batch 3 --plan --out planned | cmp - plan2.txt || fail "the plan of 2 ranks is not that of 3 sequences, said once"
+mkdir rank0 rank1
+traced=("$program" bench train --layers 1 --d-model 16 --heads 2 --context 8 --batch 4 --threads 1 --rounds 1 --trace step.json)
+mpirun --quiet --bind-to none -n 1 --wdir "$folder/rank0" "${traced[@]}" : -n 1 --wdir "$folder/rank1" "${traced[@]}" >said.txt 2>&1 ||
+  fail "bench train --trace on 2 ranks: $(cat said.txt)"
+[ -s rank0/step.json ] || fail "rank 0 wrote no trace"
+[ ! -e rank1/step.json ] || fail "rank 1 wrote a trace, too"
+
 # Refused before the first step, with the rank and what differs.
 refused=(train "${tiny[@]}" --steps 9 --out "$folder/refused")
 must_say 2 "rank 1: --lr must be that of rank 0" mpirun --quiet --bind-to none \
@@ -94,5 +106,6 @@ must_say 2 "rank 1: the text, as XXH3, must be that of rank 0" mpirun --quiet --
   -n 1 "$program" "${refused[@]}" --batch 4 : -n 1 --wdir "$folder/elsewhere" "$program" "${refused[@]}" --batch 4
 must_say 2 "--batch is that of all processes together and must be at least their number, 2; got 1" on_ranks 2 "$program" "${refused[@]}" --batch 1
 [ ! -e refused ] || fail "a refused run left a folder"
+must_say 2 "eval: --data - is the standard input, which one process alone has; got 2 processes" on_ranks 2 "$program" eval --checkpoint two --data -
 must_say 2 "--bucket-mb cannot be given here: it belongs to a job of several processes" "$program" "${refused[@]}" --bucket-mb 2
 echo "training on several ranks: as it must be"
