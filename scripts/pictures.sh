@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # Makes the two pictures of README.md anew: the curves of the three schemes, and a view of the explorer.
-#   scripts/pictures.sh [FOLDER]     runs are kept in FOLDER (a new one in /tmp without it) and not trained again
-# Needs preset cpu and Chromium; 240 steps of four small models, a minute on two cores.
+#   scripts/pictures.sh [FOLDER]     FOLDER keeps the runs, so that they are not trained again; without it a new one in /tmp
+# Needs preset cpu and Chromium; it trains four small models for 240 steps each, a minute on two cores.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 runs=${1:-$(mktemp -d)}
 program=build/cpu/bin/mixgrad
-browser=$(command -v chromium || command -v chromium-browser || command -v google-chrome)
+browser=$(command -v chromium || command -v chromium-browser || command -v google-chrome || true)
+[ -x "$program" ] || { echo "pictures.sh: $program is required: cmake --preset cpu && cmake --build --preset cpu" >&2; exit 2; }
+[ -n "$browser" ] || { echo "pictures.sh: Chromium is required (Debian: apt-get install chromium)" >&2; exit 2; }
 train() { # NAME PRESET
   [ -e "$runs/$1/latest" ] || "$program" train --preset "$2" --d-model 64 --batch 8 --threads 1 --steps 240 --warmup 30 --eval-every 40 \
     --log-every 20 --save-every 240 --sample-tokens 0 --out "$runs/$1"
@@ -19,7 +21,7 @@ train mixed char-mixed
 out=docs/pictures
 mkdir -p "$out"
 "$program" report "$runs/softmax" "$runs/shift mixing" "$runs/RecurFormer" --out "$runs/report.html" --svg "$runs/svg" --sample-tokens 0
-# On a ground of its own, so that it can be read in a dark page too.
+# With a white background, so that it can be read on a dark page, too.
 sed 's|</style>|</style><rect width="100%" height="100%" fill="#ffffff"/>|' "$runs/svg/val.svg" >"$out/three_schemes.svg"
 
 "$program" explore --checkpoint "$runs/mixed" --text "ROMEO: But soft, what light through yonder window breaks?" \

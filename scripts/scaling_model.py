@@ -13,6 +13,7 @@ which is what mixgrad does on CPUs. Nothing is said of stragglers: each rank tak
 """
 import argparse
 import math
+import re
 import sys
 
 
@@ -25,7 +26,7 @@ def sum_ms(size, ranks, bandwidth, latency, tree):
 
 
 def step_ms(ranks, compute, size, bucket, bandwidth, latency, overlap, tree):
-    """Milliseconds of a step, and of them those that wait for sums: a simulation of the buckets of one step."""
+    """Milliseconds of a step, and how many of them it waits for sums: a simulation of the buckets of one step."""
     backward = compute * 2 / 3 if overlap else 0.0
     count = max(1, math.ceil(size / bucket))
     network_free = 0.0
@@ -47,14 +48,14 @@ def self_test():
     assert sum_ms(0, 8, 1e6, 1, False) == 14 and sum_ms(0, 8, 1e6, 1, True) == 6
     slow = step_ms(64, 1, 4e6, 1e6, overlap=True, **ring)
     assert slow[0] > 2 * 63 / 64 * 4  # never quicker than the network
-    print("scaling_model: as it must be")
+    print("scaling_model: passed")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parameters", type=float, help="numbers of the model")
     parser.add_argument("--step-ms", type=float, help="a step of one rank without the others")
-    parser.add_argument("--gb-per-s", type=float, help="bandwidth of a rank, as `mixgrad bench comm` prints it for large sums")
+    parser.add_argument("--gb-per-s", type=float, help="bandwidth of a rank, the column any GB/s of `mixgrad bench comm` for large sums")
     parser.add_argument("--latency-us", type=float, default=20.0, help="of one hop")
     parser.add_argument("--bucket-mb", type=float, default=25.0, help="MiB of a bucket")
     parser.add_argument("--bytes", type=int, default=4, choices=(2, 4), help="of a gradient: 4 f32, 2 bf16")
@@ -68,6 +69,10 @@ def main():
     missing = [name for name in ("parameters", "step_ms", "gb_per_s") if getattr(given, name) is None]
     if missing:
         parser.error("required: " + ", ".join("--" + name.replace("_", "-") for name in missing))
+    if not all(getattr(given, name) > 0 for name in ("parameters", "step_ms", "gb_per_s", "bucket_mb")) or given.latency_us < 0:
+        parser.error("--parameters, --step-ms, --gb-per-s and --bucket-mb must be above 0, --latency-us at least 0")
+    if not re.fullmatch(r"0*[1-9][0-9]*(,0*[1-9][0-9]*)*", given.ranks):
+        parser.error(f"--ranks must be positive integers with commas between; got {given.ranks!r}")
     print("ranks   ms a step   of them waiting   scaling")
     for ranks in (int(text) for text in given.ranks.split(",")):
         total, waited = step_ms(ranks, given.step_ms, given.parameters * given.bytes, given.bucket_mb * 2**20,
