@@ -39,7 +39,7 @@ class Gradients {
   // The contrary: whatever the memory holds counts as arrived, and the next backward adds to it. For a sum that was
   // filled in from elsewhere, and for the gradient check.
   void mark_all_arrived();
-  // Leaf i counts as arrived when it has arrived in `other`, whose sum this one was given.
+  // Leaf i counts as arrived exactly when it has arrived in `other`: this buffer was filled with a sum of such buffers.
   void mark_arrived_as(const Gradients& other);
   // The parts [begin, end) of flat() that hold the leaves that have arrived, as few as possible, in order.
   std::vector<std::pair<std::int64_t, std::int64_t>> arrived_ranges() const;

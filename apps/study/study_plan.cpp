@@ -94,8 +94,8 @@ class Maker {
     return row;
   }
 
-  // What train says of the options of a row before anything is run: of the base trained on, and of the last step of a
-  // row that has a teacher.
+  // Commands with which train refuses wrong options before anything is run: those of the base trained on, and those of
+  // the last step of a row that has a teacher.
   std::vector<StudyStep> checks(const std::vector<std::int64_t>& seeds) const {
     std::vector<StudyStep> steps;
     std::set<std::string> seen;
@@ -274,7 +274,8 @@ class Maker {
                                 : Words{};
     Words words{"eval",           of_child("checkpoint"), row.model,
                 of_child("json"), of_child("threads"),    std::to_string(threads_)};
-    // A run knows its data; a base has them from the config where that says other things than its run, or it is no run.
+    // A run knows its data. Those of the base are given where the config has any: the base may be a model alone, or a
+    // run on other data.
     const bool given = settings_.gives_data() || settings_.train_option(kResetState) != nullptr;
     const Words of_data = appended(data_options(row.seed), reset_option(row.seed));
     const Words own = row.variant == "base" && given ? appended(words, of_data) : words;

@@ -17,7 +17,7 @@
 
 namespace mixgrad {
 
-// So many of so many.
+// How many were right, of how many.
 struct Proportion {
   std::int64_t right = 0, count = 0;
 

@@ -1,11 +1,10 @@
 // Softmax attention with grouped key/value heads, optional rotary positions and optional windows.
 //   qkv = linear(u);  q and k rotated when positions are rotary;  y = o(attention(q, k, v))
-//   parameters: PREFIX.qkv.weight [(H+2G) dh, D] (rows of q head-major, then k, then v), PREFIX.o.weight [D, H dh],
-//   biases
+//   parameters: PREFIX.qkv.weight [(H+2G) dh, D] (rows of q head-major, then k, then v), PREFIX.o.weight [D, H dh]
+//               and their biases
 // With a window of W query i sees the keys j with i - W < j <= i.
-// State: KeyValueState, a ring of the last C = min(max_tokens, context, W) keys (already rotated) and values: 2 B C G
-// dh
-//   elements.
+// State: KeyValueState, a ring of the last C = min(max_tokens, context, W) keys (already rotated) and values:
+//   2 B C G dh elements.
 #pragma once
 
 #include <optional>

@@ -51,7 +51,7 @@ class MixedHeadsMixer : public MixerOf<MixedHeadsState> {
   Tensor mamba_outputs(const LayerInput& input) const override;
   Tensor shift_outputs(const LayerInput& input) const override;
   RowRange rows_without_gradient(std::string_view parameter) const override;
-  // What the scan of its Mamba heads reads; undefined tensors where there are none. Not recorded by analyses.
+  // What the scan of its Mamba heads reads; undefined tensors where there are none. Analyses call it without a tape.
   MambaSelection mamba_selection(const LayerInput& input) const;
 
  protected:

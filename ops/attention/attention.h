@@ -9,8 +9,7 @@
 //   saves q, k, v, out and lse [B,H,T]; the probabilities are computed again
 //   cost: 4 dh operations per visible pair forward, 10 dh backward; one block of queries at a time, only visible keys;
 //         extra memory: a block of scores per thread
-//   dropout (core/numeric/dropout_mask.h): with a mask, out_i = sum_j f[i,j] p[i,j] v_j where f is 0 or 1/(1 - rate);
-//   then
+//   dropout (core/numeric/dropout_mask.h): with a mask, out_i = sum_j f[i,j] p[i,j] v_j, f = 0 or 1/(1 - rate); then
 //     ds[i,j] = p[i,j] (f[i,j] dout_i . v_j - delta_i) / sqrt(dh) and dv_j = sum_i f[i,j] p[i,j] dout_i. Element
 //     ((b H + h) T + i) R + j, with R the next multiple of 4 from S on, says f[i,j]. The mask is computed again.
 //   errors: ShapeError when H is no multiple of G, widths do not match, or S < T

@@ -7,11 +7,10 @@
 //             dteacher = dloss / count m t p (log p - log q' - KL), KL = sum_v p (log p - log q'); 0 for ignored rows.
 //             The factor t^2 keeps the size of the second part whatever t is: without it, it would fall with 1 / t^2.
 //   saves logits, teacher, targets
-//   cost: exponentials of R V elements: 4 forward, 6 backward for dlogits, 1 or 2 more for dteacher; the statistics of
-//   a
-//         row are computed twice, not stored
-//   errors: ShapeError, ValueError for a target outside [-1,V) (NaN while a CUDA graph is captured), t <= 0 or m
-//   outside [0,1]
+//   cost: exponentials of R V elements: 4 forward, 6 backward for dlogits, 1 or 2 more for dteacher; the backward pass
+//         computes the statistics of a row again, they are not stored
+//   errors: ShapeError; ValueError for t <= 0, m outside [0,1] or a target outside [-1,V), for which the loss is NaN
+//           while a CUDA graph is captured
 //
 //   const Tensor loss = distillation_loss(logits, teacher_logits, targets, {.temperature = 2, .mix = 0.5});
 #pragma once

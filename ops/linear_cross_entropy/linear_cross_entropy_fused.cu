@@ -32,9 +32,8 @@ static_assert(kHeldRow == std::int64_t{8} * 8 * kHeldThreads && kNarrowRow == st
 // Distance between rows of logits: whole chunks of 16 bytes in every type.
 std::int64_t logit_stride(std::int64_t vocabulary) { return (vocabulary + 7) / 8 * 8; }
 
-// Rows whose logits fit. The buffer has as many, or all rows: so its size is a straight line in the rows up to a limit,
-// as
-// `--plan` relies on.
+// Rows whose logits fit. The buffer has as many, or all rows: up to a limit its size is linear in the rows, and
+// `--plan` relies on that.
 std::int64_t most_rows(std::int64_t row_bytes) {
   return std::max(kLogitBytes / row_bytes / kRowsMultiple * kRowsMultiple, kRowsMultiple);
 }
