@@ -1,5 +1,7 @@
 # The CUDA backend: nvcc 12.4 or newer. Without it the CPU version is built, and said so in one line, unless
 # MIXGRAD_REQUIRE_CUDA asks for an error.
+option(MIXGRAD_NCCL "Training on several GPUs by NCCL, where nccl.h and libnccl are found" ON)
+set(MIXGRAD_NCCL_FOUND OFF)
 if(NOT MIXGRAD_CUDA)
   return()
 endif()
@@ -28,3 +30,16 @@ include(${CMAKE_CURRENT_LIST_DIR}/mixgrad_enable_cuda.cmake)
 mixgrad_enable_cuda()
 set(CMAKE_CUDA_FLAGS_RELEASE "-O3")
 find_package(CUDAToolkit GLOBAL REQUIRED)
+
+# Optional, of the library with CUDA: NCCL, for several GPUs. The header is compiled against; the library is opened by the
+# program when it needs it. MIXGRAD_NCCL_ROOT: a folder with include/nccl.h and lib/libnccl.so.2, such as nvidia/nccl in the
+# site-packages of Python's nvidia-nccl-cu13.
+if(MIXGRAD_NCCL)
+  find_path(MIXGRAD_NCCL_INCLUDE nccl.h HINTS ${MIXGRAD_NCCL_ROOT} ENV NCCL_ROOT PATH_SUFFIXES include)
+  find_library(MIXGRAD_NCCL_LIBRARY NAMES nccl libnccl.so.2 HINTS ${MIXGRAD_NCCL_ROOT} ENV NCCL_ROOT PATH_SUFFIXES lib)
+  if(MIXGRAD_NCCL_INCLUDE AND MIXGRAD_NCCL_LIBRARY)
+    set(MIXGRAD_NCCL_FOUND ON)
+  else()
+    message(STATUS "not found: NCCL (nccl.h, libnccl); the library is built without: training on several GPUs")
+  endif()
+endif()

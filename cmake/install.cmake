@@ -20,7 +20,7 @@ install(DIRECTORY core autograd ops nn mixgrad DESTINATION ${headers}
         PATTERN "*_internal.h" EXCLUDE
         REGEX "/ops/selective_scan/scan_block\\.h$" EXCLUDE
         REGEX "/nn/(files/strict_json|config/layer_json)\\.h$" EXCLUDE
-        REGEX "/(nn/training/device_batches\\.cuh|nn/data/shuffle\\.h|core/numeric/(philox|dropout_bits)\\.h)$" EXCLUDE
+        REGEX "/(nn/training/device_batches\\.cuh|nn/distributed/nccl_library\\.cuh|nn/data/shuffle\\.h|core/numeric/(philox|dropout_bits)\\.h)$" EXCLUDE
         REGEX "/ops/attention/.*\\.cuh$" EXCLUDE
         REGEX "/nn/exchange/(models/.*|hugging_face_(model|config))\\.h$" EXCLUDE
         REGEX "/ops/matmul/(ahead|micro_kernel|packing|tile_packing|tiles|matmul_implementations)\\.h$" EXCLUDE)

@@ -1,10 +1,28 @@
 #include "apps/options/placement_options.h"
 
 #include "core/build.h"
+#include "core/cuda/cuda.h"
 #include "core/error.h"
 #include "core/matmul_precision.h"
+#include "nn/distributed/launcher.h"
 
 namespace mixgrad::app {
+
+namespace {
+
+// The first CUDA device; in a job the one with this process's number on the host. A launcher may also show each process
+// its own device alone.
+Device own_device() {
+  Device device = parse_device("cuda");
+  if constexpr (build::has_cuda) {
+    const Launch launch = read_launch(process_environment());
+    const int count = cuda::device_count();
+    if (launch.size > 1 && count > 0) device.index = static_cast<std::int8_t>(launch.local_rank % count);
+  }
+  return device;
+}
+
+}  // namespace
 
 DType parse_precision(const std::string& name) {
   for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
@@ -44,6 +62,10 @@ Device checked_device() {
 
 void PlacementOptions::check_device() const {
   if (checks()) checked_device();
+  if (const Launch launch = read_launch(process_environment()); launch.size > 1 && device.starts_with("cuda:")) {
+    raise<ValueError>("--device ", device, ": in a job of several processes each takes the device of its own number ",
+                      "on the host; got ", launch.size, " processes; give --device cuda");
+  }
   require_device(where());
 }
 
@@ -53,6 +75,9 @@ Context PlacementOptions::context(std::int64_t threads) const {
           .check_devices = checks()};
 }
 
-Device PlacementOptions::where() const { return parse_device(checks() ? "cuda" : device); }
+Device PlacementOptions::where() const {
+  if (device == "cuda") return own_device();
+  return parse_device(checks() ? "cuda" : device);
+}
 
 }  // namespace mixgrad::app

@@ -26,7 +26,7 @@ struct PlacementOptions {
   void check_device() const;
   // The settings under which the verb computes; threads = 0: OMP_NUM_THREADS or all cores.
   Context context(std::int64_t threads) const;
-  Device where() const;
+  Device where() const;  // "cuda" in a job of several processes: the device of this process
   bool checks() const { return device == kCheckedDevice; }
   bool operator==(const PlacementOptions&) const = default;
   // With the context of the scope that the verb has opened.

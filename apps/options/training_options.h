@@ -19,6 +19,7 @@ struct TrainingOptions {
   double dropout = 0;
   std::string reduce_dtype = "f32", reduce_order = "any";
   std::int64_t bucket_mb = 25;
+  std::string shard = "none";
   double timeout = 300;  // seconds
   bool recompute = false;
   std::vector<std::string> frozen;     // patterns of parameter names (nn/modules/freeze.h)

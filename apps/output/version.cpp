@@ -3,6 +3,7 @@
 #include "build_info.h"
 #include "core/build.h"
 #include "core/device.h"
+#include "nn/distributed/device_sums.h"
 #include "ops/matmul/matmul.h"
 
 namespace mixgrad::app {
@@ -21,6 +22,7 @@ std::string version_text() {
   if (cpu::has_amx()) text += " and AMX";
   text += std::string(", devices cpu") + (build::has_cuda ? ", cuda" : "");
   text += build::has_mpi ? ", several processes by MPI" : ", one process (no MPI)";
+  if (const std::string nccl = nccl_version(); !nccl.empty()) text += ", several GPUs by NCCL " + nccl;
   text += MIXGRAD_LIBEDIT ? ", line editing by libedit" : ", no line editing";
   return text + (MIXGRAD_LIBYAML ? ", YAML by libyaml" : ", no YAML");
 }

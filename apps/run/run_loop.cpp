@@ -80,6 +80,7 @@ RunLoop::RunLoop(Decoder& model, const RunData& data, Optimizer& optimizer, cons
   if (how.ranks == nullptr && how.reduce.order == ReduceOrder::rank) how.ranks = alone.get();
   if (records_product_choices_) how.products = Trainer::ProductAlgorithms::timed;
   if (!options.trace.empty() && leads()) trace_step(how.products);
+  if (training.shard == "optimizer" && options.ranks != nullptr) optimizer.shard(*options.ranks);
   trainer_ = make_trainer(model, optimizer, data.batches(), how);
   trainer_->start(state_.step, rng_);
 }
@@ -108,10 +109,15 @@ int RunLoop::run() {
     return stop_interrupted(cut.signal);
   } catch (const OutputLost& lost) {
     report_.end_line();
-    if (saved_step_ != state_.step) write();
+    const bool divided = optimizer_.sharded();  // then the other ranks have the rest of the state
+    if (saved_step_ != state_.step && !divided) write();
     const std::string out = options_.out.string();
     if (complete())
       raise<IoError>(lost.what(), "; the run is complete and saved in ", out, ", its sample was cut short");
+    if (divided && saved_step_ != state_.step) {
+      raise<IoError>(lost.what(), "; stopped after step ", state_.step, ", which --shard optimizer cannot save by one ",
+                     "rank; resume the last checkpoint with mixgrad train --resume ", out);
+    }
     raise<IoError>(lost.what(), "; stopped after step ", state_.step, "; saved in ", out,
                    "; resume it with mixgrad train --resume ", out);
   }
@@ -194,11 +200,13 @@ void RunLoop::save() {
     require_same(*options_.ranks,
                  {{"step", std::to_string(state_.step)}, {"the weights, as XXH3,", weights_hash(model_)}});
   }
+  optimizer_.collect_state();
   if (leads()) {
     write();
   } else {
     saved_step_ = state_.step;
   }
+  optimizer_.drop_collected_state();
   if (options_.ranks != nullptr) options_.ranks->meet("the checkpoint of step " + std::to_string(state_.step));
 }
 

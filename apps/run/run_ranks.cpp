@@ -44,9 +44,8 @@ void QuietRank::stay_quiet() {
 bool started_alone() { return read_launch(process_environment()).size == 1; }
 
 std::string weights_hash(const Decoder& model) {
-  const Tensor& weights = model.parameters().master();
-  const auto* bytes = static_cast<const char*>(weights.raw());
-  return xxh3_hex({bytes, static_cast<std::size_t>(weights.numel()) * dtype_bytes(weights.dtype())});
+  const Tensor weights = model.parameters().master().to(kCpu);
+  return xxh3_hex({static_cast<const char*>(weights.raw()), weights.bytes()});
 }
 
 namespace {

@@ -287,10 +287,6 @@ class Train : public Verb, private StoredOptions {
       raise<ValueError>("train: --batch is that of all processes together and must be at least their number, ",
                         processes, "; got ", training_.batch, "; give a larger --batch, or start fewer processes");
     }
-    if (!training_.model_placement().device.is_cpu()) {
-      raise<ValueError>("train: several processes train on CPUs; got --device ", training_.placement.device, " and ",
-                        processes, " processes; give --device cpu, or start one process");
-    }
     refuse_standard_input("train", model_.data, processes);
   }
 

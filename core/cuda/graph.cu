@@ -44,7 +44,8 @@ void Graph::Capture::finish() {
   cudaGraph_t graph = nullptr;
   MIXGRAD_CUDA_CALL("graph", cudaStreamEndCapture(stream(device_), &graph));
   cudaGraphExec_t made = nullptr;
-  const cudaError_t error = cudaGraphInstantiate(&made, graph, 0);
+  // Kernels keep the priority of the queue in which they were captured: sums over ranks have a higher one.
+  const cudaError_t error = cudaGraphInstantiate(&made, graph, cudaGraphInstantiateFlagUseNodePriority);
   cudaGraphGetNodes(graph, nullptr, &graph_.nodes_);
   cudaGraphDestroy(graph);
   check(error, "cudaGraphInstantiate", "graph");

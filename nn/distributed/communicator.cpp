@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "core/build.h"
+#include "nn/distributed/device_sums.h"
 #include "nn/distributed/mpi_communicator.h"
 
 namespace mixgrad {
@@ -39,8 +40,9 @@ std::int64_t bucket_numbers(const Tensor& values, std::size_t bytes) {
 
 void require_summable(const Tensor& values, const ReduceOptions& options) {
   const bool real = values.dtype() == DType::f32 || values.dtype() == DType::f64;
-  if (!values.device().is_cpu() || values.shape().rank() != 1 || !real) {
-    raise<ShapeError>("sum over ranks: a tensor [n] of f32 or f64 on the host is required; got ",
+  const bool there = values.device().is_cpu() || options.order == ReduceOrder::any;
+  if (!there || values.shape().rank() != 1 || !real) {
+    raise<ShapeError>("sum over ranks: a tensor [n] of f32 or f64 is required, in rank order on the host; got ",
                       dtype_name(values.dtype()), " ", values.shape(), " on ", values.device().str());
   }
   const bool sends = options.dtype == DType::bf16 ? values.dtype() == DType::f32 : options.dtype != DType::i32;
@@ -75,6 +77,7 @@ void Communicator::sum(const Tensor& values, const ReduceOptions& options) {
   if (alone()) return;
   const SumClock clock(seconds_);
   doing_ = "the sum of gradients";
+  if (values.device().is_cuda()) return sum_on_device(values, options);
   const bool by_share = options.order == ReduceOrder::rank || options.dtype == DType::bf16;
   const std::int64_t step = bucket_numbers(values, options.bucket_bytes);
   for (std::int64_t begin = 0; begin < values.numel(); begin += step) {
@@ -87,9 +90,21 @@ void Communicator::sum(const Tensor& values, const ReduceOptions& options) {
   }
 }
 
+void Communicator::sum_on_device(const Tensor& values, const ReduceOptions& options) {
+  DeviceSums& sums = on_device(values.device());
+  const std::int64_t step = bucket_numbers(values, options.bucket_bytes);
+  sums.reserve(std::min(step, values.numel()), options.dtype);
+  for (std::int64_t begin = 0; begin < values.numel(); begin += step) {
+    const Tensor bucket = values.slice(begin, std::min(begin + step, values.numel()));
+    sums.add_up(std::span(&bucket, 1), options.dtype);
+  }
+  sums.join();
+  sums.wait(doing_);
+}
+
 void Communicator::sum_in_order(const Tensor& part, const Tensor& total, Into into, std::size_t bucket_bytes) {
-  require_summable(part, {});
-  require_summable(total, {});
+  require_summable(part, {.order = ReduceOrder::rank});
+  require_summable(total, {.order = ReduceOrder::rank});
   if (part.shape() != total.shape() || part.dtype() != total.dtype()) {
     raise<ShapeError>("sum over ranks: part and total must be alike; got ", part.shape(), " and ", total.shape());
   }
@@ -152,6 +167,47 @@ void Communicator::sum_bucket_as(const Tensor& part, const Tensor& total, Into i
                {static_cast<std::byte*>(total.raw()), bytes_of(total).size()}, shares);
 }
 
+// In pieces, since what MPI counts has 32 bits.
+void Communicator::spread(const Tensor& values, std::span<const std::int64_t> begins) {
+  require_summable(values, {});
+  MIXGRAD_ASSERT(begins.size() == static_cast<std::size_t>(size()) + 1 && begins.back() == values.numel(),
+                 "a begin for each rank, and the end");
+  if (alone()) return;
+  const SumClock clock(seconds_);
+  doing_ = "the exchange of weights";
+  if (values.device().is_cuda()) {
+    on_device(values.device()).spread(values, begins);
+    return;
+  }
+  const auto bytes = static_cast<std::int64_t>(dtype_bytes(values.dtype()));
+  const auto length = [&](int r) {
+    return begins[static_cast<std::size_t>(r) + 1] - begins[static_cast<std::size_t>(r)];
+  };
+  std::int64_t longest = 0;
+  for (int r = 0; r < size(); ++r) longest = std::max(longest, length(r));
+  const std::int64_t step = static_cast<std::int64_t>(kMostNumbers) / size();
+  auto* to = static_cast<std::byte*>(values.raw());
+  std::vector<std::int64_t> counts(static_cast<std::size_t>(size()));
+  for (std::int64_t done = 0; done < longest; done += step) {
+    std::int64_t all = 0;
+    for (int r = 0; r < size(); ++r) {
+      counts[static_cast<std::size_t>(r)] = std::clamp<std::int64_t>(length(r) - done, 0, step) * bytes;
+      all += counts[static_cast<std::size_t>(r)];
+    }
+    const auto at = [&](int r) { return to + (begins[static_cast<std::size_t>(r)] + done) * bytes; };
+    const std::byte* own = at(rank());
+    sent_.assign(own, own + counts[static_cast<std::size_t>(rank())]);
+    received_.resize(static_cast<std::size_t>(all));
+    gather_bytes(sent_, received_, counts);
+    const std::byte* from = received_.data();
+    for (int r = 0; r < size(); ++r) {
+      const auto count = static_cast<std::size_t>(counts[static_cast<std::size_t>(r)]);
+      if (r != rank() && count > 0) std::memcpy(at(r), from, count);
+      from += count;
+    }
+  }
+}
+
 std::vector<double> Communicator::gather(std::span<const double> numbers) {
   std::vector<double> all(numbers.size() * static_cast<std::size_t>(size()));
   const std::vector<std::int64_t> counts(static_cast<std::size_t>(size()),
@@ -193,6 +249,26 @@ void Communicator::meet(const std::string& where) {
   doing_ = where;
   const double here = 0;
   gather(std::span(&here, 1));
+}
+
+Communicator::Communicator(int rank, int size) : rank_(rank), size_(size) {}
+Communicator::~Communicator() = default;
+
+DeviceSums& Communicator::on_device(Device device) {
+  if (!device_sums_) device_sums_ = join_devices(*this, device);
+  if (device_sums_->device() != device) {
+    raise<DeviceError>("sum over ranks: this rank joined with the device ", device_sums_->device().str(), "; got ",
+                       device.str(), "; each rank has one");
+  }
+  return *device_sums_;
+}
+
+void Communicator::abandon_devices() noexcept {
+  if (device_sums_) device_sums_->abandon();
+}
+
+void Communicator::report_missing(const std::string& where) {
+  raise<RankLost>("rank ", rank_, " of ", size_, ": ", where, " has no end");
 }
 
 std::unique_ptr<Communicator> make_single_process() { return std::make_unique<SingleProcess>(); }

@@ -40,9 +40,11 @@ struct ReduceOptions {
   std::size_t bucket_bytes = kBucketBytes;  // of what is sent in one piece
 };
 
+class DeviceSums;
+
 class Communicator {
  public:
-  virtual ~Communicator() = default;
+  virtual ~Communicator();
   Communicator(const Communicator&) = delete;
   Communicator& operator=(const Communicator&) = delete;
 
@@ -52,11 +54,16 @@ class Communicator {
   bool leads() const { return rank_ == 0; }   // the rank that writes files and messages
   virtual std::string transport() const = 0;  // "MPI (Open MPI v4.1.4)"
 
-  // values [n] f32 or f64, contiguous, on the host, becomes the sum over the ranks. With options.dtype bf16 only f32.
+  // values [n] f32 or f64, contiguous, becomes the sum over the ranks. With options.dtype bf16 only f32. On the host,
+  // or on a CUDA device in any order.
   void sum(const Tensor& values, const ReduceOptions& options = {});
   // total [n] becomes part of rank 0 + part of rank 1 + ..., in this order; with `add`, total + that. Types as sum().
   enum class Into : std::uint8_t { write, add };
   void sum_in_order(const Tensor& part, const Tensor& total, Into into, std::size_t bucket_bytes = kBucketBytes);
+
+  // Of values [n] f32 or f64, contiguous, each rank r has the numbers from begins[r] to begins[r + 1] right, and gives
+  // them to all others. On the host, or on a CUDA device.
+  void spread(const Tensor& values, std::span<const std::int64_t> begins);
 
   // As many numbers from each rank, all of them in rank order [size n].
   std::vector<double> gather(std::span<const double> numbers);
@@ -66,7 +73,17 @@ class Communicator {
   // Returns when every rank has called it. `where` is for the message, should one not come.
   void meet(const std::string& where);
 
-  // Seconds that this rank has spent in sum() and sum_in_order(), waiting for other ranks included.
+  // Sums on this rank's CUDA device (device_sums.h), for a job of several ranks. The first call joins the devices, all
+  // ranks together; each has a device of its own.
+  DeviceSums& on_device(Device device);
+
+  // For waits other than for the calls above. RankLost when another rank has left with an error, or calls the roll.
+  virtual void check_others() {}
+  // Whoever waits longer than timeout() tells so to all, and names those that do not say the same.
+  [[noreturn]] virtual void report_missing(const std::string& where);
+  virtual std::chrono::duration<double> timeout() const { return std::chrono::duration<double>::max(); }
+
+  // Seconds that this rank has spent in sum(), sum_in_order() and spread(), waiting for other ranks included.
   double seconds_in_sums() const { return seconds_; }
 
   // This process stops taking part, with an error: the others, whatever they wait for, get RankLost with this reason.
@@ -74,7 +91,7 @@ class Communicator {
   virtual bool leave(const std::string& reason) noexcept = 0;
 
  protected:
-  Communicator(int rank, int size) : rank_(rank), size_(size) {}
+  Communicator(int rank, int size);
 
   // `own` to every rank; `all` gets what each rank gave, one after the other: rank r's has counts[r] bytes.
   virtual void gather_bytes(std::span<const std::byte> own, std::span<std::byte> all,
@@ -85,9 +102,13 @@ class Communicator {
   // In any order, in place; f32 or f64.
   virtual void sum_any(const Tensor& values) = 0;
 
+  // Ends what the device still waits for, before RankLost is thrown: nothing more can be summed on it.
+  void abandon_devices() noexcept;
+
   const std::string& doing() const { return doing_; }  // what is being waited for
 
  private:
+  void sum_on_device(const Tensor& values, const ReduceOptions& options);
   void sum_bucket(const Tensor& part, const Tensor& total, Into into, DType sent);
   template <class T, class Sent>
   void sum_bucket_as(const Tensor& part, const Tensor& total, Into into);
@@ -96,6 +117,7 @@ class Communicator {
   double seconds_ = 0;
   std::string doing_;
   std::vector<std::byte> sent_, received_;  // of sum_bucket, kept from call to call
+  std::unique_ptr<DeviceSums> device_sums_;
 };
 
 struct JoinOptions {

@@ -66,6 +66,7 @@ class MpiCommunicator final : public Communicator {
   bool leave(const std::string& reason) noexcept override {
     if (left_) return false;
     left_ = true;
+    abandon_devices();
     last_words_ = reason.substr(0, kReasonBytes);
     to_all(kLeaves, last_words_, kLeaveTime);
     int there = 0;
@@ -77,6 +78,47 @@ class MpiCommunicator final : public Communicator {
     MPI_Get_count(&status, MPI_CHAR, &length);
     return words.compare(0, static_cast<std::size_t>(length), last_words_) == 0;
   }
+
+  void check_others() override {
+    int there = 0;
+    MPI_Status status;
+    check_mpi(MPI_Iprobe(MPI_ANY_SOURCE, kRollCall, control_, &there, &status), "MPI_Iprobe");
+    if (there != 0) report_missing(doing().empty() ? "the others" : doing());
+    check_mpi(MPI_Iprobe(MPI_ANY_SOURCE, kLeaves, control_, &there, &status), "MPI_Iprobe");
+    if (there == 0) return;
+    std::string reason(kReasonBytes, ' ');
+    check_mpi(MPI_Recv(reason.data(), static_cast<int>(reason.size()), MPI_CHAR, status.MPI_SOURCE, kLeaves, control_,
+                       &status),
+              "MPI_Recv");
+    int length = 0;
+    MPI_Get_count(&status, MPI_CHAR, &length);
+    left_ = true;  // it has told all the others itself
+    abandon_devices();
+    raise<RankLost>("rank ", status.MPI_SOURCE, " of ", size(),
+                    " stopped: ", reason.substr(0, static_cast<std::size_t>(length)));
+  }
+
+  [[noreturn]] void report_missing(const std::string& where) override {
+    to_all(kRollCall, "", kRollCallTime);
+    std::string missing;
+    for (int r = 0; r < size(); ++r) {
+      int there = r == rank() ? 1 : 0;
+      MPI_Status status;
+      if (there == 0) MPI_Iprobe(r, kRollCall, control_, &there, &status);
+      if (there == 0) missing += (missing.empty() ? "rank " : " and rank ") + std::to_string(r);
+    }
+    left_ = true;
+    abandon_devices();
+    if (missing.empty()) {
+      raise<RankLost>("all ranks of ", size(), " answer, but one came to ", where, " later than ", timeout_.count(),
+                      " s (--timeout) after another; resume the run from its last checkpoint with a larger --timeout");
+    }
+    raise<RankLost>(missing, " of ", size(), " did not take part in ", where, " within ", timeout_.count(),
+                    " s (--timeout); it was killed, hangs, or is slower than that; resume the run ",
+                    "from its last checkpoint");
+  }
+
+  std::chrono::duration<double> timeout() const override { return timeout_; }
 
  protected:
   void gather_bytes(std::span<const std::byte> own, std::span<std::byte> all,
@@ -131,49 +173,15 @@ class MpiCommunicator final : public Communicator {
       check_mpi(MPI_Test(&request, &done, MPI_STATUS_IGNORE), "MPI_Test");
       if (done != 0) return;
       if (polls < 200) continue;
-      if (polls % 64 == 0) hear_leavers();
+      if (polls % 64 == 0) check_others();
       const auto waited = Clock::now() - start;
-      if (waited > timeout_) report_missing();
+      if (waited > timeout_) report_missing(doing().empty() ? "the others" : doing());
       if (waited < std::chrono::milliseconds(20)) {
         sched_yield();
       } else {
         std::this_thread::sleep_for(std::chrono::microseconds(100));
       }
     }
-  }
-
-  void hear_leavers() {
-    int there = 0;
-    MPI_Status status;
-    check_mpi(MPI_Iprobe(MPI_ANY_SOURCE, kLeaves, control_, &there, &status), "MPI_Iprobe");
-    if (there == 0) return;
-    std::string reason(kReasonBytes, ' ');
-    check_mpi(MPI_Recv(reason.data(), static_cast<int>(reason.size()), MPI_CHAR, status.MPI_SOURCE, kLeaves, control_,
-                       &status),
-              "MPI_Recv");
-    int length = 0;
-    MPI_Get_count(&status, MPI_CHAR, &length);
-    left_ = true;  // it has told all the others itself
-    raise<RankLost>("rank ", status.MPI_SOURCE, " of ", size(),
-                    " stopped: ", reason.substr(0, static_cast<std::size_t>(length)));
-  }
-
-  // Who waits longer than allowed says so to all, and names those that do not say the same.
-  [[noreturn]] void report_missing() {
-    to_all(kRollCall, "", kRollCallTime);
-    std::string missing;
-    for (int r = 0; r < size(); ++r) {
-      int there = r == rank() ? 1 : 0;
-      MPI_Status status;
-      if (there == 0) MPI_Iprobe(r, kRollCall, control_, &there, &status);
-      if (there == 0) missing += (missing.empty() ? "rank " : " and rank ") + std::to_string(r);
-    }
-    left_ = true;
-    const std::string where = doing().empty() ? "the others" : doing();
-    raise<RankLost>(missing.empty() ? "every rank" : missing, " of ", size(), " did not take part in ", where,
-                    " within ", timeout_.count(),
-                    " s (--timeout); it was killed, hangs, or is slower than that; resume the run ",
-                    "from its last checkpoint");
   }
 
   // Small messages, which MPI sends without waiting for who receives them. Takes `time`, in which those of the others

@@ -35,6 +35,13 @@ struct StepMemory {
   StepProgress* optimizer;
 };
 
+// The rows that this rank runs of those that a micro-batch of the job has: all of them in a job of one process.
+struct OwnRows {
+  std::int64_t begin = 0, end = 0, all = 0;
+  std::int64_t ranks = 1;  // that divide them
+  std::int64_t count() const { return end - begin; }
+};
+
 class BatchSource {
  public:
   virtual ~BatchSource() = default;
@@ -43,21 +50,24 @@ class BatchSource {
   // The host's part of the step with this number since start(), before its kernels. `copied_out` marks the end of the
   // step two before it, if there is one.
   virtual void prepare(std::int64_t /*number*/, const Event* /*copied_out*/) {}
-  // Queues kernels that fill tokens and targets [B,T] with micro-batch `part`, advance next_counter, and set the
-  // divisor where it is not the number of micro-batches, which begin_step has set.
+  // Queues kernels that fill tokens and targets [own rows,T] with this rank's rows of micro-batch `part`, advance
+  // next_counter by the draws of all rows, and set the divisor where it is not the one that begin_step has set.
   virtual void fill(const StepMemory& memory, std::int64_t part, const Tensor& tokens, const Tensor& targets) = 0;
 };
 
 class ResidentText final : public BatchSource {
  public:
-  ResidentText(const TokenData& data, std::int64_t batch, Device device)
-      : text_(upload(data, device)), starts_(Tensor::zeros({batch}, DType::f64, device)), sampling_(data.sampling()) {}
+  ResidentText(const TokenData& data, const OwnRows& rows, Device device)
+      : text_(upload(data, device)),
+        starts_(Tensor::zeros({rows.all}, DType::f64, device)),
+        rows_(rows),
+        sampling_(data.sampling()) {}
 
   void fill(const StepMemory& memory, std::int64_t, const Tensor& tokens, const Tensor& targets) override {
     if (sampling_ == Sampling::random) {
-      draw_starts(memory, tokens.dim(0), static_cast<std::uint64_t>(text_.numel() - tokens.dim(1)));
+      draw_starts(memory, rows_.all, static_cast<std::uint64_t>(text_.numel() - tokens.dim(1)));
     } else {
-      shuffle_starts(memory, tokens.dim(0), WindowGrid::of(text_.numel(), tokens.dim(1)));
+      shuffle_starts(memory, rows_.all, WindowGrid::of(text_.numel(), tokens.dim(1)));
     }
     gather(tokens, targets);
   }
@@ -111,7 +121,7 @@ class ResidentText final : public BatchSource {
   void gather(const Tensor& tokens, const Tensor& targets) const {
     const std::int64_t context = tokens.dim(1);
     const std::int32_t* from = text_.data<std::int32_t>();
-    const auto* starts = static_cast<const std::int64_t*>(starts_.raw());
+    const auto* starts = static_cast<const std::int64_t*>(starts_.raw()) + rows_.begin;
     std::int32_t* inputs = tokens.data<std::int32_t>();
     std::int32_t* outputs = targets.data<std::int32_t>();
     for_each("gather batch", tokens.device(), tokens.numel(), [=] __device__(std::int64_t i) {
@@ -129,20 +139,22 @@ class ResidentText final : public BatchSource {
   }
 
   Tensor text_;    // [training tokens] i32
-  Tensor starts_;  // [B] i64 in the memory of f64
+  Tensor starts_;  // [all rows] i64 in the memory of f64
+  OwnRows rows_;
   Sampling sampling_;
 };
 
 // Batches that the host draws: of a text that does not fit on the device, or of a task.
 // Each half of the double buffer holds the random counter after the step's draws, the divisor of each micro-batch
-// (f64), then tokens and targets of each.
+// (f64), then tokens and targets of each, this rank's rows alone.
 class StreamedBatches final : public BatchSource {
  public:
-  StreamedBatches(const BatchStream& data, std::int64_t parts, std::int64_t batch, std::int64_t context, Device device)
+  StreamedBatches(const BatchStream& data, std::int64_t parts, const OwnRows& rows, std::int64_t context, Device device)
       : data_(data),
         parts_(parts),
-        tokens_(Tensor::empty({batch, context}, DType::i32)),
-        targets_(Tensor::empty({batch, context}, DType::i32)),
+        rows_(rows),
+        tokens_(Tensor::empty({rows.all, context}, DType::i32)),
+        targets_(Tensor::empty({rows.all, context}, DType::i32)),
         counts_(static_cast<std::size_t>(parts)),
         buffer_(bytes(), device) {}
 
@@ -154,15 +166,16 @@ class StreamedBatches final : public BatchSource {
     std::int64_t all = 0;
     for (std::int64_t part = 0; part < parts_; ++part) {
       data_.sample_batch(rng_, tokens_, targets_);
-      counts_[static_cast<std::size_t>(part)] = count_targets(targets_);
-      all += counts_[static_cast<std::size_t>(part)];
+      counts_[static_cast<std::size_t>(part)] = count_targets(own(targets_));
+      all += count_targets(targets_);
       for (const Tensor* one : {&tokens_, &targets_}) {
-        std::memcpy(at, one->raw(), one->bytes());
-        at += one->bytes();
+        const Tensor rows = own(*one);
+        std::memcpy(at, rows.raw(), rows.bytes());
+        at += rows.bytes();
       }
     }
     auto* divisors = reinterpret_cast<double*>(to + sizeof(std::uint64_t));
-    for (const std::int64_t own : counts_) *divisors++ = target_divisor(own, all, parts_);
+    for (const std::int64_t count : counts_) *divisors++ = target_divisor(count, all, parts_ * rows_.ranks);
     const std::uint64_t counter = rng_.counter();
     std::memcpy(to, &counter, sizeof counter);
     buffer_.send(number, copied_out);
@@ -191,12 +204,14 @@ class StreamedBatches final : public BatchSource {
  private:
   std::size_t header_bytes() const { return sizeof(std::uint64_t) * static_cast<std::size_t>(1 + parts_); }
   std::size_t bytes() const {
-    return header_bytes() + static_cast<std::size_t>(parts_) * (tokens_.bytes() + targets_.bytes());
+    return header_bytes() + static_cast<std::size_t>(parts_) * (own(tokens_).bytes() + own(targets_).bytes());
   }
+  Tensor own(const Tensor& rows) const { return rows.slice(rows_.begin, rows_.end); }
 
   const BatchStream& data_;
   std::int64_t parts_;
-  Tensor tokens_, targets_;           // [B,T], of the host
+  OwnRows rows_;
+  Tensor tokens_, targets_;           // [all rows,T], of the host
   std::vector<std::int64_t> counts_;  // [parts]: targets of each micro-batch
   DoubleBuffer buffer_;
   Rng rng_{0};

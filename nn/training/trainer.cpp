@@ -14,9 +14,9 @@ std::unique_ptr<Trainer> make_trainer(Decoder& model, Optimizer& optimizer, cons
     raise<ValueError>("trainer: a batch must have a sequence for each of the ", ranks, " ranks; got ", options.batch,
                       "; give a larger --batch, or start fewer ranks");
   }
-  if (ranks > 1 && !model.device().is_cpu()) {
-    raise<ValueError>("trainer: several ranks train on CPUs; got the device ", model.device().str(), " and ", ranks,
-                      " ranks; give --device cpu, or start one process");
+  if (options.ranks != nullptr && options.reduce.order == ReduceOrder::rank && !model.device().is_cpu()) {
+    raise<ValueError>("trainer: --reduce-order rank is for processes on CPUs; got the device ", model.device().str(),
+                      ", on which the order is the same each time without it; leave it out");
   }
   if constexpr (build::has_cuda) {
     // A captured step has one shape, the documents of a batch have others each time.

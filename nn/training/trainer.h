@@ -52,6 +52,8 @@ class Trainer {
     std::int64_t step = 0;               // of the schedule: where the next one is
     std::uint64_t rng_counter = 0;       // what the next one draws its batch with
     bool halted = false;                 // by loss or norm of the step that would have been next
+    // On CUDA devices of a job: how long the last step waited for sums of gradients, its backward pass being done.
+    double waited_ms = 0;
   };
 
   virtual ~Trainer() = default;
@@ -73,7 +75,7 @@ class Trainer {
 };
 
 // The trainer for the model's device. All four are kept by reference; `optimizer` belongs to the model. ValueError for
-// several ranks on a CUDA device, or fewer sequences than ranks.
+// fewer sequences than ranks, and for ReduceOrder::rank on a CUDA device; on those all ranks call it together.
 std::unique_ptr<Trainer> make_trainer(Decoder& model, Optimizer& optimizer, const BatchStream& data,
                                       const Trainer::Options& options);
 

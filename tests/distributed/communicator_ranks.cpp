@@ -1,8 +1,9 @@
 // The laws of a communicator, to be run by mpirun on any number of ranks: communicator_ranks CASE
 //   laws     every sum, in every type and order, in one bucket and in many, against plain loops; the same on each rank;
 //            gather, from_leader, largest
-//   silent   the last rank takes no part in a meeting: the others must name it and end with code 4
-//   leaves   the last rank leaves with an error: the others must name it and its reason, and end with code 4
+//   device   sums on a CUDA device of each rank, in f32, f64 and bf16; several tensors in one piece; the same on each
+//   rank silent   the last rank takes no part in a meeting: the others must name it and end with code 4 leaves   the
+//   last rank leaves with an error: the others must name it and its reason, and end with code 4
 // Exit code 0: as it must be.
 #include <unistd.h>
 
@@ -14,6 +15,7 @@
 #include <thread>
 
 #include "nn/distributed/communicator.h"
+#include "nn/distributed/device_sums.h"
 
 namespace {
 using namespace mixgrad;
@@ -75,6 +77,23 @@ void check_bf16(Communicator& ranks, std::int64_t count, std::size_t bucket) {
   }
 }
 
+// Each rank has the numbers of its share right, and all others wrong.
+template <class T>
+void check_spread(Communicator& ranks, Device device, DType dtype) {
+  std::vector<std::int64_t> begins{0};
+  for (int r = 0; r < ranks.size(); ++r) begins.push_back(begins.back() + (r == 1 ? 0 : 100 + r));
+  const Tensor values = Tensor::full({begins.back()}, dtype, -1);
+  const auto own = static_cast<std::size_t>(ranks.rank());
+  for (std::int64_t i = begins[own]; i < begins[own + 1]; ++i) values.data<T>()[i] = static_cast<T>(number(3, i));
+  const Tensor there = values.to(device);
+  ranks.spread(there, begins);
+  if (device.is_cuda()) ranks.on_device(device).wait("the test");
+  const Tensor back = there.to(kCpu);
+  for (std::int64_t i = 0; i < back.numel(); ++i) {
+    require(back.data<T>()[i] == static_cast<T>(number(3, i)), "what each rank gives to all", ranks);
+  }
+}
+
 void check_texts(Communicator& ranks) {
   const std::string own(static_cast<std::size_t>(ranks.rank()) * 3, static_cast<char>('a' + ranks.rank()));
   const std::vector<std::string> all = ranks.gather(own);
@@ -88,9 +107,47 @@ void check_texts(Communicator& ranks) {
   require(ranks.largest(ranks.rank()) == ranks.size() - 1, "the largest number of the last rank", ranks);
 }
 
+// Of two tensors in one piece, and of one through Communicator::sum().
+template <class T>
+void check_device_sums(Communicator& ranks, Device device, DType dtype, DType sent, double allowed) {
+  DeviceSums& sums = ranks.on_device(device);
+  const std::int64_t count = 1000;
+  sums.reserve(2 * count, sent);
+  const Tensor first = numbers<T>(ranks.rank(), count, dtype).to(device);
+  const Tensor second = numbers<T>(ranks.rank() + 10, count, dtype).to(device);
+  const Tensor alone = numbers<T>(ranks.rank() + 20, count, dtype).to(device);
+  const Tensor parts[] = {first, second};
+  sums.add_up(parts, sent);
+  sums.join();
+  sums.wait("the test");
+  ranks.sum(alone, {.dtype = sent, .bucket_bytes = 256});
+  const Tensor of_host[] = {first.to(kCpu), second.to(kCpu), alone.to(kCpu)};
+  double mixed = 0;
+  for (int k = 0; k < 3; ++k) {
+    for (std::int64_t i = 0; i < count; ++i) {
+      double sum = 0;
+      for (int r = 0; r < ranks.size(); ++r) sum += number(r + 10 * k, i);
+      const auto got = static_cast<double>(of_host[k].data<T>()[i]);
+      require(std::abs(got - sum) <= allowed * std::exp2(i % 30) * ranks.size(), "the sum on a device", ranks);
+      mixed += got * static_cast<double>(i + 1);
+    }
+  }
+  for (const double other : ranks.gather(std::span(&mixed, 1))) {
+    require(other == mixed, "equal bits on each rank", ranks);
+  }
+}
+
+void check_device(Communicator& ranks) {
+  const Device device{Device::Kind::cuda, static_cast<std::int8_t>(ranks.rank())};
+  check_device_sums<float>(ranks, device, DType::f32, DType::f32, 1e-6);
+  check_device_sums<double>(ranks, device, DType::f64, DType::f64, 1e-14);
+  check_device_sums<float>(ranks, device, DType::f32, DType::bf16, 1e-2);
+  check_spread<float>(ranks, device, DType::f32);
+}
+
 int run(const std::string& test) {
   const std::unique_ptr<Communicator> ranks =
-      join_job(read_launch(process_environment()), {.timeout = std::chrono::seconds(2)});
+      join_job(read_launch(process_environment()), {.timeout = std::chrono::seconds(test == "device" ? 60 : 2)});
   const bool last = ranks->rank() == ranks->size() - 1;
   if (test == "laws") {
     check_texts(*ranks);
@@ -102,7 +159,10 @@ int run(const std::string& test) {
         check_bf16(*ranks, count, bucket);
       }
     }
+    check_spread<float>(*ranks, kCpu, DType::f32);
+    check_spread<double>(*ranks, kCpu, DType::f64);
   }
+  if (test == "device") check_device(*ranks);
   if (test == "silent" && last) {
     std::this_thread::sleep_for(std::chrono::seconds(20));  // mpirun ends it before
   }
@@ -119,7 +179,7 @@ int run(const std::string& test) {
 int main(int argc, char** argv) {
   try {
     if (argc == 2) return run(argv[1]);
-    std::fprintf(stderr, "communicator_ranks: laws, silent or leaves is required\n");
+    std::fprintf(stderr, "communicator_ranks: laws, device, silent or leaves is required\n");
     return 2;
   } catch (const RankLost& error) {
     std::fprintf(stderr, "%s\n", error.what());

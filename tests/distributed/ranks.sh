@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# Sourced by the tests that start several processes: on_ranks N PROGRAM ARGUMENTS, fail TEXT, must_say CODE TEXT COMMAND.
+# Sourced by the tests that start several processes: on_ranks N PROGRAM ARGUMENTS, fail TEXT, must_say CODE TEXT COMMAND,
+# and comparisons of two runs.
 if ! command -v mpirun >/dev/null; then
   echo "SKIPPED: these tests start several processes, and there is no mpirun (Debian: openmpi-bin)"
   exit 77
@@ -30,3 +31,21 @@ $said"
   grep -qF -- "$text" <<<"$said" || fail "it did not say '$text': $*
 $said"
 }
+
+# Runs with the same bits.
+same_weights() {
+  for file in model.safetensors optimizer.safetensors; do
+    cmp "$1/latest/$file" "$2/latest/$file" || fail "$1 and $2 differ in $file: $3"
+  done
+}
+# Every loss of two runs within 1e-6, and every gradient norm within that or the fourth argument.
+same_losses() {
+  paste <(numbers "$1") <(numbers "$2") | awk -v what="$1 and $2: $3" -v norm="${4:-1e-6}" '
+    function off(a, b, allowed) { return a - b > allowed * (1 + b) || b - a > allowed * (1 + b) }
+    { lines++; if (off($1, $4, 1e-6) || off($2, $5, norm) || $3 != $6) { print "FAILED: " what ": " $0; exit 1 } }
+    END { if (lines < 40) { print "FAILED: " what ": only " lines + 0 " steps"; exit 1 } }' || exit 1
+}
+numbers() {
+  sed -E 's/.*"step":([0-9]+).*"loss":([^,]+),"val_loss":.*"grad_norm":([^,]+),.*/\2 \3 \1/; s/.*"step": ([0-9]+), "loss": ([^,]+), "val_loss".*"grad_norm": ([^,]+), .*/\2 \3 \1/' "$1/metrics.jsonl"
+}
+validation() { grep -o '"val_loss": *[0-9.]*' "$1/metrics.jsonl"; }

@@ -19,22 +19,6 @@ train_on() {
   shift
   on_ranks "$ranks" "$program" train "${tiny[@]}" --lr 0.003 "$@" 2>>said.txt || { cat said.txt; fail "train on $ranks ranks: $*"; }
 }
-same_weights() {
-  for file in model.safetensors optimizer.safetensors; do
-    cmp "$1/latest/$file" "$2/latest/$file" || fail "$1 and $2 differ in $file: $3"
-  done
-}
-# Every loss and gradient norm of two runs within 1e-6.
-same_losses() {
-  paste <(numbers "$1") <(numbers "$2") | awk -v what="$1 and $2: $3" '
-    function off(a, b) { return a - b > 1e-6 * (1 + b) || b - a > 1e-6 * (1 + b) }
-    { lines++; if (off($1, $4) || off($2, $5) || $3 != $6) { print "FAILED: " what ": " $0; exit 1 } }
-    END { if (lines < 40) { print "FAILED: " what ": only " lines + 0 " steps"; exit 1 } }' || exit 1
-}
-numbers() {
-  sed -E 's/.*"step":([0-9]+).*"loss":([^,]+),"val_loss":.*"grad_norm":([^,]+),.*/\2 \3 \1/; s/.*"step": ([0-9]+), "loss": ([^,]+), "val_loss".*"grad_norm": ([^,]+), .*/\2 \3 \1/' "$1/metrics.jsonl"
-}
-validation() { grep -o '"val_loss": *[0-9.]*' "$1/metrics.jsonl"; }
 
 # Two ranks against one: to 1e-6 over 100 steps, and with dropout, accumulation and clipping bit for bit in rank order.
 train --steps 100 --batch 2 --accumulate 2 --out one
@@ -51,6 +35,20 @@ train_on 2 "${ordered[@]}" --batch 2 --accumulate 3 --out ordered2
 same_weights ordered ordered3 "rank order on 3 ranks"
 same_weights ordered ordered2 "rank order on 2 ranks"
 [ "$(validation ordered)" = "$(validation ordered3)" ] || fail "the validation of 3 ranks is not that of one process"
+
+# The moments divided over ranks: the bits of whole ones, in f32 and bf16; a checkpoint of one kind is resumed as the other.
+for precision in f32 bf16; do
+  half=(--steps 40 --batch 6 --dropout 0.1 --clip 0.5 --precision "$precision")
+  train_on 3 "${half[@]}" --out "whole-$precision"
+  train_on 3 "${half[@]}" --shard optimizer --out "divided-$precision"
+  same_weights "whole-$precision" "divided-$precision" "moments divided over 3 ranks, $precision"
+done
+train_on 2 --steps 60 --batch 6 --shard optimizer --out shared --stop-after 20
+on_ranks 2 "$program" train --resume shared --shard none --sample-tokens 0 --stop-after 40 2>said.txt || { cat said.txt; fail "resume undivided"; }
+on_ranks 2 "$program" train --resume shared --shard optimizer --sample-tokens 0 2>said.txt || { cat said.txt; fail "resume divided"; }
+train_on 2 --steps 60 --batch 6 --out unshared
+same_weights shared unshared "divided, whole and divided one after the other"
+must_say 2 "its state cannot be divided over ranks" on_ranks 2 "$program" train "${tiny[@]}" --steps 9 --batch 4 --optimizer muon --shard optimizer --out muon
 
 # A batch that does not divide, gradients in bf16, a task whose targets are unequal in number.
 train --steps 40 --batch 5 --out five
@@ -107,5 +105,6 @@ must_say 2 "rank 1: the text, as XXH3, must be that of rank 0" mpirun --quiet --
 must_say 2 "--batch is that of all processes together and must be at least their number, 2; got 1" on_ranks 2 "$program" "${refused[@]}" --batch 1
 [ ! -e refused ] || fail "a refused run left a folder"
 must_say 2 "eval: --data - is the standard input, which one process alone has; got 2 processes" on_ranks 2 "$program" eval --checkpoint two --data -
+must_say 2 "each takes the device of its own number on the host" on_ranks 2 "$program" "${refused[@]}" --batch 4 --device cuda:0
 must_say 2 "--bucket-mb cannot be given here: it belongs to a job of several processes" "$program" "${refused[@]}" --bucket-mb 2
 echo "training on several ranks: as it must be"

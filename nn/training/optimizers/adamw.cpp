@@ -27,14 +27,14 @@ AdamW::AdamW(ParameterSet& parameters, const AdamWOptions& options)
 std::vector<NamedTensor> AdamW::state() const {
   std::vector<NamedTensor> tensors;
   for (std::size_t i = 0; i < parameters().size(); ++i) {
-    tensors.push_back(part(m_, i, ".m"));
-    tensors.push_back(part(v_, i, ".v"));
+    tensors.push_back(part(whole(0, m_), i, ".m"));
+    tensors.push_back(part(whole(1, v_), i, ".v"));
   }
   return tensors;
 }
 
 void AdamW::queue_update(const Tensor& gradient) {
-  const AdamWConstants constants{options_.beta1, options_.beta2, options_.eps, options_.weight_decay};
+  const AdamWConstants constants{options_.beta1, options_.beta2, options_.eps, options_.weight_decay, share_begin()};
   const bool copies = parameters().dtype() == DType::bf16;
   const AdamWBuffers buffers{parameters().master(), m_, v_, copies ? parameters().flat() : Tensor()};
   MIXGRAD_DISPATCH_IF(build::has_cuda, gradient.device(), adamw_update, gradient, blocks(), constants, progress(),

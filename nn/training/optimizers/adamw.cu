@@ -42,11 +42,12 @@ void update(const Tensor& gradient, const Tensor& blocks, const AdamWConstants& 
     const T eps = T(c.eps);
     for (std::int64_t j = begin + threadIdx.x; j < end; j += kRowThreads) {
       const T value = g[j] * factor;
-      const T m_now = beta1 * m[j] + (T(1) - beta1) * value;
-      const T v_now = beta2 * v[j] + (T(1) - beta2) * value * value;
+      const std::int64_t at = j - c.state_begin;
+      const T m_now = beta1 * m[at] + (T(1) - beta1) * value;
+      const T v_now = beta2 * v[at] + (T(1) - beta2) * value * value;
       const T p_now = p[j] * keep - rate * m_now / (std::sqrt(v_now * inverse2) + eps);
-      m[j] = m_now;
-      v[j] = v_now;
+      m[at] = m_now;
+      v[at] = v_now;
       p[j] = p_now;
       if (copy != nullptr) copy[j] = static_cast<bf16>(p_now);
     }

@@ -30,6 +30,7 @@ class AdamW final : public Optimizer {
   void restore(const Tensor& m, const Tensor& v, std::int64_t steps);
 
  private:
+  std::vector<Tensor*> divided_state() override { return {&m_, &v_}; }
   void queue_update(const Tensor& gradient) override;
 
   AdamWOptions options_;
@@ -40,6 +41,7 @@ class AdamW final : public Optimizer {
 // For its kernels: what stays the same over a run.
 struct AdamWConstants {
   double beta1, beta2, eps, weight_decay;
+  std::int64_t state_begin = 0;  // of the parameters, which number the moments begin with
 };
 
 // What is the same for all elements of one step. A kernel works it out from the progress and the constants.

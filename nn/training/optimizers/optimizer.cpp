@@ -16,6 +16,7 @@ Optimizer::Optimizer(std::string name, ParameterSet& parameters, double clip)
   const Device device = parameters.master().device();
   const auto count = static_cast<std::int64_t>(rows_.size()) / kBlockColumns;
   blocks_ = Tensor::zeros({count, kBlockColumns}, DType::i32, device);
+  own_blocks_ = blocks_;
   sums_ = Tensor::zeros({count}, DType::f64, device);
   progress_ = Tensor::zeros({StepProgress::kNumbers}, DType::f64, device);
 }
@@ -74,6 +75,63 @@ void Optimizer::queue_step(const Gradients& gradients) {
   const Tensor& gradient = gradients.flat();
   MIXGRAD_DISPATCH_IF(build::has_cuda, gradient.device(), begin_step, gradient, blocks_, sums_, clip_, progress_);
   queue_update(gradient);
+  if (sharded()) spread_parameters();
+}
+
+// A share is a sequence of blocks, as many numbers for each rank as that allows.
+void Optimizer::shard(Communicator& ranks) {
+  const std::vector<Tensor*> tensors = divided_state();
+  if (tensors.empty()) {
+    raise<ValueError>(name_, ": its state cannot be divided over ranks, since the update of a matrix needs all of it; ",
+                      "leave --shard out, or give --optimizer adamw");
+  }
+  if (parameters_.device().is_cuda() && parameters_.dtype() == DType::bf16) {
+    raise<ValueError>(name_, ": its state can be divided over ranks on CUDA devices in f32 and f64; got bf16 on ",
+                      parameters_.device().str(), "; leave --shard out");
+  }
+  MIXGRAD_ASSERT(!sharded(), "a state is divided once");
+  if (ranks.alone()) return;
+  ranks_ = &ranks;
+  share_begins_ = {0};
+  std::vector<std::int64_t> first_rows{0};
+  const std::int64_t count = blocks_.dim(0);
+  std::int64_t row = 0;
+  const auto begin_of = [&](std::int64_t i) {
+    return i == count ? layout_.total : rows_[static_cast<std::size_t>(i * kBlockColumns)] * kBlockAlignment;
+  };
+  for (int r = 1; r <= ranks.size(); ++r) {
+    const std::int64_t wanted = r == ranks.size() ? layout_.total : layout_.total * r / ranks.size();
+    while (begin_of(row) < wanted) ++row;
+    share_begins_.push_back(begin_of(row));
+    first_rows.push_back(row);
+  }
+  const auto own = static_cast<std::size_t>(ranks.rank());
+  own_blocks_ = blocks_.slice(first_rows[own], first_rows[own + 1]);
+  for (Tensor* tensor : tensors) *tensor = tensor->slice(share_begins_[own], share_begins_[own + 1]).clone();
+}
+
+// What the other ranks have updated, in the masters, and its copies.
+void Optimizer::spread_parameters() {
+  const Tensor& master = parameters_.master();
+  ranks_->spread(master, share_begins_);
+  if (parameters_.dtype() != DType::bf16) return;
+  const auto own = static_cast<std::size_t>(ranks_->rank());
+  for (const auto& [begin, end] :
+       {std::pair(std::int64_t{0}, share_begins_[own]), std::pair(share_begins_[own + 1], master.numel())}) {
+    if (begin < end) parameters_.flat().slice(begin, end).copy_from(master.slice(begin, end));
+  }
+}
+
+void Optimizer::collect_state() {
+  if (!sharded()) return;
+  const auto own = static_cast<std::size_t>(ranks_->rank());
+  collected_.clear();
+  for (const Tensor* tensor : divided_state()) {
+    const Tensor whole = Tensor::zeros({layout_.total}, tensor->dtype());
+    whole.slice(share_begins_[own], share_begins_[own + 1]).copy_from(*tensor);
+    ranks_->spread(whole, share_begins_);
+    collected_.push_back(whole);
+  }
 }
 
 StepProgress Optimizer::read_progress() const {

@@ -18,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "nn/distributed/communicator.h"
 #include "nn/modules/parameter.h"
 #include "nn/training/optimizers/optimizer_kernels.h"
 
@@ -49,6 +50,16 @@ class Optimizer {
   // of steps, is a tensor of one element.
   virtual std::vector<NamedTensor> state() const = 0;
 
+  // Divides the state and the update over the ranks of a job (`--shard optimizer`): from now on this process has the
+  // state of its own share of the parameters, updates those, and gets the others' from the other ranks, which all take
+  // the same steps: the same bits. `ranks` is kept by reference. ValueError for a rule that cannot be divided, and
+  // for bf16 on CUDA devices.
+  void shard(Communicator& ranks);
+  bool sharded() const { return ranks_ != nullptr; }
+  // By all ranks together: the whole state on the host, which state() then gives, until it is dropped.
+  void collect_state();
+  void drop_collected_state() { collected_.clear(); }
+
   // Steps that changed the parameters; a resumed run sets the count after it has filled the tensors of state().
   std::int64_t steps() const { return steps_; }
   void set_steps(std::int64_t steps) { steps_ = steps; }
@@ -71,7 +82,15 @@ class Optimizer {
 
   ParameterSet& parameters() { return parameters_; }
   const ParameterSet& parameters() const { return parameters_; }
-  const Tensor& blocks() const { return blocks_; }  // [blocks, 4] i32, see optimizer_kernels.h
+  // [blocks, 4] i32, see optimizer_kernels.h; those that this process updates.
+  const Tensor& blocks() const { return own_blocks_; }
+
+  // The tensors of the state that can be divided: flat, like the parameters. In the update, number j of the parameters
+  // has its number j - share_begin() in them.
+  virtual std::vector<Tensor*> divided_state() { return {}; }
+  std::int64_t share_begin() const { return sharded() ? share_begins_[static_cast<std::size_t>(ranks_->rank())] : 0; }
+  // Tensor i of divided_state(), whole where it has been collected.
+  const Tensor& whole(std::size_t i, const Tensor& own) const { return collected_.empty() ? own : collected_[i]; }
 
   // The table of blocks (optimizer_kernels.h): its rows, whose flags are unlike any, and their flags and rates for the
   // parameters as they are now. `moves(parameter)`: is it trainable for these kernels? Returns whether a row changed.
@@ -101,6 +120,7 @@ class Optimizer {
  private:
   void require_gradients(const Gradients& gradients) const;
   void refresh_blocks();  // a parameter may have been frozen since the last step
+  void spread_parameters();
 
   std::string name_;
   ParameterSet& parameters_;
@@ -108,8 +128,12 @@ class Optimizer {
   FlatLayout layout_;
   std::int64_t steps_ = 0;
   std::vector<std::int32_t> rows_;  // the content of blocks_
-  Tensor blocks_, sums_;            // sums_ [blocks] f64: the squares of each
+  Tensor blocks_, own_blocks_;      // own: the rows of this process's share
+  Tensor sums_;                     // [blocks] f64: the squares of each
   Tensor progress_;
+  Communicator* ranks_ = nullptr;           // of a divided state
+  std::vector<std::int64_t> share_begins_;  // of each rank, and the end
+  std::vector<Tensor> collected_;
 };
 
 }  // namespace mixgrad
