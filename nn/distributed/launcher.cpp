@@ -26,7 +26,7 @@ int number_of(const Environment& environment, const char* name, std::int64_t low
   if (value && *value >= low && *value <= high) return static_cast<int>(*value);
   raise<ValueError>("launcher: the environment variable ", name, " must be an integer from ", low, " to ", high,
                     "; got \"", escaped(text, ControlForm::hex, EscapeQuotes::yes),
-                    "\"; start the program with mpirun, srun or torchrun, ", "or remove the variable");
+                    "\"; start the program with mpirun or srun, or remove the variable");
 }
 
 }  // namespace

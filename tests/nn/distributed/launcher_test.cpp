@@ -59,7 +59,7 @@ TEST_CASE("launcher: mpirun, mpiexec, srun, torchrun") {
 TEST_CASE("launcher: values that cannot be are refused") {
   CHECK(refusal_of({{"WORLD_SIZE", "2"}, {"RANK", "2"}}) ==
         "launcher: the environment variable RANK must be an integer from 0 to 1; got \"2\"; start the program with "
-        "mpirun, srun or torchrun, or remove the variable");
+        "mpirun or srun, or remove the variable");
   CHECK(refusal_of({{"PMI_SIZE", "none"}, {"PMI_RANK", "0"}}).find("PMI_SIZE must be") != std::string::npos);
   CHECK(refusal_of({{"PMI_SIZE", "0"}, {"PMI_RANK", "0"}}).find("from 1 to") != std::string::npos);
 }
