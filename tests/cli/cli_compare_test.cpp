@@ -1,3 +1,4 @@
+// Above 400 lines by a few: the verbs that look at runs share the runs that are trained here.
 // mixgrad compare, report, plot and explore: the numbers are those of the runs, the page needs nothing else.
 #include <doctest/doctest.h>
 
