@@ -9,17 +9,6 @@
 namespace mixgrad {
 namespace {
 
-// What an observer is told of the columns of a leaf that no operator has written: they are zeroed at the end.
-const OpSpec rest_of_leaf{.name = "rest of a leaf",
-                          .formula = "y = x",
-                          .gradient = "dx = 0",
-                          .saves = "",
-                          .inputs = 1,
-                          .outputs = 1,
-                          .differentiable = {0},
-                          .roles = {InputRole::parameter},
-                          .backward = [](BackwardContext&) { MIXGRAD_ASSERT(false, "it is never recorded"); }};
-
 void zero_columns(const Tensor& tensor, std::int64_t begin, std::int64_t end) {
   if (begin < end) tensor.column_view(begin, end).zero();
 }
@@ -258,12 +247,10 @@ void Tape::run(Gradients& into) {
     if (into.arrived_[static_cast<std::size_t>(slot.leaf)] == 0 || !slot.gradient.defined()) continue;
     const bool whole =
         slot.written_count == 1 && slot.written[0].begin == 0 && slot.written[0].end == slot.shape.cols();
-    finished(leaf);
-    if (whole) continue;
-    Entry rest;
-    rest.spec = &rest_of_leaf;
-    rest.inputs = {leaf};
-    tell_gradients(rest, 0);
+    const Tensor gradient = finished(leaf);
+    if (whole || TapeObserver::newest() == nullptr) continue;
+    TapeObserver::tell(TapeObserver::newest(),
+                       [&](TapeObserver& observer) { observer.columns_zeroed(slot.leaf, gradient); });
   }
 }
 

@@ -29,6 +29,8 @@ class TapeObserver {
   virtual void output(const TapeEvent& event, int k, const Tensor& value) = 0;
   // After the operator's backward: what its input's gradient is now, contributions of later operators included.
   virtual void gradient(const TapeEvent& event, int input, const Tensor& gradient) = 0;
+  // At the end of a backward pass: no operator gave some columns of this leaf a gradient, so they have been zeroed.
+  virtual void columns_zeroed(std::int32_t /*leaf*/, const Tensor& /*gradient*/) {}
 
  private:
   friend class Tape;

@@ -54,14 +54,19 @@ GradientBuckets::Watch::Watch(GradientBuckets& buckets, const Gradients& gradien
 }
 
 void GradientBuckets::Watch::gradient(const TapeEvent& event, int input, const Tensor& /*gradient*/) {
+  note(event.leaves[static_cast<std::size_t>(input)]);
+}
+
+void GradientBuckets::Watch::columns_zeroed(std::int32_t leaf, const Tensor& /*gradient*/) { note(leaf); }
+
+void GradientBuckets::Watch::note(std::int32_t leaf) {
   ++events_;
-  const std::int32_t leaf = event.leaves[static_cast<std::size_t>(input)];
-  std::int64_t& last = buckets_.last_event_[static_cast<std::size_t>(std::max(leaf, 0))];
+  std::int64_t* last = leaf < 0 ? nullptr : &buckets_.last_event_[static_cast<std::size_t>(leaf)];
   if (buckets_.buckets_.empty()) {
-    if (leaf >= 0) last = events_;
+    if (last != nullptr) *last = events_;
     return;
   }
-  MIXGRAD_ASSERT(leaf < 0 || events_ <= last, "every pass runs the same operators");
+  MIXGRAD_ASSERT(last == nullptr || events_ <= *last, "every pass runs the same operators");
   send_complete();
 }
 

@@ -42,9 +42,11 @@ class GradientBuckets {
     Watch(GradientBuckets& buckets, const Gradients& gradients, Send send);
     void output(const TapeEvent&, int, const Tensor&) override {}
     void gradient(const TapeEvent& event, int input, const Tensor& gradient) override;
+    void columns_zeroed(std::int32_t leaf, const Tensor& gradient) override;
     void finish();  // after the pass: sends what has not been sent
 
    private:
+    void note(std::int32_t leaf);  // -1: of what is no leaf
     void send_complete();
 
     GradientBuckets& buckets_;
