@@ -109,14 +109,15 @@ int RunLoop::run() {
     return stop_interrupted(cut.signal);
   } catch (const OutputLost& lost) {
     report_.end_line();
-    const bool divided = optimizer_.sharded();  // then the other ranks have the rest of the state
+    const bool divided = optimizer_.sharded();  // then a checkpoint takes all ranks
     if (saved_step_ != state_.step && !divided) write();
     const std::string out = options_.out.string();
     if (complete())
       raise<IoError>(lost.what(), "; the run is complete and saved in ", out, ", its sample was cut short");
     if (divided && saved_step_ != state_.step) {
-      raise<IoError>(lost.what(), "; stopped after step ", state_.step, ", which --shard optimizer cannot save by one ",
-                     "rank; resume the last checkpoint with mixgrad train --resume ", out);
+      raise<IoError>(lost.what(), "; stopped after step ", state_.step, ", which is not saved, since with --shard ",
+                     "optimizer one rank has a part of the state alone; resume the last checkpoint with mixgrad train ",
+                     "--resume ", out);
     }
     raise<IoError>(lost.what(), "; stopped after step ", state_.step, "; saved in ", out,
                    "; resume it with mixgrad train --resume ", out);

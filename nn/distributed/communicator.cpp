@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <numeric>
+#include <string_view>
 
 #include "core/build.h"
 #include "nn/distributed/device_sums.h"
@@ -32,6 +33,24 @@ class SumClock {
  private:
   double& seconds_;
   std::chrono::steady_clock::time_point start_;
+};
+
+// What is being waited for while the scope lasts. Of scopes within one another the outermost counts: a meeting is made
+// of a gathering.
+class DoingScope {
+ public:
+  DoingScope(std::string& doing, std::string_view what) : doing_(doing), outermost_(doing.empty()) {
+    if (outermost_) doing_ = what;
+  }
+  ~DoingScope() {
+    if (outermost_) doing_.clear();
+  }
+  DoingScope(const DoingScope&) = delete;
+  DoingScope& operator=(const DoingScope&) = delete;
+
+ private:
+  std::string& doing_;
+  bool outermost_;
 };
 
 std::int64_t bucket_numbers(const Tensor& values, std::size_t bytes) {
@@ -76,7 +95,7 @@ void Communicator::sum(const Tensor& values, const ReduceOptions& options) {
   require_summable(values, options);
   if (alone()) return;
   const SumClock clock(seconds_);
-  doing_ = "the sum of gradients";
+  const DoingScope scope(doing_, "the sum of gradients");
   if (values.device().is_cuda()) return sum_on_device(values, options);
   const bool by_share = options.order == ReduceOrder::rank || options.dtype == DType::bf16;
   const std::int64_t step = bucket_numbers(values, options.bucket_bytes);
@@ -106,10 +125,11 @@ void Communicator::sum_in_order(const Tensor& part, const Tensor& total, Into in
   require_summable(part, {.order = ReduceOrder::rank});
   require_summable(total, {.order = ReduceOrder::rank});
   if (part.shape() != total.shape() || part.dtype() != total.dtype()) {
-    raise<ShapeError>("sum over ranks: part and total must be alike; got ", part.shape(), " and ", total.shape());
+    raise<ShapeError>("sum over ranks: part and total must have the same shape and type; got ", part.shape(), " and ",
+                      total.shape());
   }
   const SumClock clock(seconds_);
-  doing_ = "the sum of gradients";
+  const DoingScope scope(doing_, "the sum of gradients");
   const std::int64_t step = bucket_numbers(part, bucket_bytes);
   for (std::int64_t begin = 0; begin < part.numel(); begin += step) {
     const std::int64_t end = std::min(begin + step, part.numel());
@@ -167,43 +187,61 @@ void Communicator::sum_bucket_as(const Tensor& part, const Tensor& total, Into i
                {static_cast<std::byte*>(total.raw()), bytes_of(total).size()}, shares);
 }
 
-// In pieces, since what MPI counts has 32 bits.
-void Communicator::spread(const Tensor& values, std::span<const std::int64_t> begins) {
+void Communicator::gather_shares(const Tensor& values, std::span<const std::int64_t> begins, std::size_t bucket_bytes) {
   require_summable(values, {});
   MIXGRAD_ASSERT(begins.size() == static_cast<std::size_t>(size()) + 1 && begins.back() == values.numel(),
                  "a begin for each rank, and the end");
   if (alone()) return;
   const SumClock clock(seconds_);
-  doing_ = "the exchange of weights";
+  const DoingScope scope(doing_, "the exchange of weights");
   if (values.device().is_cuda()) {
-    on_device(values.device()).spread(values, begins);
+    on_device(values.device()).gather_shares(values, begins);
     return;
   }
-  const auto bytes = static_cast<std::int64_t>(dtype_bytes(values.dtype()));
-  const auto length = [&](int r) {
-    return begins[static_cast<std::size_t>(r) + 1] - begins[static_cast<std::size_t>(r)];
-  };
+  auto* all = static_cast<std::byte*>(values.raw());
+  const std::size_t bytes = dtype_bytes(values.dtype());
+  const auto begin = static_cast<std::size_t>(begins[static_cast<std::size_t>(rank())]);
+  gather_in_pieces(all + begin * bytes, all, bytes, begins, bucket_bytes);
+}
+
+void Communicator::gather_at_leader(const Tensor& own, const Tensor& whole, std::span<const std::int64_t> begins,
+                                    std::size_t bucket_bytes) {
+  const auto r = static_cast<std::size_t>(rank());
+  MIXGRAD_ASSERT(own.device().is_cpu() && own.numel() == begins[r + 1] - begins[r], "the share of this rank");
+  MIXGRAD_ASSERT(!leads() || (whole.dtype() == own.dtype() && whole.numel() == begins.back()), "room for all shares");
+  const DoingScope scope(doing_, "the gathering of the optimizer's state");
+  const std::size_t bytes = dtype_bytes(own.dtype());
+  std::byte* all = leads() ? static_cast<std::byte*>(whole.raw()) : nullptr;
+  if (all != nullptr && own.numel() > 0)
+    std::memcpy(all + static_cast<std::size_t>(begins[r]) * bytes, own.raw(), own.bytes());
+  if (!alone()) gather_in_pieces(static_cast<const std::byte*>(own.raw()), all, bytes, begins, bucket_bytes);
+}
+
+// `own`: the share of this rank; it has its place in `all` already. `all` null: what the others give is dropped.
+void Communicator::gather_in_pieces(const std::byte* own, std::byte* all, std::size_t number_bytes,
+                                    std::span<const std::int64_t> begins, std::size_t bucket_bytes) {
+  const auto ranks = static_cast<std::size_t>(size());
+  const auto bytes = static_cast<std::int64_t>(number_bytes);
+  const auto step = std::max<std::int64_t>(static_cast<std::int64_t>(bucket_bytes / number_bytes / ranks), 1);
   std::int64_t longest = 0;
-  for (int r = 0; r < size(); ++r) longest = std::max(longest, length(r));
-  const std::int64_t step = static_cast<std::int64_t>(kMostNumbers) / size();
-  auto* to = static_cast<std::byte*>(values.raw());
-  std::vector<std::int64_t> counts(static_cast<std::size_t>(size()));
+  for (std::size_t r = 0; r < ranks; ++r) longest = std::max(longest, begins[r + 1] - begins[r]);
+  std::vector<std::int64_t> counts(ranks);
   for (std::int64_t done = 0; done < longest; done += step) {
-    std::int64_t all = 0;
-    for (int r = 0; r < size(); ++r) {
-      counts[static_cast<std::size_t>(r)] = std::clamp<std::int64_t>(length(r) - done, 0, step) * bytes;
-      all += counts[static_cast<std::size_t>(r)];
+    std::int64_t total = 0;
+    for (std::size_t r = 0; r < ranks; ++r) {
+      counts[r] = std::clamp<std::int64_t>(begins[r + 1] - begins[r] - done, 0, step) * bytes;
+      total += counts[r];
     }
-    const auto at = [&](int r) { return to + (begins[static_cast<std::size_t>(r)] + done) * bytes; };
-    const std::byte* own = at(rank());
-    sent_.assign(own, own + counts[static_cast<std::size_t>(rank())]);
-    received_.resize(static_cast<std::size_t>(all));
+    const std::byte* from = own + done * bytes;
+    sent_.assign(from, from + counts[static_cast<std::size_t>(rank())]);
+    received_.resize(static_cast<std::size_t>(total));
     gather_bytes(sent_, received_, counts);
-    const std::byte* from = received_.data();
-    for (int r = 0; r < size(); ++r) {
-      const auto count = static_cast<std::size_t>(counts[static_cast<std::size_t>(r)]);
-      if (r != rank() && count > 0) std::memcpy(at(r), from, count);
-      from += count;
+    const std::byte* given = received_.data();
+    for (std::size_t r = 0; r < ranks; ++r) {
+      const auto count = static_cast<std::size_t>(counts[r]);
+      const bool needed = all != nullptr && static_cast<int>(r) != rank() && count > 0;
+      if (needed) std::memcpy(all + (begins[r] + done) * bytes, given, count);
+      given += count;
     }
   }
 }
@@ -212,20 +250,18 @@ std::vector<double> Communicator::gather(std::span<const double> numbers) {
   std::vector<double> all(numbers.size() * static_cast<std::size_t>(size()));
   const std::vector<std::int64_t> counts(static_cast<std::size_t>(size()),
                                          static_cast<std::int64_t>(numbers.size_bytes()));
-  if (doing_.empty()) doing_ = "numbers of each rank";
+  const DoingScope scope(doing_, "numbers of each rank");
   gather_bytes(std::as_bytes(numbers), std::as_writable_bytes(std::span(all)), counts);
-  doing_.clear();
   return all;
 }
 
 std::vector<std::string> Communicator::gather(const std::string& text) {
+  const DoingScope scope(doing_, "a text of each rank");
   const double own = static_cast<double>(text.size());
   std::vector<std::int64_t> counts;
   for (const double length : gather(std::span(&own, 1))) counts.push_back(static_cast<std::int64_t>(length));
   std::string all(static_cast<std::size_t>(std::accumulate(counts.begin(), counts.end(), std::int64_t{0})), ' ');
-  doing_ = "a text of each rank";
   gather_bytes(std::as_bytes(std::span(text)), std::as_writable_bytes(std::span(all)), counts);
-  doing_.clear();
   std::vector<std::string> texts;
   std::size_t at = 0;
   for (const std::int64_t count : counts) {
@@ -246,7 +282,7 @@ int Communicator::largest(int number) {
 
 void Communicator::meet(const std::string& where) {
   if (alone()) return;
-  doing_ = where;
+  const DoingScope scope(doing_, where);
   const double here = 0;
   gather(std::span(&here, 1));
 }
@@ -277,8 +313,9 @@ std::unique_ptr<Communicator> join_job(const Launch& launch, const JoinOptions& 
   if (launch.size == 1) return make_single_process();
   if (launch.launcher == "torchrun") {
     raise<ValueError>(
-        "torchrun: it starts processes that have no MPI, which is what connects processes on CPUs here; got ",
-        launch.size, " processes; start them with mpirun -n ", launch.size, " instead");
+        "torchrun: processes are connected by MPI here, which it does not start; WORLD_SIZE says that there are ",
+        launch.size, "; start them with mpirun -n ", launch.size,
+        ", or for one process remove WORLD_SIZE and RANK from the environment");
   }
   if constexpr (build::has_mpi) return join_mpi(launch, options);
   raise<ValueError>(launch.launcher, ": several processes need MPI, and this build has none; got ", launch.size,

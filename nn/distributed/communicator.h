@@ -61,9 +61,15 @@ class Communicator {
   enum class Into : std::uint8_t { write, add };
   void sum_in_order(const Tensor& part, const Tensor& total, Into into, std::size_t bucket_bytes = kBucketBytes);
 
-  // Of values [n] f32 or f64, contiguous, each rank r has the numbers from begins[r] to begins[r + 1] right, and gives
-  // them to all others. On the host, or on a CUDA device.
-  void spread(const Tensor& values, std::span<const std::int64_t> begins);
+  // Exchanges shares of a tensor: values [n] f32 or f64, contiguous, on the host or on a CUDA device. Rank r has the
+  // right numbers from begins[r] to begins[r + 1]; afterwards every rank has all of them. begins [ranks + 1] ends in n.
+  // On the host pieces of `bucket_bytes` are sent.
+  void gather_shares(const Tensor& values, std::span<const std::int64_t> begins,
+                     std::size_t bucket_bytes = kBucketBytes);
+  // The same for rank 0 alone: `own` [begins[r + 1] - begins[r]] is the share of this rank, and `whole` [n] of rank 0
+  // gets all of them; on other ranks it may be undefined. On the host.
+  void gather_at_leader(const Tensor& own, const Tensor& whole, std::span<const std::int64_t> begins,
+                        std::size_t bucket_bytes = kBucketBytes);
 
   // As many numbers from each rank, all of them in rank order [size n].
   std::vector<double> gather(std::span<const double> numbers);
@@ -77,16 +83,18 @@ class Communicator {
   // ranks together; each has a device of its own.
   DeviceSums& on_device(Device device);
 
-  // For waits other than for the calls above. RankLost when another rank has left with an error, or calls the roll.
-  virtual void check_others() {}
-  // Whoever waits longer than timeout() tells so to all, and names those that do not say the same.
+  // For waits other than those in the calls above, which poll as well; `where` says what is being waited for.
+  // RankLost when another rank has left with an error, or has waited longer than timeout().
+  virtual void check_others(const std::string& /*where*/) {}
+  // For a rank that has waited longer than timeout(): it tells all others, and RankLost names those that do not answer
+  // that they are waiting, too.
   [[noreturn]] virtual void report_missing(const std::string& where);
   virtual std::chrono::duration<double> timeout() const { return std::chrono::duration<double>::max(); }
 
-  // Seconds that this rank has spent in sum(), sum_in_order() and spread(), waiting for other ranks included.
+  // Seconds that this rank has spent in sum(), sum_in_order() and gather_shares(), waiting for other ranks included.
   double seconds_in_sums() const { return seconds_; }
 
-  // This process stops taking part, with an error: the others, whatever they wait for, get RankLost with this reason.
+  // This process ends with an error: the others, whatever they wait for, get RankLost with this reason.
   // Returns whether rank 0 left with the same words at the same time, so that this rank need not say them again.
   virtual bool leave(const std::string& reason) noexcept = 0;
 
@@ -112,11 +120,13 @@ class Communicator {
   void sum_bucket(const Tensor& part, const Tensor& total, Into into, DType sent);
   template <class T, class Sent>
   void sum_bucket_as(const Tensor& part, const Tensor& total, Into into);
+  void gather_in_pieces(const std::byte* own, std::byte* all, std::size_t number_bytes,
+                        std::span<const std::int64_t> begins, std::size_t bucket_bytes);
 
   int rank_, size_;
   double seconds_ = 0;
   std::string doing_;
-  std::vector<std::byte> sent_, received_;  // of sum_bucket, kept from call to call
+  std::vector<std::byte> sent_, received_;  // of a piece, kept from call to call
   std::unique_ptr<DeviceSums> device_sums_;
 };
 

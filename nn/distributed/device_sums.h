@@ -1,18 +1,18 @@
-// DeviceSums: sums over the ranks of a job of what lies on their CUDA devices, one device a process, by NCCL. A sum
-// runs in a queue of its own, beside the kernels that the device is given after it, and may be part of a captured
-// graph.
+// DeviceSums: sums of tensors on CUDA devices over the ranks of a job, by NCCL; each process has one device. A sum runs
+// in a queue (a CUDA stream) of its own, while the device runs the kernels that are launched after it, and it may be
+// part of a captured graph.
 //
 //   DeviceSums& sums = ranks.on_device(device);       // Communicator: all ranks together
 //   kernels_that_write(a, b);
-//   sums.add_up({{a, b}}, DType::f32);                // in one piece, behind those kernels
-//   other_kernels();                                  // beside it
+//   sums.add_up({{a, b}}, DType::f32);                // in one piece, after those kernels
+//   other_kernels();                                  // at the same time
 //   sums.join();
 //   kernels_that_read(a, b);
 //   sums.wait("the step");                            // RankLost, naming the rank, where one is gone
 //
-// As many ranks give the same bits each time: no choice of NCCL depends on timing. The host never waits without a
-// limit: it polls, hears what other ranks say, and when the time limit has passed names who is missing and ends what
-// the device still waits for.
+// The same number of ranks gives the same bits in every repetition: no choice of NCCL depends on timing. The host never
+// waits without a limit: it polls, and checks the messages of other ranks. When the time limit has passed, it names the
+// ranks that are missing and ends what the device still waits for.
 #pragma once
 
 #include <cstddef>
@@ -36,20 +36,20 @@ class DeviceSums {
   Device device() const { return device_; }
   virtual std::string library() const = 0;  // "NCCL 2.28.3"
 
-  // Before the first piece of so many numbers that are sent as bf16: takes memory. Waits for the device.
+  // Takes the memory that add_up() needs to send so many numbers as bf16; to be called before it. Waits for the device.
   virtual void reserve(std::int64_t numbers, DType sent) = 0;
   // Queues the sums of these tensors [n] in place, of f32 or f64. `sent` bf16, of f32 alone: the numbers are rounded to
   // bf16 and sent, and NCCL rounds every sum of two to bf16.
   virtual void add_up(std::span<const Tensor> parts, DType sent) = 0;
-  // Each rank r gives the numbers of values from begins[r] to begins[r + 1] to all others, behind what the device has
-  // been given so far; what it is given from now on waits for it.
-  virtual void spread(const Tensor& values, std::span<const std::int64_t> begins) = 0;
-  // The device begins what it is given from now on when these sums are there.
+  // As Communicator::gather_shares(): queued after what has been queued on the device so far; what is queued on it from
+  // now on runs afterwards.
+  virtual void gather_shares(const Tensor& values, std::span<const std::int64_t> begins) = 0;
+  // What is queued on the device from now on runs after these sums.
   virtual void join() = 0;
 
-  // Waits for all that the device has been given.
+  // Waits until the device has done everything that was queued on it. `where` names it in the error, as below.
   virtual void wait(const std::string& where) = 0;
-  // Marks, numbered from 0: what the device has been given so far, and the wait for that alone.
+  // Numbered marks, from 0: set_mark() notes what has been queued so far, wait_for_mark() waits for that alone.
   virtual void set_mark(std::size_t mark) = 0;
   virtual void wait_for_mark(std::size_t mark, const std::string& where) = 0;
 

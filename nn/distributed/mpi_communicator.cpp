@@ -30,7 +30,7 @@ void check_mpi(int code, const char* call) {
   MPI_Error_string(code, text.data(), &length);
   raise<RankLost>(call,
                   ": another rank cannot be reached: ", std::string(text.data(), static_cast<std::size_t>(length)),
-                  "; resume the run from its last checkpoint");
+                  "; start the job again; a run is resumed from its last checkpoint");
 }
 
 // The first line of a text, up to a comma: "Open MPI v4.1.4".
@@ -79,13 +79,15 @@ class MpiCommunicator final : public Communicator {
     return words.compare(0, static_cast<std::size_t>(length), last_words_) == 0;
   }
 
-  void check_others() override {
+  void check_others(const std::string& where) override {
     int there = 0;
     MPI_Status status;
-    check_mpi(MPI_Iprobe(MPI_ANY_SOURCE, kRollCall, control_, &there, &status), "MPI_Iprobe");
-    if (there != 0) report_missing(doing().empty() ? "the others" : doing());
     check_mpi(MPI_Iprobe(MPI_ANY_SOURCE, kLeaves, control_, &there, &status), "MPI_Iprobe");
-    if (there == 0) return;
+    if (there == 0) {
+      check_mpi(MPI_Iprobe(MPI_ANY_SOURCE, kRollCall, control_, &there, &status), "MPI_Iprobe");
+      if (there != 0) report_missing(where);
+      return;
+    }
     std::string reason(kReasonBytes, ' ');
     check_mpi(MPI_Recv(reason.data(), static_cast<int>(reason.size()), MPI_CHAR, status.MPI_SOURCE, kLeaves, control_,
                        &status),
@@ -111,11 +113,12 @@ class MpiCommunicator final : public Communicator {
     abandon_devices();
     if (missing.empty()) {
       raise<RankLost>("all ranks of ", size(), " answer, but one came to ", where, " later than ", timeout_.count(),
-                      " s (--timeout) after another; resume the run from its last checkpoint with a larger --timeout");
+                      " s (--timeout) after another; start the job again with a larger --timeout; a run is resumed ",
+                      "from its last checkpoint");
     }
     raise<RankLost>(missing, " of ", size(), " did not take part in ", where, " within ", timeout_.count(),
-                    " s (--timeout); it was killed, hangs, or is slower than that; resume the run ",
-                    "from its last checkpoint");
+                    " s (--timeout); it was killed, hangs, or is slower than that; start the job again; a run is ",
+                    "resumed from its last checkpoint");
   }
 
   std::chrono::duration<double> timeout() const override { return timeout_; }
@@ -173,9 +176,9 @@ class MpiCommunicator final : public Communicator {
       check_mpi(MPI_Test(&request, &done, MPI_STATUS_IGNORE), "MPI_Test");
       if (done != 0) return;
       if (polls < 200) continue;
-      if (polls % 64 == 0) check_others();
+      if (polls % 64 == 0) check_others(doing());
       const auto waited = Clock::now() - start;
-      if (waited > timeout_) report_missing(doing().empty() ? "the others" : doing());
+      if (waited > timeout_) report_missing(doing());
       if (waited < std::chrono::milliseconds(20)) {
         sched_yield();
       } else {

@@ -31,7 +31,7 @@ using Clock = std::chrono::steady_clock;
 constexpr const char* kWhat = "sum over ranks";
 constexpr std::chrono::seconds kAbandonTime{5};
 
-// What kernels of a queue beside the device's own need of it: they are not launched early (launch.cuh).
+// The kernels of the queue of sums are not launched early (launch.cuh), so they do without wait_for_previous().
 __global__ void to_bf16_kernel(const float* from, bf16* to, std::int64_t count) {
   const std::int64_t step = static_cast<std::int64_t>(gridDim.x) * blockDim.x;
   for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < count; i += step) {
@@ -87,7 +87,7 @@ void set_defaults() {
   ::setenv("NCCL_RUNTIME_CONNECT", "0", 0);
 }
 
-// What a thread that may wait for ever works on: its own copy of everything.
+// What the thread that joins works on. It may wait for ever, so it has its own copy of everything.
 struct Joining {
   ncclUniqueId id{};
   int rank = 0, size = 1;
@@ -164,7 +164,7 @@ class NcclSums final : public DeviceSums {
     nccl_.check(nccl_.ncclGroupEnd(), "ncclGroupEnd");
   }
 
-  void spread(const Tensor& values, std::span<const std::int64_t> begins) override {
+  void gather_shares(const Tensor& values, std::span<const std::int64_t> begins) override {
     require_whole();
     fork();
     nccl_.check(nccl_.ncclGroupStart(), "ncclGroupStart");
@@ -234,7 +234,7 @@ class NcclSums final : public DeviceSums {
       static_cast<void>(cudaGetLastError());  // "not ready" is none
       const auto waited = Clock::now() - start;
       if (polls % 64 == 63) {
-        ranks_.check_others();
+        ranks_.check_others(where);
         require_whole();
         ncclResult_t failed = ncclSuccess;
         nccl_.check(nccl_.ncclCommGetAsyncError(comm_, &failed), "ncclCommGetAsyncError");
@@ -322,10 +322,11 @@ std::unique_ptr<DeviceSums> join_nccl(Communicator& ranks, Device device) {
     }
     joining->done = true;
   }).detach();
+  const std::string where = "joining the devices by NCCL";
   const Clock::time_point start = Clock::now();
   while (!joining->done) {
-    ranks.check_others();
-    if (Clock::now() - start > ranks.timeout()) ranks.report_missing("joining the devices by NCCL");
+    ranks.check_others(where);
+    if (Clock::now() - start > ranks.timeout()) ranks.report_missing(where);
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
   if (!joining->error.empty()) raise<IoError>(joining->error);

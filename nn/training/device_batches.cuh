@@ -35,10 +35,10 @@ struct StepMemory {
   StepProgress* optimizer;
 };
 
-// The rows that this rank runs of those that a micro-batch of the job has: all of them in a job of one process.
+// The rows [begin, end) that this rank runs, of all rows of a micro-batch. One process runs all of them.
 struct OwnRows {
   std::int64_t begin = 0, end = 0, all = 0;
-  std::int64_t ranks = 1;  // that divide them
+  std::int64_t ranks = 1;  // processes that divide the rows
   std::int64_t count() const { return end - begin; }
 };
 

@@ -27,7 +27,7 @@ Tensor on_device(const DeviceProgress& progress, Device device) {
   return host.to(device);
 }
 
-// `divisor`: of each micro-batch where its targets are not counted.
+// `divisor`: that of each micro-batch, unless the batch source sets another one because it counts targets.
 void begin_step(const StepMemory& memory, const Tensor& rates, double divisor) {
   DeviceProgress* trainer = memory.trainer;
   StepProgress* optimizer = memory.optimizer;
@@ -55,18 +55,19 @@ void add_loss(const StepMemory& memory, const Tensor& loss, const Tensor& cotang
   });
 }
 
-// What the sum of the ranks' losses, which begins as this rank's own, is for the optimizer.
-void take_loss(const StepMemory& memory, const Tensor& sum) {
+// The loss of this rank goes into `sum`, which is then summed over the ranks; the sum is the loss of the job, which the
+// optimizer reads.
+void write_loss_to(const StepMemory& memory, const Tensor& sum) {
+  const DeviceProgress* trainer = memory.trainer;
+  double* value = sum.data<double>();
+  for_each("train step", memory.device, 1, [=] __device__(std::int64_t) { *value = trainer->loss; });
+}
+void read_loss_from(const StepMemory& memory, const Tensor& sum) {
   StepProgress* optimizer = memory.optimizer;
   const double* value = sum.data<double>();
   for_each("train step", memory.device, 1, [=] __device__(std::int64_t) {
     if (optimizer->halted == 0) optimizer->loss = *value;
   });
-}
-void give_loss(const StepMemory& memory, const Tensor& sum) {
-  const DeviceProgress* trainer = memory.trainer;
-  double* value = sum.data<double>();
-  for_each("train step", memory.device, 1, [=] __device__(std::int64_t) { *value = trainer->loss; });
 }
 
 void end_step(const StepMemory& memory) {
@@ -90,7 +91,7 @@ bool on_device(const TokenData& data, const Trainer::Options& options, Device de
   return bytes <= memory_info(device).total / 8;
 }
 
-// The part of a trainer that concerns the other ranks of a job: sums of gradients and losses on the device.
+// What a trainer does with the other ranks of a job: it sums gradients and losses on the device.
 class RankSums {
  public:
   RankSums(Communicator& ranks, const ReduceOptions& reduce, const ParameterSet& parameters, Device device)
@@ -105,10 +106,10 @@ class RankSums {
 
   DeviceSums& sums() { return sums_; }
 
-  // Backward of the last micro-batch, beside which gradients are summed, and the loss.
+  // Runs the backward pass of the last micro-batch, and meanwhile sums the loss and each piece of the gradients.
   template <class Backward>
   void run(const StepMemory& memory, const Gradients& gradients, const Backward& backward) {
-    give_loss(memory, loss_);
+    write_loss_to(memory, loss_);
     sums_.add_up(std::span(&loss_, 1), DType::f64);
     GradientBuckets::Watch watch(buckets_, gradients,
                                  [this](std::span<const Tensor> parts) { sums_.add_up(parts, sent_); });
@@ -117,7 +118,7 @@ class RankSums {
     wait_begins_.record();
     sums_.join();
     wait_ends_.record();
-    take_loss(memory, loss_);
+    read_loss_from(memory, loss_);
   }
   double milliseconds_waited() const { return wait_ends_.milliseconds_since(wait_begins_); }
 

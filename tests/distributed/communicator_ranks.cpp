@@ -1,9 +1,9 @@
 // The laws of a communicator, to be run by mpirun on any number of ranks: communicator_ranks CASE
 //   laws     every sum, in every type and order, in one bucket and in many, against plain loops; the same on each rank;
 //            gather, from_leader, largest
-//   device   sums on a CUDA device of each rank, in f32, f64 and bf16; several tensors in one piece; the same on each
-//   rank silent   the last rank takes no part in a meeting: the others must name it and end with code 4 leaves   the
-//   last rank leaves with an error: the others must name it and its reason, and end with code 4
+//   device   sums on a CUDA device of each rank, in f32, f64 and bf16; several tensors in one piece; equal bits on all
+//   silent   the last rank takes no part in a meeting: the others must name it and end with code 4
+//   leaves   the last rank leaves with an error: the others must name it and its reason, and end with code 4
 // Exit code 0: as it must be.
 #include <unistd.h>
 
@@ -77,21 +77,28 @@ void check_bf16(Communicator& ranks, std::int64_t count, std::size_t bucket) {
   }
 }
 
-// Each rank has the numbers of its share right, and all others wrong.
+// Each rank has the numbers of its share right, and all others wrong. That of rank 1 is empty.
 template <class T>
-void check_spread(Communicator& ranks, Device device, DType dtype) {
+void check_shares(Communicator& ranks, Device device, DType dtype, std::size_t bucket) {
   std::vector<std::int64_t> begins{0};
   for (int r = 0; r < ranks.size(); ++r) begins.push_back(begins.back() + (r == 1 ? 0 : 100 + r));
   const Tensor values = Tensor::full({begins.back()}, dtype, -1);
   const auto own = static_cast<std::size_t>(ranks.rank());
   for (std::int64_t i = begins[own]; i < begins[own + 1]; ++i) values.data<T>()[i] = static_cast<T>(number(3, i));
-  const Tensor there = values.to(device);
-  ranks.spread(there, begins);
-  if (device.is_cuda()) ranks.on_device(device).wait("the test");
-  const Tensor back = there.to(kCpu);
-  for (std::int64_t i = 0; i < back.numel(); ++i) {
-    require(back.data<T>()[i] == static_cast<T>(number(3, i)), "what each rank gives to all", ranks);
+  const auto require_all = [&](const Tensor& all, const char* what) {
+    for (std::int64_t i = 0; i < all.numel(); ++i) {
+      require(all.data<T>()[i] == static_cast<T>(number(3, i)), what, ranks);
+    }
+  };
+  if (device.is_cpu()) {
+    const Tensor whole = ranks.leads() ? Tensor::full(values.shape(), dtype, -2) : Tensor();
+    ranks.gather_at_leader(values.slice(begins[own], begins[own + 1]), whole, begins, bucket);
+    if (ranks.leads()) require_all(whole, "what rank 0 gets of each rank");
   }
+  const Tensor there = values.to(device);
+  ranks.gather_shares(there, begins, bucket);
+  if (device.is_cuda()) ranks.on_device(device).wait("the test");
+  require_all(there.to(kCpu), "what each rank gives to all");
 }
 
 void check_texts(Communicator& ranks) {
@@ -142,7 +149,7 @@ void check_device(Communicator& ranks) {
   check_device_sums<float>(ranks, device, DType::f32, DType::f32, 1e-6);
   check_device_sums<double>(ranks, device, DType::f64, DType::f64, 1e-14);
   check_device_sums<float>(ranks, device, DType::f32, DType::bf16, 1e-2);
-  check_spread<float>(ranks, device, DType::f32);
+  check_shares<float>(ranks, device, DType::f32, kBucketBytes);
 }
 
 int run(const std::string& test) {
@@ -159,8 +166,10 @@ int run(const std::string& test) {
         check_bf16(*ranks, count, bucket);
       }
     }
-    check_spread<float>(*ranks, kCpu, DType::f32);
-    check_spread<double>(*ranks, kCpu, DType::f64);
+    for (const std::size_t bucket : {std::size_t{1}, std::size_t{100}, kBucketBytes}) {
+      check_shares<float>(*ranks, kCpu, DType::f32, bucket);
+      check_shares<double>(*ranks, kCpu, DType::f64, bucket);
+    }
   }
   if (test == "device") check_device(*ranks);
   if (test == "silent" && last) {

@@ -41,7 +41,7 @@ class AdamW final : public Optimizer {
 // For its kernels: what stays the same over a run.
 struct AdamWConstants {
   double beta1, beta2, eps, weight_decay;
-  std::int64_t state_begin = 0;  // of the parameters, which number the moments begin with
+  std::int64_t state_begin = 0;  // the moments of parameter j are at j - state_begin
 };
 
 // What is the same for all elements of one step. A kernel works it out from the progress and the constants.

@@ -4,8 +4,10 @@
 #include <cmath>
 #include <cstring>
 
+#include "core/allocator.h"
 #include "core/build.h"
 #include "core/error.h"
+#include "nn/distributed/device_sums.h"
 
 namespace mixgrad {
 
@@ -64,6 +66,8 @@ double Optimizer::step(const Gradients& gradients, double learning_rate) {
   now.steps = static_cast<double>(steps_);
   write_progress(now);
   queue_step(gradients);
+  // With a limit and with the others heard: reading the progress would wait for them without.
+  if (sharded() && progress_.device().is_cuda()) ranks_->on_device(progress_.device()).wait("the exchange of weights");
   now = read_progress();
   steps_ = static_cast<std::int64_t>(now.steps);
   return now.norm;
@@ -75,10 +79,10 @@ void Optimizer::queue_step(const Gradients& gradients) {
   const Tensor& gradient = gradients.flat();
   MIXGRAD_DISPATCH_IF(build::has_cuda, gradient.device(), begin_step, gradient, blocks_, sums_, clip_, progress_);
   queue_update(gradient);
-  if (sharded()) spread_parameters();
+  if (sharded()) gather_parameters();
 }
 
-// A share is a sequence of blocks, as many numbers for each rank as that allows.
+// A share is a sequence of whole blocks; all shares have about as many numbers.
 void Optimizer::shard(Communicator& ranks) {
   const std::vector<Tensor*> tensors = divided_state();
   if (tensors.empty()) {
@@ -108,12 +112,13 @@ void Optimizer::shard(Communicator& ranks) {
   const auto own = static_cast<std::size_t>(ranks.rank());
   own_blocks_ = blocks_.slice(first_rows[own], first_rows[own + 1]);
   for (Tensor* tensor : tensors) *tensor = tensor->slice(share_begins_[own], share_begins_[own + 1]).clone();
+  pool_trim(parameters_.device());  // the memory of the whole state goes back to the system
 }
 
-// What the other ranks have updated, in the masters, and its copies.
-void Optimizer::spread_parameters() {
+// Gets the masters that the other ranks have updated, and rounds them to the copies of a bf16 model.
+void Optimizer::gather_parameters() {
   const Tensor& master = parameters_.master();
-  ranks_->spread(master, share_begins_);
+  ranks_->gather_shares(master, share_begins_);
   if (parameters_.dtype() != DType::bf16) return;
   const auto own = static_cast<std::size_t>(ranks_->rank());
   for (const auto& [begin, end] :
@@ -124,13 +129,11 @@ void Optimizer::spread_parameters() {
 
 void Optimizer::collect_state() {
   if (!sharded()) return;
-  const auto own = static_cast<std::size_t>(ranks_->rank());
   collected_.clear();
   for (const Tensor* tensor : divided_state()) {
-    const Tensor whole = Tensor::zeros({layout_.total}, tensor->dtype());
-    whole.slice(share_begins_[own], share_begins_[own + 1]).copy_from(*tensor);
-    ranks_->spread(whole, share_begins_);
-    collected_.push_back(whole);
+    const Tensor whole = ranks_->leads() ? Tensor::empty({layout_.total}, tensor->dtype()) : Tensor();
+    ranks_->gather_at_leader(tensor->to(kCpu), whole, share_begins_);
+    if (whole.defined()) collected_.push_back(whole);
   }
 }
 

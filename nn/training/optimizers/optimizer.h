@@ -50,13 +50,14 @@ class Optimizer {
   // of steps, is a tensor of one element.
   virtual std::vector<NamedTensor> state() const = 0;
 
-  // Divides the state and the update over the ranks of a job (`--shard optimizer`): from now on this process has the
-  // state of its own share of the parameters, updates those, and gets the others' from the other ranks, which all take
-  // the same steps: the same bits. `ranks` is kept by reference. ValueError for a rule that cannot be divided, and
-  // for bf16 on CUDA devices.
+  // Divides the state and the update over the ranks of a job (`--shard optimizer`). From then on each rank keeps the
+  // state of its own share of the parameters alone and updates that share; after each update the ranks exchange the
+  // shares. The weights have the bits that they have without. All ranks call it, and then take the same steps. `ranks`
+  // is kept by reference. ValueError for a rule that cannot be divided, and for bf16 on CUDA devices.
   void shard(Communicator& ranks);
   bool sharded() const { return ranks_ != nullptr; }
-  // By all ranks together: the whole state on the host, which state() then gives, until it is dropped.
+  // Called by all ranks together: gathers the whole state in the host memory of rank 0, where state() gives it until it
+  // is dropped.
   void collect_state();
   void drop_collected_state() { collected_.clear(); }
 
@@ -82,14 +83,14 @@ class Optimizer {
 
   ParameterSet& parameters() { return parameters_; }
   const ParameterSet& parameters() const { return parameters_; }
-  // [blocks, 4] i32, see optimizer_kernels.h; those that this process updates.
+  // The blocks that this process updates: [blocks, 4] i32, see optimizer_kernels.h.
   const Tensor& blocks() const { return own_blocks_; }
 
-  // The tensors of the state that can be divided: flat, like the parameters. In the update, number j of the parameters
-  // has its number j - share_begin() in them.
+  // The tensors of the state that shard() divides; each is flat, with the layout of the parameters. In queue_update()
+  // the entry of parameter j is at j - share_begin().
   virtual std::vector<Tensor*> divided_state() { return {}; }
   std::int64_t share_begin() const { return sharded() ? share_begins_[static_cast<std::size_t>(ranks_->rank())] : 0; }
-  // Tensor i of divided_state(), whole where it has been collected.
+  // Tensor i of divided_state(): the collected one, or where none has been collected `own`.
   const Tensor& whole(std::size_t i, const Tensor& own) const { return collected_.empty() ? own : collected_[i]; }
 
   // The table of blocks (optimizer_kernels.h): its rows, whose flags are unlike any, and their flags and rates for the
@@ -120,7 +121,7 @@ class Optimizer {
  private:
   void require_gradients(const Gradients& gradients) const;
   void refresh_blocks();  // a parameter may have been frozen since the last step
-  void spread_parameters();
+  void gather_parameters();
 
   std::string name_;
   ParameterSet& parameters_;
@@ -131,8 +132,8 @@ class Optimizer {
   Tensor blocks_, own_blocks_;      // own: the rows of this process's share
   Tensor sums_;                     // [blocks] f64: the squares of each
   Tensor progress_;
-  Communicator* ranks_ = nullptr;           // of a divided state
-  std::vector<std::int64_t> share_begins_;  // of each rank, and the end
+  Communicator* ranks_ = nullptr;           // null: the state is not divided
+  std::vector<std::int64_t> share_begins_;  // where the share of each rank begins, and the end of the last
   std::vector<Tensor> collected_;
 };
 

@@ -82,11 +82,12 @@ TEST_CASE("communicator: one process needs no library, and its sums are its numb
   CHECK_THROWS_AS(ranks->sum(Tensor::zeros({2}, DType::f64), {.dtype = DType::bf16}), DTypeError);
 }
 
-TEST_CASE("communicator: torchrun on CPUs is refused, with what to do") {
+TEST_CASE("communicator: a job of torchrun is refused, with what to do") {
   const Launch launch{.launcher = "torchrun", .rank = 0, .size = 2, .address = "localhost", .port = 1};
   CHECK_THROWS_WITH(static_cast<void>(join_job(launch)),
-                    "torchrun: it starts processes that have no MPI, which is what connects processes on CPUs here; "
-                    "got 2 processes; start them with mpirun -n 2 instead");
+                    "torchrun: processes are connected by MPI here, which it does not start; WORLD_SIZE says that "
+                    "there are 2; start them with mpirun -n 2, or for one process remove WORLD_SIZE and RANK from the "
+                    "environment");
 }
 
 }  // namespace
