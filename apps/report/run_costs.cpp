@@ -28,9 +28,10 @@ std::optional<MemoryPlan> plan_of(const RunRecord& run) {
   const DropoutMask dropout = DropoutMask::of(number_of(run, "dropout", 0), 1);
   const Intermediates intermediates =
       option_of(run, "recompute", "false") == "true" ? Intermediates::recomputed : Intermediates::kept;
+  const ReduceOrder order = option_of(run, "reduce-order", "any") == "rank" ? ReduceOrder::rank : ReduceOrder::any;
   try {
     return plan_training(config, {dtype, kCpu}, {.name = option_of(run, "optimizer", kDefaultOptimizer)}, batch,
-                         dropout, {}, intermediates);
+                         dropout, {}, intermediates, {.order = order});
   } catch (const ValueError&) {  // an optimizer that another program has registered
     return std::nullopt;
   }

@@ -37,9 +37,11 @@ ObjectiveMaker planned_objective(const PlannedModel& planned, const TrainingOpti
 
 void print_training_plan(const PlannedModel& planned, const TrainingOptions& training, const DistillSettings& distill,
                          std::int64_t checkpoints, Format format) {
+  const bool divided = training.shard == "optimizer";
   const MemoryPlan plan =
       plan_training(planned.config, training.model_placement(), training.optimizer_settings(), training.batch,
-                    training.dropout_mask(), planned_objective(planned, training, distill), training.intermediates());
+                    training.dropout_mask(), planned_objective(planned, training, distill), training.intermediates(),
+                    {.order = training.reduce_options().order, .shares = divided ? planned.processes : 1});
   const std::size_t free = free_memory_on(training.model_placement().device);
   const auto bytes = [](const char* name, std::size_t count, std::string remark = {}) {
     return Figure{.key = name, .value = count, .label = name, .text = bytes_text(count), .remark = std::move(remark)};
@@ -53,11 +55,13 @@ void print_training_plan(const PlannedModel& planned, const TrainingOptions& tra
   std::vector<Figure> figures{
       bytes("parameters", plan.parameters, training.placement.precision),
       bytes("gradients", plan.gradients),
-      bytes("optimizer", plan.optimizer, "state of " + training.optimizer),
+      bytes("optimizer", plan.optimizer,
+            divided && planned.processes > 1 ? "a share of the state of " + training.optimizer
+                                             : "state of " + training.optimizer),
       bytes("activations", plan.activations, batch),
       bytes("peak", plan.peak, "of tensors; the pool takes " + bytes_text(plan.reserved) + " from the system"),
       reserved,
-      bytes("checkpoint", plan.parameters + plan.optimizer,
+      bytes("checkpoint", plan.parameters + plan.whole_optimizer,
             "on disk, up to " + std::to_string(checkpoints) + " at a time"),
       bytes("free", free, plan.reserved > free ? "TOO LITTLE: try a smaller --batch with more --accumulate" : "")};
   if (distill.any()) figures.insert(figures.begin() + 3, bytes("teacher", plan.objective, "of --distill"));

@@ -12,6 +12,7 @@ namespace mixgrad::app {
 struct PlannedModel {
   ModelConfig config;
   TokenizerPtr tokenizer;  // compared with a teacher's; null where there is none
+  int processes = 1;       // of the job; `training.batch` is what one of them runs
 };
 
 // Of a run that trains such a model and keeps at most `checkpoints` of them on disk at a time. Reads configuration and

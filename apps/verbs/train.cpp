@@ -432,7 +432,7 @@ class Train : public Verb, private StoredOptions {
     return load_tokenizer(read_text(path), path.string());
   }
 
-  // In a job of several processes by rank 0 alone, and of its share of the batch, which none exceeds.
+  // In a job of several processes rank 0 alone prints the plan, for its own share of the batch: no share is larger.
   int print_plan() {
     const Launch launch = read_launch(process_environment());
     if (launch.rank != 0) return kOk;
@@ -445,8 +445,8 @@ class Train : public Verb, private StoredOptions {
     }
     const TemporaryInput input(model_.data, model_.source);
     const TokenizerPtr tokenizer = distill_.any() ? planned_tokenizer() : nullptr;
-    print_training_plan({.config = planned_config(), .tokenizer = tokenizer}, training_, distill_, kGenerationsAtOnce,
-                        format_of(run_.json));
+    print_training_plan({.config = planned_config(), .tokenizer = tokenizer, .processes = launch.size}, training_,
+                        distill_, kGenerationsAtOnce, format_of(run_.json));
     return kOk;
   }
 

@@ -58,11 +58,28 @@ Events extrapolate(const Events& at_a, std::int64_t a, const Events& at_b, std::
   return events;
 }
 
-Events trace_step(Decoder& model, TrainStep& step, std::int64_t batch, const DropoutMask& dropout) {
+// The rank 0 of a job whose other ranks are not there: nothing is sent.
+class PlannedRank final : public Communicator {
+ public:
+  explicit PlannedRank(int size) : Communicator(0, size) {}
+  std::string transport() const override { return "none"; }
+  bool leave(const std::string&) noexcept override { return false; }
+
+ protected:
+  void gather_bytes(std::span<const std::byte>, std::span<std::byte>, std::span<const std::int64_t>) override {}
+  void exchange_bytes(std::span<const std::byte>, std::span<const std::int64_t>, std::span<std::byte>,
+                      std::span<const std::int64_t>) override {}
+  void sum_any(const Tensor&) override {}
+};
+
+Events trace_step(Decoder& model, TrainStep& step, std::int64_t batch, const DropoutMask& dropout,
+                  const PlannedRanks& ranks) {
   return traced(model.device(), [&] {
     const Tensor tokens = Tensor::zeros({batch, model.config().context}, DType::i32);
     const Tensor targets = Tensor::zeros({batch, model.config().context}, DType::i32);
-    step.accumulate(tokens, targets, 1, dropout);
+    const bool part = ranks.order == ReduceOrder::rank;
+    step.accumulate(tokens, targets, 1, dropout, part ? TrainStep::Into::part : TrainStep::Into::sum);
+    if (part) step.add_part(*make_single_process(), kBucketBytes);
     step.discard();
   });
 }
@@ -90,10 +107,10 @@ TracedBatches choose_batches(std::int64_t batch, const Fits& fits) {
 
 // The events of a step of `batch` sequences.
 Events trace_batch(Decoder& model, TrainStep& step, const TracedBatches& traced_batches, std::int64_t batch,
-                   const DropoutMask& dropout) {
-  const Events high = trace_step(model, step, traced_batches.high, dropout);
+                   const DropoutMask& dropout, const PlannedRanks& ranks) {
+  const Events high = trace_step(model, step, traced_batches.high, dropout, ranks);
   if (traced_batches.high == batch) return high;
-  const Events low = trace_step(model, step, traced_batches.low, dropout);
+  const Events low = trace_step(model, step, traced_batches.low, dropout, ranks);
   if (!same_order(low, high)) return high;
   return extrapolate(low, traced_batches.low, high, traced_batches.high, batch);
 }
@@ -102,18 +119,30 @@ Events trace_batch(Decoder& model, TrainStep& step, const TracedBatches& traced_
 
 MemoryPlan plan_training(const ModelConfig& config, Placement placement, const OptimizerSettings& settings,
                          std::int64_t batch, const DropoutMask& dropout, const ObjectiveMaker& objective,
-                         Intermediates intermediates) {
+                         Intermediates intermediates, const PlannedRanks& ranks) {
   const RecomputeScope scope(intermediates);
   const Device device = placement.device;
   MemoryPlan plan;
+  PlannedRank rank(ranks.shares);
   std::unique_ptr<Decoder> model;
   std::unique_ptr<Optimizer> optimizer;
   std::unique_ptr<TrainStep> step;
   std::unique_ptr<Objective> own;
   const Events parameters = traced(device, [&] { model = std::make_unique<Decoder>(config, placement); });
   const Events kept = traced(device, [&] { own = objective ? objective(*model) : nullptr; });
-  const Events state = traced(device, [&] { optimizer = make_optimizer(settings, model->parameters()); });
-  const Events gradients = traced(device, [&] { step = std::make_unique<TrainStep>(*model, *optimizer, own.get()); });
+  Events state = traced(device, [&] { optimizer = make_optimizer(settings, model->parameters()); });
+  plan.whole_optimizer = replay_pool(state).in_use;
+  if (!rank.alone()) {  // in one trace, which notes that the whole state is given back
+    optimizer.reset();
+    state = traced(device, [&] {
+      optimizer = make_optimizer(settings, model->parameters());
+      optimizer->shard(rank);
+    });
+  }
+  const Events gradients = traced(device, [&] {
+    step = std::make_unique<TrainStep>(*model, *optimizer, own.get());
+    if (ranks.order == ReduceOrder::rank) step->reserve_part();
+  });
   plan.parameters = replay_pool(parameters).in_use;
   plan.optimizer = replay_pool(state).in_use;
   plan.gradients = replay_pool(gradients).in_use;
@@ -124,7 +153,7 @@ MemoryPlan plan_training(const ModelConfig& config, Placement placement, const O
   append(all, state);
   append(all, gradients);
   // The very first step also makes what operators keep between calls, such as tables of angles.
-  const Events first = trace_step(*model, *step, 1, dropout);
+  const Events first = trace_step(*model, *step, 1, dropout, ranks);
   append(all, left_over(first));
 
   const std::size_t one = replay_pool(first).peak;
@@ -133,11 +162,16 @@ MemoryPlan plan_training(const ModelConfig& config, Placement placement, const O
   };
   const TracedBatches traced_batches = choose_batches(batch, fits);
   plan.traced_batch = traced_batches.high;
-  const Events of_step = trace_batch(*model, *step, traced_batches, batch, dropout);
+  const Events of_step = trace_batch(*model, *step, traced_batches, batch, dropout, ranks);
   const std::int64_t eval = fits(kEvalBatch) ? kEvalBatch : 1;
   append(all, of_step);
   append(all, of_step);
   append(all, trace_evaluation(*model, eval));
+  // A checkpoint has the whole state, which is gathered in the memory of the host.
+  append(all, traced(device, [&] {
+           optimizer->collect_state();
+           optimizer->drop_collected_state();
+         }));
 
   const PoolStats stats = replay_pool(all);
   plan.peak = stats.peak;

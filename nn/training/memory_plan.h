@@ -14,6 +14,7 @@
 #include "core/numeric/dropout_mask.h"
 #include "core/tensor.h"
 #include "nn/config/model_config.h"
+#include "nn/distributed/communicator.h"
 #include "nn/training/objective.h"
 #include "nn/training/optimizers/registry.h"
 
@@ -21,6 +22,7 @@ namespace mixgrad {
 
 struct MemoryPlan {
   std::size_t parameters = 0, gradients = 0, optimizer = 0;  // bytes, as for all that follows
+  std::size_t whole_optimizer = 0;                           // the optimizer's state before it is divided
   std::size_t objective = 0;                                 // what an objective keeps, such as a teacher
   std::size_t activations = 0;    // beyond these, at the largest moment of a step or an evaluation
   std::size_t peak = 0;           // the sum: the most that tensors hold at once
@@ -28,13 +30,20 @@ struct MemoryPlan {
   std::int64_t traced_batch = 0;  // the largest batch that was run for the plan
 };
 
+// What the plan needs to know of a job of several processes.
+struct PlannedRanks {
+  ReduceOrder order = ReduceOrder::any;  // rank: a step has a second buffer of gradients, in one process, too
+  int shares = 1;                        // processes that divide the optimizer's state; the plan is that of rank 0
+};
+
 // For steps of `batch` sequences of the model's context, with this dropout, and evaluations
 // (nn/evaluation/evaluation.h). Takes the memory and the time, on the device, of about a step and a half; less, and is
 // less exact, where that would not fit into half of the free memory. OutOfMemory when not even a batch of one fits.
-// `objective`, where there is one, is made for the model and minimised in its place.
+// `objective`, where there is one, is made for the model and minimised in place of its loss. ValueError for a state
+// that cannot be divided.
 using ObjectiveMaker = std::function<std::unique_ptr<Objective>(Decoder& model)>;
 MemoryPlan plan_training(const ModelConfig& config, Placement placement, const OptimizerSettings& optimizer,
                          std::int64_t batch, const DropoutMask& dropout = {}, const ObjectiveMaker& objective = {},
-                         Intermediates intermediates = Intermediates::kept);
+                         Intermediates intermediates = Intermediates::kept, const PlannedRanks& ranks = {});
 
 }  // namespace mixgrad

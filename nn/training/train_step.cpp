@@ -14,7 +14,7 @@ namespace mixgrad {
 double TrainStep::accumulate(const Tensor& tokens, const Tensor& targets, double divisor, const DropoutMask& dropout,
                              Into into) {
   const ContextScope scope(model_.context());
-  if (into == Into::part && !part_) part_ = model_.parameters().new_gradients();
+  if (into == Into::part) reserve_part();
   Gradients& gradients = into == Into::part ? *part_ : gradients_;
   if (objective_ != nullptr) return objective_->accumulate(model_, tokens, targets, divisor, dropout, gradients);
   Tape tape;
@@ -23,6 +23,10 @@ double TrainStep::accumulate(const Tensor& tokens, const Tensor& targets, double
   const double value = loss.item();
   std::move(tape).backward(loss, gradients, 1.0 / divisor);
   return value;
+}
+
+void TrainStep::reserve_part() {
+  if (!part_) part_ = model_.parameters().new_gradients();
 }
 
 void TrainStep::add_part(Communicator& ranks, std::size_t bucket_bytes) {

@@ -34,6 +34,8 @@ class TrainStep {
   // loss, which is not divided. `dropout` is that of the step and micro-batch (DropoutMask::in_step).
   double accumulate(const Tensor& tokens, const Tensor& targets, double divisor = 1, const DropoutMask& dropout = {},
                     Into into = Into::sum);
+  // Takes the memory of Into::part, which the first such micro-batch takes otherwise.
+  void reserve_part();
   // Adds to the sum the parts of all ranks, in rank order.
   void add_part(Communicator& ranks, std::size_t bucket_bytes);
   // Makes the sum that of all ranks.

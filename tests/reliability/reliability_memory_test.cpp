@@ -46,6 +46,7 @@ TEST_CASE("reliability: train --plan is within 5 % of what the run takes") {
       "--layers 2 --d-model 64 --heads 4 --context 64 --batch 2 --d-ff 1000",
       "--layers 2 --d-model 128 --heads 4 --context 128 --batch 3",
       "--layers 3 --d-model 40 --heads 5 --context 77 --batch 11 --positions none --mlp gelu_erf",
+      "--layers 2 --d-model 128 --heads 4 --context 16 --batch 2 --accumulate 2 --reduce-order rank",
   };
   double worst = 0;
   int count = 0;
