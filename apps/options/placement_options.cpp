@@ -10,8 +10,8 @@ namespace mixgrad::app {
 
 namespace {
 
-// The first CUDA device; in a job the one with this process's number on the host. A launcher may also show each process
-// its own device alone.
+// The first CUDA device; in a job of several processes the one whose number is that of this process on its host. Where
+// a launcher lets each process see one device alone, that one.
 Device own_device() {
   Device device = parse_device("cuda");
   if constexpr (build::has_cuda) {
@@ -62,9 +62,12 @@ Device checked_device() {
 
 void PlacementOptions::check_device() const {
   if (checks()) checked_device();
-  if (const Launch launch = read_launch(process_environment()); launch.size > 1 && device.starts_with("cuda:")) {
-    raise<ValueError>("--device ", device, ": in a job of several processes each takes the device of its own number ",
-                      "on the host; got ", launch.size, " processes; give --device cuda");
+  if (device.starts_with("cuda:")) {
+    const int processes = read_launch(process_environment()).size;
+    if (processes > 1) {
+      raise<ValueError>("--device ", device, ": in a job of several processes each takes the device of its own number ",
+                        "on the host; got ", processes, " processes; give --device cuda");
+    }
   }
   require_device(where());
 }
@@ -75,9 +78,6 @@ Context PlacementOptions::context(std::int64_t threads) const {
           .check_devices = checks()};
 }
 
-Device PlacementOptions::where() const {
-  if (device == "cuda") return own_device();
-  return parse_device(checks() ? "cuda" : device);
-}
+Device PlacementOptions::where() const { return checks() || device == "cuda" ? own_device() : parse_device(device); }
 
 }  // namespace mixgrad::app

@@ -22,11 +22,11 @@ struct PlacementOptions {
 
   // With the words that --precision takes, of which `precision` is the first choice.
   void declare(OptionSet& options, const std::vector<std::string>& precisions, const std::string& help);
-  // DeviceError unless the device is there.
+  // DeviceError unless the device is there; ValueError for cuda:N in a job of several processes.
   void check_device() const;
   // The settings under which the verb computes; threads = 0: OMP_NUM_THREADS or all cores.
   Context context(std::int64_t threads) const;
-  Device where() const;  // "cuda" in a job of several processes: the device of this process
+  Device where() const;  // of cuda and check in a job of several processes: the device of this process
   bool checks() const { return device == kCheckedDevice; }
   bool operator==(const PlacementOptions&) const = default;
   // With the context of the scope that the verb has opened.

@@ -11,6 +11,7 @@ namespace mixgrad::app {
 namespace {
 
 constexpr RealRange kRate{.low = 0, .high = 1000};
+constexpr const char* kAlone = "it belongs to a job of several processes, and this is one";
 
 // The optimizers that have this option, in the order of their list.
 std::vector<std::string> owners(const std::string& option) {
@@ -110,7 +111,6 @@ void TrainingOptions::declare_recompute(OptionSet& options, const std::vector<st
 }
 
 void TrainingOptions::declare_ranks(OptionSet& options, bool alone, const std::vector<std::string>& only_for) {
-  constexpr const char* kAlone = "it belongs to a job of several processes, and this is one";
   OptionTraits traits{.group = OptionGroup::optimisation, .on_resume = OnResume::may_change, .only_for = only_for};
   traits.useless = useless_when([alone] { return alone; }, kAlone);
   traits.absent_means = "f32";
@@ -123,8 +123,8 @@ void TrainingOptions::declare_ranks(OptionSet& options, bool alone, const std::v
   traits.absent_means = "none";
   options.add(
       "shard", shard, {"none", "optimizer"},
-      "Several processes: optimizer: each has the moments of its share of the parameters alone; less memory, the "
-      "same bits",
+      "Several processes: optimizer = each keeps the moments of its share of the parameters alone, which takes less "
+      "memory and gives the same bits",
       traits);
   traits.useless = [this, alone]() -> std::string {
     if (reduce_dtype == "bf16") return "--reduce-dtype bf16 always adds in rank order";
@@ -136,11 +136,14 @@ void TrainingOptions::declare_ranks(OptionSet& options, bool alone, const std::v
       "Order in which gradients of micro-batches and processes are added. any: the quickest; rank: one by one, so "
       "that N processes give the bits of one with --accumulate N and an N-th of --batch",
       traits);
-  traits.useless = useless_when([alone] { return alone; }, kAlone);
-  traits.on_resume = OnResume::not_stored;
-  traits.absent_means.reset();
+}
+
+void declare_timeout(OptionSet& options, double& timeout, bool alone, const std::vector<std::string>& only_for) {
   options.add("timeout", timeout, {.low = 1, .high = 86400},
-              "Several processes: seconds after which one that does not answer ends the run", traits);
+              "Several processes: seconds after which one that does not answer ends the job",
+              {.on_resume = OnResume::not_stored,
+               .useless = useless_when([alone] { return alone; }, kAlone),
+               .only_for = only_for});
 }
 
 ReduceOptions TrainingOptions::reduce_options() const {

@@ -8,6 +8,11 @@
 
 namespace mixgrad::app {
 
+// Of a verb whose processes work together in a job: seconds that one of them waits for another. `alone`: there is one
+// process. `only_for` as in OptionTraits.
+inline constexpr double kTimeout = 300;
+void declare_timeout(OptionSet& options, double& timeout, bool alone, const std::vector<std::string>& only_for = {});
+
 struct TrainingOptions {
   std::int64_t batch = 12, steps = 1000, accumulate = 1, warmup = 100, threads = 0;
   double lr = 1e-3, min_lr = 1e-4, clip = 1.0;
@@ -20,7 +25,7 @@ struct TrainingOptions {
   std::string reduce_dtype = "f32", reduce_order = "any";
   std::int64_t bucket_mb = 25;
   std::string shard = "none";
-  double timeout = 300;  // seconds
+  double timeout = kTimeout;  // seconds
   bool recompute = false;
   std::vector<std::string> frozen;     // patterns of parameter names (nn/modules/freeze.h)
   std::vector<std::string> lr_scales;  // nn/modules/lr_scale.h
@@ -32,7 +37,7 @@ struct TrainingOptions {
   void declare_dropout(OptionSet& options);
   void declare_recompute(OptionSet& options, const std::vector<std::string>& only_for = {});
   void declare_frozen(OptionSet& options);
-  // How the processes of a job work together; `alone`: there is one.
+  // How the processes of a job add gradients and divide the state; `alone`: there is one.
   void declare_ranks(OptionSet& options, bool alone, const std::vector<std::string>& only_for = {});
   void declare_seed(OptionSet& options);
   void declare_placement(OptionSet& options);

@@ -80,6 +80,7 @@ class Bench : public Verb {
     training_.declare_recompute(options, {"train"});
     training_.declare_ranks(options, started_alone(), {"train"});
     options.limit_to({"train", "decode"});  // what an operator has not
+    declare_timeout(options, training_.timeout, started_alone(), {"train", "comm"});
     options.add("rounds", rounds_, kCount,
                 "Timed steps, of an operator or of sums timed calls, after three untimed ones; the median is printed",
                 {.only_for = {"train", "op", "comm"}, .given = &op_.rounds_given});
@@ -112,7 +113,7 @@ class Bench : public Verb {
  private:
   struct StepTimes {
     double best = 0, median = 0;  // milliseconds
-    double sums = 0;              // of them in sums over the ranks that nothing hides
+    double sums = 0;              // of them spent waiting for sums over the ranks
     double tokens_per_s = 0, allocations = 0;
     std::size_t peak = 0;
   };
@@ -146,7 +147,7 @@ class Bench : public Verb {
                  trace_.c_str(), count_text(static_cast<std::int64_t>(shown), "operator").c_str());
   }
 
-  // Of more steps, since a result tells of the last one alone.
+  // Runs eleven more steps one by one, since a result has the wait of the last step alone. Returns the median.
   static double median_wait_ms(Trainer& trainer) {
     std::vector<double> waits(11);
     for (double& wait : waits) {
@@ -324,8 +325,7 @@ class Bench : public Verb {
     std::printf(", %s\n", count_text(threads(), "thread").c_str());
     if (ranks.alone()) return;
     std::printf(
-        "%d ranks: %.2f ms of a step in sums of gradients that nothing hides; %.2f ms without the other ranks, "
-        "scaling %.3f\n",
+        "%d ranks: a step waits %.2f ms for sums of gradients; %.2f ms a step without the other ranks, scaling %.3f\n",
         ranks.size(), times.sums, apart.median, scaling);
   }
 

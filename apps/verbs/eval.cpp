@@ -10,6 +10,7 @@
 #include "apps/evaluation/token_report.h"
 #include "apps/options/model_options.h"
 #include "apps/options/placement_options.h"
+#include "apps/options/training_options.h"
 #include "apps/output/error_line.h"
 #include "apps/output/table.h"
 #include "apps/run/run_ranks.h"
@@ -65,18 +66,17 @@ class Eval : public Verb {
     options.add("format", format_, format_names(), "How rows are printed; json: as --json",
                 {.useless = useless_when([this] { return json_; }, "--json gives the format")});
     options.add_flag("json", json_, "JSON on stdout, one object a line");
+    declare_timeout(options, timeout_, started_alone());
   }
 
   int run() override {
-    return run_in_job(kTimeout, [this](Communicator& ranks) {
+    return run_in_job(timeout_, [this](Communicator& ranks) {
       ranks_ = of_task_.ranks = ranks.alone() ? nullptr : &ranks;
       return evaluate_all();
     });
   }
 
  private:
-  static constexpr double kTimeout = 300;  // seconds, as --timeout of train
-
   int evaluate_all() {
     const auto empty = [](const std::string& path) { return path.empty(); };
     if (checkpoints_.empty() || std::any_of(checkpoints_.begin(), checkpoints_.end(), empty)) {
@@ -405,7 +405,7 @@ class Eval : public Verb {
   std::vector<std::string> checkpoints_;
   std::string split_ = "valid", suite_, format_ = "table";
   std::int64_t batch_ = kEvalBatch, threads_ = 0, context_ = 0, stride_ = 0, suite_tokens_ = 200;
-  double temperature_ = 1;
+  double temperature_ = 1, timeout_ = kTimeout;
   TaskEvaluationOptions of_task_;
   Communicator* ranks_ = nullptr;  // of a job of several processes
   bool json_ = false, by_position_ = false, per_token_ = false;

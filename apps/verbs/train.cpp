@@ -110,6 +110,7 @@ class Train : public Verb, private StoredOptions {
     training_.declare_recompute(options);
     training_.declare_frozen(options);
     training_.declare_ranks(options, started_alone());
+    declare_timeout(options, training_.timeout, started_alone());
     distill_.declare(options);
     training_.declare_placement(options);
   }

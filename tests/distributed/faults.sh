@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # What a job of several ranks does when one of them gets a signal, dies, hangs, fails or meets a number that is not finite.
-#   faults.sh PATH/TO/mixgrad
+#   faults.sh PATH/TO/mixgrad PATH/TO/communicator_ranks
 # Exit code 77, which ctest reports as skipped, where there is no mpirun.
+# shellcheck disable=SC1091,SC2034,SC2154 # ranks.sh sets job and rank_1, and reads endless and launch
 set -euo pipefail
-# shellcheck disable=SC1091
 source "$(dirname "${BASH_SOURCE[0]}")/ranks.sh"
 program=$(realpath "$1")
+communicator=$(realpath "$2")
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
@@ -14,29 +15,6 @@ for i in $(seq 60); do echo "the cat $((i * 7 % 13)) sat on the mat, and the dog
 endless=(train --data text.txt --layers 1 --d-model 16 --heads 2 --context 8 --batch 4 --threads 1 --warmup 2 --lr 0.001
   --sample-tokens 0 --steps 1000000 --save-every 50 --log-every 50 --timeout 5)
 
-# Starts 2 ranks in the background; sets `job`, and `rank_1` to the process of rank 1, once it has saved a checkpoint.
-begin() {
-  local out=$1
-  shift
-  mpirun --quiet --bind-to none "${launch[@]}" -n 2 "$program" "${endless[@]}" --out "$out" "$@" >"$out.said" 2>&1 &
-  job=$!
-  for _ in $(seq 400); do
-    [ ! -e "$out/latest" ] || break
-    sleep 0.1
-  done
-  [ -e "$out/latest" ] || fail "$out: no checkpoint in 40 s: $(cat "$out.said")"
-  rank_1=$(pgrep -P "$job" | while read -r pid; do
-    ! tr '\0' '\n' <"/proc/$pid/environ" | grep -qx OMPI_COMM_WORLD_RANK=1 || echo "$pid"
-  done)
-  [ -n "$rank_1" ] || fail "$out: rank 1 is not there"
-}
-ended() {
-  local status=0
-  wait "$job" || status=$?
-  [ "$status" = "$2" ] || fail "$1: exit code $status instead of $2: $(cat "$1.said")"
-}
-says() { grep -qF -- "$2" "$1.said" || fail "$1 did not say '$2': $(cat "$1.said")"; }
-resumes() { "$program" train --resume "$1" --stop-after 1 >/dev/null 2>said.txt || fail "$1 cannot be resumed: $(cat said.txt)"; }
 launch=()
 
 # A signal at rank 1: both stop after the same step, rank 0 saves it, and the exit code is the signal's.
@@ -68,6 +46,13 @@ wait "$job" || true
 kill -KILL "$rank_1" 2>/dev/null || true
 says hangs "rank 1 of 2 did not take part in"
 resumes hangs
+
+# Whatever the verb, --timeout ends the wait for a rank that does not take part: here one that sleeps for 20 s.
+for verb in "eval --checkpoint hangs" "bench comm" "bench train --layers 1 --d-model 16 --heads 2 --context 8 --batch 4"; do
+  read -ra words <<<"$verb"
+  must_say 4 "rank 1 of 2 did not take part in" mpirun --quiet --bind-to none \
+    -n 1 "$program" "${words[@]}" --timeout 2 : -n 1 "$communicator" silent
+done
 
 # A rank that fails: here rank 0, whose folder cannot be written any more.
 begin disk

@@ -1,6 +1,6 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154 # program, endless and launch are those of the test
 # Sourced by the tests that start several processes: on_ranks N PROGRAM ARGUMENTS, fail TEXT, must_say CODE TEXT COMMAND,
-# and comparisons of two runs.
+# comparisons of two runs, and jobs in the background, one of whose processes gets a signal.
 if ! command -v mpirun >/dev/null; then
   echo "SKIPPED: these tests start several processes, and there is no mpirun (Debian: openmpi-bin)"
   exit 77
@@ -49,3 +49,38 @@ numbers() {
   sed -E 's/.*"step":([0-9]+).*"loss":([^,]+),"val_loss":.*"grad_norm":([^,]+),.*/\2 \3 \1/; s/.*"step": ([0-9]+), "loss": ([^,]+), "val_loss".*"grad_norm": ([^,]+), .*/\2 \3 \1/' "$1/metrics.jsonl"
 }
 validation() { grep -o '"val_loss": *[0-9.]*' "$1/metrics.jsonl"; }
+
+# Starts 2 ranks of `$program "${endless[@]}"` in the background, with the options of mpirun in `launch`; sets `job`, and
+# `rank_1` to the process of rank 1, once it has saved a checkpoint.
+begin() {
+  local out=$1
+  shift
+  mpirun --quiet --bind-to none "${launch[@]}" -n 2 "$program" "${endless[@]}" --out "$out" "$@" >"$out.said" 2>&1 &
+  job=$!
+  for _ in $(seq 400); do
+    [ ! -e "$out/latest" ] || break
+    sleep 0.1
+  done
+  [ -e "$out/latest" ] || fail "$out: no checkpoint in 40 s: $(cat "$out.said")"
+  rank_1=$(pgrep -P "$job" | while read -r pid; do
+    ! tr '\0' '\n' <"/proc/$pid/environ" | grep -qx OMPI_COMM_WORLD_RANK=1 || echo "$pid"
+  done)
+  [ -n "$rank_1" ] || fail "$out: rank 1 is not there"
+}
+# The job of NAME must have ended with this exit code.
+ended() {
+  local status=0
+  wait "$job" || status=$?
+  [ "$status" = "$2" ] || fail "$1: exit code $status instead of $2: $(cat "$1.said")"
+}
+says() { grep -qF -- "$2" "$1.said" || fail "$1 did not say '$2': $(cat "$1.said")"; }
+# The last checkpoint of NAME is resumed, by one process, for one more step.
+resumes() {
+  local name=$1 step
+  shift
+  step=$(readlink "$name/latest")
+  step=${step#step-}
+  "$program" train --resume "$name" --stop-after $((step + 1)) "$@" >/dev/null 2>said.txt ||
+    fail "$name cannot be resumed: $(cat said.txt)"
+  [ "$(readlink "$name/latest")" = "step-$((step + 1))" ] || fail "$name was resumed without a step: $(cat said.txt)"
+}

@@ -87,6 +87,24 @@ plan=(train "${tiny[@]}" --batch 5 --plan --out planned)
 on_ranks 2 "$program" "${plan[@]}" >plan2.txt 2>said.txt || fail "plan on 2 ranks: $(cat said.txt)"
 grep -q "one of 2 processes, which runs at most 3 of the 5 sequences" said.txt || fail "the plan does not say what of: $(cat said.txt)"
 "$program" train "${tiny[@]}" --batch 3 --plan --out planned | cmp - plan2.txt || fail "the plan of 2 ranks is not that of 3 sequences, said once"
+# It counts what the job adds and spares: a second buffer of gradients in rank order, moments divided over the ranks.
+measured() { # bytes
+  sed -nE 's/.*tensors took at most ([0-9.]+) (KiB|MiB).*/\1 \2/p' said.txt | awk '{ print $1 * ($2 == "MiB" ? 1048576 : 1024) }'
+}
+for job in "--reduce-order rank" "--shard optimizer"; do
+  read -ra options <<<"$job"
+  wide=(train --data text.txt --layers 1 --d-model 96 --heads 2 --context 8 --threads 1 --batch 4 --steps 2 --warmup 1
+    --eval-every 0 "${options[@]}")
+  on_ranks 2 "$program" "${wide[@]}" --plan --json >plan2.txt 2>said.txt || fail "plan $job: $(cat said.txt)"
+  on_ranks 2 "$program" "${wide[@]}" --sample-tokens 0 --out "wide${options[1]}" 2>said.txt || fail "run $job: $(cat said.txt)"
+  sed -nE 's/.*"peak": *([0-9]+).*/\1/p' plan2.txt | awk -v measured="$(measured)" '
+    { planned = $1 } END { exit !(measured > 0 && planned / measured > 0.95 && planned / measured < 1.05) }' ||
+    fail "$job: the run took $(measured) bytes: $(cat plan2.txt)"
+  sed -nE 's/.*"optimizer": *([0-9]+).*/\1/p' plan2.txt >>states.txt
+done
+awk '{ state[NR] = $1 } END { share = state[2] / state[1]; exit !(NR == 2 && share > 0.4 && share < 0.7) }' states.txt ||
+  fail "each of two processes has about half of the state: $(cat states.txt)"
+
 mkdir rank0 rank1
 traced=("$program" bench train --layers 1 --d-model 16 --heads 2 --context 8 --batch 4 --threads 1 --rounds 1 --trace step.json)
 mpirun --quiet --bind-to none -n 1 --wdir "$folder/rank0" "${traced[@]}" : -n 1 --wdir "$folder/rank1" "${traced[@]}" >said.txt 2>&1 ||
