@@ -72,9 +72,12 @@ void prepare_verb(const DataPrepareOptions& given) {
                       .tokenizer = options.tokenizer.empty() ? "char" : options.tokenizer,
                       .out = options.out,
                       .shard_tokens = options.shard_tokens};
-  const SourceList list = find_sources(options.sources);
+  SourceList list = find_sources(options.sources);
   if (!options.tokenizer.empty() && list.files[0].reader->yields == Reader::Yields::ids) {
     raise<ValueError>("--tokenizer cannot be given here: ", options.sources[0], " holds token ids; leave it out");
+  }
+  if (what.spec.valid.kind == ValidChoice::Kind::sources) {
+    list.count_left_out_of(find_sources(options.source_options.valid));
   }
   if (!tokenizer_is_made(what.tokenizer)) what.known = open_tokenizer(what.tokenizer);
   PreparedManifest manifest;
@@ -95,7 +98,7 @@ void prepare_verb(const DataPrepareOptions& given) {
                  figure("tokens", manifest.tokens),
                  figure("train_tokens", manifest.train_tokens),
                  figure("vocab_size", manifest.vocab_size),
-                 figure("left_out", list.hidden + list.binary, "hidden and unknown binary files"),
+                 figure("left_out", list.left_out(), "hidden, unknown binary and special files, links to folders"),
                  figure("shards", static_cast<std::int64_t>(manifest.shards.size()), "files of tokens"),
                  {.key = "seconds", .value = now() - start, .label = "seconds", .text = seconds}});
 }

@@ -95,15 +95,17 @@ ShownData read_shown(const DataReportOptions& options) {
   const ValidChoice choice = options.source_options.valid_choice();
   if (options.sources.size() == 1 && is_prepared(options.sources[0])) return read_prepared_data(options);
   ShownData data;
-  const SourceList list = find_sources(options.sources);
-  data.left_out = list.left_out_text();
+  SourceList list = find_sources(options.sources);
   data.documents = read_documents(list, reading);
   std::optional<Documents> valid;
   if (choice.kind == ValidChoice::Kind::sources) {
-    valid = read_documents(find_sources(options.source_options.valid), reading);
+    const SourceList of_valid = find_sources(options.source_options.valid);
+    list.count_left_out_of(of_valid);
+    valid = read_documents(of_valid, reading);
     data.valid_source = valid->source;
     require_same_kind(data.documents, *valid);
   }
+  data.left_out = list.left_out_text();
   if (!data.documents.has_ids()) {
     data.tokenizer = tokenizer_for(options.tokenizer, data.documents, valid ? &*valid : nullptr);
   } else if (!options.tokenizer.empty()) {

@@ -464,10 +464,15 @@ class Train : public Verb, private StoredOptions {
     return true;
   }
 
-  // Of the folders and patterns among the sources: " (2 hidden files left out)".
+  // What the folders and patterns of --data and --valid leave out: " (2 hidden files left out)".
   std::string left_out() const {
     const bool prepared = model_.data.size() == 1 && is_prepared(model_.data[0]);
-    return model_.data.empty() || prepared ? "" : find_sources(model_.data).left_out_text();
+    if (model_.data.empty() || prepared) return {};
+    SourceList list = find_sources(model_.data);
+    if (model_.source.valid_choice().kind == ValidChoice::Kind::sources) {
+      list.count_left_out_of(find_sources(model_.source.valid));
+    }
+    return list.left_out_text();
   }
 
   void describe(const Decoder& model, const RunData& data, std::int64_t frozen) const {

@@ -3,6 +3,7 @@
 #include <glob.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "core/error.h"
 #include "core/text/plural.h"
@@ -17,17 +18,23 @@ namespace fs = std::filesystem;
 bool is_hidden(const fs::path& path) { return path.filename().native().starts_with('.'); }
 
 // Follows links to files, not to folders, so that no folder is read twice or without end.
-void list_folder(const fs::path& folder, std::vector<fs::path>& files, std::int64_t& hidden) {
+void list_folder(const fs::path& folder, std::vector<fs::path>& files, SourceList& list) {
   std::error_code error;
   fs::directory_iterator entries(folder, error);
   if (error) raise<IoError>(folder.string(), ": the folder cannot be read: ", error.message());
   for (const fs::directory_entry& entry : entries) {
     if (is_hidden(entry.path())) {
-      ++hidden;
-    } else if (entry.is_directory(error) && !entry.is_symlink(error)) {
-      list_folder(entry.path(), files, hidden);
+      ++list.hidden;
+    } else if (entry.is_directory(error)) {
+      if (entry.is_symlink(error)) {
+        ++list.links;
+      } else {
+        list_folder(entry.path(), files, list);
+      }
     } else if (entry.is_regular_file(error)) {
       files.push_back(entry.path());
+    } else {
+      ++list.special;
     }
   }
 }
@@ -72,7 +79,7 @@ void add_source(const std::string& source, SourceList& list) {
       if (is_hidden(path)) {
         ++list.hidden;
       } else if (fs::is_directory(path, error)) {
-        list_folder(path, found, list.hidden);
+        list_folder(path, found, list);
       } else {
         found.push_back(path);
       }
@@ -80,7 +87,7 @@ void add_source(const std::string& source, SourceList& list) {
     return add_found(found, source, list);
   }
   if (fs::is_directory(source, error)) {
-    list_folder(source, found, list.hidden);
+    list_folder(source, found, list);
     return add_found(found, source, list);
   }
   // Where the extension tells, the file is opened once, by who reads it.
@@ -94,12 +101,27 @@ void add_source(const std::string& source, SourceList& list) {
 }  // namespace
 
 std::string SourceList::left_out_text() const {
-  if (hidden == 0 && binary == 0) return {};
-  std::string text = " (";
-  if (hidden > 0) text += std::to_string(hidden) + " hidden";
-  if (hidden > 0 && binary > 0) text += " and ";
-  if (binary > 0) text += std::to_string(binary) + " unknown binary";
-  return text + (hidden + binary == 1 ? " file" : " files") + " left out)";
+  std::vector<std::string> kinds;
+  for (const auto& [count, kind] : {std::pair(hidden, " hidden"), {binary, " unknown binary"}, {special, " special"}}) {
+    if (count > 0) kinds.push_back(std::to_string(count) + kind);
+  }
+  std::string text;
+  for (std::size_t i = 0; i < kinds.size(); ++i) {
+    text += (i == 0 ? "" : i + 1 == kinds.size() ? " and " : ", ") + kinds[i];
+  }
+  if (!kinds.empty()) text += hidden + binary + special == 1 ? " file" : " files";
+  if (links > 0) {
+    text += (text.empty() ? "" : " and ") + std::to_string(links) +
+            (links == 1 ? " link to a folder" : " links to folders");
+  }
+  return text.empty() ? text : " (" + text + " left out)";
+}
+
+void SourceList::count_left_out_of(const SourceList& other) {
+  hidden += other.hidden;
+  binary += other.binary;
+  links += other.links;
+  special += other.special;
 }
 
 bool is_glob(const std::string& source) {

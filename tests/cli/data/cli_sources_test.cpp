@@ -66,7 +66,7 @@ TEST_CASE("cli sources: runs on text, records, tunes and ids resume with what th
                 {"--data", path("e.u8", ids), "--valid", path("v.u8", "\1\2\3\1\2\3\1\2\3\4"), "--vocab", "40"});
 }
 
-TEST_CASE("cli sources: hidden and unknown binary files of a folder are left out and counted, by every verb") {
+TEST_CASE("cli sources: hidden files, unknown binary files and links of a folder are left out and counted") {
   const TempFolder folder;
   std::filesystem::create_directories(folder / "in" / "deep");
   folder.put("in/a.txt", small_text());
@@ -81,6 +81,20 @@ TEST_CASE("cli sources: hidden and unknown binary files of a folder are left out
       run_program({"data", "prepare", (folder / "in").string(), "--out", (folder / "out").string(), "--json"});
   CHECK(json_of(prepared.out)["left_out"] == 2);
   CHECK_FALSE(has(train_on(folder, "two", {"--data", (folder / "in/a.txt").string()}).err, "left out"));
+  // Those of --valid are counted as well.
+  std::filesystem::create_directories(folder / "held");
+  folder.put("held/a.txt", small_text());
+  std::filesystem::create_directory_symlink(folder / "in", folder / "held" / "more");
+  const auto with_both = [&](Arguments begin, const Arguments& more = {}) {
+    begin.insert(begin.end(), {(folder / "in").string(), "--valid", (folder / "held").string()});
+    begin.insert(begin.end(), more.begin(), more.end());
+    return begin;
+  };
+  const std::string with_link = "(1 hidden and 1 unknown binary files and 1 link to a folder left out)";
+  CHECK(has(train_on(folder, "three", with_both({"--data"})).err, " for validation " + with_link));
+  CHECK(has(run_program(with_both({"data", "show"})).out, with_link));
+  const Finished third = run_program(with_both({"data", "prepare"}, {"--out", (folder / "out2").string(), "--json"}));
+  CHECK(json_of(third.out)["left_out"] == 3);
 }
 
 TEST_CASE("cli sources: a run without validation") {

@@ -40,12 +40,22 @@ TEST_CASE("sources: files, folders and globs, in order, without hidden and unkno
   folder.put("d/image", std::string_view("\x89PNG\0", 5));
   folder.put("z.txt", "7");
   fs::create_directory_symlink(folder / "d", folder / "d/loop");
+  fs::create_symlink(folder / "none", folder / "d/b/nothing.txt");
   const std::string d = (folder / "d").string();
   const SourceList list = find_sources({(folder / "z.txt").string(), d});
   CHECK(names_of(list, folder) == Names{"z.txt", "d/B.md", "d/a.txt", "d/b.txt", "d/b/z"});
   CHECK(list.hidden == 2);
   CHECK(list.binary == 1);
-  CHECK(list.left_out_text() == " (2 hidden and 1 unknown binary files left out)");
+  CHECK(list.links == 1);
+  CHECK(list.special == 1);
+  CHECK(list.left_out() == 5);
+  CHECK(list.left_out_text() == " (2 hidden, 1 unknown binary and 1 special files and 1 link to a folder left out)");
+  SourceList twice = find_sources({d});
+  twice.count_left_out_of(list);
+  CHECK(twice.left_out() == 10);
+  CHECK(SourceList{.files = {}, .links = 2}.left_out_text() == " (2 links to folders left out)");
+  CHECK(SourceList{.files = {}, .special = 1}.left_out_text() == " (1 special file left out)");
+  CHECK(SourceList{}.left_out_text().empty());
   CHECK(names_of(find_sources({d + "/*.txt"}), folder) == Names{"d/a.txt", "d/b.txt"});
   CHECK(names_of(find_sources({d + "/[ab]*"}), folder) == Names{"d/a.txt", "d/b.txt", "d/b/z"});
   CHECK(names_of(find_sources({d + "/image"}), folder) == Names{"d/image"});  // named itself: bytes
