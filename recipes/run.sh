@@ -117,19 +117,31 @@ if [ -n "$tokenizer" ]; then # byte pairs are learned once, and the text encoded
   sources=(--data "$folder/data-$tokenizer")
 fi
 
-# An easier form of a task may come first: options of train behind `#! first =`. The run begins from the weights of that
-# one. What is given on the command line counts for both.
+# A recipe may train on an easier form of its task first, and then on the task itself from the weights of that run: the
+# line `#! first =` has the options of train that differ in the easier form. An option on the command line counts for
+# both runs; one that decides the model, for the first alone, since the second has the model of its weights.
 first=()
 read -ra easier <<<"$(sed -n 's/^#! *first *= *//p' "$config")"
-for ((i = 0; i + 1 < ${#easier[@]}; i += 2)); do
+[ $((${#easier[@]} % 2)) = 0 ] || die "the options behind #! first = must be pairs of --NAME and VALUE; got ${easier[*]}"
+for ((i = 0; i < ${#easier[@]}; i += 2)); do
   case " ${options[*]:-} " in *" ${easier[i]} "* | *" ${easier[i]}="*) continue ;; esac
   first+=("${easier[@]:i:2}")
 done
-# The config without what the weights have decided.
-config_of_rest() { grep -Ev '^(layers|d-model|heads|d-ff|mlp|norm|positions|match) *=' "$config"; }
+of_model='tokenizer|vocab|mixer|shortcut|layers|d-model|heads|kv-heads|context|d-ff|match|mlp|norm|norm-eps|positions'
+of_model+='|rope-theta|bias|tie|hsm-scale|preset'
+# The config and the options of the second run.
+config_of_rest() { grep -Ev "^($of_model) *=" "$config"; }
+options_of_rest=()
+for ((i = 0; i < ${#options[@]}; ++i)); do
+  if [[ ${options[i]} =~ ^--($of_model)$ ]]; then
+    i=$((i + 1)) # and its value
+  elif ! [[ ${options[i]} =~ ^--($of_model)= ]]; then
+    options_of_rest+=("${options[i]}")
+  fi
+done
 
 run() {
-  local to=$folder/$1 begin minutes no_sample=() how=("${sample[@]}") begins_with
+  local to=$folder/$1 begin minutes no_sample=() how=("${sample[@]}") begins_with with=("${options[@]}")
   mixer_options "$1"
   if [ -z "$is_task" ]; then no_sample=(--sample-tokens 0); fi
   begins_with=(--config "$config" "${mixer[@]}")
@@ -139,8 +151,9 @@ run() {
     "$mixgrad" train "${begins_with[@]}" "${first[@]}" "${options[@]}" --out "$to-first" 2>&1 | tee "$to.log" >&2
     config_of_rest >"$to.toml"
     begins_with=(--config "$to.toml" --checkpoint "$to-first")
+    with=("${options_of_rest[@]}")
   fi
-  "$mixgrad" train "${begins_with[@]}" "${sources[@]}" "${options[@]}" "${no_sample[@]}" --out "$to" 2>&1 |
+  "$mixgrad" train "${begins_with[@]}" "${sources[@]}" "${with[@]}" "${no_sample[@]}" --out "$to" 2>&1 |
     tee -a "$to.log" >&2
   minutes=$(echo "$begin $(date +%s.%N)" | awk '{printf "%.2f", ($2 - $1) / 60}')
   "$mixgrad" eval --checkpoint "$to/best" --device "$device" --json >"$to.json"

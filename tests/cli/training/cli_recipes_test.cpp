@@ -1,8 +1,10 @@
 // recipes/: every file is a config that train reads, each has its counterpart for a GPU, and the page lists them.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <regex>
 #include <set>
 #include <string>
 
@@ -86,6 +88,49 @@ TEST_CASE("cli recipes: a recipe may begin with an easier form of its task, whos
   REQUIRE(given.is_object());
   CHECK(last_step("softmax-first") == 3);  // what is given counts for both
   CHECK(last_step("softmax") == 3);
+  // What decides the model belongs to the easier form alone: its weights have decided it for the other.
+  const Json smaller =
+      run_recipe(folder, "recall recurformer --layers 3 --d-model=8 --threads 1 --mlp gelu", folder / "none", recipes);
+  REQUIRE(smaller.is_object());
+  CHECK(smaller["parameters"].get<std::int64_t>() < score["parameters"].get<std::int64_t>());
+  CHECK(last_step("recurformer") == 2);
+}
+
+TEST_CASE("cli recipes: options of the easier form that are no pairs are refused before anything is trained") {
+  const TempFolder folder;
+  fs::create_directories(folder / "recipes");
+  fs::copy_file(fs::path(MIXGRAD_SOURCE_DIR) / "recipes" / "run.sh", folder / "recipes" / "run.sh");
+  folder.put("recipes/odd.toml", "#! first = --steps 4 --recompute\ntask = \"copy\"\n");
+  const std::string line = "MIXGRAD='" MIXGRAD_BINARY "' bash '" + (folder / "recipes" / "run.sh").string() +
+                           "' odd softmax none '" + (folder / "out").string() + "' 2>'" + (folder / "err").string() +
+                           "'";
+  const int code = std::system(line.c_str());  // NOLINT(concurrency-mt-unsafe)
+  CHECK(code != 0);
+  CHECK(
+      has(TempFolder::get(folder / "err"), "run.sh: the options behind #! first = must be pairs of --NAME and VALUE"));
+  CHECK_FALSE(fs::exists(folder / "out" / "odd" / "softmax-first"));
+}
+
+TEST_CASE("cli recipes: run.sh knows the options that decide the model") {
+  std::set<std::string> of_script;
+  const std::string script = TempFolder::get(fs::path(MIXGRAD_SOURCE_DIR) / "recipes" / "run.sh");
+  const std::regex assignment("\nof_model\\+?='([^']*)'");
+  for (std::sregex_iterator at(script.begin(), script.end(), assignment), end; at != end; ++at) {
+    std::string names = (*at)[1].str();
+    std::replace(names.begin(), names.end(), '|', ' ');
+    for (const std::string& name : words(names)) of_script.insert(name);
+  }
+  const std::string help = mixgrad("train --help").out;
+  const std::size_t begin = help.find("\nModel:\n");
+  REQUIRE(begin != std::string::npos);
+  const std::string section = help.substr(begin, help.find("\n\n", begin) - begin);
+  std::set<std::string> of_program{"preset", "tokenizer"};
+  const std::regex option("\n  --([a-z-]+) ");
+  for (std::sregex_iterator at(section.begin(), section.end(), option), end; at != end; ++at) {
+    of_program.insert((*at)[1].str());
+  }
+  CHECK(of_program.size() > 15);
+  CHECK(of_script == of_program);
 }
 
 TEST_CASE("cli recipes: train reads every recipe, for a CPU and for a GPU, and the page names each") {
