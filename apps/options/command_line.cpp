@@ -195,8 +195,13 @@ class CommandLine {
     for (const OptionSpec& option : options_.options()) {
       const Given& value = given(option);
       if (value.in_config) option.set(value.config_position + option.name, value.config_text);
-      const bool empty = value.anywhere() && (value.on_command_line() ? value.texts.back() : value.config_text).empty();
-      if (option.traits.not_empty && empty) raise<ValueError>("--", option.name, " needs at least one character");
+      const bool typed = std::find(value.texts.begin(), value.texts.end(), "") != value.texts.end();
+      const bool empty = typed || (value.in_config && !value.on_command_line() && value.config_text.empty());
+      // In a config file "" is a run that is not named: --print-config writes it. On a command line it is a mistake.
+      const bool names_run = option.traits.loads_checkpoint || option.traits.resumes_run;
+      if ((option.traits.not_empty && empty) || (names_run && typed)) {
+        raise<ValueError>("--", option.name, " needs at least one character");
+      }
       if (option.traits.given != nullptr) *option.traits.given = value.anywhere();
       if (!value.on_command_line()) continue;
       if (option.list == nullptr) option.set("--" + option.name, value.texts.back());

@@ -78,6 +78,10 @@ void SourceOptions::take_stored(const std::map<std::string, std::string>& option
 std::vector<std::string> SourceOptions::absolute_sources(const std::vector<std::string>& sources) {
   std::vector<std::string> absolute;
   for (const std::string& source : sources) {
+    if (source.empty()) {
+      raise<ValueError>("--valid must name files or folders; got an empty text among them; check the quotes or the ",
+                        "variable that it comes from");
+    }
     std::string path = std::filesystem::absolute(source).string();
     std::error_code error;
     if (std::filesystem::is_directory(path, error) && !path.ends_with('/')) path += '/';

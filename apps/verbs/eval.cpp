@@ -128,7 +128,7 @@ class Eval : public Verb {
   }
 
   void declare_suite(OptionSet& options) {
-    OptionTraits traits{.group = OptionGroup::data, .value = "NAME"};
+    OptionTraits traits{.group = OptionGroup::data, .value = "NAME", .not_empty = true};
     traits.useless = useless_when([this] { return !text_.task.empty(); }, "--task gives the questions");
     options.add("suite", suite_, suite_help(), traits);
     OptionTraits of_answers{.group = OptionGroup::data};

@@ -24,7 +24,8 @@ namespace fs = std::filesystem;
 const ExchangeFormat& format_of(const fs::path& source) {
   std::error_code error;
   if (!fs::exists(source, error)) {
-    raise<IoError>(source.string(), ": a folder or file with a model is required; there is none; check the path");
+    raise<IoError>(source.empty() ? "\"\"" : source.string(),
+                   ": a folder or file with a model is required; there is none; check the path");
   }
   for (const ExchangeFormat& format : exchange_formats()) {
     if (format.holds(source)) return format;

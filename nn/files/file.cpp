@@ -42,7 +42,8 @@ class Descriptor {
 std::string reason(int error) { return std::generic_category().message(error); }
 
 [[noreturn]] void fail_read(const std::string& path, const std::string& why) {
-  raise<IoError>(path, ": a readable file is required; ", why, "; check the path and its permissions");
+  raise<IoError>(path.empty() ? "\"\"" : path, ": a readable file is required; ", why,
+                 "; check the path and its permissions");
 }
 
 [[noreturn]] void fail_write(const std::string& path, const std::string& step, int error) {

@@ -128,7 +128,8 @@ std::optional<fs::path> generation_of_best(const fs::path& path) {
                         : std::string("no evaluation counted yet"),
                    "; give one that is: ", names_here(*run));
   }
-  raise<IoError>(path.string(), ": a checkpoint is required (a folder with config.json and model.safetensors, or a ",
+  raise<IoError>(path.empty() ? "\"\"" : path.string(),
+                 ": a checkpoint is required (a folder with config.json and model.safetensors, or a ",
                  "run with latest -> step-N), found none; give the folder of a training run");
 }
 

@@ -1,6 +1,7 @@
 // Options that are given several times, and options that others make meaningless: of every verb.
 #include <doctest/doctest.h>
 
+#include <filesystem>
 #include <set>
 
 #include "tests/support/cli.h"
@@ -169,6 +170,41 @@ TEST_CASE("cli options: ops NAME and ops --op NAME") {
   CHECK(not_refused(wrong, 2) == "");
   CHECK(has(wrong.err, "did you mean \"embedding\"?"));
   CHECK(not_refused(mixgrad("ops --op nothing"), 2) == "");
+}
+
+// "$RUN" of a variable that is not set.
+TEST_CASE("cli options: an empty text in place of a run, a file or a word is refused, not ignored") {
+  const std::string& text = two_runs().text();
+  const std::string run = two_runs().run("first");
+  const std::string out = (two_runs().folder / "none").string();
+  const auto refused = [](const Arguments& line, int code, const std::string& part) {
+    const Finished finished = run_program(line);
+    INFO(finished.err);
+    CHECK(not_refused(finished, code) == "");
+    CHECK(has(finished.err, part));
+  };
+  const std::string none = " needs at least one character";
+  refused({"train", "--data", text, "--out", out, "--checkpoint", ""}, 2, "--checkpoint" + none);
+  refused({"train", "--data", text, "--out", out, "--resume", ""}, 2, "--resume" + none);
+  refused({"train", "--data", "", text, "--out", out}, 2, "--data" + none);
+  refused({"train", "--data", text, "--out", out, "--valid", ""}, 2,
+          "--valid must name files or folders; got an empty");
+  refused({"inspect", "model", "--checkpoint", ""}, 2, "--checkpoint" + none);
+  refused({"eval", "--checkpoint", run, "--suite", ""}, 2, "--suite" + none);
+  for (const std::string verb : {"report", "compare", "plot", "export"}) {
+    Arguments line{verb, ""};
+    if (verb == "report" || verb == "export") line.insert(line.end(), {"--out", out});
+    if (verb == "export") line.insert(line.end(), {"--format", "hf"});
+    refused(line, 4, "\"\": a checkpoint is required");
+  }
+  refused({"import", "", "--out", out}, 4, "\"\": a folder or file with a model is required");
+  refused({"train", "--config", "", "--out", out}, 4, "\"\": a readable file is required");
+  CHECK_FALSE(std::filesystem::exists(out));
+  // A config file as --print-config writes it names no run.
+  const std::string config =
+      two_runs().folder.put("printed.toml", mixgrad("train --print-config --steps 1").out).string();
+  CHECK(has(TempFolder::get(config), "checkpoint = \"\""));
+  CHECK(run_program({"train", "--config", config, "--print-config"}).code == 0);
 }
 
 }  // namespace
