@@ -21,6 +21,13 @@ std::size_t incomplete_suffix(std::string_view text) {
   return 0;
 }
 
+std::string take_complete(std::string& pending) {
+  const std::size_t complete = pending.size() - incomplete_suffix(pending);
+  std::string text = pending.substr(0, complete);
+  pending.erase(0, complete);
+  return text;
+}
+
 std::string utf8_bytes(char32_t code) {
   const auto tail = [&](unsigned shift) { return static_cast<char>(0x80U | ((code >> shift) & 0x3fU)); };
   if (code < 0x80) return {static_cast<char>(code)};

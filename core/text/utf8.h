@@ -39,6 +39,9 @@ inline std::int32_t next_code_point(std::string_view text, std::size_t& offset) 
 // The number of bytes at the end of `text` that are the beginning of a code point and not yet all of it: 0 to 3.
 std::size_t incomplete_suffix(std::string_view text);
 
+// Removes from `pending` all but such a beginning, and returns what it removed: text that may be shown.
+std::string take_complete(std::string& pending);
+
 inline bool is_utf8(std::string_view text) {
   for (std::size_t at = 0; at < text.size();) {
     if (next_code_point(text, at) < 0) return false;

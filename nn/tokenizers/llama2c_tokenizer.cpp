@@ -191,10 +191,7 @@ class Llama2cDecoder : public TokenDecoder {
     std::string piece = tokenizer_.piece(id);
     if (std::exchange(at_start_, false) && piece.starts_with(' ')) piece.erase(0, 1);
     pending_ += piece;
-    const std::size_t complete = pending_.size() - incomplete_suffix(pending_);
-    std::string text = pending_.substr(0, complete);
-    pending_.erase(0, complete);
-    return text;
+    return take_complete(pending_);
   }
   std::string finish() override { return std::exchange(pending_, {}); }
 

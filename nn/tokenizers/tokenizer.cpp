@@ -15,10 +15,7 @@ class PieceDecoder : public TokenDecoder {
 
   std::string next(std::int32_t id) override {
     pending_ += tokenizer_.piece(id);
-    const std::size_t complete = pending_.size() - incomplete_suffix(pending_);
-    std::string text = pending_.substr(0, complete);
-    pending_.erase(0, complete);
-    return text;
+    return take_complete(pending_);
   }
   std::string finish() override { return std::exchange(pending_, {}); }
 

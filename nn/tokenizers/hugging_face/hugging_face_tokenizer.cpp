@@ -49,10 +49,7 @@ class HuggingFaceDecoder : public TokenDecoder {
   std::string next(std::int32_t id) override {
     (void)tokenizer_.byte_count(id);  // refuses an id that is none
     pending_ += stream_.next(parts_.tokens[static_cast<std::size_t>(id)]);
-    const std::size_t complete = pending_.size() - incomplete_suffix(pending_);
-    std::string text = pending_.substr(0, complete);
-    pending_.erase(0, complete);
-    return text;
+    return take_complete(pending_);
   }
   std::string finish() override {
     std::string text = std::move(pending_) + stream_.finish();
