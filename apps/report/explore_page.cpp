@@ -1,7 +1,10 @@
 #include "apps/report/explore_page.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <cstdio>
+#include <cstdlib>
 
 #include "apps/report/html.h"
 #include "apps/report/page_texts.h"
@@ -24,13 +27,32 @@ constexpr std::size_t kMapColumns = 256;
 std::size_t tokens_per_column(std::size_t tokens) { return (tokens + kMapColumns - 1) / kMapColumns; }
 std::size_t bytes_per_weight(std::size_t tokens) { return tokens > kMapColumns ? 2 : 3; }
 
+// A value between 0 and 1 by the four digits that the page prints of it (JavaScript's toPrecision(4), halves upwards),
+// so that what is shown is never the rounding of something rounded before: 0 for 0, else 1 + 9000 k + (m - 1000), which
+// stands for m 10^-(3+k) with m from 1000 to 9999. In two bytes k ends at 6: what is below 1e-6 counts as 0.
+unsigned stored_weight(double value, std::size_t bytes) {
+  value = std::clamp(value, 0.0, 1.0);
+  std::array<char, 16> text{};
+  std::snprintf(text.data(), text.size(), "%.3e", value);  // "1.234e-05", halves to the even digit
+  int digits = (text[0] - '0') * 1000 + (text[2] - '0') * 100 + (text[3] - '0') * 10 + (text[4] - '0');
+  int power = -std::atoi(text.data() + 6);
+  if (digits == 0) return 0;
+  // Exactly half a digit above, as only a value of few binary places can be.
+  if (power <= 18 && std::fma(value, std::pow(10.0, 3 + power), -(digits + 0.5)) == 0) ++digits;
+  if (digits == 10000) {
+    digits = 1000;
+    --power;
+  }
+  if (bytes == 2 && power > 6) return 0;
+  return static_cast<unsigned>(1 + 9000 * power + (digits - 1000));
+}
+
 enum class Fold : unsigned char { sum, mean };  // of the tokens that share a column
 
 // The lower triangle of values [T,T] between 0 and 1.
 Json folded(const std::vector<double>& values, std::size_t tokens, Fold fold) {
   const std::size_t width = tokens_per_column(tokens);
   const std::size_t bytes = bytes_per_weight(tokens);
-  const double most = bytes == 2 ? 65535 : 16777215;
   std::string out;
   for (std::size_t i = 0; i < tokens; ++i) {
     for (std::size_t begin = 0; begin <= i; begin += width) {
@@ -38,7 +60,7 @@ Json folded(const std::vector<double>& values, std::size_t tokens, Fold fold) {
       double value = 0;
       for (std::size_t j = begin; j < end; ++j) value += values[i * tokens + j];
       if (fold == Fold::mean) value /= static_cast<double>(end - begin);
-      const auto stored = static_cast<unsigned>(std::lround(std::clamp(value, 0.0, 1.0) * most));
+      const unsigned stored = stored_weight(value, bytes);
       for (std::size_t byte = 0; byte < bytes; ++byte) out += static_cast<char>(stored >> 8 * byte & 255U);
     }
   }

@@ -13,9 +13,10 @@ namespace mixgrad::app {
 std::string token_text(const Tokenizer& tokenizer, std::int32_t id);
 
 // The numbers of the page. Maps (weights of heads, what is left in a state): in `maps` form the lower triangle, row by
-// row, as integers of 24 bits, little-endian, in base64 (value times 2^24 - 1). Beyond 256 tokens 16 bits (times 2^16 -
-// 1), and `tokens_per_column` neighbouring tokens share a column: it has the sum of their weights, the mean of what is
-// left. In `numbers` form each is a list of T T numbers.
+// row, by four decimal digits of each value in an integer of 24 bits, little-endian, in base64. Beyond 256 tokens 16
+// bits, for which a value below 1e-6 is 0, and `tokens_per_column` neighbouring tokens share a column: it has the sum
+// of their weights, the mean of what is left. In `numbers` form each is a list of T T numbers, whose first four digits
+// are those of the page.
 enum class WeightForm : unsigned char { maps, numbers };
 nlohmann::ordered_json exploration_json(const Exploration& exploration, const Tokenizer& tokenizer, WeightForm form);
 

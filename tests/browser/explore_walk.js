@@ -26,7 +26,7 @@
     must(heads.length === data.softmax.length + data.mamba.length + data.shift.length, "a map for each head of every kind");
     must(($("heads-section") === null) === (heads.length === 0), "the section of heads");
     const columns = data.tokens_per_column;
-    const close = (shown, wanted, what) => must(Math.abs(shown - wanted) <= 0.00006, what + ": " + shown + " on the page, " + wanted + " from the program");
+    const same = (shown, wanted, what) => must(shown === +wanted.toPrecision(4) || (data.bytes_per_weight === 2 && shown === 0 && wanted < 1e-6), what + ": " + shown + " on the page, " + wanted + " from the program");
     const kinds = { softmax: program.softmax, Mamba: program.mamba, shift: program.shift };
     for (const button of heads) {
       button.click();
@@ -45,11 +45,11 @@
         shown.forEach((value, c) => {
           let sum = 0;
           for (let j = c * columns; j < Math.min((c + 1) * columns, token + 1); ++j) sum += wanted.weights[token * count + j];
-          close(value, sum, `weight of ${button.textContent}, token ${token}, column ${c}`);
+          same(value, sum, `weight of ${button.textContent}, token ${token}, column ${c}`);
         });
         if (kind === "Mamba") {
           const left = [...document.querySelectorAll("#left rect title")].map((t) => +/: ([^:]*)$/.exec(t.textContent)[1]);
-          if (columns === 1) left.forEach((value, j) => close(value, wanted.left[token * count + j], "what is left in the state"));
+          if (columns === 1) left.forEach((value, j) => same(value, wanted.left[token * count + j], "what is left in the state"));
           must($("selection").textContent.includes(String(+wanted.step[token][0].toFixed(4))), "the step of the slowest channels");
           must($("selection").textContent.includes(String(+wanted.kept[token][0].toFixed(4))), "what they keep");
         }

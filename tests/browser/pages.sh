@@ -2,9 +2,11 @@
 # Opens pages of the program in headless Chromium, from file:// and with the network off, works with them as a script
 # in the page would be worked with by hand, and compares what they show with --json. Without a browser it says so, and ctest
 # counts it as skipped (code 77).
-#   tests/browser/pages.sh PROGRAM
+#   tests/browser/pages.sh PROGRAM [full]
+# full: the explorers of the presets at their own width and context, and a report of five runs (some minutes).
 set -euo pipefail
 program=$1
+size=${2:-small}
 browser=$(command -v chromium || command -v chromium-browser || command -v google-chrome || true)
 if [ -z "$browser" ]; then
   echo "SKIPPED: no Chromium on this machine (Debian: apt-get install chromium)"
@@ -48,6 +50,44 @@ seen() {
   walked "$1, dark" "$2" "$here/contrast_check.js" --blink-settings=preferredColorScheme=0
 }
 
+# explored NAME CHECKPOINT SCRIPT WHAT...: the page and the numbers of `mixgrad explore --checkpoint CHECKPOINT WHAT...`.
+count=0
+explored() {
+  "$program" explore --checkpoint "$2" "${@:4}" --out "$work/explore.html" >/dev/null
+  "$program" explore --checkpoint "$2" "${@:4}" --json >"$work/program.json"
+  walked "explore $1" "$work/explore.html" "$3"
+  count=$((count + 1))
+}
+trained() {
+  "$program" train "${@:2}" --sample-tokens 0 --out "$work/$1" >"$work/train.log" 2>&1 || {
+    cat "$work/train.log"
+    echo "FAILED: the model of $1"
+    exit 1
+  }
+}
+presets=(char char-hsm char-hybrid char-mamba char-recurformer char-mixed char-shortcut shortcut10)
+ended() { echo "pages: $count pages opened in $("$browser" --version 2>/dev/null), no request, no message on the console"; }
+
+if [ "$size" = full ]; then
+  for preset in "${presets[@]}"; do
+    trained "$preset" --preset "$preset" --steps 30 --eval-every 10
+    explored "$preset" "$work/$preset" "$here/explore_walk.js" --text "$(head -c 60 "$here/../../data/tinyshakespeare.txt")"
+  done
+  seen "explore" "$work/explore.html"
+  five=("${presets[@]:0:5}")
+  "$program" report "${five[@]/#/$work/}" --out "$work/report.html" --sample-tokens 10 >/dev/null
+  echo '{}' >"$work/program.json"
+  walked "report of five runs" "$work/report.html" "$here/report_walk.js"
+  seen "report of five runs" "$work/report.html"
+  [ "$(stat -c %s "$work/report.html")" -le 1000000 ] || {
+    echo "FAILED: the report of five runs is larger than 1 MB"
+    exit 1
+  }
+  count=$((count + 1))
+  ended
+  exit
+fi
+
 for form in attention hsm:scalar; do
   "$program" train --mixer "$form" --layers 1 --d-model 16 --heads 2 --context 16 --batch 2 --steps 30 --eval-every 10 \
     --log-every 1 --sample-tokens 0 --out "$work/${form%%:*}" >/dev/null 2>&1
@@ -75,41 +115,26 @@ for run in attention hsm; do
   }
 done
 
-# explored NAME CHECKPOINT SCRIPT WHAT...: the page and the numbers of `mixgrad explore --checkpoint CHECKPOINT WHAT...`.
-explored() {
-  "$program" explore --checkpoint "$2" "${@:4}" --out "$work/explore.html" >/dev/null
-  "$program" explore --checkpoint "$2" "${@:4}" --json >"$work/program.json"
-  walked "explore $1" "$work/explore.html" "$3"
-  count=$((count + 1))
-}
-trained() {
-  "$program" train "${@:2}" --batch 2 --sample-tokens 0 --out "$work/$1" >"$work/train.log" 2>&1 || {
-    cat "$work/train.log"
-    echo "FAILED: the model of $1"
-    exit 1
-  }
-}
-
 count=1
 text="ROMEO: what light"
-for preset in char char-hsm char-hybrid char-mamba char-recurformer char-mixed char-shortcut shortcut10; do
-  trained "$preset" --preset "$preset" --d-model 32 --steps 2
+for preset in "${presets[@]}"; do
+  trained "$preset" --preset "$preset" --d-model 32 --batch 2 --steps 2
   explored "$preset" "$work/$preset" "$here/explore_walk.js" --text "$text"
 done
 seen "explore" "$work/explore.html"
 # A form without a and b: what its heads join is known, the weights are not.
-trained gated --mixer "hsm:gate_single(heads=2)" --layers 2 --d-model 16 --steps 2
+trained gated --mixer "hsm:gate_single(heads=2)" --layers 2 --d-model 16 --batch 2 --steps 2
 explored "of gates" "$work/gated" "$here/explore_walk.js" --text "$text"
 explored "of a task" "$work/char-mixed" "$here/explore_walk.js" --task "mqar(pairs=2,vocab=32,length=16)"
 # One training step, with its gradient check.
 explored "--tape" "$work/char-mixed" "$here/tape_walk.js" --text "$text" --tape --check
 seen "explore --tape" "$work/explore.html"
 # Beyond 256 tokens neighbours share a column.
-trained long --mixer "mixed(softmax=1,mamba=1)" --layers 1 --d-model 16 --context 300 --steps 1
+trained long --mixer "mixed(softmax=1,mamba=1)" --layers 1 --d-model 16 --context 300 --batch 2 --steps 1
 explored "of 300 tokens" "$work/long" "$here/explore_walk.js" --text "$(head -c 300 "$here/../../data/tinyshakespeare.txt")"
 # docs/reading_an_explorer.md
 trained questions --mixer "hsm:scalar(heads=1),hsm:scalar(heads=1),mixed(softmax=1,mamba=1),attention" \
-  --shortcut "0,1,2,3(hidden=16,concat=depth)" --layers 4 --heads 2 --d-model 32 --steps 60
+  --shortcut "0,1,2,3(hidden=16,concat=depth)" --layers 4 --heads 2 --d-model 32 --batch 2 --steps 60
 explored "the ten questions" "$work/questions" "$here/questions_walk.js" --text "ROMEO: what light through yonder window breaks"
 
-echo "pages: $count pages opened in $("$browser" --version 2>/dev/null), no request, no message on the console"
+ended

@@ -24,7 +24,7 @@
     press("End");
     look("softmax");
     const row = program.softmax[0].weights.slice((T - 1) * T), most = row.reduce((best, v, j) => (v >= row[best] ? j : best), 0);
-    same(3, cells("most", 1)[0].split(" “")[0] + " " + cells("most", 1)[1], `token ${most} ${row[most].toFixed(4)}`);
+    same(3, cells("most", 1)[0].split(" “")[0] + " " + cells("most", 1)[1], `token ${most} ${row[most].toPrecision(4)}`);
     // 4
     same(4, [...$("shift").querySelectorAll("tr")].slice(1).map((tr) => tr.children[0].textContent + ":" + tr.children[3].textContent).join(" "), program.shift.map((h) => `${h.layer}:${h.shift}`).join(" "));
     // 5
@@ -44,7 +44,7 @@
     same(7, cells("mamba", 1)[5], half < T ? half : "–");
     // 8
     look("Mamba");
-    same(8, $("first-left").textContent, `Of the first token, ${(100 * mamba.left[(T - 1) * T]).toFixed(2)} % is left in the state here.`);
+    same(8, $("first-left").textContent, `Of the first token, ${(100 * mamba.left[(T - 1) * T]).toPrecision(4)} % is left in the state here.`);
     // 9
     const depth = program.depth.map((r) => r.reduce((sum, mass, m) => sum + mass * program.sources[m], 0));
     same(9, /at depth ([\d.]*) on/.exec($("deep").textContent)[1] + " " + /effective depth ([\d.]*)$/.exec($("depth").querySelector("figcaption").textContent)[1], (depth.reduce((p, q) => p + q, 0) / T).toFixed(3) + " " + depth[T - 1].toFixed(3));

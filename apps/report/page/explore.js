@@ -1,10 +1,10 @@
 // The explorer of one model on one text. Everything comes from the JSON in #data; choosing a token moves everything.
 const data = JSON.parse($("data").textContent);
 const T = data.tokens.length, width = data.tokens_per_column, B = data.bytes_per_weight;
-// Maps came as integers: the lower triangle, row by row, little-endian, in base64.
+// Maps came as integers: the lower triangle, row by row, little-endian, in base64; 0, or 1 + 9000 k + (m - 1000) for m 10^-(3+k).
 const mapOf = (text) => {
   const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0)), values = new Float64Array(bytes.length / B);
-  for (let i = 0; i < values.length; ++i) { let v = 0; for (let b = B - 1; b >= 0; --b) v = v * 256 + bytes[B * i + b]; values[i] = v / (2 ** (8 * B) - 1); }
+  for (let i = 0; i < values.length; ++i) { let v = 0; for (let b = B - 1; b >= 0; --b) v = v * 256 + bytes[B * i + b]; values[i] = v === 0 ? 0 : (1000 + (v - 1) % 9000) / 10 ** (3 + Math.floor((v - 1) / 9000)); }
   return values;
 };
 const columnsOf = (i) => Math.floor(i / width) + 1; // of row i
@@ -124,7 +124,7 @@ function drawHeads() {
   const what = head.kind === "Mamba" ? "implied attention" : head.kind !== "shift" ? "attention" : head.a === null ? "the two tokens that are mixed, drawn with equal weights, since the true ones depend on the text or are matrices:" : "share of the two tokens that are mixed, |a| and |b|:";
   $("head-title").textContent = `The chosen head: ${where}`;
   picture("row", `${what} ${head.kind === "shift" ? "seen from" : "of"} ${tokenName(chosen)} in ${where}`, bars(values, labels), { layer: head.layer, head: head.head, token: chosen, tokens_per_column: width, values });
-  $("most").replaceChildren(table(["it looks most at", "weight"], values.map((v, j) => [v, j]).sort((p, q) => q[0] - p[0] || q[1] - p[1]).slice(0, 5).map(([v, j]) => [width === 1 ? tokenName(j) : `tokens ${label(j)}`, v.toFixed(4)])));
+  $("most").replaceChildren(table(["it looks most at", "weight"], values.map((v, j) => [v, j]).sort((p, q) => q[0] - p[0] || q[1] - p[1]).slice(0, 5).map(([v, j]) => [width === 1 ? tokenName(j) : `tokens ${label(j)}`, v.toPrecision(4)])));
   picture("rays", `the same as rays from ${tokenName(chosen)}: the thicker a ray, the larger the weight`, rays(values), { layer: head.layer, head: head.head, token: chosen, values });
   picture("map", `the whole map of ${where}: the darker, the larger the weight`, bigMap(head), { layer: head.layer, head: head.head, rows: [...Array(T).keys()].map(head.row) });
   $("distance").hidden = head.kind === "shift";
@@ -147,7 +147,7 @@ function drawMemory(head, where, labels) {
     picture(id, `${what}, by group of channels, ${where}`, svg, { [key]: head[key] });
   }
   $("selection").replaceChildren(table(["channels", `step Δ at token ${chosen}`, "state kept there"], groups.map((g) => [names[g], +head.step[chosen][g].toFixed(4), +head.kept[chosen][g].toFixed(4)])),
-    html("p", { id: "first-left", textContent: `Of the first token, ${(100 * left[0]).toFixed(2)} % is left in the state here.` }), html("p", { className: "note", textContent: `Size of the whole row before it is made to sum to 1: ${head.strength[chosen].toPrecision(4)}.` }));
+    html("p", { id: "first-left", textContent: `Of the first token, ${(100 * left[0]).toPrecision(4)} % is left in the state here.` }), html("p", { className: "note", textContent: `Size of the whole row before it is made to sum to 1: ${head.strength[chosen].toPrecision(4)}.` }));
 }
 
 function makeShift() {
