@@ -5,7 +5,8 @@
 //   y[i+dh/2]  = x[i+head_dim/2] cos(angle) + x[i] sin(angle)
 //   x: [B,T,W] float with W >= heads head_dim, a row view is read in place   y: [B,T,W]
 //   gradient: the same rotation by -angle                                     saves nothing
-//   cost: one pass; cos and sin come from a table that is built once per (theta, head_dim) and grows with T
+//   cost: one pass; cos and sin come from a table that is built once per (theta, head_dim) and grows with T; on the
+//   CPU it moves along beyond 65,536 positions, so that its size does not grow for ever
 //   a step captured in a CUDA graph, with first_position on the device, holds while that is below
 //   rope_table_rows(first_position.host + 1): the table does not grow under it, capture again
 //   errors: ShapeError when head_dim is odd, W is too small, or T is no multiple of rows_per_position
