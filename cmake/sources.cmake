@@ -8,8 +8,8 @@
 #   mixgrad_require_files("names" ENDING list.def)   an error unless this folder has NAME ENDING for each of these names
 #   mixgrad_check_files("names" list.def)    an error unless the .cpp files of this folder are NAME.cpp for exactly these names
 #
-# With MIXGRAD_UNITY six files are compiled as one, whose headers and templates are then read once and not six times: half
-# the time. A name that two such files define for themselves must then differ. CMake's own UNITY_BUILD writes absolute
+# With MIXGRAD_UNITY twelve files are compiled as one, whose headers and templates are then read once and not twelve times: less than
+# half the time (19 per cent less than six at a time). A name that two such files define for themselves must then differ. CMake's own UNITY_BUILD writes absolute
 # paths, so that a cache of compilations (ccache) would find none of them in another checkout.
 
 # Code that no training step waits for, and templates of CLI11 and JSON that would only take longer to compile.
@@ -80,7 +80,7 @@ function(mixgrad_check_files names list)
   endforeach()
 endfunction()
 
-# Sets RESULT to the sources; with MIXGRAD_UNITY, to files that include six of them each.
+# Sets RESULT to the sources; with MIXGRAD_UNITY, to files that include twelve of them each.
 function(mixgrad_unity result name)
   if(NOT MIXGRAD_UNITY)
     set(${result} ${ARGN} PARENT_SCOPE)
@@ -91,7 +91,7 @@ function(mixgrad_unity result name)
     list(LENGTH ARGN number)
     set(unit ${PROJECT_BINARY_DIR}/unity/${name}_${number}.cpp)
     set(content "")
-    foreach(i RANGE 1 6)
+    foreach(i RANGE 1 12)
       list(POP_FRONT ARGN source)
       if(source)
         cmake_path(RELATIVE_PATH source BASE_DIRECTORY ${PROJECT_SOURCE_DIR})

@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 ./scripts/install_packages.sh
-first=() # a first build compiles six files as one, which halves its time; a folder that exists keeps its own setting
+first=() # a first build compiles twelve files as one, which halves its time; a folder that exists keeps its own setting
 [ -f build/cpu/CMakeCache.txt ] || first=(-DMIXGRAD_UNITY=ON)
 cmake --preset cpu --log-level=NOTICE "${first[@]}"
 cmake --build --preset cpu

@@ -6,14 +6,14 @@
 namespace mixgrad::app {
 namespace {
 
-constexpr std::size_t kWidth = 100;
+constexpr std::size_t kColumns = 100;
 constexpr std::size_t kIndent = 27;  // column of the explanations
 
 constexpr const char* kExitCodes =
     "Exit codes: 0 done, 1 a check failed, 2 wrong options, 3 bad input (data, checkpoint), 4 system (files, memory), "
     "128 + N stopped by signal N (130 by Ctrl-C).";
 
-// Appends `text` to `lines`, whose last line is `column` wide. Further lines are indented and at most kWidth wide. A
+// Appends `text` to `lines`, whose last line is `column` wide. Further lines are indented and at most kColumns wide. A
 // line feed in the text starts a line.
 void append_wrapped(std::string& lines, std::size_t column, const std::string& text, std::size_t indent) {
   const auto next_line = [&] {
@@ -25,7 +25,7 @@ void append_wrapped(std::string& lines, std::size_t column, const std::string& t
   while (begin < text.size()) {
     const std::size_t end = std::min(text.find_first_of(" \n", begin), text.size());
     const std::string word = text.substr(begin, end - begin);
-    if (!first && column + 1 + word.size() > kWidth) {
+    if (!first && column + 1 + word.size() > kColumns) {
       next_line();
       first = true;
     }

@@ -19,22 +19,12 @@
 #include "ops/shortcut_attention/shortcut_attention.h"
 #include "tests/support/attention_forms.h"
 #include "tests/support/close.h"
+#include "tests/support/steps.h"
 
 namespace mixgrad::test {
 namespace {
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
-
-// Steps [begin,end) of x [B,T,W].
-Tensor steps_of(const Tensor& x, std::int64_t begin, std::int64_t end) {
-  Tensor part = Tensor::empty({x.dim(0), end - begin, x.dim(2)}, x.dtype());
-  for (std::int64_t b = 0; b < x.dim(0); ++b) {
-    for (std::int64_t i = 0; i < (end - begin) * x.dim(2); ++i) {
-      part.set(b * part.dim(1) * x.dim(2) + i, x.at((b * x.dim(1) + begin) * x.dim(2) + i));
-    }
-  }
-  return part;
-}
 
 // The first steps of x, NaN behind them up to `capacity`: nothing may read them.
 Tensor in_cache(const Tensor& x, std::int64_t capacity) {

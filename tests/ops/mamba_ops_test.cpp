@@ -14,6 +14,7 @@
 #include "ops/selective_scan/selective_scan.h"
 #include "tests/support/close.h"
 #include "tests/support/device.h"
+#include "tests/support/steps.h"
 
 namespace mixgrad::test {
 namespace {
@@ -24,18 +25,6 @@ struct Precision {
 };
 const std::vector<Precision> kPrecisions{{DType::f64, 1e-13}, {DType::f32, 1e-5}, {DType::bf16, 2e-2}};
 const std::vector<std::vector<std::int64_t>> kPieces{{40}, {1, 1, 1, 37}, {16, 16, 8}, {15, 2, 23}, {3, 33, 4}};
-
-// Steps [begin,end) of x [B,T,R,C].
-Tensor steps_of(const Tensor& x, std::int64_t begin, std::int64_t end) {
-  const Tensor part = Tensor::empty({x.dim(0), end - begin, x.dim(2), x.dim(3)}, x.dtype());
-  const std::int64_t width = x.dim(2) * x.dim(3);
-  for (std::int64_t b = 0; b < x.dim(0); ++b) {
-    part.slice(b, b + 1)
-        .reshape({end - begin, width})
-        .copy_from(x.slice(b, b + 1).reshape({x.dim(1), width}).slice(begin, end));
-  }
-  return part;
-}
 
 struct ScanCase {
   Tensor x, dt, a_log, b, c, d;
