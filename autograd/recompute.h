@@ -43,7 +43,7 @@ using RecomputeOutputs = std::array<Tensor, 2>;  // both are defined
 // The entry of a recomputed block, and how its block is run again.
 extern const OpSpec recomputed_spec;
 struct RecomputedBlock {
-  static constexpr std::size_t kBytes = Tape::kAttributeBytes - sizeof(void*);
+  static constexpr std::size_t kBytes = Tape::kAttributeBytes - 8;  // a pointer has at most 8 bytes
 
   RecomputeOutputs (*run)(const std::byte* block, const RecomputeInputs& inputs);
   alignas(8) std::array<std::byte, kBytes> block;

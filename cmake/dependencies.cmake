@@ -2,9 +2,13 @@
 # installed library. Each comes from the system (Debian 12 has all of them); a missing one is fetched, pinned by the commit
 # of Debian 12's release.
 option(MIXGRAD_FETCH "Fetch every pinned library, even where the system has it" OFF)
+option(MIXGRAD_TEXT_LIBRARIES "PCRE2 and utf8proc: byte pairs and tokenizers of Hugging Face" ON)
 
-find_package(OpenMP GLOBAL COMPONENTS CXX)  # GLOBAL: a project around this one links it too
-if(NOT OpenMP_CXX_FOUND)
+option(MIXGRAD_OPENMP "Threads, by OpenMP; without it the library computes in the thread that calls it" ON)
+if(MIXGRAD_OPENMP)
+  find_package(OpenMP GLOBAL COMPONENTS CXX)  # GLOBAL: a project around this one links it too
+endif()
+if(MIXGRAD_OPENMP AND NOT OpenMP_CXX_FOUND)
   message(FATAL_ERROR "OpenMP: ${CMAKE_CXX_COMPILER} has none. g++ brings it along; clang needs Debian's libomp-dev")
 endif()
 
@@ -63,7 +67,9 @@ function(mixgrad_fetch_compiled target package repository commit headers)
   set_property(GLOBAL APPEND PROPERTY mixgrad_compiled_objects $<TARGET_OBJECTS:${name}_objects>)
 endfunction()
 
-if(NOT MIXGRAD_FETCH)
+if(EMSCRIPTEN AND NOT MIXGRAD_FETCH)
+  include(${CMAKE_CURRENT_LIST_DIR}/web_headers.cmake)
+elseif(NOT MIXGRAD_FETCH)
   find_package(Eigen3 3.4 QUIET NO_MODULE)
   find_package(nlohmann_json 3.11 QUIET)
   if(MIXGRAD_PROGRAM)
@@ -82,7 +88,9 @@ if(NOT MIXGRAD_FETCH)
   if(MIXGRAD_TESTS)
     find_package(doctest 2.4.9 QUIET)
   endif()
-  include(${CMAKE_CURRENT_LIST_DIR}/mixgrad_text_libraries.cmake)
+  if(MIXGRAD_TEXT_LIBRARIES)
+    include(${CMAKE_CURRENT_LIST_DIR}/mixgrad_text_libraries.cmake)
+  endif()
 endif()
 # Whether who links libmixgrad.a must find them as well; fetched ones are compiled into it.
 foreach(library PCRE2::8BIT utf8proc::utf8proc)
@@ -107,37 +115,8 @@ if(MIXGRAD_TESTS)
   mixgrad_fetch(doctest::doctest doctest-dev https://github.com/doctest/doctest.git
                 b7c21ec5ceeadb4951b00396fc1e4642dd347e5f .)  # 2.4.9
 endif()
-if(NOT TARGET PCRE2::8BIT OR NOT TARGET utf8proc::utf8proc)
-  enable_language(C)
-endif()
-# The C files of each, as their own instructions for a build by hand list them.
-mixgrad_fetch_compiled(utf8proc::utf8proc libutf8proc-dev https://github.com/JuliaStrings/utf8proc.git
-                       1cb28a66ca79a0845e99433fd1056257456cef8b . utf8proc.c)  # 2.8.0
-if(TARGET libutf8proc_dev_objects)
-  target_compile_definitions(libutf8proc_dev_objects PRIVATE UTF8PROC_STATIC)
-  target_compile_definitions(libutf8proc_dev INTERFACE UTF8PROC_STATIC)
-endif()
-set(pcre2_files auto_possess chartables compile config context convert dfa_match error extuni find_bracket jit_compile maketables
-                match match_data newline ord2utf pattern_info script_run serialize string_utils study substitute substring tables
-                ucd valid_utf xclass)
-list(TRANSFORM pcre2_files REPLACE "(.+)" "pcre2_\\1.c")
-mixgrad_fetch_compiled(PCRE2::8BIT libpcre2-dev https://github.com/PCRE2Project/pcre2.git
-                       52c08847921a324c804cabf2814549f50bce1265 src ${pcre2_files})  # 10.42
-if(TARGET libpcre2_dev_objects)
-  # The repository has the generated files under other names; releases and `configure` rename them.
-  get_target_property(pcre2_source libpcre2_dev_objects INCLUDE_DIRECTORIES)
-  foreach(file config.h:config.h.generic pcre2.h:pcre2.h.generic pcre2_chartables.c:pcre2_chartables.c.dist)
-    string(REPLACE ":" ";" file ${file})
-    list(GET file 0 to)
-    list(GET file 1 from)
-    if(NOT EXISTS ${pcre2_source}/${to})
-      configure_file(${pcre2_source}/${from} ${pcre2_source}/${to} COPYONLY)
-    endif()
-  endforeach()
-  target_compile_definitions(libpcre2_dev_objects PRIVATE
-    HAVE_CONFIG_H PCRE2_CODE_UNIT_WIDTH=8 PCRE2_STATIC SUPPORT_PCRE2_8 SUPPORT_UNICODE SUPPORT_JIT HAVE_MEMMOVE HAVE_STDLIB_H
-    HAVE_STDINT_H HAVE_STRING_H HAVE_LIMITS_H HAVE_UNISTD_H HAVE_INTTYPES_H)
-  target_compile_definitions(libpcre2_dev INTERFACE PCRE2_STATIC)
+if(MIXGRAD_TEXT_LIBRARIES)
+  include(${CMAKE_CURRENT_LIST_DIR}/fetched_text_libraries.cmake)
 endif()
 get_property(mixgrad_compiled_objects GLOBAL PROPERTY mixgrad_compiled_objects)
 

@@ -4,7 +4,13 @@ include(CheckCXXCompilerFlag)
 
 add_library(mixgrad_flags INTERFACE)
 target_include_directories(mixgrad_flags INTERFACE ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR}/generated)
-target_link_libraries(mixgrad_flags INTERFACE OpenMP::OpenMP_CXX)
+if(MIXGRAD_OPENMP)
+  target_link_libraries(mixgrad_flags INTERFACE OpenMP::OpenMP_CXX)
+else()
+  # The loops marked `omp simd`; clang tells of those that it leaves as they are.
+  target_compile_options(mixgrad_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fopenmp-simd>
+                                                 $<$<COMPILE_LANG_AND_ID:CXX,Clang>:-Wno-pass-failed>)
+endif()
 # Neither of the last two changes a value; without them comparisons and square roots are not vectorised.
 set(cxx $<COMPILE_LANGUAGE:CXX>)
 target_compile_options(mixgrad_flags INTERFACE $<${cxx}:-Wall -Wextra -Wshadow -fno-math-errno -fno-trapping-math>)
@@ -55,7 +61,8 @@ target_link_options(mixgrad_flags INTERFACE ${mixgrad_link_options})
 
 # What this build has, for core/build.h. A file, not a flag: a program that uses the library then sees what the library
 # was built with, whatever flags the program itself is compiled with.
-foreach(fact "has_cuda MIXGRAD_CUDA" "has_checked_memory MIXGRAD_CHECKED" "has_mpi MIXGRAD_MPI_FOUND")
+foreach(fact "has_cuda MIXGRAD_CUDA" "has_checked_memory MIXGRAD_CHECKED" "has_mpi MIXGRAD_MPI_FOUND"
+             "has_openmp MIXGRAD_OPENMP" "has_text_libraries MIXGRAD_TEXT_LIBRARIES")
   separate_arguments(fact)
   list(GET fact 0 name)
   list(GET fact 1 option)
@@ -75,13 +82,17 @@ file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/generated/mixgrad/config.h @ONLY CON
 #define MIXGRAD_HAS_CUDA @mixgrad_has_cuda@
 #define MIXGRAD_HAS_CHECKED_MEMORY @mixgrad_has_checked_memory@
 #define MIXGRAD_HAS_MPI @mixgrad_has_mpi@
+#define MIXGRAD_HAS_OPENMP @mixgrad_has_openmp@
+#define MIXGRAD_HAS_TEXT_LIBRARIES @mixgrad_has_text_libraries@
 ]])
 
 function(mixgrad_public_interface target)
   target_compile_features(${target} PUBLIC cxx_std_20)
   target_include_directories(${target} INTERFACE $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>
                                                  $<BUILD_INTERFACE:${PROJECT_BINARY_DIR}/generated>)
-  target_link_libraries(${target} PUBLIC OpenMP::OpenMP_CXX)  # core/parallel.h
+  if(MIXGRAD_OPENMP)
+    target_link_libraries(${target} PUBLIC OpenMP::OpenMP_CXX)  # core/parallel.h
+  endif()
   target_link_options(${target} PUBLIC ${mixgrad_link_options})  # code with sanitizers or counters links with nothing else
   # Device lambdas, and constexpr functions of the headers on the device. No --use_fast_math: the checks are in f64 and f32.
   target_compile_options(${target} PUBLIC $<$<COMPILE_LANGUAGE:CUDA>:--extended-lambda --expt-relaxed-constexpr>)

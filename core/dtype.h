@@ -6,13 +6,13 @@
 //   i32   std::int32_t      tokens and targets; never differentiable
 #pragma once
 
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
 #include <type_traits>
 
 #include "core/error.h"
+#include "core/numeric/bit_cast.h"
 
 namespace mixgrad {
 
@@ -26,12 +26,12 @@ struct bf16 {
   constexpr explicit bf16(float value) : bits(round(value)) {}
   constexpr explicit bf16(double value) : bf16(round_to_odd(value)) {}
   constexpr operator float() const {  // NOLINT(google-explicit-constructor): reading is always exact
-    return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16U);
+    return bit_cast<float>(static_cast<std::uint32_t>(bits) << 16U);
   }
 
   // The bits of the nearest bf16, without a branch, so that loops over it become vectors.
   static constexpr std::uint16_t round(float value) {
-    const auto word = std::bit_cast<std::uint32_t>(value);
+    const auto word = bit_cast<std::uint32_t>(value);
     const std::uint32_t rounded = word + 0x7fffU + ((word >> 16U) & 1U);
     const bool is_nan = (word & 0x7fffffffU) > 0x7f800000U;
     return static_cast<std::uint16_t>((is_nan ? word | 0x00400000U : rounded) >> 16U);
@@ -43,10 +43,10 @@ struct bf16 {
     const float near = static_cast<float>(value);
     const double back = near;
     if (!(back != value) || value != value) return near;
-    auto word = std::bit_cast<std::uint32_t>(near);
+    auto word = bit_cast<std::uint32_t>(near);
     const bool outwards = value > 0 ? back > value : back < value;
     if (outwards) --word;
-    return std::bit_cast<float>(word | 1U);
+    return bit_cast<float>(word | 1U);
   }
 };
 static_assert(sizeof(bf16) == 2);

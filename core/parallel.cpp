@@ -5,11 +5,15 @@
 #endif
 
 namespace mixgrad {
+#if MIXGRAD_HAS_OPENMP
 namespace {
 const int kDefaultThreads = omp_get_max_threads();
 }
 
 int threads() { return context().threads > 0 ? context().threads : kDefaultThreads; }
+#else
+int threads() { return 1; }
+#endif
 
 void flush_denormals() {
 #if defined(__x86_64__)

@@ -2,18 +2,21 @@
 // so the same input gives the same bits for any number of threads.
 #pragma once
 
-#include <omp.h>
-
 #include <atomic>
 #include <cstdint>
 
+#include "core/build.h"
 #include "core/context.h"
 #include "core/scratch.h"
+
+#if MIXGRAD_HAS_OPENMP
+#include <omp.h>
+#endif
 
 namespace mixgrad {
 
 // Number of threads that parallel_for uses, at least 1: that of the context (core/context.h), and where it names none,
-// OpenMP's default (OMP_NUM_THREADS or all cores).
+// OpenMP's default (OMP_NUM_THREADS or all cores). Without OpenMP it is 1.
 int threads();
 
 // Denormals to zero in the calling thread: a few per cent of denormal values cost a factor of 60 in a product.
@@ -33,6 +36,7 @@ void parallel_for(std::int64_t count, const Task& task) {
     for (std::int64_t i = 0; i < count; ++i) task(i);
     return;
   }
+#if MIXGRAD_HAS_OPENMP
   struct alignas(64) Range {  // a cache line each
     std::atomic<std::int64_t> next;
     std::int64_t end;
@@ -60,6 +64,7 @@ void parallel_for(std::int64_t count, const Task& task) {
       }
     }
   }
+#endif
 }
 
 }  // namespace mixgrad

@@ -20,8 +20,9 @@ decltype(auto) dispatch_any(DType dtype, F&& f) {
 }  // namespace
 
 Tensor Tensor::empty(const Shape& shape, DType dtype, Device device) {
-  // Few enough elements that sizes in bytes fit into 63 bits; an axis of size 0 does not hide a product that does not.
-  constexpr std::int64_t kMaxElements = std::int64_t{1} << 59;
+  // Few enough elements that sizes in bytes fit into 63 bits (where addresses have 32, as in a browser, into 31); an
+  // axis of size 0 does not hide a product that does not.
+  constexpr std::int64_t kMaxElements = std::int64_t{1} << (sizeof(std::size_t) == 8 ? 59 : 28);
   std::int64_t count = 1;
   for (int i = 0; i < shape.rank(); ++i) {
     if (__builtin_mul_overflow(count, std::max<std::int64_t>(shape[i], 1), &count) || count > kMaxElements) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <cstdio>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -70,8 +71,16 @@ std::string parse_word(const std::string& what, const std::string& text, const s
 }
 
 std::string number_text(double value) {
-  char text[32];
+  char text[40];
+#if defined(__cpp_lib_to_chars)
   return {text, std::to_chars(text, text + sizeof text, value).ptr};
+#else  // libc++, whose to_chars writes integers alone
+  for (int digits = 1; digits <= 17; ++digits) {
+    std::snprintf(text, sizeof text, "%.*g", digits, value);
+    if (parse_number<double>(text) == value) break;
+  }
+  return text;
+#endif
 }
 
 std::string quoted_toml(const std::string& value) {

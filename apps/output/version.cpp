@@ -21,6 +21,8 @@ std::string version_text() {
 #endif
   if (cpu::has_amx()) text += " and AMX";
   text += std::string(", devices cpu") + (build::has_cuda ? ", cuda" : "");
+  if (!build::has_openmp) text += ", one thread (no OpenMP)";
+  if (!build::has_text_libraries) text += ", no byte pairs (no PCRE2 and utf8proc)";
   text += build::has_mpi ? ", several processes by MPI" : ", one process (no MPI)";
   if (const std::string nccl = nccl_version(); !nccl.empty()) text += ", several GPUs by NCCL " + nccl;
   text += MIXGRAD_LIBEDIT ? ", line editing by libedit" : ", no line editing";

@@ -5,7 +5,15 @@
 //   const RandomBits bits = random_bits(seed, counter + i);   // 128 bits for element i
 #pragma once
 
+// Random123 lists the processors on which it was tested. WebAssembly is none of them; it takes the same plain code as
+// this one.
+#if defined(__wasm__)
+#define __riscv
+#endif
 #include <Random123/philox.h>
+#if defined(__wasm__)
+#undef __riscv
+#endif
 
 #include <cstdint>
 

@@ -6,14 +6,13 @@
 
 #include "core/error.h"
 #include "core/system/interrupt.h"
+#include "nn/analysis/mamba_decay.h"
 
 namespace mixgrad {
 namespace {
 
 constexpr std::int64_t kGroups = 4;
 constexpr double kGone = 1e-30;  // decays below it are as good as 0, and soon slow (denormal)
-
-double softplus(double x) { return x > 20 ? x : std::log1p(std::exp(x)); }
 
 // A tensor of any type and place, row views included, as numbers in order.
 std::vector<double> numbers(const Tensor& of) {

@@ -8,11 +8,6 @@
 #include "nn/config/kinds/mixed_heads.h"
 
 namespace mixgrad {
-namespace {
-
-double softplus(double x) { return x > 20 ? x : std::log1p(std::exp(x)); }
-
-}  // namespace
 
 std::vector<MambaDecay> mamba_decays(const ParameterSet& parameters, const ModelConfig& config) {
   std::vector<MambaDecay> heads;

@@ -5,6 +5,7 @@
 // shorter: these are the times that the model has at rest, not those of a text.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <vector>
 
@@ -12,6 +13,9 @@
 #include "nn/modules/parameter.h"
 
 namespace mixgrad {
+
+// ln(1 + e^x)
+inline double softplus(double x) { return x > 20 ? x : std::log1p(std::exp(x)); }
 
 struct MambaDecay {
   std::int64_t layer = 0;

@@ -41,9 +41,11 @@ void rename_path(const fs::path& from, const fs::path& to) {
 }
 
 void exchange_paths(const fs::path& a, const fs::path& b) {
+#if defined(RENAME_EXCHANGE)
   if (::renameat2(AT_FDCWD, a.c_str(), AT_FDCWD, b.c_str(), RENAME_EXCHANGE) == 0) return;
   if (errno != EINVAL && errno != ENOSYS) fail(b.string(), "exchanging it with " + a.filename().string(), errno);
-  // A file system without exchange: for a moment b's name is missing.
+#endif
+  // A system or a file system without exchange: for a moment b's name is missing.
   const fs::path aside = a.string() + ".old";
   rename_path(b, aside);
   rename_path(a, b);

@@ -8,6 +8,7 @@
 #include <tuple>
 
 #include "core/error.h"
+#include "core/numeric/bit_cast.h"
 #include "core/text/plural.h"
 #include "core/text/suggest.h"
 #include "nn/files/hash.h"
@@ -57,7 +58,7 @@ float float_of_half(std::uint16_t half) {
     return sign == 0 ? value : -value;
   }
   const std::uint32_t wide = exponent == 0x1fU ? 0xffU : exponent + 112U;
-  return std::bit_cast<float>(sign | (wide << 23U) | (fraction << 13U));
+  return bit_cast<float>(sign | (wide << 23U) | (fraction << 13U));
 }
 
 }  // namespace

@@ -1,7 +1,9 @@
 // core/text: numbers from text, control characters, counted things. utf8 is in tokenizer_test, suggest in suggest_test.
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "core/text/escape.h"
@@ -27,6 +29,26 @@ TEST_CASE("text: a number is the whole text or nothing") {
     INFO(text);
     CHECK_FALSE(parse_number<double>(text).has_value());
   }
+}
+
+// The page in the browser is compiled with a library that lacks from_chars for doubles.
+TEST_CASE("text: strtod in the place of from_chars reads the same numbers") {
+  for (const char* text : {"0.25",  "1e-3", "-1.5E+2", "12345678901234567890",
+                           "1e308", "-0",   "7",       "",
+                           "x",     "1..2", "1e999",   "0.5 ",
+                           " 0.5",  "\t1",  "+1",      "0x10",
+                           "1e",    "-",    "e5",      "1,2",
+                           "inf",   "-inf", "nan",     "nan(1)"}) {
+    const std::string shown = text;
+    INFO(shown);
+    const std::optional<double> read = parse_by_strtod<double>(text);
+    const std::optional<double> wanted = parse_number<double>(text);
+    REQUIRE(read.has_value() == wanted.has_value());
+    if (wanted) CHECK((*read == *wanted || (std::isnan(*read) && std::isnan(*wanted))));
+  }
+  CHECK_FALSE(parse_by_strtod<double>(std::string_view("1\0", 2)).has_value());
+  CHECK(parse_by_strtod<float>("0.25") == 0.25F);
+  CHECK_FALSE(parse_by_strtod<float>("1e39").has_value());
 }
 
 TEST_CASE("text: control characters are escaped, in either form, with quotes or without") {

@@ -1,11 +1,15 @@
 #include "nn/tokenizers/hugging_face/added_tokens.h"
 
-#include <utf8proc.h>
-
 #include <algorithm>
 
+#include "core/build.h"
 #include "core/error.h"
 #include "core/text/utf8.h"
+#include "nn/tokenizers/text_libraries.h"
+
+#if MIXGRAD_HAS_TEXT_LIBRARIES
+#include <utf8proc.h>
+#endif
 
 namespace mixgrad {
 namespace {
@@ -21,6 +25,7 @@ bool is_blank(std::int32_t code) {
 // letters, the letter numbers, marks, and these symbols.
 bool is_word(std::int32_t code) {
   if (code < 0) return false;
+#if MIXGRAD_HAS_TEXT_LIBRARIES
   switch (utf8proc_category(code)) {
     case UTF8PROC_CATEGORY_LU:
     case UTF8PROC_CATEGORY_LL:
@@ -38,6 +43,9 @@ bool is_word(std::int32_t code) {
              (code >= 0x1f130 && code <= 0x1f149) || (code >= 0x1f150 && code <= 0x1f169) ||
              (code >= 0x1f170 && code <= 0x1f189);
   }
+#else
+  raise_without_text_libraries("added tokens that are words of their own");
+#endif
 }
 
 // The code point that ends at `at`, and where it begins; -1 for a byte that ends none.

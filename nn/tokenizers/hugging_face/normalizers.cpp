@@ -1,13 +1,17 @@
 #include "nn/tokenizers/hugging_face/normalizers.h"
 
-#include <utf8proc.h>
-
 #include <algorithm>
 #include <cstdlib>
 #include <memory>
 
+#include "core/build.h"
 #include "core/error.h"
 #include "core/text/utf8.h"
+#include "nn/tokenizers/text_libraries.h"
+
+#if MIXGRAD_HAS_TEXT_LIBRARIES
+#include <utf8proc.h>
+#endif
 
 namespace mixgrad {
 namespace {
@@ -42,6 +46,7 @@ void append_composed(std::string_view valid, std::string& out) {
     out += valid;
     return;
   }
+#if MIXGRAD_HAS_TEXT_LIBRARIES
   utf8proc_uint8_t* composed = nullptr;
   const utf8proc_ssize_t size =
       utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(valid.data()), static_cast<utf8proc_ssize_t>(valid.size()),
@@ -53,6 +58,9 @@ void append_composed(std::string_view valid, std::string& out) {
   }
   MIXGRAD_ASSERT(size >= 0, "utf8proc composes every valid text");
   out.append(reinterpret_cast<const char*>(composed), static_cast<std::size_t>(size));
+#else
+  raise_without_text_libraries("the normalisation NFC");
+#endif
 }
 
 // Line by line: a line feed combines with nothing, before it or behind it.

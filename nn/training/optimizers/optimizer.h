@@ -13,11 +13,11 @@
 // captured in a CUDA graph and replayed, queue_step(), and both run the same kernels.
 #pragma once
 
-#include <bit>
 #include <cstdint>
 #include <string>
 #include <vector>
 
+#include "core/numeric/bit_cast.h"
 #include "nn/distributed/communicator.h"
 #include "nn/modules/parameter.h"
 #include "nn/training/optimizers/optimizer_kernels.h"
@@ -103,7 +103,7 @@ class Optimizer {
     for (std::size_t i = 0; i < parameters.size(); ++i) {
       const Parameter& parameter = parameters[i];
       const std::int32_t flags = (moves(parameter) ? kBlockTrainable : 0) | (parameter.decay ? kBlockDecays : 0);
-      const auto scale = std::bit_cast<std::int32_t>(static_cast<float>(parameter.lr_scale));
+      const auto scale = bit_cast<std::int32_t>(static_cast<float>(parameter.lr_scale));
       const std::int64_t count = (parameter.shape.numel() + kBlockElements - 1) / kBlockElements;
       for (std::int64_t b = 0; b < count; ++b, row += kBlockColumns) {
         changed = changed || rows[row + 2] != flags || rows[row + 3] != scale;

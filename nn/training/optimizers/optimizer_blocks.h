@@ -1,9 +1,9 @@
 // How a kernel on the CPU reads the table of blocks and the progress of training (optimizer_kernels.h).
 #pragma once
 
-#include <bit>
 #include <cstdint>
 
+#include "core/numeric/bit_cast.h"
 #include "core/parallel.h"
 #include "nn/training/optimizers/optimizer_kernels.h"
 
@@ -23,7 +23,7 @@ void for_each_block(const Tensor& blocks, const F& f) {
     const std::int32_t* row = rows + kBlockColumns * i;
     const std::int64_t begin = row[0] * kBlockAlignment;
     const BlockRule rule{.decays = (row[2] & kBlockDecays) != 0,
-                         .lr_scale = static_cast<double>(std::bit_cast<float>(row[3]))};
+                         .lr_scale = static_cast<double>(bit_cast<float>(row[3]))};
     f(i, ParameterBlock{begin, begin + row[1], (row[2] & kBlockTrainable) != 0, rule});
   });
 }
