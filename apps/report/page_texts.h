@@ -10,6 +10,7 @@ extern const char* const kExploreHtml;  // likewise, of explore_page.cpp; with t
 extern const char* const kExploreJs;
 extern const char* const kTapeHtml;  // likewise, of tape_page.cpp
 extern const char* const kTapeJs;
-extern const char* const kPictureJs;  // stands before kExploreJs and kTapeJs
+extern const char* const kPictureJs;  // stands before all of the others
+extern const char* const kCurvesJs;   // stands between it and kReportJs
 
 }  // namespace mixgrad::app

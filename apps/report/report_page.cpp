@@ -252,7 +252,7 @@ std::string report_page(const ReportContents& contents) {
                      {{"TITLE", html_text(contents.title)},
                       {"MADE", html_text(contents.made)},
                       {"STYLE", kReportCss},
-                      {"SCRIPT", kReportJs},
+                      {"SCRIPT", std::string(kPictureJs) + kCurvesJs + kReportJs},
                       {"CHART", svg_chart(metric_series(runs, shown), {"steps", shown.title}, Scale::linear)},
                       {"TABLE", comparison_html(*contents.comparison)},
                       {"OPTIONS", options_html(runs)},
