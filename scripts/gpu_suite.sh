@@ -3,7 +3,7 @@
 # MIXGRAD_BINARIES names a folder with mixgrad and mixgrad_tests built elsewhere.
 #   scripts/gpu_suite.sh [PARTS]     of: tests laws gradcheck conform compare faults memory curves forms speed resume
 # One process at a time: processes share a GPU by slices of time, and a test that waits for each of its small kernels waits
-# for the others' slices too. Three side by side took thirty times as long for a row of gradcheck (H200, 2026-11-30).
+# for the others' slices too. With three side by side a row of gradcheck took 470 ms, alone 20 (H200, 2026-11-30).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -18,7 +18,7 @@ TEST_CASE("rope: beyond 65,536 positions the table of a CPU moves along and grow
   const std::size_t before = pool_stats(Device{}).in_use;
   for (std::int64_t position = 70000; position < 1'000'000'000; position = position * 3 / 2) {
     (void)at(position);
-    CHECK(pool_stats(Device{}).in_use == before);
+    CHECK(pool_stats(Device{}).in_use <= before);  // less where memory of earlier tests is given back late
   }
 }
 
