@@ -21,10 +21,10 @@ struct Table {
 };
 
 // A table that begins at 0 is kept for each (theta, head_dim, dtype) and doubled when a longer sequence comes: a steady
-// state computes and allocates nothing. Beyond kLongest positions it does not grow: a second table of kStep positions,
-// or as many as a call has, moves along, so that tokens without end take no more memory.
-constexpr std::int64_t kLongest = 65536;
-constexpr std::int64_t kStep = 4096;
+// state computes and allocates nothing. Beyond kWholeTable positions it does not grow: a second table of kMovingTable
+// positions, or as many as a call has, moves along, so that tokens without end take no more memory.
+constexpr std::int64_t kWholeTable = 65536;
+constexpr std::int64_t kMovingTable = 4096;
 
 void fill(Table& table, std::int64_t first, std::int64_t rows, DType dtype) {
   const std::int64_t pairs = table.head_dim / 2;
@@ -46,11 +46,11 @@ Table table_for(const RopeOptions& options, std::int64_t begin, std::int64_t end
   static std::mutex mutex;
   static auto* tables = new std::vector<Table>;
   const std::scoped_lock lock(mutex);
-  const bool moves = end > kLongest;
+  const bool moves = end > kWholeTable;
   Table* found = nullptr;
   for (Table& table : *tables) {
     const bool same = table.theta == options.theta && table.head_dim == options.head_dim &&
-                      table.cosine.dtype() == dtype && (table.end() > kLongest) == moves;
+                      table.cosine.dtype() == dtype && (table.end() > kWholeTable) == moves;
     if (same) found = &table;
   }
   if (found != nullptr && found->first <= begin && end <= found->end()) return *found;
@@ -59,8 +59,8 @@ Table table_for(const RopeOptions& options, std::int64_t begin, std::int64_t end
     found = &tables->back();
   }
   if (moves) {
-    const std::int64_t first = begin / kStep * kStep;
-    fill(*found, first, std::max(kStep, (end - first + kStep - 1) / kStep * kStep), dtype);
+    const std::int64_t first = begin / kMovingTable * kMovingTable;
+    fill(*found, first, std::max(kMovingTable, (end - first + kMovingTable - 1) / kMovingTable * kMovingTable), dtype);
   } else {
     std::int64_t rows = 64;
     while (rows < end) rows *= 2;

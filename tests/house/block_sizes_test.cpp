@@ -55,6 +55,7 @@ const std::map<std::string, std::string> kOthers{
     {"kHeldThreads", "checked against linear_cross_entropy_blocks.h by a static_assert"},
     {"kUsualTaps", "taps of a convolution; mamba_step_test.cpp has 4 and 6"},
     {"kMostTaps", "registers of a thread for the taps of a convolution"},
+    {"kMovingTable", "positions of a table of angles; rope_test.cpp crosses it"},
     {"kMultiprocessors", "of a device; decides how many blocks are launched"},
     {"kOwn", "states of a thread, which has 4, 8 or 16 of them; each has a case"},
     {"kPanelColumns", "columns of a panel of a tile; every width of a head has whole panels"},
@@ -82,6 +83,7 @@ const std::map<std::string, std::string> kOthers{
     {"kVectors", "vectors of a micro kernel, whose columns are published"},
     {"kWarmup", "untimed rounds"},
     {"kWarps", "warps of a tile of kAttentionTileRows"},
+    {"kWholeTable", "positions of a table of angles; a case of rope crosses it"},
     {"kWide", "columns; a wide product of few rows is tested in matvec_test.cpp"},
 };
 
