@@ -133,7 +133,7 @@ TEST_CASE("reliability: signals while the data is read, during the sample, and t
     // A step that takes long: the second signal does not wait for its end.
     Process process(folder, tiny_run(folder, "twice", "--steps 5 --accumulate 1000000 --d-model 64"));
     REQUIRE(wait_until([&] { return has(TempFolder::get(folder / "stderr"), "parameters"); }));
-    pause_for(0.5);  // into the step
+    pause_for(kSanitized ? 4 : 0.5);  // into the step
     process.signal(SIGINT);
     CHECK(process.wait(0.3).code == kTimedOut);
     process.signal(SIGINT);
