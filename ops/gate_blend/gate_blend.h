@@ -3,7 +3,9 @@
 //   gate, u, z, y: [..., D] float, row views are read in place
 //   gradient: dgate = dy (u - z) g (1 - g),  du = dy g,  dz = dy (1 - g)               saves gate, u and z
 //   cost: reads three tensors, writes one; backward reads four and writes three
-//   errors: ShapeError when the shapes differ, DTypeError when the dtypes differ
+//   errors: ShapeError when the shapes differ (a gate per channel is not repeated over rows);
+//           DTypeError when the dtypes differ
+//   with u of ones and z of zeros it is sigmoid(gate)
 #pragma once
 
 #include "core/tensor.h"

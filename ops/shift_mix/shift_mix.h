@@ -7,7 +7,8 @@
 //             da = sum dy x,  db = sum dy z over batch, time and, in the scalar form, the channels of the head
 //   saves x, a, b
 //   cost: reads x twice, writes y; the backward sums over fixed blocks of rows in order: deterministic
-//   errors: ShapeError when D is no multiple of H or a, b are neither [H] nor [D]; ValueError for a shift < 1
+//   errors: ShapeError when D is no multiple of H or a, b are neither [H] nor [D]; ValueError for a shift < 1;
+//           DTypeError, DeviceError when a or b has another dtype or device than x
 //   source: Hierarchical Shift Mixing (arXiv 2601.22852), the (a,b) mixer
 #pragma once
 
