@@ -23,7 +23,7 @@ namespace fs = std::filesystem;
 // An option that is a count; 1 where the run stored none.
 std::int64_t count_of(const std::map<std::string, std::string>& options, const std::string& name) {
   const auto found = options.find(name);
-  return found == options.end() ? 1 : parse_integer(found->second).value_or(1);
+  return found == options.end() ? 1 : mixgrad::parse_integer(found->second).value_or(1);
 }
 
 RunRecord read_run(const std::string& path) {

@@ -128,7 +128,7 @@ std::vector<SweepCost> Sweep::costs() const {
         if (options_.of_bench.count(name) > 0) bench.push_back(option_word(name, value));
       }
       const ChildOutput timed = run_child(bench);
-      const double steps = static_cast<double>(parse_integer(run.option("steps")).value_or(0));
+      const double steps = static_cast<double>(mixgrad::parse_integer(run.option("steps")).value_or(0));
       cost.minutes = timed.code == kOk ? Json::parse(timed.out).at("ms_per_step").get<double>() * steps / 6e4 : -1;
       known[key] = cost;
     }

@@ -31,7 +31,7 @@ void set_sizes(test::BenchSizes& sizes, const std::string& text) {
     const std::size_t end = std::min(text.find(',', at), text.size());
     const std::string part = text.substr(at, end - at);
     const std::size_t equals = part.find('=');
-    const auto value = equals == std::string::npos ? std::nullopt : parse_integer(part.substr(equals + 1));
+    const auto value = equals == std::string::npos ? std::nullopt : mixgrad::parse_integer(part.substr(equals + 1));
     if (!value) {
       raise<ValueError>("bench op: --sizes must be NAME=NUMBER, several with commas between; got ", quote(text),
                         "; correct ", quote(part));

@@ -95,9 +95,10 @@ class Data : public Verb {
   std::pair<std::int64_t, std::int64_t> parse_first() const {
     if (first_.empty()) return {0, 0};
     const std::size_t comma = first_.find(',');
-    const auto train = parse_integer(std::string_view(first_).substr(0, comma));
-    const auto valid =
-        comma == std::string::npos ? 0 : parse_integer(std::string_view(first_).substr(comma + 1)).value_or(-1);
+    const auto train = mixgrad::parse_integer(std::string_view(first_).substr(0, comma));
+    const auto valid = comma == std::string::npos
+                           ? 0
+                           : mixgrad::parse_integer(std::string_view(first_).substr(comma + 1)).value_or(-1);
     if (!train || *train < 1 || (comma != std::string::npos && valid < 1)) {
       raise<ValueError>("--first must be N or N,M, numbers of symbols from 1 on; got ", quote(first_), "; correct it");
     }
