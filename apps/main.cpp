@@ -1,4 +1,5 @@
-// The program: finds the verb, has its options read (apps/options/command_line.h), and turns errors into exit codes.
+// The program: finds the verb, has its options read (apps/options/command_line/command_line.h), and turns errors into
+// exit codes.
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
@@ -6,8 +7,8 @@
 #include <iostream>
 #include <new>
 
-#include "apps/options/command_line.h"
-#include "apps/options/help.h"
+#include "apps/options/command_line/command_line.h"
+#include "apps/options/command_line/help.h"
 #include "apps/output/error_line.h"
 #include "apps/output/standard_output.h"
 #include "apps/output/version.h"

@@ -17,7 +17,7 @@
 #include "core/rng.h"
 #include "core/text/parse_number.h"
 #include "nn/data/data_set.h"
-#include "nn/data/prepare.h"
+#include "nn/data/preparation/prepare.h"
 #include "nn/data/task_batches.h"
 #include "nn/data/token_data.h"
 

@@ -22,8 +22,8 @@ install(DIRECTORY core autograd ops nn mixgrad DESTINATION ${headers}
         REGEX "/nn/(files/strict_json|config/layer_json)\\.h$" EXCLUDE
         REGEX "/(nn/training/device_batches\\.cuh|nn/distributed/nccl_library\\.cuh|nn/data/shuffle\\.h|core/numeric/(philox|dropout_bits)\\.h)$" EXCLUDE
         REGEX "/ops/attention/.*\\.cuh$" EXCLUDE
-        REGEX "/nn/exchange/(models/.*|hugging_face_(model|config))\\.h$" EXCLUDE
-        REGEX "/ops/matmul/(ahead|micro_kernel|packing|tile_packing|tiles|matmul_implementations)\\.h$" EXCLUDE)
+        REGEX "/nn/exchange/hugging_face/(models/.*|hugging_face_(model|config))\\.h$" EXCLUDE
+        REGEX "/ops/matmul/(packed/.*|matmul_implementations)\\.h$" EXCLUDE)
 install(FILES ${PROJECT_BINARY_DIR}/generated/mixgrad/config.h DESTINATION ${headers}/mixgrad)
 
 set(mixgrad_text share/mixgrad/tinyshakespeare.txt)  # beside bin/, where the program looks for it

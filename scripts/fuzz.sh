@@ -16,7 +16,7 @@ targets=("$@")
 cmake --preset fuzz --log-level=NOTICE
 cmake --build --preset fuzz
 if [ "${#targets[@]}" -eq 0 ]; then
-  for source in tests/fuzz/*_fuzz.cpp; do targets+=("$(basename "$source" _fuzz.cpp)"); done
+  for source in tests/fuzz/*_fuzz.cpp tests/fuzz/readers/*_fuzz.cpp; do targets+=("$(basename "$source" _fuzz.cpp)"); done
 fi
 
 # Freed memory is kept from use for 16 MiB instead of 256: enough for all that one input frees, and it stays in the cache.

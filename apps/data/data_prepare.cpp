@@ -12,7 +12,7 @@
 #include "apps/output/terminal.h"
 #include "core/error.h"
 #include "core/text/bytes.h"
-#include "nn/data/prepare.h"
+#include "nn/data/preparation/prepare.h"
 #include "nn/files/strict_json.h"
 #include "nn/tokenizers/tokenizer_files.h"
 

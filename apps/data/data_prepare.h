@@ -1,4 +1,4 @@
-// What `mixgrad data prepare` does: nn/data/prepare.h with progress on stderr and a summary on stdout.
+// What `mixgrad data prepare` does: nn/data/preparation/prepare.h with progress on stderr and a summary on stdout.
 #pragma once
 
 #include <cstdint>

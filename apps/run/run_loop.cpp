@@ -19,8 +19,8 @@
 #include "core/system/interrupt.h"
 #include "core/text/plural.h"
 #include "nn/distributed/agreement.h"
-#include "nn/training/explain.h"
-#include "nn/training/step_trace.h"
+#include "nn/training/diagnosis/explain.h"
+#include "nn/training/diagnosis/step_trace.h"
 #include "ops/matmul/matmul_cuda.h"
 
 namespace mixgrad::app {

@@ -18,7 +18,7 @@
 #include "ops/attention/attention_tensor_core_backward.cuh"
 #include "ops/attention/attention_tiled.cuh"
 #include "ops/attention/attention_tiled_backward.cuh"
-#include "ops/attention/attention_warpgroup_launch.cuh"
+#include "ops/attention/warpgroup/attention_warpgroup_launch.cuh"
 
 namespace mixgrad::cuda {
 namespace {

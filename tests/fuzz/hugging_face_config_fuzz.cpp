@@ -1,9 +1,9 @@
 // A config.json of Hugging Face; what is accepted is a valid model whose kind writes it and reads it back as the same.
-#include "nn/exchange/hugging_face_config.h"
+#include "nn/exchange/hugging_face/hugging_face_config.h"
 
 #include <algorithm>
 
-#include "nn/exchange/hugging_face_model.h"
+#include "nn/exchange/hugging_face/hugging_face_model.h"
 #include "tests/fuzz/fuzz.h"
 
 namespace mixgrad {

@@ -1,7 +1,7 @@
 // A checkpoint of llama2.c; every tensor of what is accepted is made, taken apart, and has its bits again.
 #include <algorithm>
 
-#include "nn/exchange/llama2c_file.h"
+#include "nn/exchange/llama2c/llama2c_file.h"
 #include "tests/fuzz/fuzz.h"
 
 namespace mixgrad {

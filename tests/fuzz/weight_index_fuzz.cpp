@@ -1,7 +1,7 @@
 // model.safetensors.index.json; what is accepted names files in the same folder.
 #include <algorithm>
 
-#include "nn/exchange/weight_files.h"
+#include "nn/exchange/hugging_face/weight_files.h"
 #include "tests/fuzz/fuzz.h"
 
 namespace mixgrad {

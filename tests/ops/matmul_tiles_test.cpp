@@ -14,8 +14,8 @@
 #include "core/matmul_precision.h"
 #include "core/parallel.h"
 #include "ops/matmul/matmul_implementations.h"
-#include "ops/matmul/tile_packing.h"
-#include "ops/matmul/tiles.h"
+#include "ops/matmul/packed/tile_packing.h"
+#include "ops/matmul/packed/tiles.h"
 
 namespace mixgrad::cpu::tiles_test {
 namespace {

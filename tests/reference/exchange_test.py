@@ -76,7 +76,7 @@ class Failure(Exception):
 
 
 def listed():
-    with open(os.path.join(ROOT, "nn", "exchange", "hugging_face_models.def")) as file:
+    with open(os.path.join(ROOT, "nn", "exchange", "hugging_face", "hugging_face_models.def")) as file:
         return re.findall(r"^HUGGING_FACE_MODEL\((\w+)\)", file.read(), re.M)
 
 

@@ -5,7 +5,7 @@
 #include <limits>
 #include <set>
 
-#include "nn/training/finite.h"
+#include "nn/training/diagnosis/finite.h"
 #include "nn/training/optimizers/adamw.h"
 #include "nn/training/train_step.h"
 #include "ops/attention/attention.h"

@@ -12,7 +12,7 @@
 #include "core/error.h"
 #include "core/rng.h"
 #include "nn/data/data_set.h"
-#include "nn/data/prepare.h"
+#include "nn/data/preparation/prepare.h"
 #include "tests/support/temp_folder.h"
 
 namespace mixgrad::test {

@@ -1,5 +1,5 @@
 // nn/data/prepare, prepared, token_shards: data in shards, made and read.
-#include "nn/data/prepare.h"
+#include "nn/data/preparation/prepare.h"
 
 #include <doctest/doctest.h>
 

@@ -9,7 +9,7 @@
 #include "nn/config/kinds/attention.h"
 #include "nn/exchange/export.h"
 #include "nn/exchange/import.h"
-#include "nn/exchange/llama2c_file.h"
+#include "nn/exchange/llama2c/llama2c_file.h"
 #include "nn/model/generator.h"
 #include "nn/tokenizers/tokenizer_files.h"
 #include "nn/training/checkpoint.h"

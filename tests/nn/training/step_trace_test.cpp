@@ -1,5 +1,5 @@
 // The Chrome trace of a step, read back: its events nest, and bear the names of operators.
-#include "nn/training/step_trace.h"
+#include "nn/training/diagnosis/step_trace.h"
 
 #include <doctest/doctest.h>
 

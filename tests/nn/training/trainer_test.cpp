@@ -10,7 +10,7 @@
 
 #include "nn/data/token_data.h"
 #include "nn/tokenizers/char_tokenizer.h"
-#include "nn/training/explain.h"
+#include "nn/training/diagnosis/explain.h"
 #include "nn/training/host_trainer.h"
 #include "nn/training/optimizers/adamw.h"
 #include "tests/support/close.h"

@@ -1,8 +1,0 @@
-// MIDI files to the tokens of a performance.
-#include "tests/fuzz/reader_fuzz.h"
-
-namespace mixgrad {
-
-void fuzz_one(std::string_view text) { fuzz_reader("midi", text); }
-
-}  // namespace mixgrad

@@ -1,0 +1,12 @@
+// Tables with commas and with tabs.
+#include "tests/fuzz/readers/reader_fuzz.h"
+
+namespace mixgrad {
+
+void fuzz_one(std::string_view text) {
+  if (text.empty()) return;
+  const ReaderOptions options{.column = (text[0] & 1) != 0 ? "t" : ""};
+  fuzz_reader((text[0] & 2) != 0 ? "tsv" : "csv", text.substr(1), options);
+}
+
+}  // namespace mixgrad

@@ -1,8 +1,0 @@
-// WAV files to mu-law tokens.
-#include "tests/fuzz/reader_fuzz.h"
-
-namespace mixgrad {
-
-void fuzz_one(std::string_view text) { fuzz_reader("wav", text); }
-
-}  // namespace mixgrad
