@@ -139,7 +139,7 @@ endfunction()
 mixgrad_optional_library(LIBEDIT edit histedit.h libedit-dev "line editing of mixgrad generate --interactive")
 mixgrad_optional_library(LIBYAML yaml yaml.h libyaml-dev "YAML files of mixgrad eval --suite prompts")
 
-# Optional, of the library: MPI, for a training run in several processes (nn/distributed).
+# Optional, of the library: MPI, for a training run in several processes (nn/distributed); without it they use TCP.
 option(MIXGRAD_MPI "Training in several processes over MPI, where the system has libopenmpi-dev" ON)
 set(MIXGRAD_MPI_FOUND OFF)
 if(MIXGRAD_MPI)
@@ -148,6 +148,6 @@ if(MIXGRAD_MPI)
   if(MPI_CXX_FOUND)
     set(MIXGRAD_MPI_FOUND ON)
   else()
-    message(STATUS "not found: MPI (Debian: libopenmpi-dev); the library is built without: training in several processes")
+    message(STATUS "not found: MPI (Debian: libopenmpi-dev); the library is built without: several processes by MPI; TCP connects them")
   endif()
 endif()

@@ -23,7 +23,7 @@ std::string version_text() {
   text += std::string(", devices cpu") + (build::has_cuda ? ", cuda" : "");
   if (!build::has_openmp) text += ", one thread (no OpenMP)";
   if (!build::has_text_libraries) text += ", no byte pairs (no PCRE2 and utf8proc)";
-  text += build::has_mpi ? ", several processes by MPI" : ", one process (no MPI)";
+  text += build::has_mpi ? ", several processes by MPI or TCP" : ", several processes by TCP (no MPI)";
   if (const std::string nccl = nccl_version(); !nccl.empty()) text += ", several GPUs by NCCL " + nccl;
   text += MIXGRAD_LIBEDIT ? ", line editing by libedit" : ", no line editing";
   return text + (MIXGRAD_LIBYAML ? ", YAML by libyaml" : ", no YAML");

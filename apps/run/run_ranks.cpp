@@ -67,9 +67,26 @@ template <class E>
 
 }  // namespace
 
-int run_in_job(double timeout_s, const std::function<int(Communicator& ranks)>& work) {
-  const std::unique_ptr<Communicator> ranks =
-      join_job(read_launch(process_environment()), {.timeout = std::chrono::duration<double>(timeout_s)});
+JoinOptions join_options(double timeout_s, const std::filesystem::path& folder) {
+  return {.timeout = std::chrono::duration<double>(timeout_s), .folder = folder};
+}
+
+namespace {
+
+std::unique_ptr<Communicator> join_until_stopped(const JoinOptions& options) {
+  try {
+    return join_job(read_launch(process_environment()), options);
+  } catch (const Interrupted& cut) {
+    std::fprintf(stderr, "mixgrad: stopped by %s while it waited for the other processes of its job\n",
+                 signal_name(cut.signal));
+    throw;
+  }
+}
+
+}  // namespace
+
+int run_in_job(const JoinOptions& options, const std::function<int(Communicator& ranks)>& work) {
+  const std::unique_ptr<Communicator> ranks = join_until_stopped(options);
   if (ranks->alone()) return work(*ranks);
   QuietRank output(!ranks->leads());
   try {

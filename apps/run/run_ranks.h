@@ -1,6 +1,7 @@
 // The processes of a run: this one's part in the job that a launcher started, and who prints what.
 #pragma once
 
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <string>
@@ -33,7 +34,9 @@ bool started_alone();
 std::string weights_hash(const Decoder& model);
 
 // Runs `work` in the job of this process, and returns its exit code. An error of one rank ends the others, which name
-// it. Rank 0 alone prints an error that all ranks have; that of another rank begins with "rank N: ".
-int run_in_job(double timeout_s, const std::function<int(Communicator& ranks)>& work);
+// it. Rank 0 alone prints an error that all ranks have; that of another rank begins with "rank N: ". `options.folder`
+// is that of the run, if it has one.
+int run_in_job(const JoinOptions& options, const std::function<int(Communicator& ranks)>& work);
+JoinOptions join_options(double timeout_s, const std::filesystem::path& folder = {});
 
 }  // namespace mixgrad::app

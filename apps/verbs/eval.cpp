@@ -70,7 +70,8 @@ class Eval : public Verb {
   }
 
   int run() override {
-    return run_in_job(timeout_, [this](Communicator& ranks) {
+    const std::filesystem::path folder = checkpoints_.empty() ? "" : checkpoints_[0];
+    return run_in_job(join_options(timeout_, folder), [this](Communicator& ranks) {
       ranks_ = of_task_.ranks = ranks.alone() ? nullptr : &ranks;
       return evaluate_all();
     });

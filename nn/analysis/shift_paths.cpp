@@ -8,7 +8,7 @@
 namespace mixgrad {
 namespace {
 
-struct MixingLayer {
+struct PathLayer {
   std::int64_t layer = 0;
   const HsmConfig* config = nullptr;
   const Parameter* a = nullptr;
@@ -20,8 +20,8 @@ struct MixingLayer {
   }
 };
 
-std::vector<MixingLayer> mixing_layers(const Decoder& model) {
-  std::vector<MixingLayer> layers;
+std::vector<PathLayer> path_layers(const Decoder& model) {
+  std::vector<PathLayer> layers;
   for (std::size_t l = 0; l < model.config().layers.size(); ++l) {
     const auto* config = model.config().layers[l].get_if<HsmConfig>();
     if (config == nullptr) continue;
@@ -35,7 +35,7 @@ std::vector<MixingLayer> mixing_layers(const Decoder& model) {
 // Paths of one head, those with fewer jumps first.
 class Search {
  public:
-  Search(const std::vector<MixingLayer>& layers, std::int64_t head, std::int64_t lags)
+  Search(const std::vector<PathLayer>& layers, std::int64_t head, std::int64_t lags)
       : layers_(layers), head_(head), lags_(lags) {
     result_.head = head;
   }
@@ -65,12 +65,12 @@ class Search {
     }
   }
 
-  const std::vector<MixingLayer>& layers_;
+  const std::vector<PathLayer>& layers_;
   std::int64_t head_, lags_;
   HeadPaths result_;
 };
 
-void add_weights(const std::vector<MixingLayer>& layers, std::int64_t width, HeadPaths& of) {
+void add_weights(const std::vector<PathLayer>& layers, std::int64_t width, HeadPaths& of) {
   const std::int64_t channels = width / layers.front().config->heads;
   const std::int64_t first = of.head * channels;
   std::vector<double> stay(layers.size() * static_cast<std::size_t>(channels));
@@ -101,14 +101,14 @@ void add_weights(const std::vector<MixingLayer>& layers, std::int64_t width, Hea
 }  // namespace
 
 std::vector<HeadPaths> shift_paths(const Decoder& model, std::int64_t lags) {
-  const std::vector<MixingLayer> layers = mixing_layers(model);
+  const std::vector<PathLayer> layers = path_layers(model);
   if (layers.empty()) return {};
   const std::int64_t heads = layers.front().config->heads;
-  if (std::any_of(layers.begin(), layers.end(), [&](const MixingLayer& l) { return l.config->heads != heads; })) {
+  if (std::any_of(layers.begin(), layers.end(), [&](const PathLayer& l) { return l.config->heads != heads; })) {
     return {};
   }
   const bool weighted =
-      std::all_of(layers.begin(), layers.end(), [](const MixingLayer& l) { return l.a != nullptr && l.b != nullptr; });
+      std::all_of(layers.begin(), layers.end(), [](const PathLayer& l) { return l.a != nullptr && l.b != nullptr; });
   std::vector<HeadPaths> all;
   for (std::int64_t h = 0; h < heads; ++h) {
     all.push_back(Search(layers, h, lags).all());

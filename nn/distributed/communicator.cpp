@@ -8,6 +8,7 @@
 #include "core/build.h"
 #include "nn/distributed/device_sums.h"
 #include "nn/distributed/mpi_communicator.h"
+#include "nn/distributed/tcp_communicator.h"
 
 namespace mixgrad {
 namespace {
@@ -311,15 +312,8 @@ std::unique_ptr<Communicator> make_single_process() { return std::make_unique<Si
 
 std::unique_ptr<Communicator> join_job(const Launch& launch, const JoinOptions& options) {
   if (launch.size == 1) return make_single_process();
-  if (launch.launcher == "torchrun") {
-    raise<ValueError>(
-        "torchrun: processes are connected by MPI here, which it does not start; WORLD_SIZE says that there are ",
-        launch.size, "; start them with mpirun -n ", launch.size,
-        ", or for one process remove WORLD_SIZE and RANK from the environment");
-  }
-  if constexpr (build::has_mpi) return join_mpi(launch, options);
-  raise<ValueError>(launch.launcher, ": several processes need MPI, and this build has none; got ", launch.size,
-                    " processes; build it where Open MPI is (Debian: libopenmpi-dev), or start one process");
+  if (transport_of(launch, build::has_mpi) == Transport::mpi) return join_mpi(launch, options);
+  return join_tcp(launch, options);
 }
 
 }  // namespace mixgrad

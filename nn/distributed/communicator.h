@@ -13,6 +13,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <span>
 #include <string>
@@ -52,7 +53,7 @@ class Communicator {
   int size() const { return size_; }
   bool alone() const { return size_ == 1; }
   bool leads() const { return rank_ == 0; }   // the rank that writes files and messages
-  virtual std::string transport() const = 0;  // "MPI (Open MPI v4.1.4)"
+  virtual std::string transport() const = 0;  // "MPI (Open MPI v4.1.4)", "TCP"
 
   // values [n] f32 or f64, contiguous, becomes the sum over the ranks. With options.dtype bf16 only f32. On the host,
   // or on a CUDA device in any order.
@@ -110,6 +111,9 @@ class Communicator {
   // In any order, in place; f32 or f64.
   virtual void sum_any(const Tensor& values) = 0;
 
+  // In rank order, of gather_bytes and exchange_bytes: also the sum_any() of a transport that has none of its own.
+  void sum_bucket(const Tensor& part, const Tensor& total, Into into, DType sent);
+
   // Ends what the device still waits for, before RankLost is thrown: nothing more can be summed on it.
   void abandon_devices() noexcept;
 
@@ -117,7 +121,6 @@ class Communicator {
 
  private:
   void sum_on_device(const Tensor& values, const ReduceOptions& options);
-  void sum_bucket(const Tensor& part, const Tensor& total, Into into, DType sent);
   template <class T, class Sent>
   void sum_bucket_as(const Tensor& part, const Tensor& total, Into into);
   void gather_in_pieces(const std::byte* own, std::byte* all, std::size_t number_bytes,
@@ -132,10 +135,12 @@ class Communicator {
 
 struct JoinOptions {
   std::chrono::duration<double> timeout{300};  // of a call that waits for other ranks
+  std::filesystem::path folder = {};           // of the run, in which processes that TCP connects may meet
 };
 
 // The communicator of this job; of one process, without any library, where launch.size is 1. ValueError when this build
-// has no transport for the launcher, with what is required; RankLost when the others cannot be reached.
+// has no transport for the launcher, or there is no place to meet, with what is required; RankLost when the others
+// cannot be reached.
 std::unique_ptr<Communicator> join_job(const Launch& launch, const JoinOptions& options = {});
 // Of one process, whatever the environment says.
 std::unique_ptr<Communicator> make_single_process();

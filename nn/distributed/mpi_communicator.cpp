@@ -229,7 +229,7 @@ std::unique_ptr<Communicator> join_mpi(const Launch& launch, const JoinOptions& 
     raise<ValueError>(launch.launcher, ": this is rank ", launch.rank, " of ", launch.size, " for it, and rank ", rank,
                       " of ", size, " for ", library,
                       ", with which this program is built; start it with the mpirun of that library, or ",
-                      "with srun that knows PMIx (mpi=pmix)");
+                      "with srun that knows PMIx (mpi=pmix), or connect the processes by TCP (MIXGRAD_TRANSPORT=tcp)");
   }
   return std::make_unique<MpiCommunicator>(rank, size, options);
 }

@@ -33,7 +33,7 @@ TEST_CASE("cli: the version tells commit and instruction set") {
   if (instructions.ends_with(" and AMX")) instructions.resize(instructions.size() - 8);
   CHECK(has("AVX-512,AVX2 and FMA,NEON,baseline", instructions));
   CHECK(has(run.out, ", devices cpu"));
-  CHECK((has(run.out, ", several processes by MPI, ") || has(run.out, ", one process (no MPI), ")));
+  CHECK((has(run.out, ", several processes by MPI or TCP, ") || has(run.out, ", several processes by TCP (no MPI), ")));
 }
 
 TEST_CASE("cli: without arguments the help is printed, and it tells the exit codes") {

@@ -103,7 +103,7 @@ class Bench : public Verb {
       return kOk;
     }
     if (what_ == "decode") return time_decoding();
-    return run_in_job(training_.timeout, [this](Communicator& ranks) {
+    return run_in_job(join_options(training_.timeout), [this](Communicator& ranks) {
       if (what_ == "train") return time_training(ranks);
       bench_comm(ranks, training_.placement, rounds_, json_);
       return static_cast<int>(kOk);

@@ -101,7 +101,8 @@ void on_devices(Communicator& ranks, Device device, std::int64_t rounds, bool js
 void bench_comm(Communicator& ranks, const PlacementOptions& placement, std::int64_t rounds, bool json) {
   if (ranks.alone()) {
     raise<ValueError>(
-        "bench comm: several processes are required; got one; start it with mpirun -n 2 mixgrad bench comm");
+        "bench comm: several processes are required; got one; start it with mpirun -n 2 mixgrad bench comm, "
+        "or with torchrun");
   }
   PlacementOptions usual;
   if (placement.device == "cuda") usual.device = "cuda";

@@ -42,7 +42,8 @@ constexpr std::int64_t kGenerationsAtOnce = 4;
 int Train::run() {
   const SignalScope signals;
   if (plan_) return train(nullptr);
-  return run_in_job(training_.timeout, [this](Communicator& ranks) { return run_on(ranks); });
+  return run_in_job(join_options(training_.timeout, out_.empty() ? resume_ : out_),
+                    [this](Communicator& ranks) { return run_on(ranks); });
 }
 
 int Train::run_on(Communicator& ranks) {
