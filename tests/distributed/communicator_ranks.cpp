@@ -1,10 +1,16 @@
-// The laws of a communicator, to be run by mpirun on any number of ranks: communicator_ranks CASE
+// The laws of a communicator, to be run on any number of ranks: communicator_ranks CASE [FOLDER]
 //   laws     every sum, in every type and order, in one bucket and in many, against plain loops; the same on each rank;
 //            gather, from_leader, largest
+//   meet     nothing but a meeting
 //   device   sums on a CUDA device of each rank, in f32, f64 and bf16; several tensors in one piece; equal bits on all
 //   silent   the last rank takes no part in a meeting: the others must name it and end with code 4
 //   leaves   the last rank leaves with an error: the others must name it and its reason, and end with code 4
-// Exit code 0: as it must be.
+//   gone     the last rank ends without a word, as one that is killed; TCP: the others must name it, and end with code
+//   4 early    the last rank ends well before the others do; TCP: the others must name it, and end with code 4 other
+//   the last rank makes another call than the others; TCP: somebody must say so, and all end with code 4
+// FOLDER: where ranks that TCP connects meet. Exit code 0: as it must be.
+//
+// And of one process: communicator_ranks listen PORT takes a port for 20 seconds, and answers nobody.
 #include <unistd.h>
 
 #include <cmath>
@@ -16,6 +22,7 @@
 
 #include "nn/distributed/communicator.h"
 #include "nn/distributed/device_sums.h"
+#include "nn/distributed/tcp_sockets.h"
 
 namespace {
 using namespace mixgrad;
@@ -55,6 +62,7 @@ void check_sums(Communicator& ranks, std::int64_t count, DType dtype, std::size_
     for (int r = 1; r < size; ++r) sum += static_cast<T>(number(r, i));
     T added = static_cast<T>(number(99, i));
     for (int r = 0; r < size; ++r) added += static_cast<T>(number(r, i));
+    require(ranks.transport() != "TCP" || any.data<T>()[i] == sum, "TCP: any order is rank order", ranks);
     require(std::abs(any.data<T>()[i] - sum) <= 1e-6 * std::exp2(i % 30) * size, "the sum in any order", ranks);
     require(ordered.data<T>()[i] == sum, "the sum in rank order", ranks);
     require(written.data<T>()[i] == sum, "the written sum in rank order", ranks);
@@ -152,12 +160,30 @@ void check_device(Communicator& ranks) {
   check_shares<float>(ranks, device, DType::f32, kBucketBytes);
 }
 
-int run(const std::string& test) {
+// More than the buffers of sockets hold, from each to each at the same time, and unequal.
+void check_large(Communicator& ranks) {
+  const auto length = [](int rank) { return (std::size_t{6} << 20U) * static_cast<std::size_t>(rank + 1) + 1; };
+  const std::vector<std::string> all =
+      ranks.gather(std::string(length(ranks.rank()), static_cast<char>('a' + ranks.rank())));
+  for (int r = 0; r < ranks.size(); ++r) {
+    const bool whole = all[static_cast<std::size_t>(r)] == std::string(length(r), static_cast<char>('a' + r));
+    require(whole, "a large text of each rank", ranks);
+  }
+  const std::int64_t count = 3'000'001;
+  const Tensor values = Tensor::full({count}, DType::f32, ranks.rank() + 1);
+  ranks.sum(values);
+  const auto sum = static_cast<float>(ranks.size() * (ranks.size() + 1)) / 2;
+  for (std::int64_t i = 0; i < count; ++i) require(values.data<float>()[i] == sum, "a large sum", ranks);
+}
+
+int run(const std::string& test, const std::string& folder) {
+  const int limit = test == "silent" ? 2 : 60;  // seconds
   const std::unique_ptr<Communicator> ranks =
-      join_job(read_launch(process_environment()), {.timeout = std::chrono::seconds(test == "device" ? 60 : 2)});
+      join_job(read_launch(process_environment()), {.timeout = std::chrono::seconds(limit), .folder = folder});
   const bool last = ranks->rank() == ranks->size() - 1;
   if (test == "laws") {
     check_texts(*ranks);
+    check_large(*ranks);
     for (const std::int64_t count : {1, 2, 7, 1000}) {
       for (const std::size_t bucket : {std::size_t{1}, std::size_t{256}, kBucketBytes}) {
         if (bucket == 1 && count > 7) continue;  // one number at a time
@@ -179,7 +205,18 @@ int run(const std::string& test) {
     ranks->leave("the disk is full");
     return 4;
   }
+  if (test == "gone") ranks->meet("the beginning of the test");
+  if (test == "gone" && last) ::_exit(0);
+  if (test == "early" && last) return 0;
+  if (test == "other" && last) ranks->gather(std::vector<double>{1, 2});
   ranks->meet("the end of the test");
+  return 0;
+}
+
+int listen_silently(const char* port) {
+  const tcp::Socket socket = tcp::listen_at("127.0.0.1", std::atoi(port));
+  if (!socket) return 1;
+  std::this_thread::sleep_for(std::chrono::seconds(20));
   return 0;
 }
 
@@ -187,8 +224,9 @@ int run(const std::string& test) {
 
 int main(int argc, char** argv) {
   try {
-    if (argc == 2) return run(argv[1]);
-    std::fprintf(stderr, "communicator_ranks: laws, device, silent or leaves is required\n");
+    if (argc == 3 && std::strcmp(argv[1], "listen") == 0) return listen_silently(argv[2]);
+    if (argc == 2 || argc == 3) return run(argv[1], argc == 3 ? argv[2] : "");
+    std::fprintf(stderr, "communicator_ranks: laws, meet, device, silent, leaves, gone, early or other is required\n");
     return 2;
   } catch (const RankLost& error) {
     std::fprintf(stderr, "%s\n", error.what());
