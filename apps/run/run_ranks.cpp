@@ -44,8 +44,14 @@ void QuietRank::stay_quiet() {
 bool started_alone() { return read_launch(process_environment()).size == 1; }
 
 std::string weights_hash(const Decoder& model) {
-  const Tensor weights = model.parameters().master().to(kCpu);
-  return xxh3_hex({static_cast<const char*>(weights.raw()), weights.bytes()});
+  const ParameterSet& parameters = model.parameters();
+  const auto hash = [](const Tensor& tensor) {
+    const Tensor numbers = tensor.to(kCpu);
+    return xxh3_hex({static_cast<const char*>(numbers.raw()), numbers.bytes()});
+  };
+  // Of divided masters each rank has others: then what the model computes with is compared.
+  if (parameters.masters_divided()) return hash(parameters.flat()) + hash(parameters.kept());
+  return hash(parameters.master());
 }
 
 namespace {

@@ -33,6 +33,17 @@ ObjectiveMaker planned_objective(const PlannedModel& planned, const TrainingOpti
   };
 }
 
+PlannedRanks planned_ranks(const PlannedModel& planned, const TrainingOptions& training) {
+  const ReduceOptions reduce = training.reduce_options();
+  PlannedRanks ranks{.order = reduce.order};
+  if (planned.processes == 1) return ranks;
+  if (training.shard == "optimizer") ranks.shares = planned.processes;
+  if (reduce.dtype == DType::bf16 && training.model_placement().device.is_cuda()) {
+    ranks.sent_in_bf16 = static_cast<std::int64_t>(reduce.bucket_bytes / dtype_bytes(DType::f32));
+  }
+  return ranks;
+}
+
 }  // namespace
 
 void print_training_plan(const PlannedModel& planned, const TrainingOptions& training, const DistillSettings& distill,
@@ -41,7 +52,7 @@ void print_training_plan(const PlannedModel& planned, const TrainingOptions& tra
   const MemoryPlan plan =
       plan_training(planned.config, training.model_placement(), training.optimizer_settings(), training.batch,
                     training.dropout_mask(), planned_objective(planned, training, distill), training.intermediates(),
-                    {.order = training.reduce_options().order, .shares = divided ? planned.processes : 1});
+                    planned_ranks(planned, training));
   const std::size_t free = free_memory_on(training.model_placement().device);
   const auto bytes = [](const char* name, std::size_t count, std::string remark = {}) {
     return Figure{.key = name, .value = count, .label = name, .text = bytes_text(count), .remark = std::move(remark)};
@@ -61,8 +72,7 @@ void print_training_plan(const PlannedModel& planned, const TrainingOptions& tra
       bytes("activations", plan.activations, batch),
       bytes("peak", plan.peak, "of tensors; the pool takes " + bytes_text(plan.reserved) + " from the system"),
       reserved,
-      bytes("checkpoint", plan.parameters + plan.whole_optimizer,
-            "on disk, up to " + std::to_string(checkpoints) + " at a time"),
+      bytes("checkpoint", plan.checkpoint, "on disk, up to " + std::to_string(checkpoints) + " at a time"),
       bytes("free", free, plan.reserved > free ? "TOO LITTLE: try a smaller --batch with more --accumulate" : "")};
   if (distill.any()) figures.insert(figures.begin() + 3, bytes("teacher", plan.objective, "of --distill"));
   print_figures(format, figures);

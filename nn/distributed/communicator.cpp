@@ -15,9 +15,6 @@ namespace {
 
 constexpr std::size_t kMostNumbers = std::size_t{1} << 26U;  // of a bucket: the counts of MPI are of 32 bits
 
-// Of a buffer of `count` numbers, rank r adds up those from share_begin(r) to share_begin(r + 1).
-std::int64_t share_begin(std::int64_t count, int rank, int size) { return count * rank / size; }
-
 std::span<const std::byte> bytes_of(const Tensor& tensor) {
   return {static_cast<const std::byte*>(tensor.raw()),
           static_cast<std::size_t>(tensor.numel()) * dtype_bytes(tensor.dtype())};
@@ -72,6 +69,25 @@ void require_summable(const Tensor& values, const ReduceOptions& options) {
   }
 }
 
+void require_shares(const SharedTensor& shared, int ranks) {
+  const DType dtype = shared.values.dtype();
+  if (shared.values.shape().rank() != 1 || !is_float(dtype)) {
+    raise<ShapeError>("shares of ranks: a tensor [n] of f32, f64 or bf16 is required; got ", dtype_name(dtype), " ",
+                      shared.values.shape());
+  }
+  MIXGRAD_ASSERT(
+      shared.begins.size() == static_cast<std::size_t>(ranks) + 1 && shared.begins.back() == shared.values.numel(),
+      "a begin for each rank, and the end");
+}
+
+// Numbers [begin, end) of a tensor: in one piece for all ranks, or a piece for each owner.
+std::vector<DeviceSums::Summand> summands(const Tensor& values, std::int64_t begin, std::int64_t end,
+                                          std::span<const std::int64_t> owners) {
+  std::vector<DeviceSums::Summand> pieces;
+  DeviceSums::divide(values.slice(begin, end), begin, owners, pieces);
+  return pieces;
+}
+
 // The one process of a job: a sum over the ranks is what it has.
 class SingleProcess final : public Communicator {
  public:
@@ -97,66 +113,100 @@ void Communicator::sum(const Tensor& values, const ReduceOptions& options) {
   if (alone()) return;
   const SumClock clock(seconds_);
   const DoingScope scope(doing_, "the sum of gradients");
-  if (values.device().is_cuda()) return sum_on_device(values, options);
+  if (values.device().is_cuda()) return sum_on_device(values, options, {});
   const bool by_share = options.order == ReduceOrder::rank || options.dtype == DType::bf16;
   const std::int64_t step = bucket_numbers(values, options.bucket_bytes);
   for (std::int64_t begin = 0; begin < values.numel(); begin += step) {
-    const Tensor bucket = values.slice(begin, std::min(begin + step, values.numel()));
+    const std::int64_t end = std::min(begin + step, values.numel());
+    const Tensor bucket = values.slice(begin, end);
     if (by_share) {
-      sum_bucket(bucket, bucket, Into::write, options.dtype);
+      sum_bucket(bucket, bucket, Into::write, options.dtype, division(begin, end, {}));
     } else {
       sum_any(bucket);
     }
   }
 }
 
-void Communicator::sum_on_device(const Tensor& values, const ReduceOptions& options) {
+void Communicator::sum_at_owners(const SharedTensor& shared, const ReduceOptions& options) {
+  const Tensor& values = shared.values;
+  require_summable(values, options);
+  require_shares(shared, size());
+  if (alone()) return;
+  const SumClock clock(seconds_);
+  const DoingScope scope(doing_, "the sum of gradients");
+  if (values.device().is_cuda()) return sum_on_device(values, options, shared.begins);
+  const std::int64_t step = bucket_numbers(values, options.bucket_bytes);
+  for (std::int64_t begin = 0; begin < values.numel(); begin += step) {
+    const std::int64_t end = std::min(begin + step, values.numel());
+    const Tensor bucket = values.slice(begin, end);
+    sum_bucket(bucket, bucket, Into::write, options.dtype, division(begin, end, shared.begins));
+  }
+}
+
+void Communicator::sum_on_device(const Tensor& values, const ReduceOptions& options,
+                                 std::span<const std::int64_t> owners) {
   DeviceSums& sums = on_device(values.device());
   const std::int64_t step = bucket_numbers(values, options.bucket_bytes);
   sums.reserve(std::min(step, values.numel()), options.dtype);
   for (std::int64_t begin = 0; begin < values.numel(); begin += step) {
-    const Tensor bucket = values.slice(begin, std::min(begin + step, values.numel()));
-    sums.add_up(std::span(&bucket, 1), options.dtype);
+    sums.add_up(summands(values, begin, std::min(begin + step, values.numel()), owners), options.dtype);
   }
   sums.join();
   sums.wait(doing_);
 }
 
-void Communicator::sum_in_order(const Tensor& part, const Tensor& total, Into into, std::size_t bucket_bytes) {
+void Communicator::sum_in_order(const Tensor& part, const Tensor& total, Into into, std::size_t bucket_bytes,
+                                std::span<const std::int64_t> begins) {
   require_summable(part, {.order = ReduceOrder::rank});
   require_summable(total, {.order = ReduceOrder::rank});
   if (part.shape() != total.shape() || part.dtype() != total.dtype()) {
     raise<ShapeError>("sum over ranks: part and total must have the same shape and type; got ", part.shape(), " and ",
                       total.shape());
   }
+  if (!begins.empty()) require_shares({part, begins}, size());
   const SumClock clock(seconds_);
   const DoingScope scope(doing_, "the sum of gradients");
   const std::int64_t step = bucket_numbers(part, bucket_bytes);
   for (std::int64_t begin = 0; begin < part.numel(); begin += step) {
     const std::int64_t end = std::min(begin + step, part.numel());
-    sum_bucket(part.slice(begin, end), total.slice(begin, end), into, DType::f32);
+    sum_bucket(part.slice(begin, end), total.slice(begin, end), into, DType::f32, division(begin, end, begins));
   }
 }
 
-void Communicator::sum_bucket(const Tensor& part, const Tensor& total, Into into, DType sent) {
-  if (part.dtype() == DType::f64) return sum_bucket_as<double, double>(part, total, into);
-  if (sent == DType::bf16) return sum_bucket_as<float, bf16>(part, total, into);
-  sum_bucket_as<float, float>(part, total, into);
+void Communicator::sum_in_rank_order(const Tensor& values) {
+  sum_bucket(values, values, Into::write, DType::f32, division(0, values.numel(), {}));
+}
+
+// Of the numbers [begin, end) of a tensor; without owners each rank has about as many.
+Communicator::Division Communicator::division(std::int64_t begin, std::int64_t end,
+                                              std::span<const std::int64_t> owners) const {
+  Division division{.begins = {}, .to_all = owners.empty()};
+  for (int r = 0; r <= size(); ++r) {
+    division.begins.push_back(owners.empty() ? (end - begin) * r / size()
+                                             : std::clamp(owners[static_cast<std::size_t>(r)], begin, end) - begin);
+  }
+  return division;
+}
+
+void Communicator::sum_bucket(const Tensor& part, const Tensor& total, Into into, DType sent,
+                              const Division& division) {
+  if (part.dtype() == DType::f64) return sum_bucket_as<double, double>(part, total, into, division);
+  if (sent == DType::bf16) return sum_bucket_as<float, bf16>(part, total, into, division);
+  sum_bucket_as<float, float>(part, total, into, division);
 }
 
 // Each rank gets its share of every rank's numbers, adds them up in rank order, and sends the sums to all.
 template <class T, class Sent>
-void Communicator::sum_bucket_as(const Tensor& part, const Tensor& total, Into into) {
+void Communicator::sum_bucket_as(const Tensor& part, const Tensor& total, Into into, const Division& division) {
   const std::int64_t count = part.numel();
   const auto ranks = static_cast<std::size_t>(size());
-  std::vector<std::int64_t> shares(ranks), own(ranks);  // bytes
-  const std::int64_t begin = share_begin(count, rank(), size());
-  const std::int64_t mine = share_begin(count, rank() + 1, size()) - begin;
+  const auto self = static_cast<std::size_t>(rank());
+  const std::int64_t begin = division.begins[self];
+  const std::int64_t mine = division.begins[self + 1] - begin;
   constexpr std::int64_t kBytes = sizeof(Sent);
-  for (int r = 0; r < size(); ++r) {
-    shares[static_cast<std::size_t>(r)] = (share_begin(count, r + 1, size()) - share_begin(count, r, size())) * kBytes;
-    own[static_cast<std::size_t>(r)] = mine * kBytes;
-  }
+  std::vector<std::int64_t> shares;  // bytes
+  for (std::size_t r = 0; r < ranks; ++r) shares.push_back((division.begins[r + 1] - division.begins[r]) * kBytes);
+  const std::vector<std::int64_t> own(ranks, mine * kBytes);
   sent_.resize(static_cast<std::size_t>(count * kBytes));
   received_.resize(static_cast<std::size_t>(mine * kBytes) * ranks);
   auto* sent = reinterpret_cast<Sent*>(sent_.data());
@@ -165,44 +215,41 @@ void Communicator::sum_bucket_as(const Tensor& part, const Tensor& total, Into i
   T* to = total.data<T>();
   for (std::int64_t i = 0; i < count; ++i) sent[i] = Sent(from[i]);
   exchange_bytes(sent_, shares, received_, own);
+  // The sums travel in the type of the numbers, unless that type was to be smaller.
+  const bool rounded = !alone() && sizeof(Sent) < sizeof(T);
   for (std::int64_t i = 0; i < mine; ++i) {
     T value = into == Into::add ? to[begin + i] + T(received[i]) : T(received[i]);
     for (int r = 1; r < size(); ++r) value += T(received[static_cast<std::int64_t>(r) * mine + i]);
-    to[begin + i] = value;
+    to[begin + i] = rounded ? T(Sent(value)) : value;
   }
-  if (alone()) return;
-  // The sums travel in the type of the numbers, unless that type was to be smaller.
-  const bool rounded = sizeof(Sent) < sizeof(T);
-  if (rounded) {
-    for (std::int64_t i = 0; i < mine; ++i) sent[begin + i] = Sent(to[begin + i]);
-    received_.resize(sent_.size());
-    gather_bytes(
-        std::span(sent_).subspan(static_cast<std::size_t>(begin * kBytes), static_cast<std::size_t>(mine * kBytes)),
-        received_, shares);
-    const auto* sums = reinterpret_cast<const Sent*>(received_.data());
-    for (std::int64_t i = 0; i < count; ++i) to[i] = T(sums[i]);
+  if (alone() || !division.to_all) return;
+  for (std::int64_t i = 0; i < mine; ++i) sent[begin + i] = Sent(to[begin + i]);
+  const std::span<const std::byte> own_sums =
+      std::span(sent_).subspan(static_cast<std::size_t>(begin * kBytes), static_cast<std::size_t>(mine * kBytes));
+  if (!rounded) {
+    gather_bytes(own_sums, {static_cast<std::byte*>(total.raw()), bytes_of(total).size()}, shares);
     return;
   }
-  std::memcpy(sent_.data(), to + begin, static_cast<std::size_t>(mine * kBytes));
-  gather_bytes(std::span(sent_).first(static_cast<std::size_t>(mine * kBytes)),
-               {static_cast<std::byte*>(total.raw()), bytes_of(total).size()}, shares);
+  received_.resize(sent_.size());
+  gather_bytes(own_sums, received_, shares);
+  const auto* sums = reinterpret_cast<const Sent*>(received_.data());
+  for (std::int64_t i = 0; i < count; ++i) to[i] = T(sums[i]);
 }
 
-void Communicator::gather_shares(const Tensor& values, std::span<const std::int64_t> begins, std::size_t bucket_bytes) {
-  require_summable(values, {});
-  MIXGRAD_ASSERT(begins.size() == static_cast<std::size_t>(size()) + 1 && begins.back() == values.numel(),
-                 "a begin for each rank, and the end");
-  if (alone()) return;
+void Communicator::gather_shares(std::initializer_list<SharedTensor> shared, std::string_view what,
+                                 std::size_t bucket_bytes) {
+  for (const SharedTensor& one : shared) require_shares(one, size());
+  if (alone() || shared.size() == 0) return;
   const SumClock clock(seconds_);
-  const DoingScope scope(doing_, "the exchange of weights");
-  if (values.device().is_cuda()) {
-    on_device(values.device()).gather_shares(values, begins);
-    return;
+  const DoingScope scope(doing_, what);
+  const Device device = shared.begin()->values.device();
+  if (device.is_cuda()) return on_device(device).gather_shares(std::span(shared.begin(), shared.size()));
+  for (const SharedTensor& one : shared) {
+    auto* all = static_cast<std::byte*>(one.values.raw());
+    const std::size_t bytes = dtype_bytes(one.values.dtype());
+    const auto begin = static_cast<std::size_t>(one.begins[static_cast<std::size_t>(rank())]);
+    gather_in_pieces(all + begin * bytes, all, bytes, one.begins, bucket_bytes);
   }
-  auto* all = static_cast<std::byte*>(values.raw());
-  const std::size_t bytes = dtype_bytes(values.dtype());
-  const auto begin = static_cast<std::size_t>(begins[static_cast<std::size_t>(rank())]);
-  gather_in_pieces(all + begin * bytes, all, bytes, begins, bucket_bytes);
 }
 
 void Communicator::gather_at_leader(const Tensor& own, const Tensor& whole, std::span<const std::int64_t> begins,
@@ -299,6 +346,8 @@ DeviceSums& Communicator::on_device(Device device) {
   }
   return *device_sums_;
 }
+
+void Communicator::use_device_sums(std::unique_ptr<DeviceSums> sums) { device_sums_ = std::move(sums); }
 
 void Communicator::abandon_devices() noexcept {
   if (device_sums_) device_sums_->abandon();

@@ -14,9 +14,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <initializer_list>
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/error.h"
@@ -41,6 +43,13 @@ struct ReduceOptions {
   std::size_t bucket_bytes = kBucketBytes;  // of what is sent in one piece
 };
 
+// A tensor [n], contiguous, of which rank r has the numbers from begins[r] to begins[r + 1]; begins [ranks + 1] ends in
+// n.
+struct SharedTensor {
+  Tensor values;
+  std::span<const std::int64_t> begins;
+};
+
 class DeviceSums;
 
 class Communicator {
@@ -58,17 +67,22 @@ class Communicator {
   // values [n] f32 or f64, contiguous, becomes the sum over the ranks. With options.dtype bf16 only f32. On the host,
   // or on a CUDA device in any order.
   void sum(const Tensor& values, const ReduceOptions& options = {});
+  // The same sums, each at one rank: rank r gets those of its share, and what the others find there has no meaning.
+  // Half the bytes of sum(). On the host they are in rank order.
+  void sum_at_owners(const SharedTensor& shared, const ReduceOptions& options = {});
   // total [n] becomes part of rank 0 + part of rank 1 + ..., in this order; with `add`, total + that. Types as sum().
+  // With `begins`, as sum_at_owners().
   enum class Into : std::uint8_t { write, add };
-  void sum_in_order(const Tensor& part, const Tensor& total, Into into, std::size_t bucket_bytes = kBucketBytes);
+  void sum_in_order(const Tensor& part, const Tensor& total, Into into, std::size_t bucket_bytes = kBucketBytes,
+                    std::span<const std::int64_t> begins = {});
 
-  // Exchanges shares of a tensor: values [n] f32 or f64, contiguous, on the host or on a CUDA device. Rank r has the
-  // right numbers from begins[r] to begins[r + 1]; afterwards every rank has all of them. begins [ranks + 1] ends in n.
-  // On the host pieces of `bucket_bytes` are sent.
-  void gather_shares(const Tensor& values, std::span<const std::int64_t> begins,
+  // Exchanges shares: each rank gets the numbers of the others. f32, f64 or bf16, on the host, where pieces of
+  // `bucket_bytes` are sent, or on a CUDA device, where it is queued. `what` is for the message, should a rank not
+  // come.
+  void gather_shares(std::initializer_list<SharedTensor> shared, std::string_view what = "the exchange of shares",
                      std::size_t bucket_bytes = kBucketBytes);
-  // The same for rank 0 alone: `own` [begins[r + 1] - begins[r]] is the share of this rank, and `whole` [n] of rank 0
-  // gets all of them; on other ranks it may be undefined. On the host.
+  // For rank 0 alone, of f32 or f64: `own` [begins[r + 1] - begins[r]] is the share of this rank, and `whole` [n] of
+  // rank 0 gets all of them; on other ranks it may be undefined. On the host.
   void gather_at_leader(const Tensor& own, const Tensor& whole, std::span<const std::int64_t> begins,
                         std::size_t bucket_bytes = kBucketBytes);
 
@@ -92,7 +106,7 @@ class Communicator {
   [[noreturn]] virtual void report_missing(const std::string& where);
   virtual std::chrono::duration<double> timeout() const { return std::chrono::duration<double>::max(); }
 
-  // Seconds that this rank has spent in sum(), sum_in_order() and gather_shares(), waiting for other ranks included.
+  // Seconds that this rank has spent in sums and gather_shares(), waiting for other ranks included.
   double seconds_in_sums() const { return seconds_; }
 
   // This process ends with an error: the others, whatever they wait for, get RankLost with this reason.
@@ -111,18 +125,28 @@ class Communicator {
   // In any order, in place; f32 or f64.
   virtual void sum_any(const Tensor& values) = 0;
 
-  // In rank order, of gather_bytes and exchange_bytes: also the sum_any() of a transport that has none of its own.
-  void sum_bucket(const Tensor& part, const Tensor& total, Into into, DType sent);
+  // The same in rank order, of gather_bytes and exchange_bytes: the sum_any() of a transport that has none of its own.
+  void sum_in_rank_order(const Tensor& values);
 
+  // In place of those that on_device() joins; once, before the first use.
+  void use_device_sums(std::unique_ptr<DeviceSums> sums);
   // Ends what the device still waits for, before RankLost is thrown: nothing more can be summed on it.
   void abandon_devices() noexcept;
 
   const std::string& doing() const { return doing_; }  // what is being waited for
 
  private:
-  void sum_on_device(const Tensor& values, const ReduceOptions& options);
+  // Who adds up which numbers of a bucket, and whether the others get the sums.
+  struct Division {
+    std::vector<std::int64_t> begins;  // [ranks + 1], of the bucket
+    bool to_all = true;
+  };
+  Division division(std::int64_t begin, std::int64_t end, std::span<const std::int64_t> owners) const;
+
+  void sum_on_device(const Tensor& values, const ReduceOptions& options, std::span<const std::int64_t> owners);
+  void sum_bucket(const Tensor& part, const Tensor& total, Into into, DType sent, const Division& division);
   template <class T, class Sent>
-  void sum_bucket_as(const Tensor& part, const Tensor& total, Into into);
+  void sum_bucket_as(const Tensor& part, const Tensor& total, Into into, const Division& division);
   void gather_in_pieces(const std::byte* own, std::byte* all, std::size_t number_bytes,
                         std::span<const std::int64_t> begins, std::size_t bucket_bytes);
 

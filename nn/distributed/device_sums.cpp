@@ -1,11 +1,27 @@
 #include "nn/distributed/device_sums.h"
 
+#include <algorithm>
+
 #include "core/build.h"
 #include "core/error.h"
 #include "nn/distributed/communicator.h"
 #include "nn/distributed/nccl_sums.h"
 
 namespace mixgrad {
+
+void DeviceSums::divide(const Tensor& values, std::int64_t begin, std::span<const std::int64_t> shares,
+                        std::vector<Summand>& pieces) {
+  if (shares.empty()) {
+    pieces.push_back({values, kAll});
+    return;
+  }
+  const std::int64_t end = begin + values.numel();
+  for (std::size_t r = 0; r + 1 < shares.size(); ++r) {
+    const std::int64_t first = std::max(begin, shares[r]);
+    const std::int64_t last = std::min(end, shares[r + 1]);
+    if (first < last) pieces.push_back({values.slice(first - begin, last - begin), static_cast<int>(r)});
+  }
+}
 
 std::string nccl_version() {
   if constexpr (build::has_cuda) return cuda::nccl_built_with();

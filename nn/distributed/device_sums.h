@@ -4,7 +4,7 @@
 //
 //   DeviceSums& sums = ranks.on_device(device);       // Communicator: all ranks together
 //   kernels_that_write(a, b);
-//   sums.add_up({{a, b}}, DType::f32);                // in one piece, after those kernels
+//   sums.add_up(parts, DType::f32);                   // {{a}, {b}}, in one piece, after those kernels
 //   other_kernels();                                  // at the same time
 //   sums.join();
 //   kernels_that_read(a, b);
@@ -20,12 +20,14 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "core/tensor.h"
 
 namespace mixgrad {
 
 class Communicator;
+struct SharedTensor;
 
 class DeviceSums {
  public:
@@ -38,12 +40,22 @@ class DeviceSums {
 
   // Takes the memory that add_up() needs to send so many numbers as bf16; to be called before it. Waits for the device.
   virtual void reserve(std::int64_t numbers, DType sent) = 0;
-  // Queues the sums of these tensors [n] in place, of f32 or f64. `sent` bf16, of f32 alone: the numbers are rounded to
-  // bf16 and sent, and NCCL rounds every sum of two to bf16.
-  virtual void add_up(std::span<const Tensor> parts, DType sent) = 0;
+  // What is to be summed: a tensor [n] of f32 or f64, and the rank that gets the sums, or all.
+  static constexpr int kAll = -1;
+  struct Summand {
+    Tensor values;
+    int owner = kAll;
+  };
+  // Appends `values`, numbers from `begin` on of a tensor with these shares, cut so that each piece has one owner; with
+  // no shares it is one piece for all.
+  static void divide(const Tensor& values, std::int64_t begin, std::span<const std::int64_t> shares,
+                     std::vector<Summand>& pieces);
+  // Queues the sums in place; at other ranks than the owner what is then found there has no meaning. `sent` bf16, of
+  // f32 alone: the numbers are rounded to bf16 and sent, and NCCL rounds every sum of two to bf16.
+  virtual void add_up(std::span<const Summand> parts, DType sent) = 0;
   // As Communicator::gather_shares(): queued after what has been queued on the device so far; what is queued on it from
   // now on runs afterwards.
-  virtual void gather_shares(const Tensor& values, std::span<const std::int64_t> begins) = 0;
+  virtual void gather_shares(std::span<const SharedTensor> shared) = 0;
   // What is queued on the device from now on runs after these sums.
   virtual void join() = 0;
 

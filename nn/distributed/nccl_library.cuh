@@ -46,6 +46,7 @@ class NcclLibrary {
   MIXGRAD_NCCL_FUNCTION(ncclCommAbort);
   MIXGRAD_NCCL_FUNCTION(ncclCommGetAsyncError);
   MIXGRAD_NCCL_FUNCTION(ncclAllReduce);
+  MIXGRAD_NCCL_FUNCTION(ncclReduce);
   MIXGRAD_NCCL_FUNCTION(ncclBroadcast);
   MIXGRAD_NCCL_FUNCTION(ncclGroupStart);
   MIXGRAD_NCCL_FUNCTION(ncclGroupEnd);

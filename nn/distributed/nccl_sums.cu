@@ -52,7 +52,10 @@ dim3 blocks_for(std::int64_t count) {
   return dim3(static_cast<unsigned>(blocks < 1024 ? blocks : 1024));
 }
 
-ncclDataType_t type_of(const Tensor& tensor) { return tensor.dtype() == DType::f64 ? ncclFloat64 : ncclFloat32; }
+ncclDataType_t type_of(const Tensor& tensor) {
+  if (tensor.dtype() == DType::bf16) return ncclBfloat16;
+  return tensor.dtype() == DType::f64 ? ncclFloat64 : ncclFloat32;
+}
 
 cudaEvent_t new_event() {
   cudaEvent_t event = nullptr;
@@ -151,29 +154,28 @@ class NcclSums final : public DeviceSums {
     rounded_.set_role("gradients to send");
   }
 
-  void add_up(std::span<const Tensor> parts, DType sent) override {
+  void add_up(std::span<const Summand> parts, DType sent) override {
     require_whole();
     fork();
     if (sent == DType::bf16) return add_up_rounded(parts);
     nccl_.check(nccl_.ncclGroupStart(), "ncclGroupStart");
-    for (const Tensor& part : parts) {
-      nccl_.check(nccl_.ncclAllReduce(part.raw(), part.raw(), static_cast<std::size_t>(part.numel()), type_of(part),
-                                      ncclSum, comm_, queue_),
-                  "ncclAllReduce");
-    }
+    for (const Summand& part : parts) add_up(part.values.raw(), part.values.numel(), type_of(part.values), part.owner);
     nccl_.check(nccl_.ncclGroupEnd(), "ncclGroupEnd");
   }
 
-  void gather_shares(const Tensor& values, std::span<const std::int64_t> begins) override {
+  void gather_shares(std::span<const SharedTensor> shared) override {
     require_whole();
     fork();
     nccl_.check(nccl_.ncclGroupStart(), "ncclGroupStart");
-    for (int r = 0; r < ranks_.size(); ++r) {
-      const Tensor part = values.slice(begins[static_cast<std::size_t>(r)], begins[static_cast<std::size_t>(r) + 1]);
-      if (part.numel() == 0) continue;
-      nccl_.check(nccl_.ncclBroadcast(part.raw(), part.raw(), static_cast<std::size_t>(part.numel()), type_of(part), r,
-                                      comm_, queue_),
-                  "ncclBroadcast");
+    for (const SharedTensor& one : shared) {
+      for (int r = 0; r < ranks_.size(); ++r) {
+        const auto at = static_cast<std::size_t>(r);
+        const Tensor part = one.values.slice(one.begins[at], one.begins[at + 1]);
+        if (part.numel() == 0) continue;
+        nccl_.check(nccl_.ncclBroadcast(part.raw(), part.raw(), static_cast<std::size_t>(part.numel()), type_of(part),
+                                        r, comm_, queue_),
+                    "ncclBroadcast");
+      }
     }
     nccl_.check(nccl_.ncclGroupEnd(), "ncclGroupEnd");
     join();
@@ -259,9 +261,19 @@ class NcclSums final : public DeviceSums {
     MIXGRAD_CUDA_CALL(kWhat, cudaStreamWaitEvent(queue_, forked_, 0));
   }
 
-  void add_up_rounded(std::span<const Tensor> parts) {
+  // In place, as part of a group: at all ranks, or at one.
+  void add_up(void* numbers, std::int64_t count, ncclDataType_t type, int owner) {
+    const auto length = static_cast<std::size_t>(count);
+    if (owner == kAll) {
+      nccl_.check(nccl_.ncclAllReduce(numbers, numbers, length, type, ncclSum, comm_, queue_), "ncclAllReduce");
+    } else {
+      nccl_.check(nccl_.ncclReduce(numbers, numbers, length, type, ncclSum, owner, comm_, queue_), "ncclReduce");
+    }
+  }
+
+  void add_up_rounded(std::span<const Summand> parts) {
     std::int64_t count = 0;
-    for (const Tensor& part : parts) {
+    for (const auto& [part, owner] : parts) {
       MIXGRAD_ASSERT(part.dtype() == DType::f32 && rounded_.defined() && count + part.numel() <= rounded_.numel(),
                      "reserve() is called before with the largest number");
       to_bf16_kernel<<<blocks_for(part.numel()), kThreads, 0, queue_>>>(part.data<float>(), rounded(count),
@@ -269,14 +281,23 @@ class NcclSums final : public DeviceSums {
       check_launch(kWhat, blocks_for(part.numel()), dim3(kThreads));
       count += part.numel();
     }
-    nccl_.check(nccl_.ncclAllReduce(rounded(0), rounded(0), static_cast<std::size_t>(count), ncclBfloat16, ncclSum,
-                                    comm_, queue_),
-                "ncclAllReduce");
+    // Neighbours with one owner are summed together.
+    nccl_.check(nccl_.ncclGroupStart(), "ncclGroupStart");
     count = 0;
-    for (const Tensor& part : parts) {
-      from_bf16_kernel<<<blocks_for(part.numel()), kThreads, 0, queue_>>>(rounded(count), part.data<float>(),
-                                                                          part.numel());
-      check_launch(kWhat, blocks_for(part.numel()), dim3(kThreads));
+    for (std::size_t i = 0; i < parts.size();) {
+      const std::int64_t begin = count;
+      const int owner = parts[i].owner;
+      for (; i < parts.size() && parts[i].owner == owner; ++i) count += parts[i].values.numel();
+      add_up(rounded(begin), count - begin, ncclBfloat16, owner);
+    }
+    nccl_.check(nccl_.ncclGroupEnd(), "ncclGroupEnd");
+    count = 0;
+    for (const auto& [part, owner] : parts) {
+      if (owner == kAll || owner == ranks_.rank()) {
+        from_bf16_kernel<<<blocks_for(part.numel()), kThreads, 0, queue_>>>(rounded(count), part.data<float>(),
+                                                                            part.numel());
+        check_launch(kWhat, blocks_for(part.numel()), dim3(kThreads));
+      }
       count += part.numel();
     }
   }

@@ -191,7 +191,7 @@ class TcpCommunicator final : public Communicator {
     move_all();
   }
 
-  void sum_any(const Tensor& values) override { sum_bucket(values, values, Into::write, values.dtype()); }
+  void sum_any(const Tensor& values) override { sum_in_rank_order(values); }
 
  private:
   bool is_self(std::size_t r) const { return static_cast<int>(r) == rank(); }

@@ -55,7 +55,66 @@ void ParameterSet::allocate(DType dtype, Device device) {
 }
 
 void ParameterSet::refresh() {
+  MIXGRAD_ASSERT(!masters_divided(), "the masters of other parameters are with other ranks");
   if (!flat_.shares_memory_with(master_)) flat_.copy_from(master_);
+}
+
+// Pieces begin at multiples of kPieceAlignment, as parameters do.
+constexpr std::int64_t kPieceAlignment = 16;
+
+void ParameterSet::divide_masters(std::int64_t begin, std::int64_t end) {
+  MIXGRAD_ASSERT(dtype() == DType::bf16 && !masters_divided(), "the masters of a bf16 model are divided once");
+  MIXGRAD_ASSERT(begin % kPieceAlignment == 0, "a share begins where a block does");
+  const FlatLayout layout(shapes());
+  std::vector<Shape> kept;
+  for (const Parameter& parameter : parameters_) {
+    if (parameter.kept_in_f32) kept.push_back(parameter.shape);
+  }
+  const FlatLayout compact(kept);
+  kept_ = Tensor::zeros({compact.total}, DType::f32, device());
+  kept_.set_role("parameters in f32");
+  std::vector<std::int32_t> pieces;
+  std::size_t next = 0;
+  for (std::size_t i = 0; i < size(); ++i) {
+    kept_offsets_.push_back(next < kept.size() ? compact.offsets[next] : compact.total);
+    if (!parameters_[i].kept_in_f32) continue;
+    const Tensor value = compact.view(kept_, next++);
+    value.copy_from(parameters_[i].master);
+    parameters_[i].value = value;
+    const std::int64_t at = layout.offsets[i];
+    const std::int64_t first = std::max(begin, at);
+    const std::int64_t count = std::min(end, at + value.numel()) - first;
+    if (count <= 0) continue;
+    for (const std::int64_t number :
+         {(first - begin) / kPieceAlignment, (kept_offsets_[i] + first - at) / kPieceAlignment, count}) {
+      pieces.push_back(static_cast<std::int32_t>(number));
+    }
+  }
+  const auto rows = static_cast<std::int64_t>(pieces.size()) / 3;
+  kept_pieces_ = Tensor::from_i32(pieces, {rows, 3}).to(device());
+  master_ = master_.slice(begin, end).clone();
+  master_.set_role("master parameters");
+  master_begin_ = begin;
+  show_masters({});
+}
+
+std::int64_t ParameterSet::kept_begin(std::int64_t at) const {
+  const FlatLayout layout(shapes());
+  for (std::size_t i = 0; i < size(); ++i) {
+    const std::int64_t end = layout.offsets[i] + parameters_[i].shape.numel();
+    if (parameters_[i].kept_in_f32 && at < end) {
+      return kept_offsets_[i] + std::max<std::int64_t>(at - layout.offsets[i], 0);
+    }
+  }
+  return kept_.numel();
+}
+
+void ParameterSet::show_masters(const Tensor& whole) {
+  MIXGRAD_ASSERT(masters_divided(), "otherwise master() is the whole");
+  const FlatLayout layout(shapes());
+  for (std::size_t i = 0; i < size(); ++i) {
+    parameters_[i].master = whole.defined() ? layout.view(whole, i) : Tensor();
+  }
 }
 
 void ParameterSet::initialize(std::uint64_t seed) {

@@ -79,6 +79,23 @@ class ParameterSet {
   const Tensor& flat() const { return flat_; }
   const Tensor& master() const { return master_; }  // flat() itself unless that is bf16
 
+  // For a bf16 model whose update is divided over ranks (`--shard optimizer`): of the masters only numbers `begin` to
+  // `end` of the flat buffer are kept, those that this process updates. Afterwards master() is [end - begin] and
+  // Parameter::master is undefined. The values of the parameters kept in f32 then have memory of their own, kept(),
+  // into which an optimizer copies their masters after each update.
+  void divide_masters(std::int64_t begin, std::int64_t end);
+  bool masters_divided() const { return kept_pieces_.defined(); }
+  std::int64_t master_begin() const { return master_begin_; }  // the number of flat() that master() begins with
+  const Tensor& kept() const { return kept_; }                 // [n] f32; the parameters have gaps between them
+  // The first number of kept() that belongs to a number of flat() at `at` or behind it.
+  std::int64_t kept_begin(std::int64_t at) const;
+  // The pieces of kept() whose masters this process has: [pieces, 3] i32, begin in master() / 16, begin in kept() / 16,
+  // and the number of elements.
+  const Tensor& kept_pieces() const { return kept_pieces_; }
+  // For a checkpoint of divided masters: `whole` [n] f32 on the host, of all ranks. Parameter::master is a view of it
+  // until the next call; undefined ends that.
+  void show_masters(const Tensor& whole);
+
   std::vector<Shape> shapes() const;
   Gradients new_gradients() const { return Gradients(shapes(), master_.dtype(), master_.device()); }
   void watch(Tape& tape);  // all trainable ones, leaf i = parameter i
@@ -86,6 +103,9 @@ class ParameterSet {
  private:
   std::deque<Parameter> parameters_;
   Tensor flat_, master_;
+  std::int64_t master_begin_ = 0;
+  Tensor kept_, kept_pieces_;               // after divide_masters()
+  std::vector<std::int64_t> kept_offsets_;  // in kept_, of each parameter; of one that is not kept in f32, of the next
 };
 
 }  // namespace mixgrad

@@ -72,13 +72,8 @@ void GradientBuckets::Watch::note(std::int32_t leaf) {
 
 // A gradient is told of after its operator, so what is complete by this event has been queued.
 void GradientBuckets::Watch::send_complete() {
-  std::vector<Tensor> parts;
   for (; sent_ < buckets_.buckets_.size() && buckets_.buckets_[sent_].complete <= events_; ++sent_) {
-    parts.clear();
-    for (const Part& part : buckets_.buckets_[sent_].parts) {
-      parts.push_back(gradients_.flat().slice(part.begin, part.end));
-    }
-    send_(parts);
+    send_(buckets_.buckets_[sent_].parts);
   }
 }
 

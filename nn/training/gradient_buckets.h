@@ -3,9 +3,8 @@
 //
 //   GradientBuckets buckets(FlatLayout(parameters.shapes()), bucket_numbers);
 //   {
-//     GradientBuckets::Watch watch(buckets, gradients, [&](const auto& parts) { sums.add_up(parts, DType::f32); });
-//     std::move(tape).backward(loss, gradients);
-//     watch.finish();
+//     GradientBuckets::Watch watch(buckets, gradients, [&](const auto& parts) { sum_over_ranks(gradients.flat(),
+//     parts); }); std::move(tape).backward(loss, gradients); watch.finish();
 //   }
 //
 // The order in which gradients are complete is learnt in the first backward pass, after which all pieces are sent in
@@ -33,8 +32,12 @@ class GradientBuckets {
   // Pieces after the first pass; 0 before.
   std::size_t size() const { return buckets_.size(); }
 
-  // `parts` [n] of the flat buffer, the gaps between parameters included: what is to be summed in one piece.
-  using Send = std::function<void(std::span<const Tensor> parts)>;
+  // Numbers of the flat buffer, the gaps between parameters included.
+  struct Part {
+    std::int64_t begin, end;
+  };
+  // `parts` are to be summed in one piece.
+  using Send = std::function<void(std::span<const Part> parts)>;
 
   // Watches one backward pass into `gradients`, whose layout is that of the buckets.
   class Watch final : public TapeObserver {
@@ -57,9 +60,6 @@ class GradientBuckets {
   };
 
  private:
-  struct Part {
-    std::int64_t begin, end;
-  };
   struct Bucket {
     std::vector<Part> parts;
     std::int64_t complete = 0;  // after so many events of a pass

@@ -94,14 +94,16 @@ bool on_device(const TokenData& data, const Trainer::Options& options, Device de
 // What a trainer does with the other ranks of a job: it sums gradients and losses on the device.
 class RankSums {
  public:
-  RankSums(Communicator& ranks, const ReduceOptions& reduce, const ParameterSet& parameters, Device device)
+  RankSums(Communicator& ranks, const ReduceOptions& reduce, const ParameterSet& parameters,
+           std::span<const std::int64_t> share_begins, Device device)
       : sums_(ranks.on_device(device)),
+        share_begins_(share_begins),
         sent_(reduce.dtype),
         buckets_(FlatLayout(parameters.shapes()), numbers_of(reduce.bucket_bytes, parameters)),
         loss_(Tensor::zeros({1}, DType::f64, device)),
         wait_begins_(device),
         wait_ends_(device) {
-    sums_.reserve(std::min(buckets_.most_numbers(), parameters.master().numel()), sent_);
+    sums_.reserve(std::min(buckets_.most_numbers(), parameters.flat().numel()), sent_);
   }
 
   DeviceSums& sums() { return sums_; }
@@ -110,9 +112,15 @@ class RankSums {
   template <class Backward>
   void run(const StepMemory& memory, const Gradients& gradients, const Backward& backward) {
     write_loss_to(memory, loss_);
-    sums_.add_up(std::span(&loss_, 1), DType::f64);
-    GradientBuckets::Watch watch(buckets_, gradients,
-                                 [this](std::span<const Tensor> parts) { sums_.add_up(parts, sent_); });
+    const DeviceSums::Summand loss[] = {{loss_}};
+    sums_.add_up(loss, DType::f64);
+    GradientBuckets::Watch watch(buckets_, gradients, [&](std::span<const GradientBuckets::Part> parts) {
+      pieces_.clear();
+      for (const auto& [begin, end] : parts) {
+        DeviceSums::divide(gradients.flat().slice(begin, end), begin, share_begins_, pieces_);
+      }
+      sums_.add_up(pieces_, sent_);
+    });
     backward();
     watch.finish();
     wait_begins_.record();
@@ -128,9 +136,11 @@ class RankSums {
   }
 
   DeviceSums& sums_;
+  std::span<const std::int64_t> share_begins_;  // of the optimizer; empty: every rank gets all sums
   DType sent_;
   GradientBuckets buckets_;
   Tensor loss_;  // [1] f64
+  std::vector<DeviceSums::Summand> pieces_;
   TimedEvent wait_begins_, wait_ends_;
 };
 
@@ -159,7 +169,9 @@ class CapturingTrainer final : public GraphTrainer {
     } else {
       batches_ = std::make_unique<StreamedBatches>(data, options.accumulate, rows_, tokens_.dim(1), device_);
     }
-    if (rows_.ranks > 1) ranks_.emplace(*options.ranks, options.reduce, model.parameters(), device_);
+    if (rows_.ranks > 1) {
+      ranks_.emplace(*options.ranks, options.reduce, model.parameters(), optimizer.share_begins(), device_);
+    }
     for (int i = 0; i < kMaxUnderWay; ++i) ends_.push_back(std::make_unique<Event>(device_));
   }
 

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/allocator.h"
+#include "nn/distributed/device_sums.h"
 #include "nn/evaluation/evaluation.h"
 #include "nn/training/train_step.h"
 
@@ -58,10 +59,27 @@ Events extrapolate(const Events& at_a, std::int64_t a, const Events& at_b, std::
   return events;
 }
 
+// On the device of a job whose other ranks are not there.
+class PlannedSums final : public DeviceSums {
+ public:
+  explicit PlannedSums(Device device) : DeviceSums(device) {}
+  std::string library() const override { return "none"; }
+  void reserve(std::int64_t, DType) override {}
+  void add_up(std::span<const Summand>, DType) override {}
+  void gather_shares(std::span<const SharedTensor>) override {}
+  void join() override {}
+  void wait(const std::string&) override {}
+  void set_mark(std::size_t) override {}
+  void wait_for_mark(std::size_t, const std::string&) override {}
+  void abandon() noexcept override {}
+};
+
 // The rank 0 of a job whose other ranks are not there: nothing is sent.
 class PlannedRank final : public Communicator {
  public:
-  explicit PlannedRank(int size) : Communicator(0, size) {}
+  PlannedRank(int size, Device device) : Communicator(0, size) {
+    if (device.is_cuda()) use_device_sums(std::make_unique<PlannedSums>(device));
+  }
   std::string transport() const override { return "none"; }
   bool leave(const std::string&) noexcept override { return false; }
 
@@ -123,34 +141,48 @@ MemoryPlan plan_training(const ModelConfig& config, Placement placement, const O
   const RecomputeScope scope(intermediates);
   const Device device = placement.device;
   MemoryPlan plan;
-  PlannedRank rank(ranks.shares);
+  PlannedRank rank(ranks.shares, device);
   std::unique_ptr<Decoder> model;
   std::unique_ptr<Optimizer> optimizer;
   std::unique_ptr<TrainStep> step;
   std::unique_ptr<Objective> own;
-  const Events parameters = traced(device, [&] { model = std::make_unique<Decoder>(config, placement); });
-  const Events kept = traced(device, [&] { own = objective ? objective(*model) : nullptr; });
-  Events state = traced(device, [&] { optimizer = make_optimizer(settings, model->parameters()); });
-  plan.whole_optimizer = replay_pool(state).in_use;
-  if (!rank.alone()) {  // in one trace, which notes that the whole state is given back
+  const auto make_model = [&] { model = std::make_unique<Decoder>(config, placement); };
+  const auto make_objective = [&] { own = objective ? objective(*model) : nullptr; };
+  const auto make_state = [&] { optimizer = make_optimizer(settings, model->parameters()); };
+  Events all = traced(device, make_model);
+  plan.parameters = replay_pool(all).in_use;
+  const Events kept = traced(device, make_objective);
+  const Events state = traced(device, make_state);
+  plan.objective = replay_pool(kept).in_use;
+  plan.optimizer = replay_pool(state).in_use;
+  plan.checkpoint = static_cast<std::size_t>(model->parameters().master().bytes()) + plan.optimizer;
+  if (rank.alone()) {
+    append(all, kept);
+    append(all, state);
+  } else {  // again in one trace, which notes that the whole state and the whole masters are given back
     optimizer.reset();
-    state = traced(device, [&] {
-      optimizer = make_optimizer(settings, model->parameters());
+    own.reset();
+    model.reset();
+    all = traced(device, [&] {
+      make_model();
+      make_objective();
+      make_state();
       optimizer->shard(rank);
     });
+    const ParameterSet& divided = model->parameters();
+    if (divided.masters_divided()) {
+      plan.parameters = divided.flat().bytes() + divided.master().bytes() + divided.kept().bytes();
+    }
+    plan.optimizer = replay_pool(all).in_use - plan.parameters - plan.objective;
   }
+  Tensor sent;
   const Events gradients = traced(device, [&] {
     step = std::make_unique<TrainStep>(*model, *optimizer, own.get());
     if (ranks.order == ReduceOrder::rank) step->reserve_part();
+    const std::int64_t sent_numbers = std::min(ranks.sent_in_bf16, model->parameters().flat().numel());
+    if (sent_numbers > 0) sent = Tensor::zeros({sent_numbers}, DType::bf16, device);
   });
-  plan.parameters = replay_pool(parameters).in_use;
-  plan.optimizer = replay_pool(state).in_use;
   plan.gradients = replay_pool(gradients).in_use;
-  plan.objective = replay_pool(kept).in_use;
-
-  Events all = parameters;
-  append(all, kept);
-  append(all, state);
   append(all, gradients);
   // The very first step also makes what operators keep between calls, such as tables of angles.
   const Events first = trace_step(*model, *step, 1, dropout, ranks);

@@ -22,7 +22,7 @@ namespace mixgrad {
 
 struct MemoryPlan {
   std::size_t parameters = 0, gradients = 0, optimizer = 0;  // bytes, as for all that follows
-  std::size_t whole_optimizer = 0;                           // the optimizer's state before it is divided
+  std::size_t checkpoint = 0;                                // the files: masters and the whole state of the optimizer
   std::size_t objective = 0;                                 // what an objective keeps, such as a teacher
   std::size_t activations = 0;    // beyond these, at the largest moment of a step or an evaluation
   std::size_t peak = 0;           // the sum: the most that tensors hold at once
@@ -33,7 +33,8 @@ struct MemoryPlan {
 // What the plan needs to know of a job of several processes.
 struct PlannedRanks {
   ReduceOrder order = ReduceOrder::any;  // rank: a step has a second buffer of gradients, in one process, too
-  int shares = 1;                        // processes that divide the optimizer's state; the plan is that of rank 0
+  int shares = 1;  // processes that divide the optimizer's state and bf16 masters; the plan is that of rank 0
+  std::int64_t sent_in_bf16 = 0;  // at most so many numbers at once are copied to bf16, which a CUDA device sends
 };
 
 // For steps of `batch` sequences of the model's context, with this dropout, and evaluations

@@ -1,5 +1,6 @@
 #include "nn/training/train_step.h"
 
+#include <algorithm>
 #include <cmath>
 #include <optional>
 #include <span>
@@ -32,7 +33,8 @@ void TrainStep::reserve_part() {
 void TrainStep::add_part(Communicator& ranks, std::size_t bucket_bytes) {
   const Communicator::Into into = sum_is_empty_ ? Communicator::Into::write : Communicator::Into::add;
   for (const auto& [begin, end] : part_->arrived_ranges()) {
-    ranks.sum_in_order(part_->flat().slice(begin, end), gradients_.flat().slice(begin, end), into, bucket_bytes);
+    ranks.sum_in_order(part_->flat().slice(begin, end), gradients_.flat().slice(begin, end), into, bucket_bytes,
+                       shares_of(begin, end));
   }
   gradients_.mark_arrived_as(*part_);
   part_->clear();
@@ -40,7 +42,20 @@ void TrainStep::add_part(Communicator& ranks, std::size_t bucket_bytes) {
 }
 
 void TrainStep::reduce(Communicator& ranks, const ReduceOptions& options) {
-  for (const auto& [begin, end] : gradients_.arrived_ranges()) ranks.sum(gradients_.flat().slice(begin, end), options);
+  for (const auto& [begin, end] : gradients_.arrived_ranges()) {
+    const Tensor range = gradients_.flat().slice(begin, end);
+    if (optimizer_.sharded()) {
+      ranks.sum_at_owners({range, shares_of(begin, end)}, options);
+    } else {
+      ranks.sum(range, options);
+    }
+  }
+}
+
+std::span<const std::int64_t> TrainStep::shares_of(std::int64_t begin, std::int64_t end) {
+  shares_.clear();
+  for (const std::int64_t share : optimizer_.share_begins()) shares_.push_back(std::clamp(share, begin, end) - begin);
+  return shares_;
 }
 
 double TrainStep::apply(double learning_rate) {

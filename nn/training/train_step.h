@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
+#include <vector>
 
 #include "core/rng.h"
 #include "nn/data/batch_stream.h"
@@ -38,7 +40,7 @@ class TrainStep {
   void reserve_part();
   // Adds to the sum the parts of all ranks, in rank order.
   void add_part(Communicator& ranks, std::size_t bucket_bytes);
-  // Makes the sum that of all ranks.
+  // Makes the sum that of all ranks; with a sharded optimizer at each rank that of its share.
   void reduce(Communicator& ranks, const ReduceOptions& options);
   // Steps with what has been accumulated since the last apply(). Returns the gradient norm before clipping.
   double apply(double learning_rate);
@@ -51,11 +53,15 @@ class TrainStep {
   const Gradients& gradients() const { return gradients_; }
 
  private:
+  // The shares of a sharded optimizer in numbers [begin, end) of the gradients, counted from `begin`; otherwise none.
+  std::span<const std::int64_t> shares_of(std::int64_t begin, std::int64_t end);
+
   Decoder& model_;
   Optimizer& optimizer_;
   const Objective* objective_;
   Gradients gradients_;
   std::optional<Gradients> part_;
+  std::vector<std::int64_t> shares_;
   bool sum_is_empty_ = true;  // of the parts
 };
 

@@ -85,11 +85,45 @@ void check_bf16(Communicator& ranks, std::int64_t count, std::size_t bucket) {
   }
 }
 
-// Each rank has the numbers of its share right, and all others wrong. That of rank 1 is empty.
-template <class T>
-void check_shares(Communicator& ranks, Device device, DType dtype, std::size_t bucket) {
+// The share of rank 1 is empty.
+std::vector<std::int64_t> unequal_shares(const Communicator& ranks) {
   std::vector<std::int64_t> begins{0};
   for (int r = 0; r < ranks.size(); ++r) begins.push_back(begins.back() + (r == 1 ? 0 : 100 + r));
+  return begins;
+}
+
+// Sums at their owners alone, of each kind. On a device of two ranks the order does not matter.
+template <class T>
+void check_sums_at_owners(Communicator& ranks, Device device, DType dtype, DType sent, std::size_t bucket) {
+  const std::vector<std::int64_t> begins = unequal_shares(ranks);
+  const auto own = static_cast<std::size_t>(ranks.rank());
+  const Tensor values = numbers<T>(ranks.rank(), begins.back(), dtype).to(device);
+  ranks.sum_at_owners({values, begins}, {.order = ReduceOrder::any, .dtype = sent, .bucket_bytes = bucket});
+  const Tensor got = values.to(kCpu);
+  const Tensor everywhere = numbers<T>(ranks.rank(), begins.back(), dtype).to(device);
+  const ReduceOrder order = device.is_cpu() ? ReduceOrder::rank : ReduceOrder::any;
+  ranks.sum(everywhere, {.order = order, .dtype = sent, .bucket_bytes = bucket});
+  const Tensor wanted = everywhere.to(kCpu);
+  const double allowed = device.is_cpu() || ranks.size() == 2 ? 0 : sent == DType::bf16 ? 1e-2 : 1e-6;
+  for (std::int64_t i = begins[own]; i < begins[own + 1]; ++i) {
+    const double off = static_cast<double>(got.data<T>()[i]) - static_cast<double>(wanted.data<T>()[i]);
+    require(std::abs(off) <= allowed * std::exp2(i % 30) * ranks.size(), "a sum at its owner", ranks);
+  }
+  if (device.is_cuda()) return;
+  const Tensor part = numbers<T>(ranks.rank(), begins.back(), dtype);
+  const Tensor total = numbers<T>(99, begins.back(), dtype);
+  ranks.sum_in_order(part, total, Communicator::Into::add, bucket, begins);
+  for (std::int64_t i = begins[own]; i < begins[own + 1]; ++i) {
+    T added = static_cast<T>(number(99, i));
+    for (int r = 0; r < ranks.size(); ++r) added += static_cast<T>(number(r, i));
+    require(total.data<T>()[i] == added, "the added sum at its owner", ranks);
+  }
+}
+
+// Each rank has the numbers of its share right, and all others wrong.
+template <class T>
+void check_shares(Communicator& ranks, Device device, DType dtype, std::size_t bucket) {
+  const std::vector<std::int64_t> begins = unequal_shares(ranks);
   const Tensor values = Tensor::full({begins.back()}, dtype, -1);
   const auto own = static_cast<std::size_t>(ranks.rank());
   for (std::int64_t i = begins[own]; i < begins[own + 1]; ++i) values.data<T>()[i] = static_cast<T>(number(3, i));
@@ -98,15 +132,17 @@ void check_shares(Communicator& ranks, Device device, DType dtype, std::size_t b
       require(all.data<T>()[i] == static_cast<T>(number(3, i)), what, ranks);
     }
   };
-  if (device.is_cpu()) {
+  if (device.is_cpu() && dtype != DType::bf16) {
     const Tensor whole = ranks.leads() ? Tensor::full(values.shape(), dtype, -2) : Tensor();
     ranks.gather_at_leader(values.slice(begins[own], begins[own + 1]), whole, begins, bucket);
     if (ranks.leads()) require_all(whole, "what rank 0 gets of each rank");
   }
   const Tensor there = values.to(device);
-  ranks.gather_shares(there, begins, bucket);
+  const Tensor second = there.clone();
+  ranks.gather_shares({{there, begins}, {second, begins}}, "the test", bucket);
   if (device.is_cuda()) ranks.on_device(device).wait("the test");
   require_all(there.to(kCpu), "what each rank gives to all");
+  require_all(second.to(kCpu), "what each rank gives to all, of a second tensor");
 }
 
 void check_texts(Communicator& ranks) {
@@ -131,7 +167,7 @@ void check_device_sums(Communicator& ranks, Device device, DType dtype, DType se
   const Tensor first = numbers<T>(ranks.rank(), count, dtype).to(device);
   const Tensor second = numbers<T>(ranks.rank() + 10, count, dtype).to(device);
   const Tensor alone = numbers<T>(ranks.rank() + 20, count, dtype).to(device);
-  const Tensor parts[] = {first, second};
+  const DeviceSums::Summand parts[] = {{first}, {second}};
   sums.add_up(parts, sent);
   sums.join();
   sums.wait("the test");
@@ -158,6 +194,12 @@ void check_device(Communicator& ranks) {
   check_device_sums<double>(ranks, device, DType::f64, DType::f64, 1e-14);
   check_device_sums<float>(ranks, device, DType::f32, DType::bf16, 1e-2);
   check_shares<float>(ranks, device, DType::f32, kBucketBytes);
+  check_shares<bf16>(ranks, device, DType::bf16, kBucketBytes);
+  for (const std::size_t bucket : {std::size_t{256}, kBucketBytes}) {
+    check_sums_at_owners<float>(ranks, device, DType::f32, DType::f32, bucket);
+    check_sums_at_owners<float>(ranks, device, DType::f32, DType::bf16, bucket);
+    check_sums_at_owners<double>(ranks, device, DType::f64, DType::f64, bucket);
+  }
 }
 
 // More than the buffers of sockets hold, from each to each at the same time, and unequal.
@@ -195,6 +237,10 @@ int run(const std::string& test, const std::string& folder) {
     for (const std::size_t bucket : {std::size_t{1}, std::size_t{100}, kBucketBytes}) {
       check_shares<float>(*ranks, kCpu, DType::f32, bucket);
       check_shares<double>(*ranks, kCpu, DType::f64, bucket);
+      check_shares<bf16>(*ranks, kCpu, DType::bf16, bucket);
+      check_sums_at_owners<float>(*ranks, kCpu, DType::f32, DType::f32, bucket);
+      check_sums_at_owners<float>(*ranks, kCpu, DType::f32, DType::bf16, bucket);
+      check_sums_at_owners<double>(*ranks, kCpu, DType::f64, DType::f64, bucket);
     }
   }
   if (test == "device") check_device(*ranks);

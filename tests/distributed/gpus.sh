@@ -61,7 +61,18 @@ training() {
   two --steps 40 --batch 8 --out whole
   two --steps 40 --batch 8 --shard optimizer --out divided
   same_weights whole divided "moments divided over 2 GPUs"
-  must_say 2 "in f32 and f64; got bf16" on_ranks 2 "$program" train "${tiny[@]}" --steps 9 --batch 8 --precision bf16 --shard optimizer --out refused
+  two --steps 40 --batch 8 --precision bf16 --shard optimizer --out divided16
+  same_weights bf16 divided16 "moments and masters divided over 2 GPUs, bf16"
+  two --steps 40 --batch 8 --precision bf16 --reduce-dtype bf16 --out half16
+  two --steps 40 --batch 8 --precision bf16 --reduce-dtype bf16 --shard optimizer --out half16d
+  same_weights half16 half16d "the same with gradients in bf16"
+  two "${documents[@]}" --shard optimizer --out documents2d
+  same_weights documents2 documents2d "divided, the host drives the steps"
+  two --steps 60 --batch 6 --precision bf16 --shard optimizer --out shared --stop-after 20
+  on_ranks 2 "$program" train --resume shared --shard none --device cuda --sample-tokens 0 --stop-after 40 2>said.txt || { cat said.txt; fail "resume undivided"; }
+  on_ranks 2 "$program" train --resume shared --shard optimizer --device cuda --sample-tokens 0 2>said.txt || { cat said.txt; fail "resume divided"; }
+  two --steps 60 --batch 6 --precision bf16 --out unshared
+  same_weights shared unshared "divided, whole and divided one after the other"
 
   two --steps 60 --batch 6 --out moved --stop-after 20
   "$program" train --resume moved --device cuda --sample-tokens 0 --stop-after 40 2>said.txt || { cat said.txt; fail "resume on one GPU"; }

@@ -36,13 +36,19 @@ same_weights ordered ordered3 "rank order on 3 ranks"
 same_weights ordered ordered2 "rank order on 2 ranks"
 [ "$(validation ordered)" = "$(validation ordered3)" ] || fail "the validation of 3 ranks is not that of one process"
 
-# The moments divided over ranks: the bits of whole ones, in f32 and bf16; a checkpoint of one kind is resumed as the other.
-for precision in f32 bf16; do
-  half=(--steps 40 --batch 6 --dropout 0.1 --clip 0.5 --precision "$precision")
-  train_on 3 "${half[@]}" --out "whole-$precision"
-  train_on 3 "${half[@]}" --shard optimizer --out "divided-$precision"
-  same_weights "whole-$precision" "divided-$precision" "moments divided over 3 ranks, $precision"
+# Moments and bf16 masters divided over ranks, parts of which stay in f32: the bits of whole ones in rank order, and on 2
+# ranks in any. A checkpoint of one kind is resumed as the other.
+for job in "f32 3 rank" "bf16 3 rank" "bf16 2 any"; do
+  read -r precision ranks order <<<"$job"
+  half=(--steps 40 --batch 6 --dropout 0.1 --clip 0.5 --precision "$precision" --reduce-order "$order" --mixer recurformer)
+  train_on "$ranks" "${half[@]}" --out "whole-$precision-$ranks"
+  train_on "$ranks" "${half[@]}" --shard optimizer --out "divided-$precision-$ranks"
+  same_weights "whole-$precision-$ranks" "divided-$precision-$ranks" "moments divided, $job"
+  [ "$(validation "whole-$precision-$ranks")" = "$(validation "divided-$precision-$ranks")" ] || fail "validation of divided moments, $job"
 done
+train_on 2 --steps 40 --batch 4 --accumulate 2 --precision bf16 --reduce-dtype bf16 --out sent
+train_on 2 --steps 40 --batch 4 --accumulate 2 --precision bf16 --reduce-dtype bf16 --shard optimizer --out sent-divided
+same_weights sent sent-divided "moments divided, gradients sent as bf16"
 train_on 2 --steps 60 --batch 6 --shard optimizer --out shared --stop-after 20
 on_ranks 2 "$program" train --resume shared --shard none --sample-tokens 0 --stop-after 40 2>said.txt || { cat said.txt; fail "resume undivided"; }
 on_ranks 2 "$program" train --resume shared --shard optimizer --sample-tokens 0 2>said.txt || { cat said.txt; fail "resume divided"; }
@@ -91,19 +97,24 @@ grep -q "one of 2 processes, which runs at most 3 of the 5 sequences" said.txt |
 measured() { # bytes
   sed -nE 's/.*tensors took at most ([0-9.]+) (KiB|MiB).*/\1 \2/p' said.txt | awk '{ print $1 * ($2 == "MiB" ? 1048576 : 1024) }'
 }
-for job in "--reduce-order rank" "--shard optimizer"; do
+for job in "--reduce-order rank" "--shard optimizer" "--shard optimizer --precision bf16" "--reduce-order any --precision bf16"; do
   read -ra options <<<"$job"
   wide=(train --data text.txt --layers 1 --d-model 96 --heads 2 --context 8 --threads 1 --batch 4 --steps 2 --warmup 1
     --eval-every 0 "${options[@]}")
   on_ranks 2 "$program" "${wide[@]}" --plan --json >plan2.txt 2>said.txt || fail "plan $job: $(cat said.txt)"
-  on_ranks 2 "$program" "${wide[@]}" --sample-tokens 0 --out "wide${options[1]}" 2>said.txt || fail "run $job: $(cat said.txt)"
+  on_ranks 2 "$program" "${wide[@]}" --sample-tokens 0 --out "wide${job// /}" 2>said.txt || fail "run $job: $(cat said.txt)"
   sed -nE 's/.*"peak": *([0-9]+).*/\1/p' plan2.txt | awk -v measured="$(measured)" '
     { planned = $1 } END { exit !(measured > 0 && planned / measured > 0.95 && planned / measured < 1.05) }' ||
     fail "$job: the run took $(measured) bytes: $(cat plan2.txt)"
   sed -nE 's/.*"optimizer": *([0-9]+).*/\1/p' plan2.txt >>states.txt
+  cat plan2.txt >>plans.txt
 done
-awk '{ state[NR] = $1 } END { share = state[2] / state[1]; exit !(NR == 2 && share > 0.4 && share < 0.7) }' states.txt ||
+awk '{ state[NR] = $1 } END { share = state[2] / state[1]; masters = state[3] / state[4]
+    exit !(NR == 4 && share > 0.4 && share < 0.7 && masters > 0.4 && masters < 0.7) }' states.txt ||
   fail "each of two processes has about half of the state: $(cat states.txt)"
+sed -nE 's/.*"parameters": *([0-9]+).*/\1/p' plans.txt | awk '{ bytes[NR] = $1 }
+  END { share = bytes[3] / bytes[4]; exit !(NR == 4 && share > 0.6 && share < 0.8) }' ||
+  fail "of 6 bytes a parameter each of two processes has about 4: $(cat plans.txt)"
 
 mkdir rank0 rank1
 traced=("$program" bench train --layers 1 --d-model 16 --heads 2 --context 8 --batch 4 --threads 1 --rounds 1 --trace step.json)

@@ -168,7 +168,10 @@ class Bench : public Verb {
     options.schedule.steps = kWarmup + rounds_;
     options.products = Trainer::ProductAlgorithms::timed;
     options.ranks = ranks;
-    if (training_.shard == "optimizer" && ranks != nullptr) optimizer->shard(*ranks);
+    if (training_.shard == "optimizer" && ranks != nullptr) {
+      optimizer->shard(*ranks);
+      pool_reset_peak(model.device());  // the whole state is given back, and its memory is not that of a step
+    }
     options.reduce = training_.reduce_options();
     if (!trace_.empty() && (ranks == nullptr || ranks->alone())) write_trace(model, *optimizer, data, options);
     const std::unique_ptr<Trainer> trainer = make_trainer(model, *optimizer, data, options);

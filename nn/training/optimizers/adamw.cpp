@@ -34,7 +34,8 @@ std::vector<NamedTensor> AdamW::state() const {
 }
 
 void AdamW::queue_update(const Tensor& gradient) {
-  const AdamWConstants constants{options_.beta1, options_.beta2, options_.eps, options_.weight_decay, share_begin()};
+  const AdamWConstants constants{options_.beta1,        options_.beta2, options_.eps,
+                                 options_.weight_decay, share_begin(),  parameters().master_begin()};
   const bool copies = parameters().dtype() == DType::bf16;
   const AdamWBuffers buffers{parameters().master(), m_, v_, copies ? parameters().flat() : Tensor()};
   MIXGRAD_DISPATCH_IF(build::has_cuda, gradient.device(), adamw_update, gradient, blocks(), constants, progress(),

@@ -43,12 +43,13 @@ void update(const Tensor& gradient, const Tensor& blocks, const AdamWConstants& 
     for (std::int64_t j = begin + threadIdx.x; j < end; j += kRowThreads) {
       const T value = g[j] * factor;
       const std::int64_t at = j - c.state_begin;
+      T& master = p[j - c.master_begin];
       const T m_now = beta1 * m[at] + (T(1) - beta1) * value;
       const T v_now = beta2 * v[at] + (T(1) - beta2) * value * value;
-      const T p_now = p[j] * keep - rate * m_now / (std::sqrt(v_now * inverse2) + eps);
+      const T p_now = master * keep - rate * m_now / (std::sqrt(v_now * inverse2) + eps);
       m[at] = m_now;
       v[at] = v_now;
-      p[j] = p_now;
+      master = p_now;
       if (copy != nullptr) copy[j] = static_cast<bf16>(p_now);
     }
   };

@@ -41,7 +41,8 @@ class AdamW final : public Optimizer {
 // For its kernels: what stays the same over a run.
 struct AdamWConstants {
   double beta1, beta2, eps, weight_decay;
-  std::int64_t state_begin = 0;  // the moments of parameter j are at j - state_begin
+  std::int64_t state_begin = 0;   // the moments of parameter j are at j - state_begin
+  std::int64_t master_begin = 0;  // its master is at j - master_begin; its gradient and its bf16 copy are at j
 };
 
 // What is the same for all elements of one step. A kernel works it out from the progress and the constants.
@@ -53,7 +54,7 @@ struct AdamWScalars {
 };
 static_assert(sizeof(AdamWScalars) == AdamWScalars::kNumbers * sizeof(double));
 
-// The flat buffers that a step changes, of one layout.
+// The flat buffers that a step changes, of one layout; of divided ones (Optimizer::shard) a share.
 struct AdamWBuffers {
   Tensor master, first, second;  // parameters and moments, f64 or f32
   Tensor copy;  // the masters in bf16, written in the same pass; undefined where they are used as they are

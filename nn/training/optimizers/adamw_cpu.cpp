@@ -34,6 +34,7 @@ void adamw_update(const Tensor& gradient, const Tensor& blocks, const AdamWConst
     const T inverse2 = T(step.inverse2);
     const T eps = T(constants.eps);
     const std::int64_t first = constants.state_begin;
+    const std::int64_t first_master = constants.master_begin;
     for_each_block(blocks, [&](std::int64_t, const ParameterBlock& block) {
       if (!block.trainable) return;
       const T keep = T(block.rule.keep(step.keep));
@@ -45,10 +46,11 @@ void adamw_update(const Tensor& gradient, const Tensor& blocks, const AdamWConst
         T& v_now = v[j - first];
         m_now = beta1 * m_now + (T(1) - beta1) * value;
         v_now = beta2 * v_now + (T(1) - beta2) * value * value;
-        p[j] = p[j] * keep - rate * m_now / (std::sqrt(v_now * inverse2) + eps);
+        T& master = p[j - first_master];
+        master = master * keep - rate * m_now / (std::sqrt(v_now * inverse2) + eps);
       }
       if (copy == nullptr) return;
-      for (std::int64_t j = block.begin; j < block.end; ++j) copy[j] = static_cast<bf16>(p[j]);
+      for (std::int64_t j = block.begin; j < block.end; ++j) copy[j] = static_cast<bf16>(p[j - first_master]);
     });
   });
 }

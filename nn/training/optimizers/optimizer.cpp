@@ -56,8 +56,22 @@ void Optimizer::refresh_blocks() {
 double Optimizer::norm_of(const Gradients& gradients) {
   refresh_blocks();
   const Tensor& gradient = gradients.flat();
-  MIXGRAD_DISPATCH_IF(build::has_cuda, gradient.device(), gradient_norm, gradient, blocks_, sums_, progress_);
+  sum_squares(gradient);
+  MIXGRAD_DISPATCH_IF(build::has_cuda, gradient.device(), gradient_norm, sums_, progress_);
+  wait_for_ranks();
   return read_progress().norm;
+}
+
+// The squares of each block; each rank forms those of its own, and all have the same sum over all blocks.
+void Optimizer::sum_squares(const Tensor& gradient) {
+  const Tensor own = sharded() ? sums_.slice(first_blocks_[own_rank()], first_blocks_[own_rank() + 1]) : sums_;
+  MIXGRAD_DISPATCH_IF(build::has_cuda, gradient.device(), square_sums, gradient, own_blocks_, own);
+  if (sharded()) ranks_->gather_shares({{sums_, first_blocks_}}, "the norm of the gradient");
+}
+
+// With a limit and with the others heard: reading the progress would wait for them without.
+void Optimizer::wait_for_ranks() {
+  if (sharded() && progress_.device().is_cuda()) ranks_->on_device(progress_.device()).wait("the exchange of weights");
 }
 
 double Optimizer::step(const Gradients& gradients, double learning_rate) {
@@ -66,8 +80,7 @@ double Optimizer::step(const Gradients& gradients, double learning_rate) {
   now.steps = static_cast<double>(steps_);
   write_progress(now);
   queue_step(gradients);
-  // With a limit and with the others heard: reading the progress would wait for them without.
-  if (sharded() && progress_.device().is_cuda()) ranks_->on_device(progress_.device()).wait("the exchange of weights");
+  wait_for_ranks();
   now = read_progress();
   steps_ = static_cast<std::int64_t>(now.steps);
   return now.norm;
@@ -77,7 +90,8 @@ void Optimizer::queue_step(const Gradients& gradients) {
   require_gradients(gradients);
   refresh_blocks();
   const Tensor& gradient = gradients.flat();
-  MIXGRAD_DISPATCH_IF(build::has_cuda, gradient.device(), begin_step, gradient, blocks_, sums_, clip_, progress_);
+  sum_squares(gradient);
+  MIXGRAD_DISPATCH_IF(build::has_cuda, gradient.device(), begin_step, sums_, clip_, progress_);
   queue_update(gradient);
   if (sharded()) gather_parameters();
 }
@@ -89,15 +103,11 @@ void Optimizer::shard(Communicator& ranks) {
     raise<ValueError>(name_, ": its state cannot be divided over ranks, since the update of a matrix needs all of it; ",
                       "leave --shard out, or give --optimizer adamw");
   }
-  if (parameters_.device().is_cuda() && parameters_.dtype() == DType::bf16) {
-    raise<ValueError>(name_, ": its state can be divided over ranks on CUDA devices in f32 and f64; got bf16 on ",
-                      parameters_.device().str(), "; leave --shard out");
-  }
   MIXGRAD_ASSERT(!sharded(), "a state is divided once");
   if (ranks.alone()) return;
   ranks_ = &ranks;
   share_begins_ = {0};
-  std::vector<std::int64_t> first_rows{0};
+  first_blocks_ = {0};
   const std::int64_t count = blocks_.dim(0);
   std::int64_t row = 0;
   const auto begin_of = [&](std::int64_t i) {
@@ -107,34 +117,49 @@ void Optimizer::shard(Communicator& ranks) {
     const std::int64_t wanted = r == ranks.size() ? layout_.total : layout_.total * r / ranks.size();
     while (begin_of(row) < wanted) ++row;
     share_begins_.push_back(begin_of(row));
-    first_rows.push_back(row);
+    first_blocks_.push_back(row);
   }
-  const auto own = static_cast<std::size_t>(ranks.rank());
-  own_blocks_ = blocks_.slice(first_rows[own], first_rows[own + 1]);
+  const std::size_t own = own_rank();
+  own_blocks_ = blocks_.slice(first_blocks_[own], first_blocks_[own + 1]);
   for (Tensor* tensor : tensors) *tensor = tensor->slice(share_begins_[own], share_begins_[own + 1]).clone();
-  pool_trim(parameters_.device());  // the memory of the whole state goes back to the system
+  if (parameters_.dtype() == DType::bf16) {
+    parameters_.divide_masters(share_begins_[own], share_begins_[own + 1]);
+    for (const std::int64_t begin : share_begins_) kept_begins_.push_back(parameters_.kept_begin(begin));
+  }
+  pool_trim(parameters_.device());  // the memory of the whole goes back to the system
 }
 
-// Gets the masters that the other ranks have updated, and rounds them to the copies of a bf16 model.
+// Gets what the other ranks have updated: the parameters that the model computes with.
 void Optimizer::gather_parameters() {
-  const Tensor& master = parameters_.master();
-  ranks_->gather_shares(master, share_begins_);
-  if (parameters_.dtype() != DType::bf16) return;
-  const auto own = static_cast<std::size_t>(ranks_->rank());
-  for (const auto& [begin, end] :
-       {std::pair(std::int64_t{0}, share_begins_[own]), std::pair(share_begins_[own + 1], master.numel())}) {
-    if (begin < end) parameters_.flat().slice(begin, end).copy_from(master.slice(begin, end));
+  if (!parameters_.masters_divided()) {
+    return ranks_->gather_shares({{parameters_.flat(), share_begins_}}, "the exchange of weights");
   }
+  if (parameters_.kept_pieces().numel() > 0) {
+    MIXGRAD_DISPATCH_IF(build::has_cuda, progress_.device(), copy_pieces, parameters_.master(), parameters_.kept(),
+                        parameters_.kept_pieces(), progress_);
+  }
+  ranks_->gather_shares({{parameters_.flat(), share_begins_}, {parameters_.kept(), kept_begins_}},
+                        "the exchange of weights");
 }
 
 void Optimizer::collect_state() {
   if (!sharded()) return;
-  collected_.clear();
+  drop_collected_state();
+  const auto gather = [&](const Tensor& own) {
+    const Tensor whole = ranks_->leads() ? Tensor::empty({layout_.total}, own.dtype()) : Tensor();
+    ranks_->gather_at_leader(own.to(kCpu), whole, share_begins_);
+    return whole;
+  };
   for (const Tensor* tensor : divided_state()) {
-    const Tensor whole = ranks_->leads() ? Tensor::empty({layout_.total}, tensor->dtype()) : Tensor();
-    ranks_->gather_at_leader(tensor->to(kCpu), whole, share_begins_);
+    const Tensor whole = gather(*tensor);
     if (whole.defined()) collected_.push_back(whole);
   }
+  if (parameters_.masters_divided()) parameters_.show_masters(gather(parameters_.master()));
+}
+
+void Optimizer::drop_collected_state() {
+  collected_.clear();
+  if (parameters_.masters_divided()) parameters_.show_masters({});
 }
 
 StepProgress Optimizer::read_progress() const {

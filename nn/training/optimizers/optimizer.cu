@@ -39,10 +39,6 @@ void finish_norm(const Tensor& sums, const Tensor& progress, const Finish& finis
   });
 }
 
-void sum_squares(const Tensor& gradient, const Tensor& blocks, const Tensor& sums) {
-  dispatch_accumulation(gradient.dtype(), "gradient norm", [&]<class T>() { block_sums<T>(gradient, blocks, sums); });
-}
-
 struct NormOnly {
   __device__ void operator()(StepProgress&) const {}
 };
@@ -60,14 +56,30 @@ struct BeginStep {
 
 }  // namespace
 
-void gradient_norm(const Tensor& gradient, const Tensor& blocks, const Tensor& sums, const Tensor& progress) {
-  sum_squares(gradient, blocks, sums);
-  finish_norm(sums, progress, NormOnly{});
+void square_sums(const Tensor& gradient, const Tensor& blocks, const Tensor& sums) {
+  dispatch_accumulation(gradient.dtype(), "gradient norm", [&]<class T>() { block_sums<T>(gradient, blocks, sums); });
 }
 
-void begin_step(const Tensor& gradient, const Tensor& blocks, const Tensor& sums, double clip, const Tensor& progress) {
-  sum_squares(gradient, blocks, sums);
+void gradient_norm(const Tensor& sums, const Tensor& progress) { finish_norm(sums, progress, NormOnly{}); }
+
+void begin_step(const Tensor& sums, double clip, const Tensor& progress) {
   finish_norm(sums, progress, BeginStep{clip});
+}
+
+void copy_pieces(const Tensor& from, const Tensor& to, const Tensor& pieces, const Tensor& progress) {
+  const float* source = from.data<float>();
+  float* target = to.data<float>();
+  const StepProgress* now = step_progress(progress);
+  const Rows<std::int32_t> rows(pieces);
+  for_each_row("copy of masters", to.device(), rows.count, [=] __device__(std::int64_t i) {
+    const std::int32_t* piece = rows[i];
+    if (now->halted != 0) return;
+    const std::int64_t from_begin = piece[0] * kBlockAlignment;
+    const std::int64_t to_begin = piece[1] * kBlockAlignment;
+    for (std::int32_t j = static_cast<std::int32_t>(threadIdx.x); j < piece[2]; j += kRowThreads) {
+      target[to_begin + j] = source[from_begin + j];
+    }
+  });
 }
 
 }  // namespace mixgrad::cuda

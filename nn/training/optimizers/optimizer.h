@@ -14,6 +14,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -50,16 +51,19 @@ class Optimizer {
   // of steps, is a tensor of one element.
   virtual std::vector<NamedTensor> state() const = 0;
 
-  // Divides the state and the update over the ranks of a job (`--shard optimizer`). From then on each rank keeps the
-  // state of its own share of the parameters alone and updates that share; after each update the ranks exchange the
-  // shares. The weights have the bits that they have without. All ranks call it, and then take the same steps. `ranks`
-  // is kept by reference. ValueError for a rule that cannot be divided, and for bf16 on CUDA devices.
+  // Divides the state, the masters of a bf16 model and the update over the ranks of a job (`--shard optimizer`). From
+  // then on each rank keeps those of its own share of the parameters alone and updates that share; after each update
+  // the ranks exchange the shares. Of the gradients a rank needs the sums over ranks of its own share alone
+  // (Communicator::sum_at_owners). The weights are those without, to the bit where the gradients are. All ranks call
+  // it, and then take the same steps. `ranks` is kept by reference. ValueError for a rule that cannot be divided.
   void shard(Communicator& ranks);
   bool sharded() const { return ranks_ != nullptr; }
-  // Called by all ranks together: gathers the whole state in the host memory of rank 0, where state() gives it until it
-  // is dropped.
+  // Where the share of each rank begins in the flat buffers, and the end of the last [ranks + 1]; empty unless sharded.
+  std::span<const std::int64_t> share_begins() const { return share_begins_; }
+  // Called by all ranks together: gathers the whole state in the host memory of rank 0, where state() and
+  // Parameter::master give it until it is dropped.
   void collect_state();
-  void drop_collected_state() { collected_.clear(); }
+  void drop_collected_state();
 
   // Steps that changed the parameters; a resumed run sets the count after it has filled the tensors of state().
   std::int64_t steps() const { return steps_; }
@@ -89,7 +93,7 @@ class Optimizer {
   // The tensors of the state that shard() divides; each is flat, with the layout of the parameters. In queue_update()
   // the entry of parameter j is at j - share_begin().
   virtual std::vector<Tensor*> divided_state() { return {}; }
-  std::int64_t share_begin() const { return sharded() ? share_begins_[static_cast<std::size_t>(ranks_->rank())] : 0; }
+  std::int64_t share_begin() const { return sharded() ? share_begins_[own_rank()] : 0; }
   // Tensor i of divided_state(): the collected one, or where none has been collected `own`.
   const Tensor& whole(std::size_t i, const Tensor& own) const { return collected_.empty() ? own : collected_[i]; }
 
@@ -122,6 +126,9 @@ class Optimizer {
   void require_gradients(const Gradients& gradients) const;
   void refresh_blocks();  // a parameter may have been frozen since the last step
   void gather_parameters();
+  void sum_squares(const Tensor& gradient);
+  void wait_for_ranks();
+  std::size_t own_rank() const { return static_cast<std::size_t>(ranks_->rank()); }
 
   std::string name_;
   ParameterSet& parameters_;
@@ -133,7 +140,9 @@ class Optimizer {
   Tensor sums_;                     // [blocks] f64: the squares of each
   Tensor progress_;
   Communicator* ranks_ = nullptr;           // null: the state is not divided
-  std::vector<std::int64_t> share_begins_;  // where the share of each rank begins, and the end of the last
+  std::vector<std::int64_t> share_begins_;  // see share_begins()
+  std::vector<std::int64_t> first_blocks_;  // of each rank, and the end of the last
+  std::vector<std::int64_t> kept_begins_;   // the shares of ParameterSet::kept()
   std::vector<Tensor> collected_;
 };
 

@@ -46,9 +46,13 @@ struct BlockRule {
 
 }  // namespace mixgrad
 
-// gradient_norm: progress.norm = |gradient| over the trainable blocks. `sums` [blocks] f64 is scratch.
+// square_sums: sums[i] f64 = the sum of the squares of block i of the gradient; 0 for one that is not trainable.
+// gradient_norm: progress.norm, the root of all sums.
 // begin_step: the same, and then halted, or one more step and its scale.
-MIXGRAD_KERNELS(void gradient_norm(const Tensor& gradient, const Tensor& blocks, const Tensor& sums,
-                                   const Tensor& progress);
-                void begin_step(const Tensor& gradient, const Tensor& blocks, const Tensor& sums, double clip,
-                                const Tensor& progress);)
+// copy_pieces: from `from` to `to`, both [n] f32, the pieces of the rows [pieces, 3] (ParameterSet::kept_pieces());
+// none
+//   while progress is halted.
+MIXGRAD_KERNELS(void square_sums(const Tensor& gradient, const Tensor& blocks, const Tensor& sums);
+                void gradient_norm(const Tensor& sums, const Tensor& progress);
+                void begin_step(const Tensor& sums, double clip, const Tensor& progress);
+                void copy_pieces(const Tensor& from, const Tensor& to, const Tensor& pieces, const Tensor& progress);)

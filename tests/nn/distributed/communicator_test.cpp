@@ -71,10 +71,13 @@ TEST_CASE("communicator: each wait says what it is for, and none says what was d
   ranks.sum_in_order(values, values.clone(), Communicator::Into::write);
   CHECK(ranks.noted() == Notes{"the sum of gradients", "the sum of gradients"});
   afterwards();
-  ranks.gather_shares(values, begins);
+  ranks.sum_at_owners({values, begins});
+  CHECK(ranks.noted() == Notes{"the sum of gradients"});
+  afterwards();
+  ranks.gather_shares({{values, begins}}, "the exchange of weights");
   CHECK(ranks.noted() == Notes{"the exchange of weights"});
   afterwards();
-  ranks.gather_shares(values, begins, 8);  // a number of each rank at a time
+  ranks.gather_shares({{values, begins}}, "the exchange of weights", 8);  // a number of each rank at a time
   CHECK(ranks.noted() == Notes{"the exchange of weights", "the exchange of weights"});
   ranks.gather_at_leader(values.slice(0, 2), values.clone(), begins);
   CHECK(ranks.noted() == Notes{"the gathering of the optimizer's state"});

@@ -31,9 +31,12 @@ struct Pass {
 template <class Backward>
 Pass watched(GradientBuckets& buckets, const Gradients& gradients, const Backward& backward) {
   Pass pass;
-  GradientBuckets::Watch watch(buckets, gradients, [&](std::span<const Tensor> parts) {
+  GradientBuckets::Watch watch(buckets, gradients, [&](std::span<const GradientBuckets::Part> parts) {
     std::vector<Sent>& sent = pass.pieces.emplace_back();
-    for (const Tensor& part : parts) sent.push_back({part, part.clone()});
+    for (const auto& [begin, end] : parts) {
+      const Tensor part = gradients.flat().slice(begin, end);
+      sent.push_back({part, part.clone()});
+    }
   });
   backward();
   pass.before_the_end = pass.pieces.size();
