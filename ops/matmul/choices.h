@@ -2,9 +2,10 @@
 //
 // By default it is the first that the library's heuristic names, among those that add up in a fixed order. While a
 // MatmulTiming lives, each kind of product that has not occurred before is timed once on numbers of its own, and the
-// quickest algorithm that gives the same bits as that first one is kept: a choice changes the time of a run and never
-// its results. A training run times its first step and keeps the choices in trainer.json; a resumed run reads them
-// there and never times again.
+// quickest algorithm that gives the same bits as that first one is kept, with random numbers and with sums that cancel
+// (of results in bf16 random numbers alone may show no difference between two orders of adding up): a choice changes
+// the time of a run and never its results. A training run times its first step and keeps the choices in trainer.json; a
+// resumed run reads them there and never times again.
 #pragma once
 
 #include <map>

@@ -79,25 +79,62 @@ struct Block {
   Block& operator=(const Block&) = delete;
 };
 
-// Numbers in [-1,1) that depend on their index alone, of very different sizes and with all bits of their type: no two
-// orders of adding up their products round alike.
+// In [-1,1) by the index alone, of very different sizes and with all bits of the type: no two orders of adding up their
+// products round alike.
 template <class T>
-void fill_random(void* to, std::int64_t count, std::uint64_t salt, Device device) {
+__device__ T random_number(std::int64_t index, std::uint64_t salt) {
+  std::uint64_t x = (static_cast<std::uint64_t>(index) + salt) * 0x9e3779b97f4a7c15U;
+  x ^= x >> 29U;
+  x *= 0xbf58476d1ce4e5b9U;
+  x ^= x >> 32U;
+  const double value = static_cast<double>(x >> 11U) / static_cast<double>(std::uint64_t{1} << 52U) - 1;
+  return static_cast<T>(acc_t<T>(value / static_cast<double>(1U << (x & 15U))));
+}
+
+// `batch` matrices of columns `ld` apart, as cuBLASLt sees them; the products add up over axis k.
+struct MatrixForm {
+  std::int64_t rows, columns, ld, batch, stride;
+  bool k_is_row;
+};
+
+// The elements from the first to the last.
+std::int64_t extent(const MatrixForm& form) {
+  return (form.batch - 1) * form.stride + (form.columns - 1) * form.ld + form.rows;
+}
+
+// What the numbers are for the comparison of algorithms.
+//   any      random
+//   cancel   the second half of axis k is the first, in A with the opposite sign: the exact results are 0, and what is
+//            found is the rounding of partial sums alone. Results in bf16 would otherwise hide most of it.
+enum class Numbers : std::uint8_t { any, cancel };
+
+template <class T>
+void fill(void* to, const MatrixForm& form, Numbers numbers, bool opposite, std::uint64_t salt, Device device) {
   T* values = static_cast<T*>(to);
-  for_each("matmul", device, count, [=] __device__(std::int64_t i) {
-    std::uint64_t x = (static_cast<std::uint64_t>(i) + salt) * 0x9e3779b97f4a7c15U;
-    x ^= x >> 29U;
-    x *= 0xbf58476d1ce4e5b9U;
-    x ^= x >> 32U;
-    const double value = static_cast<double>(x >> 11U) / static_cast<double>(std::uint64_t{1} << 52U) - 1;
-    values[i] = static_cast<T>(acc_t<T>(value / static_cast<double>(1U << (x & 15U))));
+  if (numbers == Numbers::any) {  // gaps between columns, too
+    for_each("matmul", device, extent(form), [=] __device__(std::int64_t i) { values[i] = random_number<T>(i, salt); });
+    return;
+  }
+  const MatrixForm f = form;
+  const std::int64_t half = (f.k_is_row ? f.rows : f.columns) / 2;
+  for_each("matmul", device, f.batch * f.columns * f.rows, [=] __device__(std::int64_t i) {
+    const std::int64_t row = i % f.rows;
+    const std::int64_t column = i / f.rows % f.columns;
+    const std::int64_t matrix = f.stride == 0 ? 0 : i / f.rows / f.columns;
+    const std::int64_t k = f.k_is_row ? row : column;
+    const std::int64_t other = f.k_is_row ? column : row;
+    const std::int64_t index = (matrix * (f.rows + f.columns) + other) * (half + 1) + k % (half > 0 ? half : 1);
+    T value = k < 2 * half ? random_number<T>(index, salt) : static_cast<T>(acc_t<T>(0));
+    if (opposite && k >= half) value = static_cast<T>(-acc_t<T>(value));
+    values[matrix * f.stride + column * f.ld + row] = value;
   });
 }
 
-void fill_random(cudaDataType_t type, void* to, std::int64_t count, std::uint64_t salt, Device device) {
-  if (type == CUDA_R_64F) return fill_random<double>(to, count, salt, device);
-  if (type == CUDA_R_32F) return fill_random<float>(to, count, salt, device);
-  fill_random<bf16>(to, count, salt, device);
+void fill(cudaDataType_t type, void* to, const MatrixForm& form, Numbers numbers, bool opposite, std::uint64_t salt,
+          Device device) {
+  if (type == CUDA_R_64F) return fill<double>(to, form, numbers, opposite, salt, device);
+  if (type == CUDA_R_32F) return fill<float>(to, form, numbers, opposite, salt, device);
+  fill<bf16>(to, form, numbers, opposite, salt, device);
 }
 
 // Do two results have the same bits?
@@ -112,11 +149,6 @@ bool equal_bits(const void* x, const void* y, std::size_t bytes, int* differs, D
   MIXGRAD_CUDA_CALL("matmul", cudaMemcpyAsync(&result, differs, sizeof result, cudaMemcpyDefault, stream(device)));
   synchronize(device);
   return result == 0;
-}
-
-// The elements from the first to the last of `batch` matrices of columns `ld` apart.
-std::int64_t extent(std::int64_t rows, std::int64_t columns, std::int64_t ld, std::int64_t batch, std::int64_t stride) {
-  return (batch - 1) * stride + (columns - 1) * ld + rows;
 }
 
 }  // namespace
@@ -249,19 +281,20 @@ void MatmulPlan::choose() {
   if (timed) note_matmul_choice(matmul_library(device_), kind_.text(), to_hex(algorithm_));
 }
 
-// The index of the quickest that gives the bits of the first.
+// The index of the quickest that gives the bits of the first, with numbers of both kinds.
 int MatmulPlan::quickest(const cublasLtMatmulHeuristicResult_t* found, int count) const {
   const MatmulKind& p = kind_;
-  const std::int64_t size_a =
-      p.transpose_a ? extent(p.k, p.m, p.lda, p.batch, p.stride_a) : extent(p.m, p.k, p.lda, p.batch, p.stride_a);
-  const std::int64_t size_b =
-      p.transpose_b ? extent(p.n, p.k, p.ldb, p.batch, p.stride_b) : extent(p.k, p.n, p.ldb, p.batch, p.stride_b);
-  const std::int64_t size_c = extent(p.m, p.n, p.ldc, p.batch, p.stride_c);
-  const std::int64_t size_bias = p.bias ? (p.batch - 1) * p.stride_bias + p.m : 0;
-  const std::size_t bytes_c = static_cast<std::size_t>(size_c) * type_bytes(p.out);
-  const Block a(static_cast<std::size_t>(size_a) * type_bytes(p.in), device_);
-  const Block b(static_cast<std::size_t>(size_b) * type_bytes(p.in), device_);
-  const Block bias(static_cast<std::size_t>(size_bias) * type_bytes(p.in), device_);
+  const MatrixForm form_a = p.transpose_a ? MatrixForm{p.k, p.m, p.lda, p.batch, p.stride_a, true}
+                                          : MatrixForm{p.m, p.k, p.lda, p.batch, p.stride_a, false};
+  const MatrixForm form_b = p.transpose_b ? MatrixForm{p.n, p.k, p.ldb, p.batch, p.stride_b, false}
+                                          : MatrixForm{p.k, p.n, p.ldb, p.batch, p.stride_b, true};
+  const MatrixForm form_c{p.m, p.n, p.ldc, p.batch, p.stride_c, false};
+  const MatrixForm form_bias{p.m, 1, p.m, p.bias ? p.batch : 1, p.stride_bias, false};
+  const std::size_t bytes_c = static_cast<std::size_t>(extent(form_c)) * type_bytes(p.out);
+  const std::size_t bytes_bias = p.bias ? static_cast<std::size_t>(extent(form_bias)) * type_bytes(p.in) : 0;
+  const Block a(static_cast<std::size_t>(extent(form_a)) * type_bytes(p.in), device_);
+  const Block b(static_cast<std::size_t>(extent(form_b)) * type_bytes(p.in), device_);
+  const Block bias(bytes_bias, device_);
   const Block start(bytes_c, device_);
   const Block wanted(bytes_c, device_);
   const Block got(bytes_c, device_);
@@ -269,10 +302,18 @@ int MatmulPlan::quickest(const cublasLtMatmulHeuristicResult_t* found, int count
   for (const Block* block : {&a, &b, &bias, &start, &wanted, &got, &differs}) {
     if (block->data == nullptr) return 0;  // no memory to try in
   }
-  fill_random(p.in, a.data, size_a, 1, device_);
-  fill_random(p.in, b.data, size_b, std::uint64_t{1} << 40U, device_);
-  fill_random(p.in, bias.data, size_bias, std::uint64_t{2} << 40U, device_);
-  fill_random(p.out, start.data, size_c, std::uint64_t{3} << 40U, device_);
+  // Sums that cancel meet a C and a bias of 0, which would hide them.
+  const auto prepare = [&](Numbers numbers) {
+    fill(p.in, a.data, form_a, numbers, true, 1, device_);
+    fill(p.in, b.data, form_b, numbers, false, std::uint64_t{1} << 40U, device_);
+    if (numbers == Numbers::any) {
+      if (p.bias) fill(p.in, bias.data, form_bias, numbers, false, std::uint64_t{2} << 40U, device_);
+      fill(p.out, start.data, form_c, numbers, false, std::uint64_t{3} << 40U, device_);
+    } else {
+      if (p.bias) MIXGRAD_CUDA_CALL("matmul", cudaMemsetAsync(bias.data, 0, bytes_bias, stream(device_)));
+      MIXGRAD_CUDA_CALL("matmul", cudaMemsetAsync(start.data, 0, bytes_c, stream(device_)));
+    }
+  };
   const double one_f64 = 1;
   const float one_f32 = 1;
   const void* alpha = p.scale == CUDA_R_64F ? static_cast<const void*>(&one_f64) : &one_f32;
@@ -298,13 +339,21 @@ int MatmulPlan::quickest(const cublasLtMatmulHeuristicResult_t* found, int count
     }
     return *std::min_element(times.begin(), times.end());
   };
-  compute(0, wanted);
+  std::vector<bool> equal(static_cast<std::size_t>(count), true);
+  for (const Numbers numbers : {Numbers::cancel, Numbers::any}) {
+    prepare(numbers);
+    compute(0, wanted);
+    for (int i = 1; i < count; ++i) {
+      const auto at = static_cast<std::size_t>(i);
+      if (!equal[at] || found[i].state != CUBLAS_STATUS_SUCCESS) continue;
+      compute(i, got);
+      equal[at] = equal_bits(wanted.data, got.data, bytes_c, static_cast<int*>(differs.data), device_);
+    }
+  }
   int best = 0;
   float shortest = time(0) * kGain;
   for (int i = 1; i < count; ++i) {
-    if (found[i].state != CUBLAS_STATUS_SUCCESS) continue;
-    compute(i, got);
-    if (!equal_bits(wanted.data, got.data, bytes_c, static_cast<int*>(differs.data), device_)) continue;
+    if (!equal[static_cast<std::size_t>(i)] || found[i].state != CUBLAS_STATUS_SUCCESS) continue;
     const float ms = time(i);
     if (ms >= shortest) continue;
     best = i;
