@@ -6,6 +6,9 @@
 #include <cstdio>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <numeric>
+#include <span>
+#include <vector>
 
 #include "apps/options/model_options.h"
 #include "apps/options/training_options.h"
@@ -119,16 +122,17 @@ class Bench : public Verb {
   };
 
   // A job of several processes divides the batch. First each times steps of as many rows as rank 0 has, without the
-  // others.
+  // others. Devices of one kind differ by some per cent, and a job takes the time of its slowest: both are printed.
   int time_training(Communicator& ranks) {
     const bool orders = training_.reduce_options().order == ReduceOrder::rank;
-    StepTimes apart;
+    std::vector<double> apart;  // milliseconds, of each rank
     if (!ranks.alone()) {
       if (!ranks.leads()) trace_.clear();  // rank 0 writes it, of its own steps without the others
       const std::int64_t whole = training_.batch;
       training_.batch = StepRanks{.rank = 0, .size = ranks.size()}.end(whole);
       ranks.meet("the first steps");
-      apart = time_steps(nullptr);
+      const double own = time_steps(nullptr).median;
+      apart = ranks.gather(std::span(&own, 1));
       training_.batch = whole;
       ranks.meet("the steps together");
     }
@@ -295,8 +299,10 @@ class Bench : public Verb {
   }
 
   // `apart`: of each rank without the others.
-  void report(const StepTimes& times, const StepTimes& apart, const Communicator& ranks) const {
-    const double scaling = ranks.alone() ? 1 : apart.median / times.median;
+  void report(const StepTimes& times, const std::vector<double>& apart, const Communicator& ranks) const {
+    const double mean = std::accumulate(apart.begin(), apart.end(), 0.0) / static_cast<double>(ranks.size());
+    const double slowest = apart.empty() ? 0 : *std::max_element(apart.begin(), apart.end());
+    const double scaling = mean / times.median;
     if (json_) {
       nlohmann::ordered_json object;
       object["ms_per_step"] = times.median;
@@ -312,7 +318,8 @@ class Bench : public Verb {
       if (!ranks.alone()) {
         object["ranks"] = ranks.size();
         object["sums_ms"] = times.sums;
-        object["ms_per_step_apart"] = apart.median;
+        object["ms_per_step_apart"] = mean;
+        object["ms_per_step_slowest_apart"] = slowest;
         object["scaling"] = scaling;
       }
       print_json(object);
@@ -328,8 +335,9 @@ class Bench : public Verb {
     std::printf(", %s\n", count_text(threads(), "thread").c_str());
     if (ranks.alone()) return;
     std::printf(
-        "%d ranks: a step waits %.2f ms for sums of gradients; %.2f ms a step without the other ranks, scaling %.3f\n",
-        ranks.size(), times.sums, apart.median, scaling);
+        "%d ranks: a step waits %.2f ms for sums of gradients; without the other ranks %.2f ms a step (mean; slowest "
+        "rank %.2f), scaling %.3f\n",
+        ranks.size(), times.sums, mean, slowest, scaling);
   }
 
   std::string what_, trace_;
