@@ -8,9 +8,11 @@
 #include "apps/data/standard_input_data.h"
 #include "apps/options/model_options.h"
 #include "apps/options/placement_options.h"
+#include "apps/options/training_options.h"
 #include "apps/output/error_line.h"
 #include "apps/output/json_line.h"
 #include "apps/output/table.h"
+#include "apps/run/run_ranks.h"
 #include "apps/verbs/verbs.h"
 #include "core/error.h"
 #include "core/text/plural.h"
@@ -69,10 +71,18 @@ class Analyze : public Verb {
     declare_threads(options, threads_);
     placement_.declare(options, {"f32", "f64", "bf16"}, "Type of the arithmetic");
     options.add_flag("json", json_, "JSON on stdout, one object a line");
+    declare_timeout(options, timeout_, started_alone());
   }
 
   int run() override {
+    return run_in_job(join_options(timeout_, checkpoint_),
+                      [this](Communicator& ranks) { return analyze(ranks.alone() ? nullptr : &ranks); });
+  }
+
+ private:
+  int analyze(Communicator* ranks) {
     if (checkpoint_.empty()) raise<ValueError>("analyze: --checkpoint DIR is required: the folder of a training run");
+    if (ranks != nullptr) refuse_standard_input("analyze", text_.data, ranks->size());
     placement_.check_device();
     const ContextScope scope(placement_.context(threads_));
     const TemporaryInput input(text_.data, text_.source);
@@ -94,10 +104,10 @@ class Analyze : public Verb {
     }
     const std::int64_t k =
         window_ > 0 ? window_ : std::min<std::int64_t>(64, std::max<std::int64_t>(1, model.config().context / 4));
-    loss_ = mean_loss(model, sample);
+    loss_ = mean_loss(model, sample, ranks);
     if (!std::isfinite(loss_)) raise_not_finite("analyze heads", "the loss", loss_, model.parameters());
-    const HeadStatistics heads = head_statistics(model, sample, k);
-    const std::vector<double> losses = losses_without_groups(model, sample);
+    const HeadStatistics heads = head_statistics(model, sample, k, ranks);
+    const std::vector<double> losses = losses_without_groups(model, sample, ranks);
     if (!json_) print_title(heads, data.is_task() ? data.source() : "split " + split_ + " of " + data.source());
     print_heads(heads);
     print_groups(heads, losses);
@@ -105,7 +115,6 @@ class Analyze : public Verb {
     return kOk;
   }
 
- private:
   void print_title(const HeadStatistics& heads, const std::string& source) const {
     std::printf("%s of %s, %s: loss %.4f nats a token\n", count_text(heads.sequences, "sequence").c_str(),
                 count_text(heads.length, "token").c_str(), source.c_str(), loss_);
@@ -235,6 +244,7 @@ class Analyze : public Verb {
   bool split_given_ = false;
   std::int64_t window_ = 0, sequences_ = 64, threads_ = 0;
   double loss_ = 0;  // of the whole model
+  double timeout_ = kTimeout;
   bool json_ = false;
 };
 

@@ -4,9 +4,9 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <span>
 
 #include "core/error.h"
-#include "core/system/interrupt.h"
 #include "nn/mixers/attention_mixer.h"
 
 namespace mixgrad {
@@ -39,7 +39,8 @@ std::vector<double> ranks(const std::vector<double>& values) {
 
 }  // namespace
 
-HeadStatistics head_statistics(const Decoder& model, const SampledSequences& sample, std::int64_t window) {
+HeadStatistics head_statistics(const Decoder& model, const SampledSequences& sample, std::int64_t window,
+                               Communicator* ranks) {
   HeadStatistics all{.length = sample.length, .window = window, .sequences = sample.count};
   all.groups = softmax_groups(model.config());
   const auto ranges = static_cast<std::size_t>(attention_ranges(sample.length));
@@ -52,28 +53,36 @@ HeadStatistics head_statistics(const Decoder& model, const SampledSequences& sam
       set_uniform(all.heads.back(), sample.length, window);
     }
   }
-  const double share = 1 / static_cast<double>(sample.count);
-  for (const SampledSequences::Batch& batch : sample.batches) {
-    check_interrupt();
+  // Of each head: recency, then what softmax_profile() gives, summed over the sequences of a batch.
+  const std::size_t width = 3 + ranges;
+  const auto make = [&](const SampledSequences::Batch& batch, std::span<double> row) {
     model.visit(batch.tokens, [&](std::size_t l, const Mixer& mixer, const LayerInput& input) {
       Tensor ratios = mixer.recency(input, window);
       if (!ratios.defined()) return;
       ratios = ratios.to(kCpu);
       const Tensor profile = mixer.softmax_profile(input).to(kCpu);  // [B,H,2 + R]
       const std::int64_t heads = profile.dim(1);
+      const std::span<double> of_layer = row.subspan(first_of_layer[l] * width);
       for (std::int64_t i = 0; i < profile.numel(); ++i) {
-        HeadStatistic& head = all.heads[first_of_layer[l] + static_cast<std::size_t>(i / profile.dim(2) % heads)];
-        const std::int64_t column = i % profile.dim(2);
-        double& to = column == 0   ? head.first
-                     : column == 1 ? head.entropy
-                                   : head.by_distance[static_cast<std::size_t>(column - 2)];
-        to += profile.at(i) * share / static_cast<double>(sample.length);
+        const auto head = static_cast<std::size_t>(i / profile.dim(2) % heads);
+        of_layer[head * width + 1 + static_cast<std::size_t>(i % profile.dim(2))] += profile.at(i);
       }
       for (std::int64_t h = 0; h < heads; ++h) {
-        all.heads[first_of_layer[l] + static_cast<std::size_t>(h)].recency +=
-            ratios.at(h) * share * static_cast<double>(batch.tokens.dim(0));
+        of_layer[static_cast<std::size_t>(h) * width] += ratios.at(h) * static_cast<double>(batch.tokens.dim(0));
       }
     });
+  };
+  const double share = 1 / static_cast<double>(sample.count);
+  const double of_query = share / static_cast<double>(sample.length);
+  for (const std::vector<double>& row : rows_of_batches(sample, all.heads.size() * width, ranks, make)) {
+    for (std::size_t h = 0; h < all.heads.size(); ++h) {
+      HeadStatistic& head = all.heads[h];
+      const double* numbers = row.data() + h * width;
+      head.recency += numbers[0] * share;
+      head.first += numbers[1] * of_query;
+      head.entropy += numbers[2] * of_query;
+      for (std::size_t r = 0; r < ranges; ++r) head.by_distance[r] += numbers[3 + r] * of_query;
+    }
   }
   for (const SoftmaxGroup& group : all.groups) {
     double mean = 0;
@@ -85,7 +94,7 @@ HeadStatistics head_statistics(const Decoder& model, const SampledSequences& sam
   return all;
 }
 
-std::vector<double> losses_without_groups(Decoder& model, const SampledSequences& sample) {
+std::vector<double> losses_without_groups(Decoder& model, const SampledSequences& sample, Communicator* ranks) {
   std::vector<double> losses;
   for (const SoftmaxGroup& group : softmax_groups(model.config())) {
     const QkvRows rows = qkv_rows(model.config(), group.id.layer);
@@ -98,7 +107,7 @@ std::vector<double> losses_without_groups(Decoder& model, const SampledSequences
       values.fill(0);
     }
     try {
-      losses.push_back(mean_loss(model, sample));
+      losses.push_back(mean_loss(model, sample, ranks));
     } catch (...) {
       for (const auto& [where, what] : kept) where.copy_from(what);
       throw;

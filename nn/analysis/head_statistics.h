@@ -28,11 +28,14 @@ struct HeadStatistics {
   std::vector<SoftmaxGroup> groups{};                  // ordered by (layer, group)
   std::vector<double> group_recency{};                 // mean over the heads of each group
 };
-HeadStatistics head_statistics(const Decoder& model, const SampledSequences& sample, std::int64_t window);
+// In a job of several processes (`ranks`) each runs its share of the batches, and all get the digits of one process.
+HeadStatistics head_statistics(const Decoder& model, const SampledSequences& sample, std::int64_t window,
+                               Communicator* ranks = nullptr);
 
 // The loss on the sample when the heads of one softmax group give nothing, for each of softmax_groups(). The values'
 // rows of a group are set to zero and put back; the model is as it was.
-std::vector<double> losses_without_groups(Decoder& model, const SampledSequences& sample);
+std::vector<double> losses_without_groups(Decoder& model, const SampledSequences& sample,
+                                          Communicator* ranks = nullptr);
 
 // Spearman's rank correlation of two lists of equal length, ties at their mean rank; nan when one of them has fewer
 // than two different values.

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "core/error.h"
-#include "core/system/interrupt.h"
+#include "nn/distributed/agreement.h"
 
 namespace mixgrad {
 namespace {
@@ -57,12 +57,33 @@ SampledSequences sample_sequences(const Task& task, std::uint64_t seed, std::uin
   return sample;
 }
 
-double mean_loss(const Decoder& model, const SampledSequences& sample) {
-  double sum = 0;
-  for (const SampledSequences::Batch& batch : sample.batches) {
-    check_interrupt();
-    sum += model.loss(batch.tokens, batch.targets).item() * static_cast<double>(batch.tokens.dim(0));
+std::vector<std::vector<double>> rows_of_batches(const SampledSequences& sample, std::size_t width, Communicator* ranks,
+                                                 const MakeRow& make) {
+  const std::size_t size = ranks == nullptr ? 1 : static_cast<std::size_t>(ranks->size());
+  const std::size_t rank = ranks == nullptr ? 0 : static_cast<std::size_t>(ranks->rank());
+  const std::size_t batches = sample.batches.size();
+  const std::size_t rounds = (batches + size - 1) / size;
+  std::vector<double> own(rounds * width);
+  for (std::size_t round = 0; round < rounds; ++round) {
+    check_interrupt_of(ranks);
+    const std::size_t batch = round * size + rank;
+    if (batch < batches) make(sample.batches[batch], std::span(own).subspan(round * width, width));
   }
+  const std::vector<double> all = ranks == nullptr ? own : ranks->gather(own);
+  std::vector<std::vector<double>> rows;
+  for (std::size_t batch = 0; batch < batches; ++batch) {
+    const std::span<const double> row = std::span(all).subspan((batch % size * rounds + batch / size) * width, width);
+    rows.emplace_back(row.begin(), row.end());
+  }
+  return rows;
+}
+
+double mean_loss(const Decoder& model, const SampledSequences& sample, Communicator* ranks) {
+  const auto make = [&](const SampledSequences::Batch& batch, std::span<double> row) {
+    row[0] = model.loss(batch.tokens, batch.targets).item() * static_cast<double>(batch.tokens.dim(0));
+  };
+  double sum = 0;
+  for (const std::vector<double>& row : rows_of_batches(sample, 1, ranks, make)) sum += row[0];
   return sum / static_cast<double>(sample.count);
 }
 

@@ -27,6 +27,15 @@ same_evaluation() {
   cmp alone.json ranks.json || fail "eval $1 differs on 3 ranks"
 }
 
+# What the heads do, too: on a text of several batches, each run by one of the ranks.
+same_analysis() {
+  for _ in $(seq 8); do cat text.txt; done >long.txt
+  local heads=(analyze heads --checkpoint "$1" --data long.txt --split all --sequences 4000 --json)
+  "$program" "${heads[@]}" >alone.json 2>said.txt || fail "analyze $1: $(cat said.txt)"
+  on_ranks 3 "$program" "${heads[@]}" >ranks.json 2>said.txt || fail "analyze $1: $(cat said.txt)"
+  cmp alone.json ranks.json || fail "analyze $1 differs on 3 ranks"
+}
+
 same_numbers() {
   # Two ranks against one: to 1e-6 over 100 steps, and with dropout, accumulation and clipping bit for bit in rank order.
   train --steps 100 --batch 2 --accumulate 2 --out one
@@ -49,6 +58,8 @@ same_numbers() {
   on_ranks 2 "$program" train --resume parts --sample-tokens 0 2>said.txt || { cat said.txt; fail "resume on 2 ranks"; }
   same_weights two parts "stopped and resumed on 2 ranks"
   same_evaluation two
+  same_analysis two
+  must_say 2 "analyze: --data - is the standard input" on_ranks 2 "$program" analyze heads --checkpoint two --data -
   must_say 2 "eval: --data - is the standard input, which one process alone has; got 2 processes" on_ranks 2 "$program" eval --checkpoint two --data -
 }
 
