@@ -61,6 +61,8 @@ training() {
   two --steps 40 --batch 8 --out whole
   two --steps 40 --batch 8 --shard optimizer --out divided
   same_weights whole divided "moments divided over 2 GPUs"
+  MIXGRAD_TRANSPORT=tcp two --steps 40 --batch 8 --out by_tcp # NCCL's identifier travels by TCP
+  same_weights whole by_tcp "NCCL joined by TCP"
   two --steps 40 --batch 8 --precision bf16 --shard optimizer --out divided16
   same_weights bf16 divided16 "moments and masters divided over 2 GPUs, bf16"
   two --steps 40 --batch 8 --precision bf16 --reduce-dtype bf16 --out half16
