@@ -41,8 +41,7 @@ bool StudyRunner::begun() const {
 
 void StudyRunner::require_own_folder() const {
   if (!begun()) {
-    std::error_code error;
-    if (fs::exists(out_, error) && !fs::is_empty(out_, error)) {
+    if (!free_for_file(out_, kStateFile)) {
       raise<ValueError>("--out must be a folder that is new, empty or of this study; ", out_, " holds something else");
     }
     return;
@@ -67,6 +66,7 @@ void StudyRunner::take_folder() {
   make_folder(out_);
   lock_ = std::make_unique<FolderLock>(out_, "another mixgrad study");
   require_own_folder();  // another process may have begun a study since
+  remove_unfinished(out_, kStateFile);
   if (!begun()) write_file_atomic(fs::path(out_) / kStateFile, state_of(plan_).dump(2) + "\n");
 }
 

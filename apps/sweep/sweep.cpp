@@ -18,6 +18,7 @@
 #include "core/text/parse_number.h"
 #include "core/text/plural.h"
 #include "nn/files/file.h"
+#include "nn/files/folder.h"
 #include "nn/files/generations.h"
 #include "nn/training/checkpoint.h"
 
@@ -56,7 +57,7 @@ Sweep::Sweep(SweepOptions options) : options_(std::move(options)), runs_(read_sw
   const fs::path file = fs::path(options_.out) / kStateFile;
   std::error_code error;
   if (!fs::exists(file, error)) {
-    if (fs::exists(options_.out, error) && !fs::is_empty(options_.out, error)) {
+    if (!free_for_file(options_.out, kStateFile)) {
       raise<ValueError>("--out must be a folder that is new, empty or of this sweep; ", options_.out,
                         " holds something else");
     }
@@ -137,12 +138,15 @@ std::vector<SweepCost> Sweep::costs() const {
   return costs;
 }
 
+// The folder is this sweep's by now.
 void Sweep::write_state() const {
-  fs::create_directories(options_.out);
+  remove_unfinished(options_.out, kStateFile);
   write_file_atomic(fs::path(options_.out) / kStateFile, state_of(runs_).dump(2) + "\n");
 }
 
 std::vector<std::string> Sweep::run() const {
+  fs::create_directories(options_.out);
+  const FolderLock lock(options_.out, "another mixgrad sweep");
   write_state();
   std::vector<std::string> failed;
   struct Child {

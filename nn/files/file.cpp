@@ -17,6 +17,8 @@
 #include "nn/files/mapping_guard.h"
 
 namespace mixgrad {
+std::string unfinished_stem(const std::filesystem::path& path) { return "." + path.filename().string() + ".tmp-"; }
+
 namespace {
 
 constexpr std::size_t kBufferBytes = std::size_t{1} << 18U;
@@ -73,7 +75,7 @@ std::size_t checked_size(int descriptor, const std::string& path, Pipes pipes) {
 class Scratch {
  public:
   explicit Scratch(const std::filesystem::path& target) : target_(target.string()) {
-    const std::string stem = "." + target.filename().string() + ".tmp-" + std::to_string(::getpid());
+    const std::string stem = unfinished_stem(target) + std::to_string(::getpid());
     // A process that died here with our number (in a container it is always the same), or another thread, may hold
     // the name: then the next one.
     for (int attempt = 0; attempt < 100 && descriptor_ < 0; ++attempt) {

@@ -90,6 +90,8 @@ class FileWriter {
 // ValueError when `path` names no file; IoError otherwise.
 void write_file_atomic(const std::filesystem::path& path, const std::function<void(FileWriter&)>& fill);
 void write_file_atomic(const std::filesystem::path& path, std::string_view content);
+// The file beside `path` that is written first is named so, and a number follows.
+std::string unfinished_stem(const std::filesystem::path& path);
 
 // The same for a file in a folder that no other program sees yet: written where it is to be, fsynced, closed; one that
 // exists already is an IoError. The folder is left to sync_folder.

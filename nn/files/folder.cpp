@@ -9,8 +9,10 @@
 #include <array>
 #include <cerrno>
 #include <cstdio>
+#include <iterator>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include "core/error.h"
 #include "nn/files/file.h"
@@ -84,6 +86,33 @@ std::uintmax_t free_disk_bytes(const fs::path& path) {
   if (::statvfs(existing.c_str(), &status) != 0) fail(existing.string(), "asking for the free space", errno);
   if (status.f_blocks == 0) return UINTMAX_MAX;  // it does not say, such as /proc
   return static_cast<std::uintmax_t>(status.f_bavail) * status.f_frsize;
+}
+
+namespace {
+
+std::vector<fs::path> unfinished(const fs::path& folder, const std::string& name) {
+  const std::string stem = unfinished_stem(folder / name);
+  std::vector<fs::path> found;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(folder, error)) {
+    if (entry.path().filename().string().rfind(stem, 0) == 0) found.push_back(entry.path());
+  }
+  return found;
+}
+
+}  // namespace
+
+bool free_for_file(const fs::path& folder, const std::string& name) {
+  std::error_code error;
+  if (!fs::exists(folder, error)) return true;
+  if (!fs::is_directory(folder, error)) return false;
+  const auto entries = std::distance(fs::directory_iterator(folder, error), fs::directory_iterator());
+  return !error && entries == static_cast<std::ptrdiff_t>(unfinished(folder, name).size());
+}
+
+void remove_unfinished(const fs::path& folder, const std::string& name) {
+  std::error_code ignored;
+  for (const fs::path& left : unfinished(folder, name)) fs::remove(left, ignored);
 }
 
 FolderLock::FolderLock(const fs::path& path, std::string_view holder)

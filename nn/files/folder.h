@@ -23,6 +23,12 @@ void remove_folder(const std::filesystem::path& path);  // with all that is in i
 // say.
 std::uintmax_t free_disk_bytes(const std::filesystem::path& path);
 
+// Is `folder` missing, empty, or does it hold nothing but what a process that was killed within
+// write_file_atomic(folder / name) left? The first is asked before something is begun there, the second when it belongs
+// to this process.
+bool free_for_file(const std::filesystem::path& folder, const std::string& name);
+void remove_unfinished(const std::filesystem::path& folder, const std::string& name);
+
 // The folder belongs to this process until it ends or the object goes: a second lock is an IoError that names `holder`.
 class FolderLock {
  public:

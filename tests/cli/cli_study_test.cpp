@@ -247,6 +247,10 @@ TEST_CASE("cli study: what is refused") {
               {"study", "recurformer", "--config", study.config, "--out", (study.folder / "y").string(), "--dry-run"})
               .code == 0);
   fs::create_directories(study.folder / "y");
+  study.folder.put("y/.study.json.tmp-1", "{");  // of a study that was killed
+  const Finished begun = run_program(
+      {"study", "recurformer", "--config", study.config, "--out", (study.folder / "y").string(), "--dry-run"});
+  CHECK_MESSAGE(begun.code == 0, begun.err);
   study.folder.put("y/other.txt", "mine");
   const Finished taken = run_program(study.command("y"));
   CHECK(taken.code == 2);

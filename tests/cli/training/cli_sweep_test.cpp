@@ -140,6 +140,15 @@ TEST_CASE("cli sweep: another config file in the same folder is refused, a faile
       run_program({"sweep", "--config", (folder / "sweep.toml").string(), "--out", folder.path().string()});
   CHECK(foreign.code == 2);
   CHECK(foreign.err.find("holds something else") != std::string::npos);
+  // What a sweep that was killed while it wrote sweep.json left is no one else's: it begins there, and the rest goes.
+  folder.put("sweep.toml", std::string("seed = [1]\n") + sweep_model(folder));
+  fs::create_directories(folder / "killed");
+  folder.put("killed/.sweep.json.tmp-1", "{");
+  const Arguments again{"sweep", "--config", (folder / "sweep.toml").string(), "--out", (folder / "killed").string()};
+  const Finished begun = run_program(again);
+  CHECK_MESSAGE(begun.code == 0, begun.err);
+  CHECK(fs::exists(folder / "killed" / "sweep.json"));
+  CHECK_FALSE(fs::exists(folder / "killed" / ".sweep.json.tmp-1"));
   // A run that was under way and whose checkpoint is damaged.
   folder.put("sweep.toml", std::string("seed = [1, 2]\n") + sweep_model(folder));
   fs::remove(folder / "runs" / "seed=2" / "done");
