@@ -139,10 +139,11 @@ TEST_CASE("cli messages: what apps/ says of options is true of every verb that m
   std::map<std::string, Paths> verbs_of;  // by file
   for (const std::string& verb : verb_names()) {
     Paths needed;
-    if (fs::is_directory(kRoot + "apps/verbs/" + verb)) {
-      for (const std::string& file : sources_below("apps/verbs/" + verb)) add_needed(file, needed);
+    const std::string place = "apps/verbs/" + verb;
+    if (fs::is_directory(fs::path(kRoot) / place)) {
+      for (const std::string& file : sources_below(place)) add_needed(file, needed);
     } else {
-      add_needed("apps/verbs/" + verb + ".cpp", needed);
+      add_needed(place + ".cpp", needed);
     }
     CHECK(needed.size() > 3);
     for (const std::string& file : needed) verbs_of[file].insert(verb);
