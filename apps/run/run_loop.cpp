@@ -91,7 +91,7 @@ int RunLoop::run() {
   try {
     // A resumed run first writes the line of its step again, which an end without warning may have lost.
     After after = state_.evaluation_due ? evaluate_and_log() : After::next_step;
-    if (state_.step > 0 && !evaluated_ && schedule_.logs_at(state_.step)) report_.log(state_.step, *state_.last, {});
+    if (state_.step > 0 && !evaluated_ && schedule_.logs_at(state_.step)) log();
     while (after == After::next_step && state_.step < schedule_.last) {
       if (const int signal = stop_requested(); signal != 0) return stop_interrupted(signal);
       if (run_to_next_stop() == Steps::not_finite) return stop_not_finite();
@@ -101,7 +101,7 @@ int RunLoop::run() {
       if (evaluates) {
         after = evaluate_and_log();
       } else if (schedule_.logs_at(state_.step)) {
-        report_.log(state_.step, *state_.last, {});
+        log();
       }
     }
     return finish(after);
@@ -184,6 +184,16 @@ void RunLoop::trace_step(Trainer::ProductAlgorithms products) {
                options_.trace.c_str(), count_text(static_cast<std::int64_t>(shown), "operator").c_str());
 }
 
+// In a job rank 0 does not stop by itself when nobody reads stdout any more, since the others would wait for it:
+// stop_requested() finds the same, and all stop.
+void RunLoop::log(const std::optional<RunData::Validation>& validation) {
+  try {
+    report_.log(state_.step, *state_.last, validation);
+  } catch (const Interrupted&) {
+    if (options_.ranks == nullptr) throw;
+  }
+}
+
 // The signal that stops the run, SIGPIPE for a stdout without a reader, or 0; the same on every rank.
 int RunLoop::stop_requested() const {
   int own = interrupt_requested();
@@ -235,11 +245,11 @@ void RunLoop::record_evaluation(double val_loss) {
 RunLoop::After RunLoop::evaluate_and_log() {
   evaluated_ = true;
   if (!validates()) {  // --valid none
-    report_.log(state_.step, *state_.last, {});
+    log();
     return After::next_step;
   }
   validation_ = data_.validate(model_, options_.ranks);
-  report_.log(state_.step, *state_.last, validation_);
+  log(validation_);
   if (!std::isfinite(validation_->loss)) {
     report_.validation_not_finite(state_, validation_->loss);
     return After::failed;

@@ -66,6 +66,7 @@ class RunLoop {
   void save();   // rank 0 writes the checkpoint; all ranks compare their weights before and meet after it
   void write();  // writes a checkpoint; other ranks take no part
   int stop_requested() const;
+  void log(const std::optional<RunData::Validation>& validation = {});
   bool leads() const { return options_.ranks == nullptr || options_.ranks->leads(); }
   StepRanks own_rows() const;
   After evaluate_and_log();

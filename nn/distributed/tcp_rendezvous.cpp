@@ -157,13 +157,15 @@ class Rendezvous {
     for (;;) {
       for (const Address& at : meeting_addresses()) {
         if (!greet(at, Purpose::meet, mesh_.control[0])) continue;
+        met_ = true;
         if (!receive_list()) continue;
         connect_below(at);
         return;
       }
       if (!pause()) break;
     }
-    raise<RankLost>("rank ", rank_, " of ", size_, " found no rank 0 at ",
+    raise<RankLost>("rank ", rank_, " of ", size_,
+                    met_ ? " reached rank 0, where others are missing, at " : " found no rank 0 at ",
                     place_.host.empty() ? place_.file.string() : place_.host + ":" + std::to_string(place_.ports[0]),
                     place_.ports.size() > 1 ? " and the ports behind it" : "", " within ", limit_s_,
                     " s (--timeout); last: ", last_.empty() ? "nothing answered" : last_,
@@ -328,6 +330,7 @@ class Rendezvous {
   std::string here_;           // the address at which this rank listens
   Mesh mesh_;
   Reception reception_;
+  bool met_ = false;          // rank 0 has welcomed this rank, once at least
   std::string where_, last_;  // for messages: the place of the meeting, and how the last attempt ended
 };
 

@@ -90,14 +90,14 @@ class PlannedRank final : public Communicator {
   void sum_any(const Tensor&) override {}
 };
 
-Events trace_step(Decoder& model, TrainStep& step, std::int64_t batch, const DropoutMask& dropout,
-                  const PlannedRanks& ranks) {
+Events trace_step(Decoder& model, TrainStep& step, std::int64_t batch, const DropoutMask& dropout, ReduceOrder order,
+                  Communicator& rank) {
   return traced(model.device(), [&] {
     const Tensor tokens = Tensor::zeros({batch, model.config().context}, DType::i32);
     const Tensor targets = Tensor::zeros({batch, model.config().context}, DType::i32);
-    const bool part = ranks.order == ReduceOrder::rank;
+    const bool part = order == ReduceOrder::rank;
     step.accumulate(tokens, targets, 1, dropout, part ? TrainStep::Into::part : TrainStep::Into::sum);
-    if (part) step.add_part(*make_single_process(), kBucketBytes);
+    if (part) step.add_part(rank, kBucketBytes);
     step.discard();
   });
 }
@@ -125,10 +125,10 @@ TracedBatches choose_batches(std::int64_t batch, const Fits& fits) {
 
 // The events of a step of `batch` sequences.
 Events trace_batch(Decoder& model, TrainStep& step, const TracedBatches& traced_batches, std::int64_t batch,
-                   const DropoutMask& dropout, const PlannedRanks& ranks) {
-  const Events high = trace_step(model, step, traced_batches.high, dropout, ranks);
+                   const DropoutMask& dropout, ReduceOrder order, Communicator& rank) {
+  const Events high = trace_step(model, step, traced_batches.high, dropout, order, rank);
   if (traced_batches.high == batch) return high;
-  const Events low = trace_step(model, step, traced_batches.low, dropout, ranks);
+  const Events low = trace_step(model, step, traced_batches.low, dropout, order, rank);
   if (!same_order(low, high)) return high;
   return extrapolate(low, traced_batches.low, high, traced_batches.high, batch);
 }
@@ -185,7 +185,7 @@ MemoryPlan plan_training(const ModelConfig& config, Placement placement, const O
   plan.gradients = replay_pool(gradients).in_use;
   append(all, gradients);
   // The very first step also makes what operators keep between calls, such as tables of angles.
-  const Events first = trace_step(*model, *step, 1, dropout, ranks);
+  const Events first = trace_step(*model, *step, 1, dropout, ranks.order, rank);
   append(all, left_over(first));
 
   const std::size_t one = replay_pool(first).peak;
@@ -194,7 +194,7 @@ MemoryPlan plan_training(const ModelConfig& config, Placement placement, const O
   };
   const TracedBatches traced_batches = choose_batches(batch, fits);
   plan.traced_batch = traced_batches.high;
-  const Events of_step = trace_batch(*model, *step, traced_batches, batch, dropout, ranks);
+  const Events of_step = trace_batch(*model, *step, traced_batches, batch, dropout, ranks.order, rank);
   const std::int64_t eval = fits(kEvalBatch) ? kEvalBatch : 1;
   append(all, of_step);
   append(all, of_step);

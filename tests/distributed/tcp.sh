@@ -85,6 +85,13 @@ meeting() {
   RANK=1 WORLD_SIZE=2 MASTER_ADDR=127.0.0.1 MASTER_PORT=$port "$communicator" meet || fail "rank 1 beside strangers"
   wait "$job" || fail "rank 0 beside strangers"
   exec 5>&- 6>&- 7>&-
+  # A rank that is missing: rank 0 names it, and the others do not say that rank 0 is.
+  RANK=0 WORLD_SIZE=3 MASTER_ADDR=127.0.0.1 MASTER_PORT=$port "$program" bench comm --timeout 3 >said.txt 2>&1 &
+  job=$!
+  must_say 4 "rank 1 of 3 reached rank 0, where others are missing, at 127.0.0.1:$port within 2 s" \
+    env RANK=1 WORLD_SIZE=3 MASTER_ADDR=127.0.0.1 MASTER_PORT="$port" "$program" bench comm --timeout 2
+  wait "$job" && fail "rank 0 takes two ranks for three"
+  grep -qF "rank 1 and rank 2 of 3 did not come to rank 0" said.txt || fail "rank 0 of an incomplete job: $(cat said.txt)"
   must_say 4 "rank 1 of 2 did not come to rank 0 at 127.0.0.1:$port within 1 s" \
     env RANK=0 WORLD_SIZE=2 MASTER_ADDR=127.0.0.1 MASTER_PORT="$port" "$program" bench comm --timeout 1
 }
@@ -121,7 +128,7 @@ endless=(train --data text.txt --layers 1 --d-model 16 --heads 2 --context 8 --b
 faults() {
   # A signal while the others are waited for: the run leaves nothing.
   RANK=0 WORLD_SIZE=2 "$program" "${endless[@]}" --out early >early.said 2>&1 &
-  local early=$! status=0
+  local early=$! status=0 settings
   for _ in $(seq 100); do
     [ ! -e early/ranks.meet ] || break
     sleep 0.05
@@ -139,6 +146,21 @@ faults() {
   says signal "mixgrad: stopped by SIGTERM after step"
   wait "$rank_1" && fail "rank 1 is to end with the signal's code"
   resumes signal
+
+  # Nobody reads what rank 0 prints any more: both stop after the same step, which is saved.
+  local reader=(train --data text.txt --layers 1 --d-model 16 --heads 2 --context 8 --batch 4 --threads 1 --warmup 2 --steps 1000000
+    --save-every 1000000 --eval-every 0 --log-every 10 --shard optimizer --json --out reader)
+  set_rank 1 2
+  "${settings[@]}" "$program" "${reader[@]}" >reader.said_by_1 2>&1 &
+  rank_1=$!
+  set_rank 0 2
+  { status=0; "${settings[@]}" "$program" "${reader[@]}" 2>reader.said || status=$?; echo "$status" >reader.status; } | head -n 1 >/dev/null
+  [ "$(cat reader.status)" = 141 ] || fail "exit code $(cat reader.status) without a reader: $(cat reader.said)"
+  status=0
+  wait "$rank_1" || status=$?
+  [ "$status" = 141 ] || fail "exit code $status of rank 1 without a reader: $(cat reader.said_by_1)"
+  says reader "stopped by SIGPIPE"
+  resumes reader
 
   # A rank that is killed is named at once, long before --timeout.
   launcher=by_file
