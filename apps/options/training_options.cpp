@@ -121,11 +121,11 @@ void TrainingOptions::declare_ranks(OptionSet& options, bool alone, const std::v
   options.add("bucket-mb", bucket_mb, {1, 1024}, "Several processes: MiB of gradients that are sent in one piece",
               traits);
   traits.absent_means = "none";
-  options.add("shard", shard, {"none", "optimizer"},
-              "Several processes: optimizer = each keeps the moments and the bf16 masters of its share of the "
-              "parameters alone, "
-              "which takes less memory",
-              traits);
+  options.add(
+      "shard", shard, {"none", "optimizer"},
+      "Several processes: optimizer = each keeps the moments, and of a bf16 model the f32 master weights, of its "
+      "share of the parameters alone, which takes less memory",
+      traits);
   traits.useless = [this, alone]() -> std::string {
     if (reduce_dtype == "bf16") return "--reduce-dtype bf16 always adds in rank order";
     return alone && accumulate == 1 ? "there is one process and one micro-batch" : "";

@@ -12,11 +12,14 @@
 #include "apps/output/error_line.h"
 #include "apps/output/json_line.h"
 #include "apps/output/table.h"
+#include "apps/output/version.h"
 #include "apps/run/run_ranks.h"
 #include "apps/verbs/verbs.h"
 #include "core/error.h"
 #include "core/text/plural.h"
 #include "nn/analysis/head_statistics.h"
+#include "nn/distributed/agreement.h"
+#include "nn/files/hash.h"
 #include "nn/modules/finite_values.h"
 #include "nn/training/checkpoint.h"
 
@@ -83,6 +86,7 @@ class Analyze : public Verb {
   int analyze(Communicator* ranks) {
     if (checkpoint_.empty()) raise<ValueError>("analyze: --checkpoint DIR is required: the folder of a training run");
     if (ranks != nullptr) refuse_standard_input("analyze", text_.data, ranks->size());
+    if (ranks != nullptr) require_same_options(*ranks);
     placement_.check_device();
     const ContextScope scope(placement_.context(threads_));
     const TemporaryInput input(text_.data, text_.source);
@@ -104,6 +108,10 @@ class Analyze : public Verb {
     }
     const std::int64_t k =
         window_ > 0 ? window_ : std::min<std::int64_t>(64, std::max<std::int64_t>(1, model.config().context / 4));
+    if (ranks != nullptr) {
+      require_same(*ranks, {{"the weights, as XXH3,", weights_hash(model)},
+                            {"the sequences, as XXH3,", sequences_hash(sample)}});
+    }
     loss_ = mean_loss(model, sample, ranks);
     if (!std::isfinite(loss_)) raise_not_finite("analyze heads", "the loss", loss_, model.parameters());
     const HeadStatistics heads = head_statistics(model, sample, k, ranks);
@@ -113,6 +121,25 @@ class Analyze : public Verb {
     print_groups(heads, losses);
     if (!json_) print_map(heads);
     return kOk;
+  }
+
+  // Each rank runs its share of the batches, so all must have the same ones. The texts themselves are compared later.
+  void require_same_options(Communicator& ranks) const {
+    require_same(ranks, {{"the program", version_text()},
+                         {"the device", placement_.where().is_cpu() ? "cpu" : "cuda"},
+                         {"--precision", placement_.precision},
+                         {"--matmul-precision", placement_.matmul_precision},
+                         {"--split", split_},
+                         {"--window", std::to_string(window_)},
+                         {"--sequences", std::to_string(sequences_)}});
+  }
+
+  static std::string sequences_hash(const SampledSequences& sample) {
+    Xxh3 hash;
+    for (const SampledSequences::Batch& batch : sample.batches) {
+      for (const Tensor& ids : {batch.tokens, batch.targets}) hash.add(ids.raw(), ids.bytes());
+    }
+    return hash.hex();
   }
 
   void print_title(const HeadStatistics& heads, const std::string& source) const {

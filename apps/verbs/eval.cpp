@@ -13,6 +13,7 @@
 #include "apps/options/training_options.h"
 #include "apps/output/error_line.h"
 #include "apps/output/table.h"
+#include "apps/output/version.h"
 #include "apps/run/run_ranks.h"
 #include "apps/run/task_report.h"
 #include "apps/suites/suite.h"
@@ -20,6 +21,7 @@
 #include "core/error.h"
 #include "core/parallel.h"
 #include "core/text/suggest.h"
+#include "nn/distributed/agreement.h"
 #include "nn/files/strict_json.h"
 #include "nn/modules/finite_values.h"
 
@@ -84,6 +86,7 @@ class Eval : public Verb {
       raise<ValueError>("eval: --checkpoint DIR is required: the folder of a training run");
     }
     if (ranks_ != nullptr) refuse_standard_input("eval", text_.data, ranks_->size());
+    if (ranks_ != nullptr) require_same_options();
     placement_.check_device();
     const ContextScope scope(placement_.context(threads_));
     if (!suite_.empty()) return score_suite();
@@ -95,6 +98,27 @@ class Eval : public Verb {
     const TextEvaluation evaluation = text_evaluation();
     print_one(evaluation.evaluate(checkpoints_[0], evaluation.load(checkpoints_[0]), sources().front()));
     return kOk;
+  }
+
+  // Each rank runs its share of the batches, so all must have the same ones. Weights and texts are compared when they
+  // are open.
+  void require_same_options() const {
+    require_same(*ranks_, {{"the program", version_text()},
+                           {"the device", placement_.where().is_cpu() ? "cpu" : "cuda"},
+                           {"--precision", placement_.precision},
+                           {"--matmul-precision", placement_.matmul_precision},
+                           {"the number of checkpoints", std::to_string(checkpoints_.size())},
+                           {"the number of texts", std::to_string(text_.data.size())},
+                           {"--split", split_},
+                           {"--context", std::to_string(context_)},
+                           {"--stride", std::to_string(stride_)},
+                           {"--batch", std::to_string(batch_)},
+                           {"--suite", suite_},
+                           {"--task", text_.task},
+                           {"--sequences", std::to_string(of_task_.sequences)},
+                           {"--seed", std::to_string(of_task_.seed)},
+                           {"--per-token", per_token_ ? "given" : "not given"},
+                           {"--by-position", by_position_ ? "given" : "not given"}});
   }
 
   void declare_texts(OptionSet& options) {
@@ -189,6 +213,9 @@ class Eval : public Verb {
   Scored score_one(const std::string& path) const {
     const Checkpoint checkpoint = text_evaluation().load(path);
     const TaskPtr task = parse_task(task_for(path));
+    if (ranks_ != nullptr) {
+      require_same(*ranks_, {{"the task", task->text()}, {"the weights, as XXH3,", weights_hash(*checkpoint.model)}});
+    }
     TaskEvaluationOptions how = of_task_;
     how.batch = std::min(batch_, how.sequences);
     if (text_.task.empty()) say("the task is the one that " + path + " was trained on, " + task->text());
