@@ -15,6 +15,8 @@ which backward grows for each millisecond of sums beside it, since a sum takes m
 stragglers: each rank takes exactly --step-ms.
 """
 import argparse
+import contextlib
+import io
 import math
 import re
 import sys
@@ -62,6 +64,14 @@ def self_test():
     assert abs(waited - 1) < 1e-9 and abs(total - 102.5) < 1e-9  # three of four sums run beside backward
     slow = step_ms(64, 1, 4e6, 1e6, overlap=True, **ring)
     assert slow[0] > 2 * 63 / 64 * 4  # never quicker than the network
+    refused = sys.argv[1:] = "--parameters 1e6 --step-ms 10 --gb-per-s 1 --last-mb nan".split()
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            main()
+        raise AssertionError(f"{refused} was taken")
+    except SystemExit as end:
+        assert end.code == 2 and "must be finite" in said.getvalue()
     print("scaling_model: passed")
 
 
@@ -85,6 +95,9 @@ def main():
     missing = [name for name in ("parameters", "step_ms", "gb_per_s") if getattr(given, name) is None]
     if missing:
         parser.error("required: " + ", ".join("--" + name.replace("_", "-") for name in missing))
+    numbers = [value for value in vars(given).values() if isinstance(value, float)]
+    if not all(math.isfinite(value) for value in numbers):
+        parser.error("all figures must be finite; got " + ", ".join(f"{value:g}" for value in numbers))
     if not all(getattr(given, name) > 0 for name in ("parameters", "step_ms", "gb_per_s", "bucket_mb")) or min(given.latency_us, given.last_mb, given.beside) < 0:
         parser.error("--parameters, --step-ms, --gb-per-s and --bucket-mb must be above 0, --latency-us, --last-mb and --beside at least 0")
     size = given.parameters * given.bytes

@@ -3,8 +3,9 @@
 //
 //   GradientBuckets buckets(FlatLayout(parameters.shapes()), bucket_numbers);
 //   {
-//     GradientBuckets::Watch watch(buckets, gradients, [&](const auto& parts) { sum_over_ranks(gradients.flat(),
-//     parts); }); std::move(tape).backward(loss, gradients); watch.finish();
+//     GradientBuckets::Watch watch(buckets, gradients, [&](const auto& parts) { sum_over_ranks(parts); });
+//     std::move(tape).backward(loss, gradients);
+//     watch.finish();
 //   }
 //
 // The order in which gradients are complete is learnt in the first backward pass, after which all pieces are sent in

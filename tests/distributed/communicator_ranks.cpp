@@ -5,9 +5,9 @@
 //   device   sums on a CUDA device of each rank, in f32, f64 and bf16; several tensors in one piece; equal bits on all
 //   silent   the last rank takes no part in a meeting: the others must name it and end with code 4
 //   leaves   the last rank leaves with an error: the others must name it and its reason, and end with code 4
-//   gone     the last rank ends without a word, as one that is killed; TCP: the others must name it, and end with code
-//   4 early    the last rank ends well before the others do; TCP: the others must name it, and end with code 4 other
-//   the last rank makes another call than the others; TCP: somebody must say so, and all end with code 4
+//   gone     the last rank ends without a word, as one that is killed; TCP: the others must name it and end with code 4
+//   early    the last rank ends well before the others do; TCP: the others must name it and end with code 4
+//   other    the last rank makes another call than the others; TCP: one must say so, and all end with code 4
 // FOLDER: where ranks that TCP connects meet. Exit code 0: as it must be.
 //
 // And of one process: communicator_ranks listen PORT takes a port for 20 seconds, and answers nobody.

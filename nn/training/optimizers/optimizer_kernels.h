@@ -49,9 +49,8 @@ struct BlockRule {
 // square_sums: sums[i] f64 = the sum of the squares of block i of the gradient; 0 for one that is not trainable.
 // gradient_norm: progress.norm, the root of all sums.
 // begin_step: the same, and then halted, or one more step and its scale.
-// copy_pieces: from `from` to `to`, both [n] f32, the pieces of the rows [pieces, 3] (ParameterSet::kept_pieces());
-// none
-//   while progress is halted.
+// copy_pieces: copies the pieces of `from` [n] f32 that the rows of `pieces` name (ParameterSet::kept_pieces()) to `to`
+// [m] f32; copies nothing while progress is halted.
 MIXGRAD_KERNELS(void square_sums(const Tensor& gradient, const Tensor& blocks, const Tensor& sums);
                 void gradient_norm(const Tensor& sums, const Tensor& progress);
                 void begin_step(const Tensor& sums, double clip, const Tensor& progress);
