@@ -22,6 +22,8 @@ inline constexpr std::int64_t kAttentionLongKeys = 2048;
 // A decoding step takes clusters of CUDA blocks for caches of more rows, and for as many heads of all sequences.
 inline constexpr std::int64_t kAttentionShortCache = 2048;
 inline constexpr std::int64_t kAttentionManyHeads = 64;
+// For caches of more rows than this, and few heads, the CUDA blocks of a cluster have more warps.
+inline constexpr std::int64_t kAttentionLongCache = 16384;
 
 inline constexpr BlockSize kAttentionBlocks[] = {
     {"tokens", kAttentionSmallBlock},       {"tokens", kAttentionLargeBlock},   {"tokens", kAttentionFewKeys},

@@ -12,20 +12,28 @@
 // attention_split.cuh, its reference, has a block for every 128 rows instead. There a block ends with a ticket in
 // global memory (two fences and an atomic, in which it reads nothing), and with two blocks at a time on a
 // multiprocessor a cache of 32,000 tokens came at 1.9 of 4.3 TB/s; here at 3.6. But a cluster of 16 blocks starts about
-// 2 us later than as many single ones (of 8: 1 us), which a cache of up to 2,048 rows does not gain back. Tried: 16
-// warps in a block, clusters of 8 (slower); the first block reading what the others have (no difference).
+// 2 us later than as many single ones (of 8: 1 us), which a cache of up to 2,048 rows does not gain back.
+//
+// Tried (12 layers, bf16, us a token; 12 heads, then 6): clusters of 8 at 32,000 tokens 556, 503, of 16 502, 392; 16
+// warps in a block in place of 8 at 8,000 tokens 324, 250 in place of 266, 245, at 32,000 551, 365 in place of 502,
+// 392; the first block reading what the others have (no difference).
 #pragma once
+
+#include <numbers>
 
 #include "core/cuda/raw_chunk.cuh"
 #include "ops/attention/attention_split.cuh"
 
 namespace mixgrad::cuda::cluster {
 
-constexpr int kWarps = 8;
-constexpr int kClusterThreads = kWarps * kWarp;
 constexpr std::int64_t kShortCache = kAttentionShortCache;  // rows, up to which attention_split.cuh is quicker
 constexpr std::int64_t kManyHeads = kAttentionManyHeads;    // key/value heads of all sequences, from which on it is not
-constexpr int kMostBlocks = 256;                            // of the grid, if it has more than one for each head
+// Warps of a block. More of them pay off where a block has a multiprocessor to itself and many rows (numbers above).
+constexpr int kFewWarps = 8;
+constexpr int kManyWarps = 16;
+constexpr std::int64_t kLongCache = kAttentionLongCache;   // rows, beyond which few heads take many warps
+constexpr std::int64_t kMostRows = std::int64_t{1} << 30;  // of a cache: they are counted in 32 bits
+constexpr int kMostBlocks = 256;                           // of the grid, if it has more than one for each head
 
 // Writes into the shared memory of block 0 of the cluster what would be `mine` in this block's.
 template <class A>
@@ -46,6 +54,13 @@ __device__ inline void arrive_at_cluster() {
   asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
 #endif
 }
+// The same for threads that have written nothing for the others: without the fence that the compiler puts before the
+// other one, which every load of the kernel would wait for.
+__device__ inline void arrive_without_results() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
+#endif
+}
 __device__ inline void await_cluster() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
@@ -60,25 +75,43 @@ struct Seen {
   A sums[kSize] = {};
 };
 
-// exp(top - all), and 0 for who has seen nothing.
-template <class A>
+// Scores of bf16 are in units of ln 2, so that their weights are powers of two, which the hardware approximates
+// (relative error about 1e-6, where a weight of bf16 has 4e-3): one instruction, where the polynomial of f32 has 20.
+template <class T>
+constexpr double kScoreUnit = std::is_same_v<T, bf16> ? std::numbers::ln2 : 1.0;
+
+// The weight of a score that lies x above the largest.
+template <class T>
+__device__ float power(float x) {
+  if constexpr (std::is_same_v<T, bf16>) {
+    float result = 0;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
+    return result;
+  }
+  return exp_value(x);
+}
+
+// That of `top` below `all`, and 0 for who has seen nothing.
+template <class T, class A>
 __device__ A weight_of(A top, A total, A all) {
-  return total == A(0) ? A(0) : exp_value(top - all);
+  const A weight = power<T>(top - all);
+  return total == A(0) ? A(0) : weight;
 }
 
 // Values of type A in the shared memory of a block: sums, top and total of each of its warps, for kHeads heads; and in
 // the first block of a cluster those of each block, for all heads of the group.
-inline int shared_values(int dh, int heads, int per_group, unsigned blocks) {
-  return (heads * kWarps + (blocks > 1 ? per_group * static_cast<int>(blocks) : 0)) * (dh + 2);
+inline int shared_values(int warps, int dh, int heads, int per_group, unsigned blocks) {
+  return (heads * warps + (blocks > 1 ? per_group * static_cast<int>(blocks) : 0)) * (dh + 2);
 }
 constexpr std::size_t kMostBytes = 96 * 1024;  // of them
 
 // Block (rank in the cluster, key/value head, b). s is that of a full cache. kHeads: query heads that share what was
 // read; more of them are worked on one after the other.
-template <class T, class A, int kLanes, int kHeads>
-__global__ void __launch_bounds__(kClusterThreads, kHeads > 1 ? 1 : 2)
+template <class T, class A, int kLanes, int kHeads, int kWarps>
+__global__ void __launch_bounds__(kWarps* kWarp, kHeads > 1 || kWarps > kFewWarps ? 1 : 2)
     kernel(AttentionSizes s, TokenPosition position, HeadRows<const T> q, HeadRows<const T> k, HeadRows<const T> v,
            split::FreshRows<T> fresh, HeadRows<T> out, A scale) {
+  constexpr int kThreads = kWarps * kWarp;
   constexpr int kSize = Chunk<T>::kSize;
   constexpr int kAtOnce = kWarp / kLanes;          // rows that a warp reads with one instruction
   constexpr int kTogether = kWarps * kAtOnce;      // and the block
@@ -86,11 +119,10 @@ __global__ void __launch_bounds__(kClusterThreads, kHeads > 1 ? 1 : 2)
   constexpr int kStep = kTogether * kRowsOfLane;
   const auto blocks = static_cast<int>(gridDim.x);
   // The first block must have begun before others write into its memory: by then this barrier is long complete.
-  if (blocks > 1) arrive_at_cluster();
+  if (blocks > 1) arrive_without_results();
   if (!fresh.at_rest) wait_for_previous();
   const std::int64_t before = position.value();
-  // Rows [own, own + per_token) of the cache are the token's; behind every row where the cache has them already.
-  const std::int64_t own = fresh.k.data == nullptr ? std::int64_t{1} << 60 : before % (s.past + 1) * s.per_token;
+  const std::int64_t tokens = s.past + 1;  // that the cache has room for
   s.past = before < s.past ? before : s.past;
   const auto begin = static_cast<int>(s.first_key(0));
   const auto end = static_cast<int>(s.end_key(0));
@@ -102,50 +134,57 @@ __global__ void __launch_bounds__(kClusterThreads, kHeads > 1 ? 1 : 2)
   const auto group = static_cast<int>(blockIdx.y);
   const auto b = static_cast<int>(blockIdx.z);
   const auto dh = static_cast<int>(s.head_dim);
-  const auto per_group = static_cast<int>(s.heads / s.kv_heads);
   const auto thread = static_cast<int>(threadIdx.x);
   const int warp = thread / kWarp;
   const int lane = thread % kWarp;
   const int column = lane % kLanes * kSize;  // of the row, the first that this lane reads
   const bool reads = column < dh;
+  const int last_read = reads ? last : first;  // by this lane, as `last`
   const int offset = warp * kAtOnce + lane / kLanes;
   struct Rows {
     Raw keys[kRowsOfLane];
     Raw values[kRowsOfLane];
   };
-  const T* key_rows = k.at(b, 0, group) + column;
-  const T* value_rows = v.at(b, 0, group) + column;
+  // One multiplication of 32 by 32 bits finds a row.
+  const auto* key_rows = reinterpret_cast<const char*>(k.at(b, 0, group) + column);
+  const auto* value_rows = reinterpret_cast<const char*>(v.at(b, 0, group) + column);
+  const auto key_bytes = static_cast<int>(k.stride * static_cast<int>(sizeof(T)));
+  const auto value_bytes = static_cast<int>(v.stride * static_cast<int>(sizeof(T)));
   const auto load = [&](int from, Rows& to) {
 #pragma unroll
     for (int u = 0; u < kRowsOfLane; ++u) {
       const int row = from + u * kTogether + offset;
-      to.keys[u] = reads && row < last ? raw(key_rows + row * k.stride) : Raw{};
+      to.keys[u] = row < last_read ? raw(key_rows + static_cast<std::int64_t>(row) * key_bytes) : Raw{};
     }
 #pragma unroll
     for (int u = 0; u < kRowsOfLane; ++u) {
       const int row = from + u * kTogether + offset;
-      to.values[u] = reads && row < last ? raw(value_rows + row * v.stride) : Raw{};
+      to.values[u] = row < last_read ? raw(value_rows + static_cast<std::int64_t>(row) * value_bytes) : Raw{};
     }
   };
+  Rows even;
+  Rows odd;
+  load(first, even);
+  load(first + kStep, odd);
+  // The divisions come after the loads, which need none of them.
+  const auto per_group = static_cast<int>(static_cast<unsigned>(s.heads) / static_cast<unsigned>(s.kv_heads));
+  // Rows [own, own + per_token) of the cache are the token's; behind every row where the cache has them already.
+  const auto per_token = static_cast<int>(s.per_token);
+  const int own = fresh.k.data == nullptr ? static_cast<int>(kMostRows) : static_cast<int>(before % tokens) * per_token;
   // What lies in the place of the token's own rows is an older token's, or nothing: they are taken from `fresh`, by the
   // few blocks that have them, and written there.
   const auto take_fresh = [&](int from, Rows& to) {
-    if (own >= from + kStep || own + s.per_token <= from) return;
+    if (own >= from + kStep || own + per_token <= from) return;
 #pragma unroll
     for (int u = 0; u < kRowsOfLane; ++u) {
       const int row = from + u * kTogether + offset;
-      if (!reads || row >= last || row < own || row >= own + s.per_token) continue;
+      if (row >= last_read || row < own || row >= own + per_token) continue;
       to.keys[u] = raw(fresh.k.at(b, row - own, group) + column);
       to.values[u] = raw(fresh.v.at(b, row - own, group) + column);
       *reinterpret_cast<Raw*>(fresh.k_cache.at(b, row, group) + column) = to.keys[u];
       *reinterpret_cast<Raw*>(fresh.v_cache.at(b, row, group) + column) = to.values[u];
     }
   };
-
-  Rows even;
-  Rows odd;
-  load(first, even);
-  load(first + kStep, odd);
   if (fresh.at_rest) wait_for_previous();
 
   A* of_warps = shared<A>();                             // [kHeads, kWarps, dh + 2]
@@ -167,25 +206,35 @@ __global__ void __launch_bounds__(kClusterThreads, kHeads > 1 ? 1 : 2)
 #pragma unroll
       for (int h = 0; h < kHeads; ++h) {
         Seen<A, kSize>& mine = seen[h];
-        A scores[kRowsOfLane];
+        // All rows in each step: written row by row, the compiler put the chains of sums and exchanges one after the
+        // other.
+        A scores[kRowsOfLane] = {};
+#pragma unroll
+        for (int e = 0; e < kSize; ++e) {
+          const A query = element<T>(queries[h], e);
+#pragma unroll
+          for (int u = 0; u < kRowsOfLane; ++u) scores[u] += query * element<T>(of.keys[u], e);
+        }
+#pragma unroll
+        for (int distance = kLanes / 2; distance > 0; distance /= 2) {
+#pragma unroll
+          for (int u = 0; u < kRowsOfLane; ++u) scores[u] += __shfl_xor_sync(0xffffffffU, scores[u], distance);
+        }
         A top = mine.top;
 #pragma unroll
         for (int u = 0; u < kRowsOfLane; ++u) {
-          A sum = 0;
-#pragma unroll
-          for (int e = 0; e < kSize; ++e) sum += element<T>(queries[h], e) * element<T>(of.keys[u], e);
-          scores[u] = split::join_lanes<Sum, 1, kLanes>(sum) * scale;
-          if (from + u * kTogether + offset >= last) scores[u] = -INFINITY;
+          scores[u] = from + u * kTogether + offset < last ? scores[u] * scale : -INFINITY;
           top = Max::join(top, scores[u]);
         }
-        const A shrink = weight_of(mine.top, mine.total, top);
+        const A shrink = weight_of<T>(mine.top, mine.total, top);
         mine.top = top;
         mine.total *= shrink;
 #pragma unroll
         for (int e = 0; e < kSize; ++e) mine.sums[e] *= shrink;
 #pragma unroll
         for (int u = 0; u < kRowsOfLane; ++u) {
-          const A weight = scores[u] == A(-INFINITY) ? A(0) : exp_value(scores[u] - top);
+          const A power_of = power<T>(scores[u] - top);
+          const A weight = scores[u] == A(-INFINITY) ? A(0) : power_of;
           mine.total += weight;
 #pragma unroll
           for (int e = 0; e < kSize; ++e) mine.sums[e] += weight * element<T>(of.values[u], e);
@@ -207,7 +256,7 @@ __global__ void __launch_bounds__(kClusterThreads, kHeads > 1 ? 1 : 2)
     for (int h = 0; h < kHeads; ++h) {
       Seen<A, kSize>& mine = seen[h];
       const A all = split::join_lanes<Max, kLanes, kWarp>(mine.top);
-      const A weight = weight_of(mine.top, mine.total, all);
+      const A weight = weight_of<T>(mine.top, mine.total, all);
       const A total = split::join_lanes<Sum, kLanes, kWarp>(mine.total * weight);
       A* to = of_warps + (h * kWarps + warp) * (dh + 2);
 #pragma unroll
@@ -223,7 +272,7 @@ __global__ void __launch_bounds__(kClusterThreads, kHeads > 1 ? 1 : 2)
     __syncthreads();
     if (blocks > 1 && head_of_group == 0) await_cluster();  // the first block has begun
     const int columns = min(kHeads, per_group - head_of_group) * dh;
-    for (int i = thread; i < columns; i += kClusterThreads) {
+    for (int i = thread; i < columns; i += kThreads) {
       const A* from = of_warps + i / dh * kWarps * (dh + 2);
       const int c = i % dh;
       A all = -INFINITY;
@@ -234,7 +283,7 @@ __global__ void __launch_bounds__(kClusterThreads, kHeads > 1 ? 1 : 2)
 #pragma unroll
       for (int w = 0; w < kWarps; ++w) {
         const A* row = from + w * (dh + 2);
-        const A weight = weight_of(row[dh], row[dh + 1], all);
+        const A weight = weight_of<T>(row[dh], row[dh + 1], all);
         sum += weight * row[c];
         total += weight * row[dh + 1];
       }
@@ -255,7 +304,7 @@ __global__ void __launch_bounds__(kClusterThreads, kHeads > 1 ? 1 : 2)
   arrive_at_cluster();
   if (rank != 0) return;
   await_cluster();
-  for (int i = thread; i < per_group * dh; i += kClusterThreads) {
+  for (int i = thread; i < per_group * dh; i += kThreads) {
     const A* from = of_blocks + i / dh * blocks * (dh + 2);
     const int c = i % dh;
     A all = -INFINITY;
@@ -265,7 +314,7 @@ __global__ void __launch_bounds__(kClusterThreads, kHeads > 1 ? 1 : 2)
 #pragma unroll 4
     for (int n = 0; n < blocks; ++n) {
       const A* row = from + n * (dh + 2);
-      const A weight = weight_of(row[dh], row[dh + 1], all);
+      const A weight = weight_of<T>(row[dh], row[dh + 1], all);
       sum += weight * row[c];
       total += weight * row[dh + 1];
     }
@@ -277,33 +326,36 @@ __global__ void __launch_bounds__(kClusterThreads, kHeads > 1 ? 1 : 2)
 template <class T>
 bool takes(Device device, const AttentionSizes& s, const AttentionRows<T>& x) {
   return !std::is_same_v<T, double> && can_launch_early(device) && split::takes<T>(s, x) &&
-         (s.keys > kShortCache || s.batch * s.kv_heads >= kManyHeads) && s.keys < std::int64_t{1} << 30;
+         (s.keys > kShortCache || s.batch * s.kv_heads >= kManyHeads) && s.keys < kMostRows;
 }
 
 template <class T>
 void forward(Device device, const AttentionSizes& s, TokenPosition position, const AttentionRows<T>& x,
              const split::FreshRows<T>& fresh) {
   using A = acc_t<T>;
-  const auto run = [&]<int kLanes, int kHeads>() {
-    constexpr auto* code = kernel<T, A, kLanes, kHeads>;
+  const auto run = [&]<int kLanes, int kHeads, int kWarps>() {
+    constexpr auto* code = kernel<T, A, kLanes, kHeads, kWarps>;
     const auto bytes = [&](unsigned count) {
-      return static_cast<std::size_t>(
-                 shared_values(static_cast<int>(s.head_dim), kHeads, static_cast<int>(s.heads / s.kv_heads), count)) *
+      return static_cast<std::size_t>(shared_values(kWarps, static_cast<int>(s.head_dim), kHeads,
+                                                    static_cast<int>(s.heads / s.kv_heads), count)) *
              sizeof(A);
     };
     const std::int64_t heads = s.batch * s.kv_heads;
-    const int most = most_in_cluster<code>("attention", device, kClusterThreads, kMostBytes);
+    const int most = most_in_cluster<code>("attention", device, kWarps * kWarp, kMostBytes);
     unsigned blocks = 1;
     while (blocks < static_cast<unsigned>(most) && 2 * blocks * heads <= kMostBlocks &&
            bytes(2 * blocks) <= kMostBytes) {
       blocks *= 2;
     }
     const dim3 grid(blocks, static_cast<unsigned>(s.kv_heads), static_cast<unsigned>(s.batch));
-    launch_clusters("attention", device, blocks, grid, kClusterThreads, bytes(blocks), code, s, position, x.q, x.k, x.v,
-                    fresh, x.out, A(1) / std::sqrt(A(s.head_dim)));
+    launch_clusters("attention", device, blocks, grid, kWarps * kWarp, bytes(blocks), code, s, position, x.q, x.k, x.v,
+                    fresh, x.out, static_cast<A>(1 / (std::sqrt(static_cast<double>(s.head_dim)) * kScoreUnit<T>)));
   };
+  const bool wide = s.keys > kLongCache && s.batch * s.kv_heads * kMostInCluster <= kMostBlocks / 2;
   const auto with_heads = [&]<int kLanes>() {
-    s.heads == s.kv_heads ? run.template operator()<kLanes, 1>() : run.template operator()<kLanes, 4>();
+    if (s.heads != s.kv_heads) return run.template operator()<kLanes, 4, kFewWarps>();
+    if (wide) return run.template operator()<kLanes, 1, kManyWarps>();
+    run.template operator()<kLanes, 1, kFewWarps>();
   };
   switch (split::lanes_of<T>(s.head_dim)) {
     case 1: return with_heads.template operator()<1>();
