@@ -2,13 +2,14 @@
 // (implementation_of):
 //   naive         a block per query or key, plain loops: anything, f64 above all, and the few queries of a short piece
 //   tiled         64 x 64 tiles in shared memory, f32 multiply-adds on the plain units: f32, unaligned bf16
-//   tensor_core   the same tiles through mma.sync: bf16 whose rows of a head are whole 16-byte chunks
-//   warpgroup     without dropout: larger tiles through wgmma and the copy engine, on compute capability 9.0: the same,
-//   heads of 40 to 128
+//   tensor_core   the same tiles through mma.sync: rows of a head that are whole 16-byte chunks, in bf16, or in f32
+//   where MatmulPrecision allows products in tf32 warpgroup     without dropout: larger tiles through wgmma and the
+//   copy engine, on compute capability 9.0: the same, heads of 40 to 128
 // The one query of a decoding step has implementations of its own (attention_step.cu).
 #include <algorithm>
 #include <initializer_list>
 
+#include "core/context.h"
 #include "core/cuda/launch.cuh"
 #include "core/numeric/vec_math.h"
 #include "ops/attention/attention_kernels.h"
@@ -39,7 +40,8 @@ int attribute(cudaDeviceAttr which, Device device) {
 bool has_whole_chunks(std::initializer_list<const Tensor*> tensors, std::int64_t head_dim) {
   for (const Tensor* x : tensors) {
     if (!x->defined()) continue;
-    if (reinterpret_cast<std::uintptr_t>(x->raw()) % 16 != 0 || x->row_stride() % 8 != 0) return false;
+    const std::int64_t chunk = x->dtype() == DType::bf16 ? 8 : 4;
+    if (reinterpret_cast<std::uintptr_t>(x->raw()) % 16 != 0 || x->row_stride() % chunk != 0) return false;
   }
   return head_dim % 8 == 0;
 }
@@ -50,12 +52,17 @@ AttentionImplementation implementation_of(const Tensor& q, const AttentionSizes&
       s.keys > kMostTiledRows) {
     return AttentionImplementation::naive;
   }
-  if (q.dtype() == DType::bf16 && has_whole_chunks(tensors, s.head_dim) &&
-      attribute(cudaDevAttrComputeCapabilityMajor, q.device()) >= 8) {
+  const auto bytes = static_cast<std::size_t>(attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, q.device()));
+  const bool rounds = q.dtype() == DType::f32 && context().matmul_precision != MatmulPrecision::highest;
+  const bool has_cores = attribute(cudaDevAttrComputeCapabilityMajor, q.device()) >= 8;
+  if (rounds && has_cores && has_whole_chunks(tensors, s.head_dim) &&
+      bytes >= tensor_core::most_shared_bytes<float>(s)) {
+    return AttentionImplementation::tensor_core;
+  }
+  if (q.dtype() == DType::bf16 && has_cores && has_whole_chunks(tensors, s.head_dim)) {
     const bool groups = warpgroup::takes(s) && !s.dropout.active() && warpgroup::available(q.device());
     return groups ? AttentionImplementation::warpgroup : AttentionImplementation::tensor_core;
   }
-  const auto bytes = static_cast<std::size_t>(attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, q.device()));
   return bytes >= tiled::most_shared_bytes(s) ? AttentionImplementation::tiled : AttentionImplementation::naive;
 }
 
@@ -122,9 +129,9 @@ AttentionImplementation attention_forward(AttentionImplementation highest, const
     const AttentionRows<T> x(s, q, k, v, out, lse);
     if constexpr (std::is_same_v<T, bf16>) {
       if (implementation == AttentionImplementation::warpgroup) return warpgroup::forward(q.device(), s, x);
-      if (implementation == AttentionImplementation::tensor_core) return tensor_core::forward(q.device(), s, x);
     }
     if constexpr (!std::is_same_v<T, double>) {
+      if (implementation == AttentionImplementation::tensor_core) return tensor_core::forward<T>(q.device(), s, x);
       if (implementation == AttentionImplementation::tiled) return tiled::forward<T>(q.device(), s, x);
     }
     naive::forward<T>(q.device(), s, x);
@@ -152,9 +159,9 @@ AttentionImplementation attention_backward(AttentionImplementation highest, cons
     const AttentionGradient<T> g(s, q, k, v, out, lse, dout, delta, dq, dk, dv);
     if constexpr (std::is_same_v<T, bf16>) {
       if (implementation == AttentionImplementation::warpgroup) return warpgroup::backward(q.device(), s, g);
-      if (implementation == AttentionImplementation::tensor_core) return tensor_core::backward(q.device(), s, g);
     }
     if constexpr (!std::is_same_v<T, double>) {
+      if (implementation == AttentionImplementation::tensor_core) return tensor_core::backward<T>(q.device(), s, g);
       if (implementation == AttentionImplementation::tiled) return tiled::backward<T>(q.device(), s, g);
     }
     naive::backward<T>(q.device(), s, g);

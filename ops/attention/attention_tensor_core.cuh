@@ -1,13 +1,15 @@
-// The third implementation: bf16 tiles through the tensor cores (mma.sync.m16n8k16: bf16 products, f32 sums),
-// asynchronous copies into shared memory, the softmax online in f32. Needs compute capability 8.0 and heads of whole
-// 16-byte chunks. This file: what forward and backward share, and forward. The algorithm is that of Dao,
-// FlashAttention-2 (2023).
+// The third implementation: tiles through the tensor cores (mma.sync), asynchronous copies into shared memory, the
+// softmax online in f32. T is bf16 (bf16 products, f32 sums), or float where MatmulPrecision allows it: then operands
+// of products, probabilities among them, are rounded to tf32, and all else is f32. Needs compute capability 8.0, heads
+// of whole 16-byte chunks, and a head_dim that 8 divides. This file: what forward and backward share, and forward. The
+// algorithm is that of Dao, FlashAttention-2 (2023).
 //
 // A block of 4 warps owns a tile of 64 rows; a warp 16 of them, against all columns of the other tile. So sums and
 // statistics of a row stay in the registers of 4 threads, and every sum has one order.
 //
 // Two neighbouring C of a product (fragments: core/cuda/tensor_core.cuh), rounded to bf16, are one A: scores become the
-// weights of the second product in place.
+// weights of the second product in place. In tf32 one C is one A whose columns stand in another order, 0 2 4 6 1 3 5 7;
+// the rows of B are taken in the same order, and the sum is over the same products.
 //
 // A masked score has probability 0 and rows beyond the last are read as 0; but 0 times a value that is not finite is
 // NaN, so a NaN in a key or value also reaches the queries of its tile that come before it.
@@ -25,9 +27,17 @@ constexpr int kTileThreads = kWarps * kWarp;
 constexpr int kWarpRows = kTileRows / kWarps;  // 16, the rows of A
 constexpr float kLog2E = 1.44269504088896341F;
 
+// Elements that are copied at once.
+template <class T>
+constexpr int kChunk = 16 / static_cast<int>(sizeof(T));
+
 // Elements from row to row of a tile: 16 bytes more than the row, so that 8 rows of ldmatrix meet all 32 banks.
-template <int kWidth>
-constexpr int kPitch = kWidth + 8;
+template <class T, int kWidth>
+constexpr int kPitch = kWidth + kChunk<T>;
+
+// Keys of a step of forward: with f32, two stages of 64 would leave room for two blocks of 64 wide on a multiprocessor.
+template <class T>
+constexpr int kForwardKeys = std::is_same_v<T, bf16> ? kTileRows : kTileRows / 2;
 
 __device__ inline int lane_id() { return static_cast<int>(threadIdx.x) % kWarp; }
 __device__ inline int warp_id() { return static_cast<int>(threadIdx.x) / kWarp; }
@@ -46,40 +56,55 @@ __device__ inline float exp2_approximately(float x) {
 // ---- tiles
 
 // Rows [first, first + kRows) of a head, of which those below `end` exist; zeros beyond them and beyond head_dim.
-template <int kWidth, int kRows>
-__device__ void copy_tile(bf16* tile, const HeadRows<const bf16>& x, int b, int first, int end, int head) {
-  constexpr int kChunks = kWidth / 8;
-  const bf16* from = x.at(b, first, head);
+template <int kWidth, int kRows, class T>
+__device__ void copy_tile(T* tile, const HeadRows<const T>& x, int b, int first, int end, int head) {
+  constexpr int kChunks = kWidth / kChunk<T>;
+  const T* from = x.at(b, first, head);
 #pragma unroll
   for (int n = static_cast<int>(threadIdx.x); n < kRows * kChunks; n += kTileThreads) {
     const int row = n / kChunks;
-    const int column = n % kChunks * 8;
+    const int column = n % kChunks * kChunk<T>;
     const bool there = first + row < end && column < x.head_dim;
-    copy_chunk(tile + row * kPitch<kWidth> + column, there ? from + row * x.stride + column : x.data, there);
+    copy_chunk(tile + row * kPitch<T, kWidth> + column, there ? from + row * x.stride + column : x.data, there);
+  }
+}
+
+// Operands of a product as they come out of a tile of T: of f32 they are rounded.
+template <class T>
+__device__ void load_operands(unsigned (&to)[4], const T* row) {
+  load_matrices(to, row);
+  if constexpr (std::is_same_v<T, float>) {
+#pragma unroll
+    for (unsigned& x : to) x = to_tf32(__uint_as_float(x));
   }
 }
 
 // to[n] = the warp's 16 rows of a . the rows 8 n .. 8 n + 7 of b, over kWidth columns
-template <int kWidth, int kTiles>
-__device__ void row_products(float (&to)[kTiles][4], const bf16* a, const bf16* b) {
+template <int kWidth, class T, int kTiles>
+__device__ void row_products(float (&to)[kTiles][4], const T* a, const T* b) {
   const int lane = lane_id();
-  const bf16* row_a = a + (warp_id() * kWarpRows + lane % 16) * kPitch<kWidth> + lane / 16 * 8;
-  const bf16* row_b = b + (lane / 16 * 8 + lane % 8) * kPitch<kWidth> + lane / 8 % 2 * 8;
+  const T* row_a = a + (warp_id() * kWarpRows + lane % 16) * kPitch<T, kWidth> + lane / 16 * kChunk<T>;
+  const T* row_b = b + (lane / 16 * 8 + lane % 8) * kPitch<T, kWidth> + lane / 8 % 2 * kChunk<T>;
 #pragma unroll
   for (auto& tile : to) {
 #pragma unroll
     for (float& value : tile) value = 0;
   }
 #pragma unroll
-  for (int k = 0; k < kWidth; k += 16) {
+  for (int k = 0; k < kWidth; k += 2 * kChunk<T>) {
     unsigned left[4];
-    load_matrices(left, row_a + k);
+    load_operands(left, row_a + k);
 #pragma unroll
     for (int n = 0; n < kTiles; n += 2) {
       unsigned right[4];
-      load_matrices(right, row_b + n * 8 * kPitch<kWidth> + k);
-      multiply_add(to[n], left, right[0], right[1]);
-      multiply_add(to[n + 1], left, right[2], right[3]);
+      load_operands(right, row_b + n * 8 * kPitch<T, kWidth> + k);
+      if constexpr (std::is_same_v<T, bf16>) {
+        multiply_add(to[n], left, right[0], right[1]);
+        multiply_add(to[n + 1], left, right[2], right[3]);
+      } else {
+        multiply_add_tf32(to[n], left, right[0], right[1]);
+        multiply_add_tf32(to[n + 1], left, right[2], right[3]);
+      }
     }
   }
 }
@@ -88,7 +113,7 @@ __device__ void row_products(float (&to)[kTiles][4], const bf16* a, const bf16* 
 template <int kWidth, int kTiles>
 __device__ void add_weighted_rows(float (&to)[kWidth / 8][4], const float (&weights)[kTiles][4], const bf16* b) {
   const int lane = lane_id();
-  const bf16* row_b = b + lane % 16 * kPitch<kWidth> + lane / 16 * 8;
+  const bf16* row_b = b + lane % 16 * kPitch<bf16, kWidth> + lane / 16 * 8;
 #pragma unroll
   for (int k = 0; k < kTiles; k += 2) {
     const unsigned left[4] = {packed(weights[k][0], weights[k][1]), packed(weights[k][2], weights[k][3]),
@@ -97,9 +122,28 @@ __device__ void add_weighted_rows(float (&to)[kWidth / 8][4], const float (&weig
 #pragma unroll
     for (int n = 0; n < kWidth / 8; n += 2) {
       unsigned right[4];
-      load_transposed_matrices(right, row_b + k * 8 * kPitch<kWidth> + n * 8);
+      load_transposed_matrices(right, row_b + k * 8 * kPitch<bf16, kWidth> + n * 8);
       multiply_add(to[n], left, right[0], right[1]);
       multiply_add(to[n + 1], left, right[2], right[3]);
+    }
+  }
+}
+
+// The same with weights and b rounded to tf32. Columns 2 t and 2 t + 1 of the weights are what a thread has of them, so
+// they stand for columns t and t + 4 of A. The rows of b meet all 32 banks: a pitch is 4 more than a multiple of 32.
+template <int kWidth, int kTiles>
+__device__ void add_weighted_rows(float (&to)[kWidth / 8][4], const float (&weights)[kTiles][4], const float* b) {
+  constexpr int kRow = kPitch<float, kWidth>;
+  static_assert(kRow % 32 == 4);
+  const float* from = b + thread_column() * kRow + lane_id() / 4;
+#pragma unroll
+  for (int k = 0; k < kTiles; ++k) {
+    const unsigned left[4] = {to_tf32(weights[k][0]), to_tf32(weights[k][2]), to_tf32(weights[k][1]),
+                              to_tf32(weights[k][3])};
+#pragma unroll
+    for (int n = 0; n < kWidth / 8; ++n) {
+      const float* pair = from + k * 8 * kRow + n * 8;
+      multiply_add_tf32(to[n], left, to_tf32(pair[0]), to_tf32(pair[kRow]));
     }
   }
 }
@@ -124,22 +168,30 @@ __device__ float join_quad(float value) {
   return Join::join(value, __shfl_xor_sync(0xffffffffU, value, 2));
 }
 
+// Two neighbouring elements of an output, (+)= left and right.
+__device__ inline void store_pair(bf16* to, bool add, float left, float right) {
+  auto* pair = reinterpret_cast<unsigned*>(to);
+  *pair = add ? packed(lower(*pair) + left, upper(*pair) + right) : packed(left, right);
+}
+__device__ inline void store_pair(float* to, bool add, float left, float right) {
+  auto* pair = reinterpret_cast<float2*>(to);
+  const float2 before = add ? *pair : float2{};
+  *pair = {before.x + left, before.y + right};
+}
+
 // The thread's two rows of an output, times factor[r]; `first` is the tile's first row.
-template <int kWidth>
-__device__ void store_rows(const HeadRows<bf16>& to, bool add, int b, int first, int end, int head,
+template <int kWidth, class T>
+__device__ void store_rows(const HeadRows<T>& to, bool add, int b, int first, int end, int head,
                            const float (&sums)[kWidth / 8][4], const float (&factor)[2]) {
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
     const int row = first + thread_row() + 8 * r;
     if (row >= end) continue;
-    bf16* target = to.at(b, row, head) + thread_column();
+    T* target = to.at(b, row, head) + thread_column();
 #pragma unroll
     for (int n = 0; n < kWidth / 8; ++n) {
       if (n * 8 >= to.head_dim) continue;
-      auto* pair = reinterpret_cast<unsigned*>(target + n * 8);
-      const float left = sums[n][2 * r] * factor[r];
-      const float right = sums[n][2 * r + 1] * factor[r];
-      *pair = add ? packed(lower(*pair) + left, upper(*pair) + right) : packed(left, right);
+      store_pair(target + n * 8, add, sums[n][2 * r] * factor[r], sums[n][2 * r + 1] * factor[r]);
     }
   }
 }
@@ -198,19 +250,20 @@ __device__ void drop_keys(float (&scores)[kTiles][4], const HeadDropout<float>& 
 }
 
 // out and lse of a tile of queries. Shared memory: the queries, and two stages of keys and values.
-template <int kWidth, bool kDrops>
+template <class T, int kWidth, bool kDrops>
 __global__ void __launch_bounds__(kTileThreads, kWidth <= 64 ? 4 : 2)
-    forward_kernel(AttentionSizes s, AttentionRows<bf16> rows, float scale) {
-  constexpr int kTile = kTileRows * kPitch<kWidth>;
+    forward_kernel(AttentionSizes s, AttentionRows<T> rows, float scale) {
+  constexpr int kKeys = kForwardKeys<T>;
+  constexpr int kKeyTile = kKeys * kPitch<T, kWidth>;
   const QueryTile at(s);
-  bf16* queries = shared<bf16>();
-  bf16* stages = queries + kTile;
+  T* queries = shared<T>();
+  T* stages = queries + kTileRows * kPitch<T, kWidth>;
   const auto copy_keys = [&](int stage, int first, int end) {
-    copy_tile<kWidth, kTileRows>(stages + 2 * stage * kTile, rows.k, at.b, first, end, at.group);
-    copy_tile<kWidth, kTileRows>(stages + (2 * stage + 1) * kTile, rows.v, at.b, first, end, at.group);
+    copy_tile<kWidth, kKeys>(stages + 2 * stage * kKeyTile, rows.k, at.b, first, end, at.group);
+    copy_tile<kWidth, kKeys>(stages + (2 * stage + 1) * kKeyTile, rows.v, at.b, first, end, at.group);
     commit_copies();
   };
-  const int begin = keys_seen_by(s, at.first).begin / kTileRows * kTileRows;
+  const int begin = keys_seen_by(s, at.first).begin / kKeys * kKeys;
   const int end = keys_seen_by(s, at.end - 1).end;
   copy_tile<kWidth, kTileRows>(queries, rows.q, at.b, at.first, at.end, at.head);
   copy_keys(0, begin, end);
@@ -220,21 +273,21 @@ __global__ void __launch_bounds__(kTileThreads, kWidth <= 64 ? 4 : 2)
   float top[2] = {-INFINITY, -INFINITY};
   float total[2] = {};
   int stage = 0;
-  for (int first = begin; first < end; first += kTileRows, stage ^= 1) {
-    if (first + kTileRows < end) {
-      copy_keys(stage ^ 1, first + kTileRows, end);
+  for (int first = begin; first < end; first += kKeys, stage ^= 1) {
+    if (first + kKeys < end) {
+      copy_keys(stage ^ 1, first + kKeys, end);
       wait_for_copies<1>();
     } else {
       wait_for_copies<0>();
     }
     __syncthreads();
-    const bf16* keys = stages + 2 * stage * kTile;
-    float scores[kTileRows / 8][4];
+    const T* keys = stages + 2 * stage * kKeyTile;
+    float scores[kKeys / 8][4];
     row_products<kWidth>(scores, queries, keys);
     mask(scores, visible, first, -INFINITY);
     softmax_step(scores, scale, top, total, sums);
     if constexpr (kDrops) drop_keys(scores, HeadDropout<float>(s, at.b, at.head), row, first);
-    add_weighted_rows<kWidth>(sums, scores, keys + kTile);
+    add_weighted_rows<kWidth>(sums, scores, keys + kKeyTile);
     __syncthreads();  // the next copies overwrite this stage
   }
   float factor[2];
@@ -261,14 +314,15 @@ void dispatch_width(std::int64_t head_dim, const F& f) {
   }
 }
 
-inline void forward(Device device, const AttentionSizes& s, const AttentionRows<bf16>& rows) {
+template <class T>
+void forward(Device device, const AttentionSizes& s, const AttentionRows<T>& rows) {
   const float scale = 1.0F / std::sqrt(static_cast<float>(s.head_dim));
   dispatch_width(s.head_dim, [&]<int kWidth>() {
     const auto launch = [&](auto kernel) {
       launch_attention(kernel, device, s.batch * s.heads * tiles_of(s.queries), kTileThreads,
-                       5 * kTileRows * kPitch<kWidth> * sizeof(bf16), s, rows, scale);
+                       (kTileRows + 4 * kForwardKeys<T>)*kPitch<T, kWidth> * sizeof(T), s, rows, scale);
     };
-    s.dropout.active() ? launch(forward_kernel<kWidth, true>) : launch(forward_kernel<kWidth, false>);
+    s.dropout.active() ? launch(forward_kernel<T, kWidth, true>) : launch(forward_kernel<T, kWidth, false>);
   });
 }
 

@@ -11,24 +11,35 @@
 
 namespace mixgrad::cuda::tensor_core {
 
-// Columns of a tile of scores: at 128 wide, the sums in registers and two stages in shared memory leave room for 32.
-template <int kWidth>
-constexpr int kColumns = kWidth <= 64 ? 64 : 32;
+// Columns of a tile of scores: at 128 wide and in f32, the sums in registers and two stages in shared memory leave room
+// for 32.
+template <class T, int kWidth>
+constexpr int kColumns = (std::is_same_v<T, bf16> && kWidth <= 64) ? 64 : 32;
+
+// Adds the products of the elements of two chunks of 16 bytes.
+__device__ inline void add_products(float& sum, const bf16* left, const bf16* right) {
+  const uint4 a = *reinterpret_cast<const uint4*>(left);
+  const uint4 b = *reinterpret_cast<const uint4*>(right);
+  sum += lower(a.x) * lower(b.x) + upper(a.x) * upper(b.x) + lower(a.y) * lower(b.y) + upper(a.y) * upper(b.y);
+  sum += lower(a.z) * lower(b.z) + upper(a.z) * upper(b.z) + lower(a.w) * lower(b.w) + upper(a.w) * upper(b.w);
+}
+__device__ inline void add_products(float& sum, const float* left, const float* right) {
+  const float4 a = *reinterpret_cast<const float4*>(left);
+  const float4 b = *reinterpret_cast<const float4*>(right);
+  sum += a.x * b.x + a.y * b.y + a.z * b.z + a.w * b.w;
+}
 
 // dout . out of the thread's two rows, by the 4 threads that share them.
-template <int kWidth>
-__device__ void row_deltas(float (&delta)[2], const AttentionGradient<bf16>& g, const bf16* ups, const QueryTile& at) {
+template <int kWidth, class T>
+__device__ void row_deltas(float (&delta)[2], const AttentionGradient<T>& g, const T* ups, const QueryTile& at) {
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
     const int row = thread_row() + 8 * r;
     float sum = 0;
     if (at.first + row < at.end) {
-      const bf16* out = g.out.at(at.b, at.first + row, at.head);
-      for (int column = lane_id() % 4 * 8; column < g.out.head_dim; column += 32) {
-        const uint4 a = *reinterpret_cast<const uint4*>(ups + row * kPitch<kWidth> + column);
-        const uint4 b = *reinterpret_cast<const uint4*>(out + column);
-        sum += lower(a.x) * lower(b.x) + upper(a.x) * upper(b.x) + lower(a.y) * lower(b.y) + upper(a.y) * upper(b.y);
-        sum += lower(a.z) * lower(b.z) + upper(a.z) * upper(b.z) + lower(a.w) * lower(b.w) + upper(a.w) * upper(b.w);
+      const T* out = g.out.at(at.b, at.first + row, at.head);
+      for (int column = lane_id() % 4 * kChunk<T>; column < g.out.head_dim; column += 4 * kChunk<T>) {
+        add_products(sum, ups + row * kPitch<T, kWidth> + column, out + column);
       }
     }
     delta[r] = join_quad<Sum>(sum);
@@ -36,16 +47,16 @@ __device__ void row_deltas(float (&delta)[2], const AttentionGradient<bf16>& g, 
 }
 
 // dq and delta of a tile of queries. Shared memory: q, dout, and two stages of keys and values.
-template <int kWidth, bool kDrops>
-__global__ void __launch_bounds__(kTileThreads, kWidth <= 64 ? 4 : 2)
-    query_gradient_kernel(AttentionSizes s, AttentionGradient<bf16> g, float scale) {
-  constexpr int kTile = kTileRows * kPitch<kWidth>;
-  constexpr int kKeys = kColumns<kWidth>;
-  constexpr int kKeyTile = kKeys * kPitch<kWidth>;
+template <class T, int kWidth, bool kDrops>
+__global__ void __launch_bounds__(kTileThreads, kWidth <= 64 ? (std::is_same_v<T, bf16> ? 4 : 3) : 2)
+    query_gradient_kernel(AttentionSizes s, AttentionGradient<T> g, float scale) {
+  constexpr int kTile = kTileRows * kPitch<T, kWidth>;
+  constexpr int kKeys = kColumns<T, kWidth>;
+  constexpr int kKeyTile = kKeys * kPitch<T, kWidth>;
   const QueryTile at(s);
-  bf16* queries = shared<bf16>();
-  bf16* ups = queries + kTile;
-  bf16* stages = ups + kTile;
+  T* queries = shared<T>();
+  T* ups = queries + kTile;
+  T* stages = ups + kTile;
   const auto copy_keys = [&](int stage, int first, int end) {
     copy_tile<kWidth, kKeys>(stages + 2 * stage * kKeyTile, g.k, at.b, first, end, at.group);
     copy_tile<kWidth, kKeys>(stages + (2 * stage + 1) * kKeyTile, g.v, at.b, first, end, at.group);
@@ -81,7 +92,7 @@ __global__ void __launch_bounds__(kTileThreads, kWidth <= 64 ? 4 : 2)
       wait_for_copies<0>();
     }
     __syncthreads();
-    const bf16* keys = stages + 2 * stage * kKeyTile;
+    const T* keys = stages + 2 * stage * kKeyTile;
     float scores[kKeys / 8][4];
     float slopes[kKeys / 8][4];
     row_products<kWidth>(scores, queries, keys);
@@ -104,16 +115,16 @@ __global__ void __launch_bounds__(kTileThreads, kWidth <= 64 ? 4 : 2)
 }
 
 // dk and dv of a tile of keys. Shared memory: k, v, and two stages of queries, dout, lse and delta.
-template <int kWidth, bool kDrops>
+template <class T, int kWidth, bool kDrops>
 __global__ void __launch_bounds__(kTileThreads, kWidth <= 64 ? 3 : 2)
-    key_gradient_kernel(AttentionSizes s, AttentionGradient<bf16> g, float scale) {
-  constexpr int kTile = kTileRows * kPitch<kWidth>;
-  constexpr int kQueries = kColumns<kWidth>;
-  constexpr int kQueryTile = kQueries * kPitch<kWidth>;
+    key_gradient_kernel(AttentionSizes s, AttentionGradient<T> g, float scale) {
+  constexpr int kTile = kTileRows * kPitch<T, kWidth>;
+  constexpr int kQueries = kColumns<T, kWidth>;
+  constexpr int kQueryTile = kQueries * kPitch<T, kWidth>;
   const KeyTile at(s);
-  bf16* keys = shared<bf16>();
-  bf16* values = keys + kTile;
-  bf16* stages = values + kTile;
+  T* keys = shared<T>();
+  T* values = keys + kTile;
+  T* stages = values + kTile;
   auto* statistics = reinterpret_cast<float*>(stages + 4 * kQueryTile);  // of each stage lse, then delta
   const int begin = queries_that_see(s, at.first).begin / kQueries * kQueries;
   const int end = queries_that_see(s, at.end - 1).end;
@@ -152,8 +163,8 @@ __global__ void __launch_bounds__(kTileThreads, kWidth <= 64 ? 3 : 2)
     }
     __syncthreads();
     const int first = begin + step % steps * kQueries;
-    const bf16* queries = stages + 2 * stage * kQueryTile;
-    const bf16* ups = queries + kQueryTile;
+    const T* queries = stages + 2 * stage * kQueryTile;
+    const T* ups = queries + kQueryTile;
     const float* lse = statistics + 2 * stage * kQueries;
     const float* delta = lse + kQueries;
     float scores[kQueries / 8][4];
@@ -203,26 +214,38 @@ __global__ void __launch_bounds__(kTileThreads, kWidth <= 64 ? 3 : 2)
   if (g.dv.data != nullptr) store_rows<kWidth>(g.dv, g.add_v, at.b, at.first, at.end, at.group, sums_v, by_one);
 }
 
-inline void backward(Device device, const AttentionSizes& s, const AttentionGradient<bf16>& g) {
-  const float scale = 1.0F / std::sqrt(static_cast<float>(s.head_dim));
-  if (g.dq.data == nullptr) naive::row_products<bf16>(device, s, g);
+// Shared memory of the larger kernel of the two, which needs more than forward does.
+template <class T>
+std::size_t most_shared_bytes(const AttentionSizes& s) {
+  std::size_t bytes = 0;
   dispatch_width(s.head_dim, [&]<int kWidth>() {
-    constexpr int kRowsInAll = 2 * kTileRows + 4 * kColumns<kWidth>;
-    constexpr std::size_t kTileBytes = sizeof(bf16) * kRowsInAll * kPitch<kWidth>;
+    constexpr int kStages = 4 * kColumns<T, kWidth>;
+    bytes = sizeof(T) * (2 * kTileRows + kStages) * kPitch<T, kWidth> + kStages * sizeof(float);
+  });
+  return bytes;
+}
+
+template <class T>
+void backward(Device device, const AttentionSizes& s, const AttentionGradient<T>& g) {
+  const float scale = 1.0F / std::sqrt(static_cast<float>(s.head_dim));
+  if (g.dq.data == nullptr) naive::row_products<T>(device, s, g);
+  dispatch_width(s.head_dim, [&]<int kWidth>() {
+    constexpr int kRowsInAll = 2 * kTileRows + 4 * kColumns<T, kWidth>;
+    constexpr std::size_t kTileBytes = sizeof(T) * kRowsInAll * kPitch<T, kWidth>;
     const auto launch = [&](auto kernel, std::int64_t blocks, std::size_t bytes) {
       launch_attention(kernel, device, blocks, kTileThreads, bytes, s, g, scale);
     };
     const bool drops = s.dropout.active();
     if (g.dq.data != nullptr) {
       const std::int64_t blocks = s.batch * s.heads * tiles_of(s.queries);
-      drops ? launch(query_gradient_kernel<kWidth, true>, blocks, kTileBytes)
-            : launch(query_gradient_kernel<kWidth, false>, blocks, kTileBytes);
+      drops ? launch(query_gradient_kernel<T, kWidth, true>, blocks, kTileBytes)
+            : launch(query_gradient_kernel<T, kWidth, false>, blocks, kTileBytes);
     }
     if (g.dk.data != nullptr || g.dv.data != nullptr) {
       const std::int64_t blocks = s.batch * s.kv_heads * tiles_of(s.keys);
-      constexpr std::size_t kBytes = kTileBytes + 4 * kColumns<kWidth> * sizeof(float);
-      drops ? launch(key_gradient_kernel<kWidth, true>, blocks, kBytes)
-            : launch(key_gradient_kernel<kWidth, false>, blocks, kBytes);
+      constexpr std::size_t kBytes = kTileBytes + 4 * kColumns<T, kWidth> * sizeof(float);
+      drops ? launch(key_gradient_kernel<T, kWidth, true>, blocks, kBytes)
+            : launch(key_gradient_kernel<T, kWidth, false>, blocks, kBytes);
     }
   });
 }

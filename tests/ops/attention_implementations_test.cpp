@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "autograd/tape.h"
+#include "core/context.h"
 #include "ops/attention/attention.h"
 #include "ops/attention/attention_kernels.h"
 #include "ops/cases/law_support.h"
@@ -211,10 +212,25 @@ namespace {
 
 using cuda::AttentionImplementation;
 
-AttentionImplementation expected_implementation(const AttentionSizes& s, DType dtype) {
+// How numbers are stored and multiplied, and how far from the naive kernel results may be, of the largest value.
+struct Kind {
+  DType dtype;
+  MatmulPrecision precision;
+  double tolerance;
+  double lse_tolerance;
+};
+const std::vector<Kind> kKinds{{DType::f32, MatmulPrecision::highest, 5e-6, 5e-6},
+                               {DType::f32, MatmulPrecision::high, 2e-3, 1e-3},
+                               {DType::bf16, MatmulPrecision::highest, 1e-2, 5e-6}};
+
+AttentionImplementation expected_implementation(const AttentionSizes& s, const Kind& kind) {
   if (s.queries < 16 || s.head_dim > 128) return AttentionImplementation::naive;
   const bool chunks = s.head_dim % 8 == 0 && s.gap % 8 == 0;
-  if (dtype != DType::bf16 || !chunks) return AttentionImplementation::tiled;
+  if (!chunks) return AttentionImplementation::tiled;
+  if (kind.dtype == DType::f32) {
+    return kind.precision == MatmulPrecision::highest ? AttentionImplementation::tiled
+                                                      : AttentionImplementation::tensor_core;
+  }
   const bool groups = s.head_dim > 32 && !s.options.dropout.active() && cuda::has_warpgroup_attention(test_device());
   return groups ? AttentionImplementation::warpgroup : AttentionImplementation::tensor_core;
 }
@@ -266,8 +282,11 @@ TEST_CASE("attention on CUDA: every implementation equals the naive one, into po
   for (const AttentionSizes& s : sizes()) {
     const std::string note = text_of(s);
     CAPTURE(note);
-    for (const DType dtype : {DType::f32, DType::bf16}) {
-      const std::string type = dtype_name(dtype);
+    for (const Kind& kind : kKinds) {
+      const ContextScope scope({.matmul_precision = kind.precision});
+      const DType dtype = kind.dtype;
+      const std::string type =
+          std::string(dtype_name(dtype)) + (kind.precision == MatmulPrecision::high ? ", tf32" : "");
       CAPTURE(type);
       const std::vector<Tensor> in = on_device(inputs_as({note, inputs(s), {}, {}}, dtype));
       const Tensor dout = random_tensor({s.batch, s.queries, s.q_width()}, 5).to(dtype).to(test_device());
@@ -278,18 +297,17 @@ TEST_CASE("attention on CUDA: every implementation equals the naive one, into po
         for (const AttentionImplementation highest :
              {AttentionImplementation::tiled, AttentionImplementation::tensor_core,
               AttentionImplementation::warpgroup}) {
-          const RunResults got =
-              run_on(highest, std::min(highest, expected_implementation(s, dtype)), s, in, dout, add);
+          const RunResults got = run_on(highest, std::min(highest, expected_implementation(s, kind)), s, in, dout, add);
           const auto near = [&](const Tensor& a, const Tensor& b, double allowed) {
             return not_close_to_scale(a, b, allowed, std::max(0.1, largest_of(b)));
           };
-          CHECK(near(got.out, want.out, tolerance(dtype)) == kNothing);
-          CHECK(near(got.lse, want.lse, 5e-6) == kNothing);
-          CHECK(near(got.packed_q, want.packed_q, tolerance(dtype)) == kNothing);
+          CHECK(near(got.out, want.out, kind.tolerance) == kNothing);
+          CHECK(near(got.lse, want.lse, kind.lse_tolerance) == kNothing);
+          CHECK(near(got.packed_q, want.packed_q, kind.tolerance) == kNothing);
           CHECK(gaps_hold(got.packed_kv, s, add));
           for (const std::int64_t begin : {s.gap, 2 * s.gap + s.kv_width()}) {  // dk, dv
             const Tensor dx = got.packed_kv.column_view(begin, begin + s.kv_width());
-            CHECK(near(dx, want.packed_kv.column_view(begin, begin + s.kv_width()), tolerance(dtype)) == kNothing);
+            CHECK(near(dx, want.packed_kv.column_view(begin, begin + s.kv_width()), kind.tolerance) == kNothing);
           }
         }
       }
@@ -303,7 +321,9 @@ TEST_CASE("attention on CUDA: rows of a cache behind the valid ones are not read
     return;
   }
   const AttentionOptions options{.heads = 2, .kv_heads = 1};
-  for (const DType dtype : {DType::f32, DType::bf16}) {
+  for (const Kind& kind : kKinds) {
+    const ContextScope scope({.matmul_precision = kind.precision});
+    const DType dtype = kind.dtype;
     const Tensor q = random_tensor({1, 100, 128}, 1).to(dtype).to(test_device());
     const Tensor k = random_tensor({1, 150, 64}, 2);
     const Tensor v = random_tensor({1, 150, 64}, 3);
