@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Repeats docs/studies/recurformer.md: trains or imports the bases, then runs the studies and prints their tables.
 #   scripts/study_recurformer.sh FOLDER [JOBS]         the small studies, on a CPU: hours on two cores
-#   scripts/study_recurformer.sh FOLDER JOBS cuda      those of docs/studies/gpu, on a GPU: about 20 minutes
+#   scripts/study_recurformer.sh FOLDER JOBS cuda      those of docs/studies/gpu, on a GPU: about 20 minutes with 14 jobs, if
+#                                                      nvidia-cuda-mps-control -d was called before
 # FOLDER holds tinystories_train.txt and tinystories_valid.txt (one story after the other), and stories260K.bin and
 # tok512.bin of llama2.c; runs are made in FOLDER/runs/studies. What was made before is kept, and continued where it
 # was stopped.
@@ -49,6 +50,13 @@ done
 [ -e runs/studies/story-10m/latest ] ||
   "$mixgrad" train "${text[@]}" --tokenizer bpe:2048 --layers 6 --d-model 384 --heads 6 --d-ff 1024 --batch 64 \
     --steps 2500 --lr 0.001 --min-lr 0.0001 --warmup 100 --dropout 0.2 --out runs/studies/story-10m
+# Seeds 2, 3, 4, 6 and 8 do not learn it in so many steps.
+for seed in 1 5 7; do
+  [ -e runs/studies/hashhop-$seed/latest ] ||
+    "$mixgrad" train --task 'hashhop(hops=2,chains=4,letters=1,cot=true)' --layers 4 --d-model 64 --heads 4 --positions rope \
+      --batch 64 --steps 16000 --lr 0.002 --min-lr 0.0001 --warmup 200 --device cuda --eval-every 0 --save-every 0 \
+      --seed $seed --out runs/studies/hashhop-$seed
+done
 # One story a line of JSON, for stories260K, whose tokenizer has a start token of its own.
 for part in train valid; do
   awk 'BEGIN { RS = "<[|]endoftext[|]>" }
@@ -64,4 +72,4 @@ for part in train valid; do
     }' "tinystories_$part.txt" >"tinystories_$part.jsonl"
 done
 mkdir -p runs/studies/gpu
-studies gpu/story_1m_long gpu/story_1m gpu/story_1m_taught gpu/stories260k gpu/story_10m_long gpu/story_10m
+studies gpu/story_1m_long gpu/story_1m gpu/story_1m_taught gpu/stories260k gpu/hashhop gpu/story_10m_long gpu/story_10m
