@@ -28,7 +28,10 @@ namespace mixgrad::cuda::cluster {
 
 constexpr std::int64_t kShortCache = kAttentionShortCache;  // rows, up to which attention_split.cuh is quicker
 constexpr std::int64_t kManyHeads = kAttentionManyHeads;    // key/value heads of all sequences, from which on it is not
-// Warps of a block. More of them pay off where a block has a multiprocessor to itself and many rows (numbers above).
+// Warps of a block. More of them pay off where a block has a multiprocessor to itself and many rows (numbers above),
+// fewer where there are more heads than kMostBlocks: four blocks of 4 warps fit on a multiprocessor, so 384 heads run
+// at once, which in blocks of 8 warps took two turns.
+constexpr int kLeastWarps = 4;
 constexpr int kFewWarps = 8;
 constexpr int kManyWarps = 16;
 constexpr std::int64_t kLongCache = kAttentionLongCache;   // rows, beyond which few heads take many warps
@@ -108,7 +111,7 @@ constexpr std::size_t kMostBytes = 96 * 1024;  // of them
 // Block (rank in the cluster, key/value head, b). s is that of a full cache. kHeads: query heads that share what was
 // read; more of them are worked on one after the other.
 template <class T, class A, int kLanes, int kHeads, int kWarps>
-__global__ void __launch_bounds__(kWarps* kWarp, kHeads > 1 || kWarps > kFewWarps ? 1 : 2)
+__global__ void __launch_bounds__(kWarps* kWarp, kHeads > 1 || kWarps > kFewWarps ? 1 : 2 * kFewWarps / kWarps)
     kernel(AttentionSizes s, TokenPosition position, HeadRows<const T> q, HeadRows<const T> k, HeadRows<const T> v,
            split::FreshRows<T> fresh, HeadRows<T> out, A scale) {
   constexpr int kThreads = kWarps * kWarp;
@@ -355,6 +358,7 @@ void forward(Device device, const AttentionSizes& s, TokenPosition position, con
   const auto with_heads = [&]<int kLanes>() {
     if (s.heads != s.kv_heads) return run.template operator()<kLanes, 4, kFewWarps>();
     if (wide) return run.template operator()<kLanes, 1, kManyWarps>();
+    if (s.batch * s.kv_heads > kMostBlocks) return run.template operator()<kLanes, 1, kLeastWarps>();
     run.template operator()<kLanes, 1, kFewWarps>();
   };
   switch (split::lanes_of<T>(s.head_dim)) {

@@ -37,6 +37,7 @@ const std::map<std::string, std::string> kOthers{
     {"kJoinThreads", "threads of a block"},
     {"kLaneMultiple", "padding; its multiple kScanBlockChannels is published"},
     {"kLanes", "threads of a row of a tile of kAttentionTileRows"},
+    {"kLeastWarps", "warps of a block; attention_step_test.cpp has heads on both sides"},
     {"kLineBytes", "a cache line"},
     {"kLongSequence", "tokens of a law"},
     {"kMaxCalls", "calls of a timed round"},

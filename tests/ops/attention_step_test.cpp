@@ -31,7 +31,8 @@ struct StepSizes {
 };
 
 // Caches of up to kAttentionShortCache rows are for the pieces, longer ones and those of many heads for the clusters,
-// whose blocks have more warps in a cache of more than kAttentionLongCache rows and few heads.
+// whose blocks have more warps in a cache of more than kAttentionLongCache rows and few heads, and fewer for more than
+// 256 heads of all sequences.
 const std::vector<StepSizes> kStepSizes{
     {.batch = 1, .capacity = 3000, .head_dim = 64, .options = {.heads = 4, .kv_heads = 4}},
     {.batch = 1, .capacity = 9001, .head_dim = 64, .options = {.heads = 12, .kv_heads = 12}},
@@ -43,6 +44,8 @@ const std::vector<StepSizes> kStepSizes{
     {.batch = 1, .capacity = 2200, .head_dim = 128, .options = {.heads = 12, .kv_heads = 1}},
     {.batch = 33, .capacity = 2100, .head_dim = 16, .options = {.heads = 8, .kv_heads = 1}},
     {.batch = 9, .capacity = 300, .head_dim = 64, .options = {.heads = 8, .kv_heads = 8}},
+    {.batch = 33, .capacity = 300, .head_dim = 64, .options = {.heads = 8, .kv_heads = 8}},
+    {.batch = 90, .capacity = 129, .head_dim = 16, .options = {.heads = 3, .kv_heads = 3}},
     {.batch = 40, .capacity = 130, .head_dim = 16, .options = {.heads = 16, .kv_heads = 8}},
     {.batch = 3, .capacity = 2049, .head_dim = 48, .options = {.heads = 2, .kv_heads = 1}},
     {.batch = 1, .capacity = 2600, .head_dim = 8, .options = {.heads = 3, .kv_heads = 3}},
