@@ -39,7 +39,7 @@ void PlacementOptions::declare(OptionSet& options, const std::vector<std::string
   options.add("precision", precision, precisions, help, {.group = OptionGroup::device});
   options.add("matmul-precision", matmul_precision, {"highest", "high", "medium"},
               "Products of f32: highest = exact operands; on CUDA high = tf32; on CUDA and CPUs with AMX medium = bf16 "
-              "operands",
+              "operands (in attention on CUDA tf32)",
               {.group = OptionGroup::device,
                .useless = useless_when([this] { return precision == "f64"; }, "products of f64 are always exact")});
 }

@@ -1,10 +1,11 @@
-// Four implementations of the same formulas, each tested against the one before it. The shape alone chooses
-// (implementation_of):
+// Four implementations of the same formulas, each tested against the one before it. Shape, type and, for f32, the
+// MatmulPrecision choose (implementation_of):
+//
 //   naive         a block per query or key, plain loops: anything, f64 above all, and the few queries of a short piece
 //   tiled         64 x 64 tiles in shared memory, f32 multiply-adds on the plain units: f32, unaligned bf16
-//   tensor_core   the same tiles through mma.sync: rows of a head that are whole 16-byte chunks, in bf16, or in f32
-//   where MatmulPrecision allows products in tf32 warpgroup     without dropout: larger tiles through wgmma and the
-//   copy engine, on compute capability 9.0: the same, heads of 40 to 128
+//   tensor_core   such tiles through mma.sync, rows of whole 16-byte chunks: bf16, and f32 where tf32 is allowed
+//   warpgroup     wgmma and the copy engine on compute capability 9.0: bf16 without dropout, heads of 40 to 128
+//
 // The one query of a decoding step has implementations of its own (attention_step.cu).
 #include <algorithm>
 #include <initializer_list>

@@ -79,7 +79,7 @@ struct Seen {
 };
 
 // Scores of bf16 are in units of ln 2, so that their weights are powers of two, which the hardware approximates
-// (relative error about 1e-6, where a weight of bf16 has 4e-3): one instruction, where the polynomial of f32 has 20.
+// (relative error about 2e-7, where a weight of bf16 has 4e-3): one instruction, where the polynomial of f32 has 20.
 template <class T>
 constexpr double kScoreUnit = std::is_same_v<T, bf16> ? std::numbers::ln2 : 1.0;
 

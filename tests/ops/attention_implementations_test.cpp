@@ -60,6 +60,7 @@ std::vector<AttentionSizes> sizes() {
   all.push_back({1, 130, 130, 64, {.window = 1}, 5});
   all.push_back({2, 100, 100, 64, {.heads = 2, .kv_heads = 2}, 1, 3});
   all.push_back({1, 100, 100, 45, {.heads = 2, .kv_heads = 1}, 1, 1});
+  all.push_back({1, 100, 100, 64, {.heads = 2, .kv_heads = 1}, 1, 4});  // chunks of f32, not of bf16
   all.push_back({1, 1, 200, 64, {.heads = 4, .kv_heads = 2}});
   all.push_back({1, 66, 66, 136, {}});
   for (const std::int64_t tokens : {520, 2100}) {  // other blocks of warp groups
@@ -225,7 +226,7 @@ const std::vector<Kind> kKinds{{DType::f32, MatmulPrecision::highest, 5e-6, 5e-6
 
 AttentionImplementation expected_implementation(const AttentionSizes& s, const Kind& kind) {
   if (s.queries < 16 || s.head_dim > 128) return AttentionImplementation::naive;
-  const bool chunks = s.head_dim % 8 == 0 && s.gap % 8 == 0;
+  const bool chunks = s.head_dim % 8 == 0 && s.gap % (kind.dtype == DType::bf16 ? 8 : 4) == 0;
   if (!chunks) return AttentionImplementation::tiled;
   if (kind.dtype == DType::f32) {
     return kind.precision == MatmulPrecision::highest ? AttentionImplementation::tiled
