@@ -64,9 +64,11 @@ silent_rank() {
 
 failing() {
   # A rank that fails: here rank 0, whose folder cannot be written any more.
+  local moved=0
   begin disk
   rm -rf disk/latest disk/step-*
-  mv disk moved && touch disk
+  # Rank 0 may make the folder anew between the two: then once more.
+  until [ -f disk ]; do mv disk "moved$((moved++))" && touch disk; done
   wait "$job" || true
   says disk "rank 0 of 2 stopped: "
   rm -f disk
