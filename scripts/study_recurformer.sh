@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Repeats docs/studies/recurformer.md: trains or imports the bases, then runs the studies and prints their tables.
 #   scripts/study_recurformer.sh FOLDER [JOBS]         the small studies, on a CPU: hours on two cores
-#   scripts/study_recurformer.sh FOLDER JOBS cuda      those of docs/studies/gpu, on a GPU: about 20 minutes with 14 jobs, if
-#                                                      nvidia-cuda-mps-control -d was called before
+#   scripts/study_recurformer.sh FOLDER JOBS cuda      those of docs/studies/gpu, on a GPU: about 20 minutes with 14
+#                                                      jobs (added up from its parts), if nvidia-cuda-mps-control -d
+#                                                      was called before
 # FOLDER holds tinystories_train.txt and tinystories_valid.txt (one story after the other), and stories260K.bin and
 # tok512.bin of llama2.c; runs are made in FOLDER/runs/studies. What was made before is kept, and continued where it
 # was stopped.
