@@ -27,15 +27,9 @@ __device__ inline unsigned shared_address(const void* memory) {
 
 namespace tensor_core {
 
-// Four 8x8 matrices; lane l gives the address of row l % 8 of matrix l / 8.
-__device__ inline void load_matrices(unsigned (&to)[4], const bf16* row) {
-  MIXGRAD_SM80(asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
-                            : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
-                            : "r"(shared_address(row))
-                            : "memory"));
-}
-// The same instruction for matrices of 8 rows of four f32: lane l gets element l % 4 of row l / 4.
-__device__ inline void load_matrices(unsigned (&to)[4], const float* row) {
+// Four 8x8 matrices of bf16, or matrices of 8 rows of four f32, of which lane l gets element l % 4 of row l / 4; lane l
+// gives the address of row l % 8 of matrix l / 8.
+__device__ inline void load_matrices(unsigned (&to)[4], const void* row) {
   MIXGRAD_SM80(asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
                             : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
                             : "r"(shared_address(row))
